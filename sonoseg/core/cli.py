@@ -1,0 +1,55 @@
+"""What the four scripts share at the command line: their common flags and how an error ends them."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sonoseg.core.errors import SonoSegError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+EXIT_OK, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+def stage_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the two flags that every stage takes: --task and --workspace."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--task", default="spine", help="name of a task in sonoseg/tasks, or a task file of your own")
+    parser.add_argument(
+        "--workspace", type=Path, default=REPOSITORY, help="folder that holds Datasets/, Models/, result/ and logs/"
+    )
+    return parser
+
+
+def run_guarded(story: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
+    """Run a script's story and turn every failure into one message on stderr and an exit code.
+
+    Returns the story's own code; 2 for a SonoSegError or an operating-system error (no space, unwritable folder);
+    130 when interrupted. Set SONOSEG_DEBUG=1 to see the traceback of any of them.
+    """
+    try:
+        return story(argv)
+    except KeyboardInterrupt:
+        return _end("interrupted; finished outputs are intact, run the same command to continue", EXIT_INTERRUPTED)
+    except SonoSegError as error:
+        return _end(str(error), EXIT_WRONG_USE)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _end(f"{where}{error.strerror or error}; free the space or choose another folder", EXIT_WRONG_USE)
+    except Exception as error:
+        return _end(
+            f"unexpected {type(error).__name__}: {error}. This is a fault of SonoSeg: please report it with the "
+            "output of the same command under SONOSEG_DEBUG=1",
+            EXIT_WRONG_USE,
+        )
+
+
+def _end(message: str, code: int) -> int:
+    if os.environ.get("SONOSEG_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    print(f"error: {message}" if code != EXIT_INTERRUPTED else message, file=sys.stderr)
+    return code

@@ -1,0 +1,147 @@
+"""Images and masks in and out: the only place that decodes or encodes pixels.
+
+An image is `(H, W)` uint8 grey in the orientation a person sees (EXIF rotation applied). A label map is `(H, W)` uint8
+with class indices as values.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from sonoseg.core.errors import DataError, choices
+from sonoseg.core.files import write_bytes
+
+Pixels = NDArray[np.uint8]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+MAX_PIXELS = 50_000_000
+"""Largest picture that is decoded: far above any ultrasound still, far below what fills a laptop's memory."""
+
+_MODES_8_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+_MODES = (*_MODES_8_BIT, "I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+def is_image(path: Path) -> bool:
+    """Tell by its name whether a file is one of the pictures that SonoSeg reads; hidden files are not."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the pictures directly in `folder`, sorted by name. Raises DataError when the folder does not exist."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; expected a folder of images ({choices(SUFFIXES)})")
+    return sorted(path for path in folder.iterdir() if is_image(path) and path.is_file())
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) as a person sees the picture, from the header alone. Raises DataError."""
+    with _open(path) as picture:
+        turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        width, height = picture.size
+    return (width, height) if turned else (height, width)
+
+
+def read_image(path: Path) -> Pixels:
+    """Decode a picture to `(H, W)` uint8 grey.
+
+    Colour becomes luma (ITU-R 601); transparency is laid over black; 16-bit pixels are scaled by 1/257, never clipped.
+    Raises DataError for a file that is missing, not a picture, truncated, too large, multi-frame, or in another mode.
+    """
+    picture = _decode(path)
+    if picture.mode.startswith("I"):
+        deep = np.asarray(picture).astype(np.int64)
+        if deep.min() < 0 or deep.max() > 65535:
+            raise DataError(f"{path}: pixel values {deep.min()} to {deep.max()}; expected 8 or 16 bits per pixel")
+        return ((deep + 128) // 257).astype(np.uint8)
+    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
+    if picture.mode not in ("L", "RGB"):
+        picture = picture.convert("L" if picture.mode == "1" else "RGB")
+    return np.array(picture.convert("L"))
+
+
+def read_mask(path: Path) -> Pixels:
+    """Decode a mask to `(H, W)` uint8 of the values as stored: palette files give their indices, never their colours.
+
+    RGB masks are read when all three channels agree. Raises DataError as `read_image` does, and for coloured masks.
+    """
+    picture = _decode(path)
+    values = np.asarray(picture)
+    if picture.mode in ("LA", "PA", "RGBA"):
+        values = values[..., :-1]
+    if values.ndim == 3:
+        if not (values == values[..., :1]).all():
+            raise DataError(f"{path}: a coloured mask ({picture.mode}); expected grey values or a palette of indices")
+        values = values[..., 0]
+    if values.min() < 0 or values.max() > 255:
+        raise DataError(f"{path}: mask values up to {values.max()}; expected 0 to 255")
+    return np.ascontiguousarray(values).astype(np.uint8)
+
+
+def write_image(path: Path, image: NDArray[np.uint8], sync: bool = True) -> Path:
+    """Write `(H, W)` grey or `(H, W, 3)` RGB uint8 as PNG, atomically."""
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not done:
+        raise DataError(f"{path}: the picture of shape {image.shape} could not be encoded as PNG")
+    return write_bytes(path, data.tobytes(), sync)
+
+
+def write_label_map(path: Path, labels: Pixels, colors: Sequence[str], sync: bool = True) -> Path:
+    """Write a label map as `encode_label_map` encodes it, atomically."""
+    return write_bytes(path, encode_label_map(labels, colors), sync)
+
+
+def encode_label_map(labels: Pixels, colors: Sequence[str]) -> bytes:
+    """Return class indices `(H, W)` uint8 as a palette PNG: programs read the indices, people see the colours.
+
+    `colors` are `#rrggbb` for classes 1, 2, ...; background is black.
+    """
+    palette = [0, 0, 0, *(channel for color in colors for channel in rgb(color))]
+    picture = Image.fromarray(labels)
+    picture.putpalette(palette)
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Return `#rrggbb` as three integers 0 to 255."""
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+
+
+def _open(path: Path) -> Image.Image:
+    """Open a picture and check its header, before any pixel is decoded."""
+    try:
+        # Pillow's own guard against huge pictures only warns below twice its limit: the check below is ours.
+        Image.MAX_IMAGE_PIXELS = None
+        picture = Image.open(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path}: not a readable picture ({choices(SUFFIXES)}); replace the file") from error
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{path}: {width}x{height} pixels declared; at most {MAX_PIXELS} are decoded")
+    frames = getattr(picture, "n_frames", 1)
+    if frames != 1:
+        raise DataError(f"{path}: {frames} frames; expected a single picture, export one frame per file")
+    if picture.mode not in _MODES:
+        raise DataError(f"{path}: colour mode {picture.mode}; expected one of {choices(_MODES)}")
+    return picture
+
+
+def _decode(path: Path) -> Image.Image:
+    with _open(path) as picture:
+        try:
+            picture.load()
+            return ImageOps.exif_transpose(picture)
+        except Exception as error:  # a damaged file makes Pillow's many decoders raise as many kinds of error
+            raise DataError(f"{path}: the file is damaged or cut short ({error}); replace it") from error

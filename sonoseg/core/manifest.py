@@ -1,0 +1,157 @@
+"""The tables between the stages: `train_split.csv`, `test_split.csv` (stage 1) and `index.csv` (stage 2)."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sonoseg.core.errors import DataError
+from sonoseg.core.files import uncell, write_csv
+
+Spacing = tuple[float, float]
+"""(row_mm, col_mm): millimetres from one pixel row, or column, to the next."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One annotated image, as stage 1 found it. `fold` is None in the test table."""
+
+    id: str
+    image_path: str
+    mask_path: str
+    patient: str
+    fold: int | None
+    present: dict[str, bool]
+    height: int
+    width: int
+    spacing: Spacing | None
+    sha256: str
+    reference: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One image ready for the network, as stage 2 wrote it. `augmentation` is `none` for an original."""
+
+    id: str
+    source_id: str
+    patient: str
+    fold: int | None
+    image_path: str
+    mask_path: str
+    augmentation: str
+
+
+def write_split(path: Path, samples: Sequence[Sample], classes: Sequence[str], references: Sequence[str] = ()) -> None:
+    """Write a split table; reference measurements go into columns `reference_<name>` at its end."""
+    columns = ["id", "image_path", "mask_path", "patient", "fold", *classes]
+    columns += ["width", "height", "row_mm", "col_mm", "sha256"]
+    columns += [f"reference_{name}" for name in references]
+    write_csv(path, columns, (_split_row(sample, classes) for sample in samples))
+
+
+def _split_row(sample: Sample, classes: Sequence[str]) -> dict[str, Any]:
+    row_mm, col_mm = sample.spacing or (None, None)
+    return {
+        **{name: getattr(sample, name) for name in ("id", "image_path", "mask_path", "patient", "fold", "sha256")},
+        **{name: int(sample.present[name]) for name in classes},
+        **{"width": sample.width, "height": sample.height, "row_mm": row_mm, "col_mm": col_mm},
+        **{f"reference_{name}": value for name, value in sample.reference.items()},
+    }
+
+
+def read_split(path: Path, classes: Sequence[str]) -> list[Sample]:
+    """Read a split table. Raises DataError when it is missing, has other classes, or a cell cannot be read."""
+    return [_parse(path, line, row, lambda row: _sample(row, classes)) for line, row in read_table(path, "stage 1")]
+
+
+def _sample(row: dict[str, str], classes: Sequence[str]) -> Sample:
+    references = {
+        name.removeprefix("reference_"): float(value)
+        for name, value in row.items()
+        if name.startswith("reference_") and value
+    }
+    return Sample(
+        id=row["id"],
+        image_path=row["image_path"],
+        mask_path=row["mask_path"],
+        patient=row["patient"],
+        fold=int(row["fold"]) if row["fold"] else None,
+        present={name: row[name] == "1" for name in classes},
+        height=int(row["height"]),
+        width=int(row["width"]),
+        spacing=(float(row["row_mm"]), float(row["col_mm"])) if row["row_mm"] else None,
+        sha256=row["sha256"],
+        reference=references,
+    )
+
+
+INDEX_COLUMNS = ("id", "source_id", "patient", "fold", "image_path", "mask_path", "augmentation")
+
+
+def write_index(path: Path, rows: Sequence[Prepared]) -> None:
+    """Write stage 2's table."""
+    write_csv(path, INDEX_COLUMNS, ({name: getattr(row, name) for name in INDEX_COLUMNS} for row in rows))
+
+
+def read_index(path: Path) -> list[Prepared]:
+    """Read stage 2's table. Raises DataError when it is missing or a cell cannot be read."""
+    return [_parse(path, line, row, _prepared) for line, row in read_table(path, "stage 2")]
+
+
+def _prepared(row: dict[str, str]) -> Prepared:
+    cells = {name: row[name] for name in INDEX_COLUMNS if name != "fold"}
+    return Prepared(**cells, fold=int(row["fold"]) if row["fold"] else None)
+
+
+def read_table(path: Path, maker: str) -> list[tuple[int, dict[str, str]]]:
+    """Return (line number, row) pairs with every cell as text: ids such as `001` or `NA` stay what they are.
+
+    Understands a byte-order mark, Windows-1252 where UTF-8 fails, and semicolons or tabs in place of commas; strips
+    spaces around cells. Raises DataError when the file is missing (`maker` is what writes it), empty, or a row has more
+    cells than the header.
+    """
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{path}: no such table; {maker} writes it, run that first") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", errors="replace")
+    delimiter = delimiter_of(text.partition("\n")[0])
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    rows = []
+    try:
+        columns = [name.strip() for name in reader.fieldnames or []]
+        if not any(columns):
+            raise DataError(f"{path}: the table is empty; expected a header and one row per image")
+        reader.fieldnames = columns
+        for cells in reader:
+            if None in cells:
+                raise DataError(f"{path}, row {reader.line_num}: more cells than the header's {len(columns)}")
+            rows.append((reader.line_num, {name: uncell((cell or "").strip()) for name, cell in cells.items()}))
+    except csv.Error as error:
+        raise DataError(f"{path}, row {reader.line_num}: {error}; is it a text table?") from None
+    return rows
+
+
+def delimiter_of(header: str) -> str:
+    """Return what separates the cells of a table, told from its first line: a comma, a semicolon or a tab."""
+    return max(",;\t", key=header.count)
+
+
+_Row = TypeVar("_Row")
+
+
+def _parse(path: Path, line: int, row: dict[str, str], build: Any) -> Any:
+    try:
+        return build(row)
+    except KeyError as error:
+        raise DataError(
+            f"{path}: no column {error.args[0]!r}; the table was made for another task or version, run the stage again"
+        ) from None
+    except ValueError as error:
+        raise DataError(f"{path}, row {line}: {error}; run the stage that writes it again") from None

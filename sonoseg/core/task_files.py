@@ -1,0 +1,86 @@
+"""Find, read and validate task files."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from sonoseg.core.errors import TaskError, choices
+from sonoseg.core.task import Task
+
+FOLDER = Path(__file__).resolve().parents[1] / "tasks"
+
+
+def available_tasks() -> list[str]:
+    """Return the names of the tasks that come with SonoSeg, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_task(name_or_file: str | Path) -> Task:
+    """Return the validated task of that name, or of that YAML file, with everything it extends filled in.
+
+    Raises TaskError: an unknown name (the choices are listed), unreadable YAML, a missing, unknown or wrong field.
+    """
+    path = _find(str(name_or_file), beside=Path.cwd())
+    fields = _read_with_parents(path, seen=[])
+    return parse_task(fields, source=str(path))
+
+
+def parse_task(fields: dict[str, Any], source: str) -> Task:
+    """Validate a task given as a dictionary; `source` is named in the error. Raises TaskError."""
+    try:
+        return Task.model_validate(fields)
+    except ValidationError as error:
+        problems = [f"{_field(problem)}: {_sentence(problem)}" for problem in error.errors()]
+        raise TaskError(f"{source}: not a valid task file\n" + "\n".join(f"  - {p}" for p in problems)) from None
+
+
+def _find(name_or_file: str, beside: Path) -> Path:
+    is_file = name_or_file.endswith((".yaml", ".yml"))
+    path = beside / name_or_file if is_file else FOLDER / f"{name_or_file}.yaml"
+    if not path.is_file():
+        raise TaskError(
+            f"{name_or_file}: no such {'task file' if is_file else 'task'}; "
+            f"expected {choices(available_tasks())}, or the path of a .yaml file"
+        )
+    return path
+
+
+def _read_with_parents(path: Path, seen: list[Path]) -> dict[str, Any]:
+    if path in seen:
+        raise TaskError(f"{path}: extends goes in a circle; remove one of the extends")
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TaskError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(fields, dict):
+        raise TaskError(f"{path}: found {type(fields).__name__}; expected fields such as 'name:' and 'structures:'")
+    parent = fields.pop("extends", None)
+    if parent is None:
+        return fields
+    return _merge(_read_with_parents(_find(str(parent), beside=path.parent), [*seen, path]), fields)
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Sections are merged field by field; lists and plain values are replaced; null removes."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both_sections = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both_sections else value
+    return merged
+
+
+def _field(problem: Any) -> str:
+    return ".".join(str(part) for part in problem["loc"]) or "task"
+
+
+def _sentence(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "there is no such field; check its spelling and its section"
+    if problem["type"] == "missing":
+        return "this field is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], str | int | float | bool | None) and problem["type"] != "value_error":
+        message += f" (found {problem['input']!r})"
+    return message[:1].lower() + message[1:]

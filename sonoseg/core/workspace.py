@@ -1,0 +1,55 @@
+"""Where each stage reads and writes, in one place."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one task below a root folder."""
+
+    root: Path
+    task: str
+
+    @property
+    def dataset(self) -> Path:
+        return self.root / "Datasets" / self.task
+
+    @property
+    def split(self) -> Path:
+        """Masks, tables and enhanced images: what stages 1 and 2 write."""
+        return self.root / "Train_Test_Dataset" / self.task
+
+    @property
+    def models(self) -> Path:
+        return self.root / "Models" / self.task
+
+    @property
+    def best_model(self) -> Path:
+        return self.models / "best_model.safetensors"
+
+    @property
+    def results(self) -> Path:
+        return self.root / "result" / self.task
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs" / self.task
+
+    def split_table(self, part: str) -> Path:
+        """Table of stage 1; `part` is `train` or `test`."""
+        return self.split / f"{part}_split.csv"
+
+    def index(self, part: str) -> Path:
+        """Table of stage 2; `part` is `train` or `test`."""
+        return self.split / part / "index.csv"
+
+    def relative(self, path: Path) -> str:
+        """Return how a table names a file: relative to the root when inside it, so that a workspace can be moved."""
+        path = path.resolve()
+        root = self.root.resolve()
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+    def locate(self, name: str) -> Path:
+        """Return the file that a table names."""
+        return self.root / name

@@ -1,0 +1,1 @@
+"""Physics-based synthetic ultrasound: sample data with known truth that can be shipped and shared."""

@@ -1,0 +1,54 @@
+"""Make the sample data: python -m sonoseg.phantom [--out Datasets/spine] [--images 70] [--seed 42]."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sonoseg.core.cli import REPOSITORY, run_guarded
+from sonoseg.phantom.dataset import KINDS, Case, Settings, is_already_there, plan, write_dataset
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sonoseg.phantom",
+        description="Simulate annotated ultrasound images: sample data for a first run of the four scripts.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, help="folder to write (default: Datasets/<kind> in the repository)",
+                        default=argparse.SUPPRESS)
+    parser.add_argument("--kind", choices=sorted(KINDS), default="spine", help="what the images show")
+    parser.add_argument("--images", type=int, default=70, help="number of images")
+    parser.add_argument("--seed", type=int, default=42, help="the same seed gives the same files")
+    parser.add_argument("--size-scale", type=float, default=1.0, help="factor on the image size in pixels")
+    parser.add_argument("--force", action="store_true", help="write even if the folder holds other data")
+    return parser.parse_args(argv)
+
+
+def with_progress(cases: list[Case]) -> Iterator[Case]:
+    """The cases, with a progress bar on a terminal."""
+    from rich.progress import track
+
+    yield from track(cases, description="simulating", disable=not sys.stderr.isatty())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check the folder, write the dataset, say what was written."""
+    args = parse(argv)
+    settings = Settings(kind=args.kind, images=args.images, seed=args.seed, size_scale=args.size_scale)
+    out = getattr(args, "out", REPOSITORY / "Datasets" / settings.kind)
+    plan(settings)  # a wrong number is reported before anything is touched
+    if is_already_there(out, settings, args.force):
+        print(f"{out}: already there ({settings.images} images, seed {settings.seed})")
+        return 0
+    cases = write_dataset(out, settings, with_progress)
+    patients = len({case.patient.name for case in cases})
+    print(f"{out}: {len(cases)} images of {patients} simulated patients, seed {settings.seed}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_guarded(main))

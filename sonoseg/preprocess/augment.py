@@ -1,0 +1,128 @@
+"""Random copies of a training image: drawn in one place, applied in another.
+
+All geometry is one map from output pixels to input pixels, so image and mask are sampled once, at the same places.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from sonoseg.core.images import Pixels
+from sonoseg.core.task import Augmentation
+
+Field = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What happens to one copy; None and False leave a step out. Lengths are parts of the image's size or diagonal."""
+
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    shift: tuple[float, float] | None = None  # (x, y), parts of width and height; set together with scale and rotate
+    scale: float = 1.0
+    rotate_deg: float = 0.0
+    elastic: tuple[int, float, float] | None = None  # seed of the field, amplitude and smoothness / diagonal
+    grid: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # relative widths of columns, heights of rows
+    gamma: float | None = None
+
+    def describe(self) -> str:
+        """Return the steps in use, such as `flip_horizontal+elastic`; `identity` when chance chose none."""
+        steps = {
+            "flip_horizontal": self.flip_horizontal,
+            "flip_vertical": self.flip_vertical,
+            "shift_scale_rotate": self.shift is not None,
+            "elastic": self.elastic is not None,
+            "grid_distortion": self.grid is not None,
+            "gamma": self.gamma is not None,
+        }
+        return "+".join(name for name, used in steps.items() if used) or "identity"
+
+
+def draw(settings: Augmentation, rng: Generator) -> Draw:
+    """Draw one copy's parameters. Every number is drawn each time, so one probability never shifts another's draws."""
+    chance = rng.random(6)
+    shift, scale, turn = rng.uniform(-1, 1, 2), rng.uniform(-1, 1), rng.uniform(-1, 1)
+    field_seed = int(rng.integers(2**31))
+    widths = rng.uniform(-1, 1, (2, settings.grid_distortion.cells if settings.grid_distortion else 1))
+    exponent = rng.uniform(-1, 1)
+    chosen: dict[str, Any] = {
+        "flip_horizontal": bool(chance[0] < settings.flip_horizontal),
+        "flip_vertical": bool(chance[1] < settings.flip_vertical),
+    }
+    moved, elastic, grid = settings.shift_scale_rotate, settings.elastic, settings.grid_distortion
+    if moved and chance[2] < moved.probability:
+        chosen["shift"] = (float(shift[0] * moved.shift), float(shift[1] * moved.shift))
+        chosen["scale"] = 1 + float(scale) * moved.scale
+        chosen["rotate_deg"] = float(turn) * moved.rotate_deg
+    if elastic and chance[3] < elastic.probability:
+        chosen["elastic"] = (field_seed, elastic.amplitude, elastic.smoothness)
+    if grid and chance[4] < grid.probability:
+        columns, rows = 1 + widths * grid.limit
+        chosen["grid"] = (tuple(map(float, columns)), tuple(map(float, rows)))
+    if settings.gamma and chance[5] < settings.gamma.probability:
+        chosen["gamma"] = 1 + float(exponent) * settings.gamma.limit
+    return Draw(**chosen)
+
+
+def apply(drawn: Draw, image: Pixels, mask: Pixels) -> tuple[Pixels, Pixels]:
+    """Return the augmented (image, mask), both `(H, W)` uint8. What comes from outside the image is 0 in both.
+
+    The image is sampled linearly, the mask by nearest neighbour: no label is invented between two others.
+    """
+    across, down = sampling_map(drawn, image.shape)
+    image = cv2.remap(image, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    mask = cv2.remap(mask, across, down, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    if drawn.gamma is not None:
+        levels = np.linspace(0, 1, 256) ** drawn.gamma * 255
+        image = cv2.LUT(image, np.rint(levels).astype(np.uint8))
+    return image, mask
+
+
+def sampling_map(drawn: Draw, size: tuple[int, ...]) -> tuple[Field, Field]:
+    """Return (x, y) of the source for each output pixel, two `(H, W)` float32 fields."""
+    height, width = size[:2]
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    if drawn.elastic is not None:
+        dx, dy = _smooth_field(*drawn.elastic, (height, width))
+        x, y = x + dx, y + dy
+    if drawn.grid is not None:
+        x, y = _bend(x, drawn.grid[0], width), _bend(y, drawn.grid[1], height)
+    if drawn.shift is not None:
+        x, y = _turn(x, y, drawn, height, width)
+    if drawn.flip_horizontal:
+        x = width - 1 - x
+    if drawn.flip_vertical:
+        y = height - 1 - y
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def _turn(x: Field, y: Field, drawn: Draw, height: int, width: int) -> tuple[Field, Field]:
+    """Shift, scale and rotate about the image's centre; the inverse map, since it asks where a pixel comes from."""
+    assert drawn.shift is not None
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    turn = np.deg2rad(drawn.rotate_deg)
+    cosine, sine = np.cos(turn) / drawn.scale, np.sin(turn) / drawn.scale
+    x, y = x - centre_x - drawn.shift[0] * width, y - centre_y - drawn.shift[1] * height
+    return cosine * x + sine * y + centre_x, -sine * x + cosine * y + centre_y
+
+
+def _bend(positions: Field, widths: tuple[float, ...], size: int) -> Field:
+    """Stretch equal cells to the given relative widths, which add up to the same total (probe pressure does this)."""
+    even = np.linspace(0, size - 1, len(widths) + 1)
+    edges = np.concatenate([[0.0], np.cumsum(widths)]) / sum(widths) * (size - 1)
+    return np.interp(positions, even, edges).astype(np.float32)
+
+
+def _smooth_field(seed: int, amplitude: float, smoothness: float, size: tuple[int, int]) -> tuple[Field, Field]:
+    """Return a smooth random displacement (x, y): normal noise on a coarse grid, interpolated cubically."""
+    diagonal = float(np.hypot(*size))
+    cell = max(2.0, 2 * smoothness * diagonal)
+    coarse = [int(np.ceil(length / cell)) + 3 for length in size]
+    noise = np.random.default_rng(seed).normal(0, amplitude * diagonal, (2, *coarse)).astype(np.float32)
+    dx, dy = (cv2.resize(part, size[::-1], interpolation=cv2.INTER_CUBIC) for part in noise)
+    return dx, dy

@@ -1,0 +1,25 @@
+"""Enhancement of one ultrasound image: denoise, equalise contrast, sharpen edges; in training and inference alike."""
+
+import cv2
+
+from sonoseg.core.images import Pixels
+from sonoseg.core.task import Enhancement
+
+
+def enhance(image: Pixels, steps: Enhancement) -> Pixels:
+    """Return `image` (H, W) uint8 after the steps that the task names, in their fixed order; none leaves it as it is.
+
+    Non-local means keeps edges where speckle repeats (Buades 2005); CLAHE bounds the gain so that noise in shadows is
+    not blown up; unsharp masking adds back what a Gaussian takes away.
+    """
+    if steps.denoise:
+        step = steps.denoise
+        image = cv2.fastNlMeansDenoising(image, None, step.strength, step.template, step.search)
+    if steps.clahe:
+        tiles = (steps.clahe.tiles, steps.clahe.tiles)
+        image = cv2.createCLAHE(clipLimit=steps.clahe.clip, tileGridSize=tiles).apply(image)
+    if steps.unsharp:
+        amount = steps.unsharp.amount
+        blurred = cv2.GaussianBlur(image, (0, 0), steps.unsharp.sigma)
+        image = cv2.addWeighted(image, 1 + amount, blurred, -amount, 0)
+    return image

@@ -1,0 +1,114 @@
+"""Bring an image of any size to the network's size, and bring the network's maps back."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoseg.core.geometry import Points
+from sonoseg.core.images import Pixels
+from sonoseg.core.task import Input
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+Maps = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Place the source on a canvas, scale the canvas, place it in the target. Each step has an exact inverse.
+
+    Offsets are (top, left) of the smaller in the larger; a negative one crops.
+    """
+
+    source: Size
+    canvas: Size
+    canvas_offset: Size
+    scaled: Size
+    target: Size
+    target_offset: Size
+
+    @classmethod
+    def of(cls, source: Size, wanted: Input) -> "Fit":
+        """Return the fit that `wanted` describes for an image of size `source`."""
+        target = wanted.size
+        canvas = scaled = source
+        if wanted.fit == "resize":
+            scaled = target
+        elif wanted.fit == "letterbox":
+            scaled = _shrunk_into(source, target)
+        elif wanted.fit == "pad_square":
+            side = max(*source, wanted.square_px or 0)
+            canvas = (side, side)
+            scaled = _shrunk_into(canvas, target)
+        return cls(source, canvas, _centred(source, canvas), scaled, target, _centred(scaled, target))
+
+    def apply(self, image: Pixels, interpolation: Literal["linear", "nearest"] = "linear") -> Pixels:
+        """Return `image` (H, W) at the target's size; what lies outside it is 0. Label maps need `nearest`."""
+        canvas = _place(image, self.canvas, self.canvas_offset)
+        if self.scaled != self.canvas:
+            method = cv2.INTER_NEAREST_EXACT if interpolation == "nearest" else _smooth(self.canvas, self.scaled)
+            canvas = cv2.resize(canvas, self.scaled[::-1], interpolation=method)
+        return _place(canvas, self.target, self.target_offset)
+
+    def invert(self, maps: Maps) -> Maps:
+        """Return probability maps (C, h, w) in the source's geometry (C, H, W).
+
+        Source pixels that the target never saw (cropped by `pad_or_crop`) are background: channel 0 is 1 there.
+        """
+        return np.stack([self._invert_one(channel, fill=float(index == 0)) for index, channel in enumerate(maps)])
+
+    def _invert_one(self, channel: Maps, fill: float) -> Maps:
+        scaled = _place(channel, self.scaled, _negative(self.target_offset), fill)
+        if self.scaled != self.canvas:
+            scaled = cv2.resize(scaled, self.canvas[::-1], interpolation=_smooth(self.scaled, self.canvas))
+        return _place(scaled, self.source, _negative(self.canvas_offset), fill)
+
+    def to_target(self, points: Points) -> Points:
+        """Map (N, 2) points (x, y) of the source to the target."""
+        return (points + _xy(self.canvas_offset) + 0.5) * self._factors() - 0.5 + _xy(self.target_offset)
+
+    def to_source(self, points: Points) -> Points:
+        """Map (N, 2) points (x, y) of the target to the source; the inverse of `to_target`."""
+        return (points - _xy(self.target_offset) + 0.5) / self._factors() - 0.5 - _xy(self.canvas_offset)
+
+    def _factors(self) -> Points:
+        return _xy(self.scaled) / _xy(self.canvas)
+
+
+def _shrunk_into(source: Size, target: Size) -> Size:
+    """Return the largest size with the source's proportions inside the target, at least one pixel each way."""
+    scale = min(target[0] / source[0], target[1] / source[1])
+    return max(1, round(source[0] * scale)), max(1, round(source[1] * scale))
+
+
+def _centred(inner: Size, outer: Size) -> Size:
+    return (outer[0] - inner[0]) // 2, (outer[1] - inner[1]) // 2
+
+
+def _negative(offset: Size) -> Size:
+    return -offset[0], -offset[1]
+
+
+def _xy(size: Size) -> Points:
+    return np.array(size[::-1], dtype=np.float64)
+
+
+def _smooth(before: Size, after: Size) -> int:
+    """Averaging keeps speckle from aliasing when an image shrinks."""
+    return cv2.INTER_AREA if after[0] * after[1] < before[0] * before[1] else cv2.INTER_LINEAR
+
+
+def _place(image: NDArray, size: Size, offset: Size, fill: float = 0) -> NDArray:
+    """Return an array of `size` with `image` at `offset`: padded with `fill`, or cropped, on each side."""
+    if image.shape == size:
+        return image
+    placed = np.full(size, fill, image.dtype)
+    top, left = offset
+    rows = slice(max(0, top), min(size[0], top + image.shape[0]))
+    cols = slice(max(0, left), min(size[1], left + image.shape[1]))
+    placed[rows, cols] = image[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
+    return placed

@@ -1,0 +1,125 @@
+"""Stage 2's work on one source image, and what tells whether it has to be done again."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sonoseg.core.errors import DataError
+from sonoseg.core.files import sha256_of
+from sonoseg.core.images import Pixels, read_image, read_mask, write_image, write_label_map
+from sonoseg.core.manifest import Prepared, Sample
+from sonoseg.core.task import Task
+from sonoseg.core.workspace import Workspace
+from sonoseg.preprocess.augment import apply, draw
+from sonoseg.preprocess.enhance import enhance
+from sonoseg.preprocess.fit import Fit
+
+ALGORITHM = 1
+"""Raised when the same settings would give other pixels, so that earlier results are made again."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One source image of one part (`train` or `test`) with everything a worker process needs."""
+
+    part: str
+    sample: Sample
+    task: Task
+    workspace: Workspace
+    copies: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.part}/{self.sample.id}"
+
+    def rows(self) -> list[Prepared]:
+        """Return the index rows of this source: the original, then its copies."""
+        drawn = [draw(self.task.augmentation, self.rng(copy)) for copy in range(self.copies)]
+        copies = [self._row(f"{self.sample.id}_aug{n}", one.describe()) for n, one in enumerate(drawn, start=1)]
+        return [self._row(self.sample.id, "none"), *copies]
+
+    def _row(self, id: str, augmentation: str) -> Prepared:
+        folder = self.workspace.split / self.part
+        return Prepared(
+            id=id,
+            source_id=self.sample.id,
+            patient=self.sample.patient,
+            fold=self.sample.fold,
+            image_path=self.workspace.relative(folder / "images" / f"{id}.png"),
+            mask_path=self.workspace.relative(folder / "masks" / f"{id}.png"),
+            augmentation=augmentation,
+        )
+
+    def rng(self, copy: int) -> np.random.Generator:
+        """Return the generator of one copy: the same for the same seed and id, whatever else is in the dataset."""
+        digest = hashlib.sha256(self.sample.id.encode()).digest()
+        return np.random.default_rng([self.seed, int.from_bytes(digest[:8], "big"), copy])
+
+    def key(self) -> str:
+        """Return a fingerprint of all that decides this job's output.
+
+        Raises DataError when the image is not the one that stage 1 checked.
+        """
+        image, mask = self._sources()
+        if sha256_of(image) != self.sample.sha256:
+            raise DataError(f"{image}: the image is not the one that stage 1 checked; run stage 1 again")
+        decides = {
+            "algorithm": [ALGORITHM, cv2.__version__],
+            "image": self.sample.sha256,
+            "mask": sha256_of(mask),
+            "enhancement": self.task.enhancement.model_dump(),
+            "input": self.task.input.model_dump(exclude={"intensity"}),
+            "augmentation": self.task.augmentation.model_dump(exclude={"copies"}) if self.copies else None,
+            "copies": self.copies,
+            "seed": self.seed if self.copies else None,
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+    def is_done(self, key: str, done: dict[str, str]) -> bool:
+        """Tell whether the files of this job are there and were made with the same fingerprint."""
+        return done.get(self.name) == key and all(
+            self.workspace.locate(path).is_file() for row in self.rows() for path in (row.image_path, row.mask_path)
+        )
+
+    def run(self) -> None:
+        """Enhance the source once, fit it, and write it and its copies. Raises DataError for an unreadable file."""
+        image_path, mask_path = self._sources()
+        image, mask = read_image(image_path), read_mask(mask_path)
+        if image.shape != mask.shape:
+            raise DataError(f"{mask_path}: the mask is {mask.shape}, its image {image.shape}; run stage 1 again")
+        fit = Fit.of(image.shape, self.task.input)
+        image = fit.apply(enhance(image, self.task.enhancement))
+        mask = fit.apply(mask, "nearest")
+        original, *copies = self.rows()
+        self._write(original, image, mask)
+        for number, row in enumerate(copies):
+            self._write(row, *apply(draw(self.task.augmentation, self.rng(number)), image, mask))
+
+    def _write(self, row: Prepared, image: Pixels, mask: Pixels) -> None:
+        write_image(self.workspace.locate(row.image_path), image, sync=False)
+        write_label_map(self.workspace.locate(row.mask_path), mask, self.task.colors, sync=False)
+
+    def _sources(self) -> tuple[Path, Path]:
+        return self.workspace.locate(self.sample.image_path), self.workspace.locate(self.sample.mask_path)
+
+
+def run_job(job: Job) -> str:
+    """Run one job in a worker process; each worker is one of many, so OpenCV's own threads would only be in the way."""
+    cv2.setNumThreads(1)
+    job.run()
+    return job.name
+
+
+def remove_leftovers(folder: Path, rows: Sequence[Prepared]) -> int:
+    """Delete pictures of earlier runs that no row names any more; return how many."""
+    wanted = {Path(path).name for row in rows for path in (row.image_path, row.mask_path)}
+    old = [path for part in ("images", "masks") for path in (folder / part).glob("*.png") if path.name not in wanted]
+    for path in old:
+        path.unlink()
+    return len(old)

@@ -1,0 +1,83 @@
+"""Everything a run needs to go on where it stopped: `last.ckpt`, written after every epoch."""
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sonoseg.core.errors import ModelError
+from sonoseg.core.files import write_bytes
+
+
+@dataclass
+class Progress:
+    """How far a run is. `epoch` counts finished epochs; `history` has a row of scalars for each."""
+
+    epoch: int = 0
+    best_dice: float = -1.0
+    best_epoch: int = -1
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def has_stalled(self, patience: int | None) -> bool:
+        """Tell whether `patience` epochs have passed since the best one; None waits for ever."""
+        return patience is not None and self.epoch > 0 and self.epoch - 1 - self.best_epoch >= patience
+
+    def finish_epoch(self, network: nn.Module, scalars: dict[str, float]) -> bool:
+        """Count an epoch, keep its weights when its validation Dice is the best so far, and say whether it is."""
+        is_best = scalars["dice/mean"] > self.best_dice
+        if is_best:
+            self.best_dice, self.best_epoch = scalars["dice/mean"], self.epoch
+            self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        self.history.append(scalars)
+        self.epoch += 1
+        return is_best
+
+
+def save_checkpoint(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, settings: dict[str, Any]
+) -> None:
+    """Write the run's state atomically; `settings` (task, fold, seed) tell whether a later run may continue it."""
+    stream = io.BytesIO()
+    torch.save(
+        {
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "progress": vars(progress),
+            "settings": settings,
+            "rng": torch.get_rng_state(),
+        },
+        stream,
+    )
+    write_bytes(path, stream.getvalue())
+
+
+def load_checkpoint(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+) -> Progress:
+    """Put a saved state into `network` and `optimizer` and return the run's progress.
+
+    Only tensors and plain values are read, nothing in the file is executed. Raises ModelError when the file is missing,
+    damaged, or belongs to a run with other settings.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: nothing to resume; run training.py without --resume")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        saved = state["settings"]
+    except Exception as error:  # a damaged archive fails in many ways, none of which may be read any further
+        raise ModelError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}); train without --resume"
+        ) from error
+    changed = sorted(name for name in settings.keys() | saved.keys() if settings.get(name) != saved.get(name))
+    if changed:
+        raise ModelError(
+            f"{path}: made with other settings ({', '.join(changed)}); repeat them, or train without --resume"
+        )
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["rng"])
+    return Progress(**state["progress"])

@@ -1,0 +1,51 @@
+"""The training curves as one picture."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from sonoseg.core.files import write_bytes
+from sonoseg.core.task import Task
+
+
+def draw_curves(path: Path, history: Sequence[dict[str, float]], task: Task, best_epoch: int) -> Path:
+    """Write `curves.png`: losses, validation Dice per class, learning rate with the boundary term's weight.
+
+    `history` has a row of scalars per epoch, as the loop returns them; `best_epoch` counts from 0.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = range(1, len(history) + 1)
+    figure, (losses, dice, rate) = pyplot.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
+    for name in sorted({name for row in history for name in row if name.startswith("loss/")}):
+        values = [row.get(name, float("nan")) for row in history]
+        losses.plot(epochs, values, marker=".", label=name.removeprefix("loss/"))
+    losses.set(title="Loss", xlabel="epoch")
+    for structure in task.structures:
+        values = [row[f"dice/{structure.name}"] for row in history]
+        dice.plot(epochs, values, marker=".", color=structure.color, label=structure.name)
+    dice.plot(epochs, [row["dice/mean"] for row in history], color="black", linewidth=2, label="mean")
+    dice.axvline(best_epoch + 1, color="grey", linestyle=":", label=f"best: epoch {best_epoch + 1}")
+    dice.set(title="Validation Dice", xlabel="epoch", ylim=(0, 1))
+    rate.plot(epochs, [row["schedule/learning_rate"] for row in history], color="black", label="learning rate")
+    rate.set(title="Schedule", xlabel="epoch")
+    handles = rate.get_lines()
+    if task.training.loss.hausdorff:
+        weight = rate.twinx()
+        weights = [row["schedule/hausdorff_weight"] for row in history]
+        handles += weight.plot(epochs, weights, color="tab:red", label="Hausdorff weight (right axis)")
+    for axes in (losses, dice, rate):
+        axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    losses.legend()
+    dice.legend(loc="lower right")
+    rate.legend(handles=handles)
+    figure.suptitle(f"{task.title}: not for clinical use", fontsize=10)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    pyplot.close(figure)
+    return write_bytes(path, stream.getvalue())

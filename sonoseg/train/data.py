@@ -1,0 +1,64 @@
+"""Which prepared images train, which validate, which are the untouched test."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sonoseg.core.errors import DataError, choices
+from sonoseg.core.files import sha256_of
+from sonoseg.core.manifest import Prepared, Sample, read_index, read_split
+from sonoseg.core.task import Task
+from sonoseg.core.workspace import Workspace
+from sonoseg.prepare.split import assert_no_leak
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Rows of stage 2 by their use, the sources of all of them, and the hashes of the tables they come from."""
+
+    train: list[Prepared]
+    validation: list[Prepared]
+    test: list[Prepared]
+    samples: list[Sample]
+    hashes: dict[str, str]
+
+
+def load_data(task: Task, workspace: Workspace, fold: int) -> TrainingData:
+    """Read the tables of stages 1 and 2. Validation is the fold's originals, training everything of the other folds.
+
+    Raises DataError when a table is missing, a patient leaks between the parts, or the fold is empty.
+    """
+    train_samples, test_samples = (
+        read_split(workspace.split_table(part), task.class_names) for part in ("train", "test")
+    )
+    assert_no_leak(train_samples, test_samples)
+    index, test = read_index(workspace.index("train")), read_index(workspace.index("test"))
+    _check_same_sources(workspace.index("train"), index, train_samples)
+    _check_same_sources(workspace.index("test"), test, test_samples)
+
+    folds = sorted({row.fold for row in index if row.fold is not None})
+    if fold not in folds:
+        raise DataError(
+            f"{workspace.index('train')}: no images in fold {fold}; expected {choices(folds)}. "
+            "A dataset needs at least two patients in its training part"
+        )
+    tables = [
+        workspace.split_table("train"),
+        workspace.split_table("test"),
+        workspace.index("train"),
+        workspace.index("test"),
+    ]
+    return TrainingData(
+        train=[row for row in index if row.fold != fold],
+        validation=[row for row in index if row.fold == fold and row.augmentation == "none"],
+        test=test,
+        samples=[*train_samples, *test_samples],
+        hashes={f"{table.parent.name}/{table.name}": sha256_of(table) for table in tables},
+    )
+
+
+def _check_same_sources(table: Path, rows: list[Prepared], samples: list[Sample]) -> None:
+    """Stage 2 has to be of this split: same images, same patients, same folds."""
+    expected = {sample.id: (sample.patient, sample.fold) for sample in samples}
+    found = {row.source_id: (row.patient, row.fold) for row in rows}
+    if found != expected:
+        raise DataError(f"{table}: made from another split than the one now in its folder; run stage 2 again")

@@ -1,0 +1,123 @@
+"""One epoch of training and one of validation, written out; `training.py` calls them in turn."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sized
+from itertools import islice
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.utils.data import DataLoader
+
+from sonoseg.core.errors import ModelError, UsageError
+from sonoseg.core.task import Task
+from sonoseg.train.datasets import Batch
+from sonoseg.train.losses import SegmentationLoss, hausdorff_weight
+from sonoseg.train.metrics import batch_dice
+from sonoseg.train.optimizer import rate_factor
+
+Advance = Callable[[], None]
+
+
+def start_fabric(device: str, devices: int, precision: Any, seed: int) -> Fabric:
+    """Return a launched Fabric: the plain loop's hands on one CPU, one GPU, or several processes under torchrun.
+
+    Raises UsageError when CUDA is asked for and is not there.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: no CUDA device is available here; use --device cpu")
+    fabric = Fabric(accelerator=device, devices=devices, precision=precision)
+    fabric.launch()
+    fabric.seed_everything(seed, workers=True, verbose=False)
+    return fabric
+
+
+def train_epoch(
+    fabric: Fabric,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: SegmentationLoss,
+    loader: DataLoader,
+    task: Task,
+    epoch: int,
+    epochs: int,
+    limit: int | None = None,
+    advance: Advance = lambda: None,
+) -> dict[str, float]:
+    """Run one epoch (from 0) of `epochs`; return the scalars to log. `limit` batches at most; `advance` after each.
+
+    Raises ModelError when the loss is no longer a finite number.
+    """
+    network.train()
+    sums: defaultdict[str, float] = defaultdict(float)
+    images, started, waited = 0, time.perf_counter(), 0.0
+    steps = _length(loader, limit)
+    batches = iter(islice(loader, limit))
+    for step in range(steps):
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - asked
+
+        rate = task.training.optimizer.learning_rate * rate_factor(
+            task.training.optimizer, epoch * steps + step, epochs * steps
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+        optimizer.zero_grad()
+        terms = loss(network(fabric.to_device(batch.images)), fabric.to_device(batch.labels), epoch)
+        fabric.backward(terms["total"])
+        optimizer.step()
+
+        for name, term in terms.items():
+            sums[name] += float(term.detach()) * len(batch.images)
+        images += len(batch.images)
+        if not torch.isfinite(terms["total"].detach()):
+            raise ModelError(
+                f"the loss became {float(terms['total'].detach())} in epoch {epoch + 1}, step {step + 1}; "
+                "lower training.optimizer.learning_rate in the task file"
+            )
+        advance()
+    took = time.perf_counter() - started
+    scalars = {f"loss/{name}": total / images for name, total in sums.items()}
+    scalars["schedule/learning_rate"] = rate
+    scalars["schedule/hausdorff_weight"] = hausdorff_weight(task.training.loss.hausdorff, epoch)
+    scalars["time/images_per_second"] = images * fabric.world_size / took
+    scalars["time/data"] = waited / took
+    return scalars
+
+
+@torch.inference_mode()
+def validate(
+    fabric: Fabric,
+    network: nn.Module,
+    loss: SegmentationLoss,
+    batches: Iterable[Batch],
+    task: Task,
+    epoch: int,
+    limit: int | None = None,
+) -> dict[str, float]:
+    """Return the validation loss, and Dice and IoU per class and on average, at the network's size."""
+    network.eval()
+    losses: list[float] = []
+    dice_rows, iou_rows = [], []
+    for batch in islice(batches, limit):
+        images, labels = fabric.to_device(batch.images), fabric.to_device(batch.labels)
+        logits = network(images)
+        losses += [float(loss(logits, labels, epoch)["total"])] * len(images)
+        dice, iou = batch_dice(logits, labels)
+        dice_rows.append(dice)
+        iou_rows.append(iou)
+    mean_dice, mean_iou = torch.cat(dice_rows).mean(dim=0), torch.cat(iou_rows).mean(dim=0)
+    scalars = {"loss/validation": sum(losses) / len(losses), "dice/mean": float(mean_dice.mean())}
+    for index, name in enumerate(task.class_names):
+        scalars[f"dice/{name}"] = float(mean_dice[index])
+        scalars[f"iou/{name}"] = float(mean_iou[index])
+    return scalars
+
+
+def _length(loader: Any, limit: int | None) -> int:
+    count = len(loader) if isinstance(loader, Sized) else 0
+    return min(count, limit) if limit else count

@@ -1,0 +1,68 @@
+"""What a person sees in the terminal while a network trains and when it has been scored."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sonoseg.core.task import Task
+from sonoseg.train.loop import Advance
+
+console = Console()
+
+
+@contextmanager
+def epoch_bar(title: str, steps: int, shown: bool = True) -> Iterator[Advance]:
+    """Show a bar for one epoch that vanishes with it; yields what to call after each step."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+        work = bar.add_task(title, total=steps)
+        yield lambda: bar.advance(work)
+
+
+def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], task: Task, is_best: bool) -> str:
+    """Return one line for a finished epoch (from 1)."""
+    dice = "  ".join(f"{name} {scalars[f'dice/{name}']:.3f}" for name in task.class_names)
+    boundary = f"  hausdorff weight {weight:.2f}" if (weight := scalars["schedule/hausdorff_weight"]) else ""
+    return (
+        f"epoch {epoch:3d}/{epochs}  loss {scalars['loss/total']:.4f}  "
+        f"validation Dice {scalars['dice/mean']:.4f}  ({dice}){boundary}  "
+        f"{scalars['time/epoch_s']:.0f} s{'  best so far' if is_best else ''}"
+    )
+
+
+def print_scores(summary: dict[str, Any], part: str) -> None:
+    """Print the evaluation as two tables: classes and measurements."""
+    classes = Table(title=f"{part}: {summary['images']} images of {summary['patients']} patients")
+    for column in ("class", "Dice", "95 % interval", "IoU", "HD95", "missed", "false alarm"):
+        classes.add_column(column, justify="left" if column == "class" else "right")
+    for name, one in summary["classes"].items():
+        classes.add_row(
+            name,
+            f"{one['dice']['mean']:.4f}",
+            _interval(one["dice"]["interval_95"]),
+            f"{one['iou']['mean']:.4f}",
+            f"{one['hd95']['mean']:.2f}",
+            f"{one['n_missed']} of {one['n'] - one['n_empty_reference']}",
+            f"{one['n_false_alarm']} of {one['n_empty_reference']}",
+        )
+    console.print(classes)
+    measured = Table(title="measurements: prediction against reference")
+    for column in ("measurement", "mean absolute error", "bias", "n", "missed"):
+        measured.add_column(column, justify="left" if column == "measurement" else "right")
+    for name, one in summary["measurements"].items():
+        if one["n"]:
+            error, bias = one["mean_absolute_error"]["mean"], one["bias"]["mean"]
+            measured.add_row(name, f"{error:.2f}", f"{bias:+.2f}", str(one["n"]), str(one["n_missed"]))
+    if measured.row_count:
+        console.print(measured)
+    if "warning" in summary:
+        console.print(f"note: {summary['warning']}")
+    console.print("Not for clinical use.")
+
+
+def _interval(bounds: list[float] | None) -> str:
+    return f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""

@@ -1,0 +1,142 @@
+"""Stage 3: train the task's network, keep the best epoch by validation Dice, and score the test split once."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from sonoseg.core.cli import run_guarded, stage_parser
+from sonoseg.core.errors import UsageError
+from sonoseg.core.task_files import load_task
+from sonoseg.core.workspace import Workspace
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--epochs", type=int, help="epochs to train (default: the task's)")
+    parser.add_argument("--fold", type=int, default=0, help="fold of the training table that validates")
+    parser.add_argument("--seed", type=int, default=42, help="seed of weights and order")
+    parser.add_argument("--resume", action="store_true", help="go on from Models/<task>/last.ckpt")
+    parser.add_argument("--sanity-check", action="store_true", help="two batches, one epoch, in a folder of its own")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train")
+    parser.add_argument(
+        "--devices", type=int, default=int(os.environ.get("LOCAL_WORLD_SIZE", 1)), help="GPUs or processes"
+    )
+    parser.add_argument(
+        "--precision", choices=("32-true", "bf16-mixed", "16-mixed"), default="32-true", help="of numbers"
+    )
+    parser.add_argument("--run", default=time.strftime("%Y%m%d-%H%M%S"), help="name of the TensorBoard run")
+    arguments = parser.parse_args(argv)
+    if arguments.epochs is not None and arguments.epochs < 1:
+        raise UsageError(f"--epochs {arguments.epochs}: expected at least 1")
+    return arguments
+
+
+def story(argv: Sequence[str] | None) -> int:
+    arguments = parse(argv)
+    task = load_task(arguments.task)
+    workspace = Workspace(arguments.workspace, task.name)
+
+    # Torch and MONAI take seconds to import; --help and a wrong task have answered by now.
+    from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+    from sonoseg.train.curves import draw_curves
+    from sonoseg.train.data import load_data
+    from sonoseg.train.datasets import EpochBatches, SegmentationDataset, loader
+    from sonoseg.train.evaluate import score, summarise
+    from sonoseg.train.loop import start_fabric, train_epoch, validate
+    from sonoseg.train.losses import SegmentationLoss
+    from sonoseg.train.model_file import load_model, save_model
+    from sonoseg.train.networks import build_network
+    from sonoseg.train.optimizer import build_optimizer
+    from sonoseg.train.outcome import model_facts, write_evaluation
+    from sonoseg.train.report import console, epoch_bar, epoch_line, print_scores
+    from sonoseg.train.tracking import Tracker
+
+    # Data: which images train, which validate; the test split is not opened before the last block.
+    data = load_data(task, workspace, arguments.fold)
+    epochs = 1 if arguments.sanity_check else arguments.epochs or task.training.epochs
+    limit = 2 if arguments.sanity_check else None
+    folder = workspace.models / "sanity_check" if arguments.sanity_check else workspace.models
+
+    # Parts: the same ones on a CPU, a GPU, or several under torchrun.
+    fabric = start_fabric(arguments.device, arguments.devices, arguments.precision, arguments.seed)
+    network = build_network(task)
+    network, optimizer = fabric.setup(network, build_optimizer(task.training.optimizer, network.parameters()))
+    loss = SegmentationLoss(task.training.loss)
+    size = task.training.batch_size
+    batches = EpochBatches(len(data.train), size, arguments.seed, fabric.global_rank, fabric.world_size)
+    train_loader = loader(SegmentationDataset(data.train, workspace, task), batches)
+    validation_loader = loader(SegmentationDataset(data.validation, workspace, task), size)
+
+    settings = {"task": task.model_dump(mode="json"), "fold": arguments.fold, "seed": arguments.seed, "epochs": epochs}
+    checkpoint = folder / "last.ckpt"
+    progress = load_checkpoint(checkpoint, network, optimizer, settings) if arguments.resume else Progress()
+    tracker = Tracker(workspace.logs / arguments.run, task, progress.epoch) if fabric.is_global_zero else None
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    console.print(
+        f"{task.name}: {len(data.train)} training and {len(data.validation)} validation images, "
+        f"{task.network.name} with {weights / 1e6:.2f} M weights at {task.input.size} on {fabric.device}",
+        soft_wrap=True,
+    )
+
+    while progress.epoch < epochs and not progress.has_stalled(task.training.patience):
+        began, epoch = time.perf_counter(), progress.epoch
+
+        # Train on every image of the other folds once, in an order that only seed and epoch decide.
+        batches.epoch = epoch
+        steps = min(len(batches), limit or len(batches))
+        with epoch_bar(f"epoch {epoch + 1}/{epochs}", steps, shown=fabric.is_global_zero) as advance:
+            scalars = train_epoch(
+                fabric, network, optimizer, loss, train_loader, task, epoch, epochs, limit=limit, advance=advance
+            )
+
+        # Validate on the held-out fold; its Dice alone decides which epoch is kept.
+        scalars |= validate(fabric, network, loss, validation_loader, task, epoch, limit)
+        scalars["time/epoch_s"] = time.perf_counter() - began
+        is_best = progress.finish_epoch(network, scalars)
+
+        # Log and save.
+        if tracker:
+            tracker.scalars(scalars, epoch + 1)
+            tracker.overlays(network, next(iter(validation_loader)), epoch + 1)
+            save_checkpoint(checkpoint, network, optimizer, progress, settings)
+            console.print(epoch_line(epoch + 1, epochs, scalars, task, is_best), soft_wrap=True)
+
+    if not tracker:
+        return 0
+    tracker.close()
+
+    # The best epoch becomes the model: one file, read back before it is used.
+    facts = model_facts(progress, data, settings)
+    model_path = folder / workspace.best_model.name
+    save_model(model_path, progress.best_state, task, facts)
+    draw_curves(folder / "curves.png", progress.history, task, progress.best_epoch)
+    best = build_network(task).to(fabric.device)
+    best.load_state_dict(load_model(model_path).state)
+
+    # The test split is scored once, by the chosen epoch; a sanity check looks at validation images instead.
+    part, rows = ("validation", data.validation[:2]) if arguments.sanity_check else ("test", data.test)
+    if rows:
+        with epoch_bar(f"score the {part} images", len(rows)) as advance:
+            cases = [
+                case for case in score(best, rows, data.samples, workspace, task, fabric.device) if advance() is None
+            ]
+        summary = summarise(cases, task)
+        write_evaluation(folder, summary, cases, facts | {"part": part})
+        print_scores(summary, part)
+    else:
+        console.print("no test images: the split has none, so nothing was scored")
+    console.print(
+        f"model {model_path}, curves {folder / 'curves.png'}, TensorBoard: tensorboard --logdir {workspace.logs}"
+    )
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run stage 3; return 0, or 2 with one sentence on stderr."""
+    return run_guarded(story, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
