@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from rich.progress import track
 
-from sonoseg.core.cli import run_guarded, stage_parser
+from sonoseg.core.cli import next_command, run_guarded, stage_parser
 from sonoseg.core.errors import DataError, UsageError
 from sonoseg.core.files import write_json
 from sonoseg.core.manifest import read_split, write_index
@@ -63,7 +63,7 @@ def story(argv: Sequence[str] | None) -> int:
         originals = sum(row.augmentation == "none" for row in rows)
         note = f", {removed} files of earlier settings removed" if removed else ""
         print(f"  {part}: {originals} enhanced images + {len(rows) - originals} augmented copies{note}")
-    print(f"written to {workspace.split}\nnext: python training.py --task {arguments.task}")
+    print(f"written to {workspace.split}\nnext: {next_command('training.py', arguments)}")
     return 0
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from sonoseg.core.cli import run_guarded, stage_parser
+from sonoseg.core.cli import next_command, run_guarded, stage_parser
 from sonoseg.core.errors import UsageError
 from sonoseg.core.task_files import load_task
 from sonoseg.core.workspace import Workspace
@@ -20,12 +20,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from Models/<task>/last.ckpt")
     parser.add_argument("--sanity-check", action="store_true", help="two batches, one epoch, in a folder of its own")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train")
-    parser.add_argument(
-        "--devices", type=int, default=int(os.environ.get("LOCAL_WORLD_SIZE", 1)), help="GPUs or processes"
-    )
-    parser.add_argument(
-        "--precision", choices=("32-true", "bf16-mixed", "16-mixed"), default="32-true", help="of numbers"
-    )
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    parser.add_argument("--devices", type=int, default=processes, help="GPUs or processes on this machine")
+    precisions = ("auto", "32-true", "bf16-mixed", "16-mixed")
+    parser.add_argument("--precision", choices=precisions, default="auto", help="auto: bf16 where the hardware has it")
     parser.add_argument("--run", default=time.strftime("%Y%m%d-%H%M%S"), help="name of the TensorBoard run")
     arguments = parser.parse_args(argv)
     if arguments.epochs is not None and arguments.epochs < 1:
@@ -119,17 +117,23 @@ def story(argv: Sequence[str] | None) -> int:
     part, rows = ("validation", data.validation[:2]) if arguments.sanity_check else ("test", data.test)
     if rows:
         with epoch_bar(f"score the {part} images", len(rows)) as advance:
-            cases = [
-                case for case in score(best, rows, data.samples, workspace, task, fabric.device) if advance() is None
-            ]
+            cases = []
+            for case in score(best, rows, data.samples, workspace, task, fabric.device):
+                cases.append(case)
+                advance()
         summary = summarise(cases, task)
         write_evaluation(folder, summary, cases, facts | {"part": part})
         print_scores(summary, part)
     else:
         console.print("no test images: the split has none, so nothing was scored")
-    console.print(
-        f"model {model_path}, curves {folder / 'curves.png'}, TensorBoard: tensorboard --logdir {workspace.logs}"
-    )
+    for what, where in (
+        ("model", model_path),
+        ("curves", folder / "curves.png"),
+        ("scores", folder / "evaluation.json"),
+    ):
+        console.print(f"{what}: {where}", soft_wrap=True)
+    console.print(f"watch: tensorboard --logdir {workspace.logs}", soft_wrap=True)
+    console.print(f"next: {next_command('inference.py', arguments)}", soft_wrap=True)
     return 0
 
 

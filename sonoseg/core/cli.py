@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,12 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
         "--workspace", type=Path, default=REPOSITORY, help="folder that holds Datasets/, Models/, result/ and logs/"
     )
     return parser
+
+
+def next_command(script: str, arguments: argparse.Namespace) -> str:
+    """Return what to type for the stage after this one, with the same task and workspace."""
+    elsewhere = [] if arguments.workspace == REPOSITORY else ["--workspace", str(arguments.workspace)]
+    return shlex.join(["python", script, "--task", str(arguments.task), *elsewhere])
 
 
 def run_guarded(story: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:

@@ -44,10 +44,13 @@ class Prepared:
     augmentation: str
 
 
+SPLIT_COLUMNS = ("id", "image_path", "mask_path", "patient", "fold", "width", "height", "row_mm", "col_mm", "sha256")
+"""Columns of a split table beside one per class, which stand after `fold`; no class may have such a name."""
+
+
 def write_split(path: Path, samples: Sequence[Sample], classes: Sequence[str], references: Sequence[str] = ()) -> None:
     """Write a split table; reference measurements go into columns `reference_<name>` at its end."""
-    columns = ["id", "image_path", "mask_path", "patient", "fold", *classes]
-    columns += ["width", "height", "row_mm", "col_mm", "sha256"]
+    columns = [*SPLIT_COLUMNS[:5], *classes, *SPLIT_COLUMNS[5:]]
     columns += [f"reference_{name}" for name in references]
     write_csv(path, columns, (_split_row(sample, classes) for sample in samples))
 

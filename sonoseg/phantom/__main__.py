@@ -18,8 +18,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Simulate annotated ultrasound images: sample data for a first run of the four scripts.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, help="folder to write (default: Datasets/<kind> in the repository)",
-                        default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder to write (default: Datasets/<kind> in the repository)",
+        default=argparse.SUPPRESS,
+    )
     parser.add_argument("--kind", choices=sorted(KINDS), default="spine", help="what the images show")
     parser.add_argument("--images", type=int, default=70, help="number of images")
     parser.add_argument("--seed", type=int, default=42, help="the same seed gives the same files")

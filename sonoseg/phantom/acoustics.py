@@ -169,7 +169,11 @@ def blocking_db_per_mm(surface: Surface, shape: tuple[int, int], spacing: tuple[
 
 
 def specular_echoes(
-    surfaces: Sequence[Surface], arriving_db: Array, spacing: tuple[float, float], steering_deg: float, probe: Probe,
+    surfaces: Sequence[Surface],
+    arriving_db: Array,
+    spacing: tuple[float, float],
+    steering_deg: float,
+    probe: Probe,
     rng: np.random.Generator,
 ) -> ComplexArray:
     """Echo field (H, W) of all surfaces for one look.

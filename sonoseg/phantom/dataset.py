@@ -1,9 +1,9 @@
 """Plan a phantom dataset and write it in the layout of a hand-annotated one.
 
-    <out>/phantom.json      the settings, written first: it marks the folder as made here
-    <out>/images/*.png      8-bit grey images
-    <out>/annotations.json  {"Image_001": [["MID", "line", [[x, y], [x, y]]], ...], ...}
-    <out>/metadata.csv      image,patient,row_mm,col_mm,skin_to_epi_mm, written last: its presence means "finished"
+<out>/phantom.json      the settings, written first: it marks the folder as made here
+<out>/images/*.png      8-bit grey images
+<out>/annotations.json  {"Image_001": [["MID", "line", [[x, y], [x, y]]], ...], ...}
+<out>/metadata.csv      image,patient,row_mm,col_mm,skin_to_epi_mm, written last: its presence means "finished"
 """
 
 from __future__ import annotations
@@ -101,15 +101,19 @@ def is_already_there(out: Path, settings: Settings, force: bool = False) -> bool
         if same and (out / METADATA).is_file() and not force:
             return True
         if not same and not force:
-            raise DataError(f"{out} holds a phantom dataset made with other settings ({_short(made_with)}); "
-                            "choose another --out, or add --force to replace it")
+            raise DataError(
+                f"{out} holds a phantom dataset made with other settings ({_short(made_with)}); "
+                "choose another --out, or add --force to replace it"
+            )
         return False
     foreign = [name for name in (ANNOTATIONS, METADATA) if (out / name).exists()]
     if (out / IMAGES).is_dir() and any((out / IMAGES).iterdir()):
         foreign.append(f"{IMAGES}/")
     if foreign and not force:
-        raise DataError(f"{out} already holds {choices(foreign).replace(' or ', ' and ')} that this phantom did not "
-                        "make; choose another --out, or add --force to overwrite files of the same name")
+        raise DataError(
+            f"{out} already holds {choices(foreign).replace(' or ', ' and ')} that this phantom did not "
+            "make; choose another --out, or add --force to overwrite files of the same name"
+        )
     return False
 
 
@@ -133,10 +137,15 @@ def write_dataset(out: Path, settings: Settings, progress: Callable[[list[Case]]
         annotations[case.name] = scene.annotation
         device = case.patient.device
         depth = scene.skin_to_epi_mm
-        rows.append({
-            "image": case.name, "patient": case.patient.name, "row_mm": device.row_mm, "col_mm": device.col_mm,
-            "skin_to_epi_mm": None if depth is None else f"{depth:.3f}",
-        })
+        rows.append(
+            {
+                "image": case.name,
+                "patient": case.patient.name,
+                "row_mm": device.row_mm,
+                "col_mm": device.col_mm,
+                "skin_to_epi_mm": None if depth is None else f"{depth:.3f}",
+            }
+        )
     write_json(out / ANNOTATIONS, annotations)
     write_csv(out / METADATA, COLUMNS, rows)
     return cases

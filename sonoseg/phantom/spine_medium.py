@@ -188,8 +188,9 @@ class SpineMedium:
     ) -> None:
         """A bone surface: a bright line, the diffuse echo of its rough cortex, reverberation, and a shadow."""
         ring = float(self.rng.uniform(1.6, 2.6)) * (self.rng.random() < 0.4)
-        self.add(u, v, strength_db, taper_mm=taper_mm, thickness_mm=0.35, block_db=block_db, lobe_deg=20.0,
-                 ring_mm=ring)
+        self.add(
+            u, v, strength_db, taper_mm=taper_mm, thickness_mm=0.35, block_db=block_db, lobe_deg=20.0, ring_mm=ring
+        )
         line = np.interp(self.u, u, v, left=-99.0, right=-99.0)
         depth = self.v - line
         near = step(depth + 2.6 + 1.2 * self.noise(2.0, 6.0), 1.0) * np.exp(-np.maximum(depth, 0.0) / 2.0)
@@ -235,8 +236,14 @@ class SpineMedium:
             top = self.patient.fat_mm + rng.uniform(2.5, 5.0)
             half = rng.uniform(2.0, 4.0)
             u = self.line(-half, half)
-            self.add(u, top + 1.0 * (u / half) ** 2, rng.uniform(-26.0, -18.0), thickness_mm=0.35,
-                     block_db=view.central_shadow_db, lobe_deg=40.0)
+            self.add(
+                u,
+                top + 1.0 * (u / half) ** 2,
+                rng.uniform(-26.0, -18.0),
+                thickness_mm=0.35,
+                block_db=view.central_shadow_db,
+                lobe_deg=40.0,
+            )
 
     def canal(self) -> None:
         """Thecal sac between the posterior complex (EPI) and the anterior complex (VTB), as far as they show."""

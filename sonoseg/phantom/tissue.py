@@ -53,8 +53,16 @@ class Frame:
         return [column, row]
 
     def surface(
-        self, u: Curve, v: Curve, strength_db: Curve | float, *, taper_mm: float = 2.0, thickness_mm: float = 0.25,
-        block_db: float = 0.0, lobe_deg: float = 20.0, ring_mm: float = 0.0,
+        self,
+        u: Curve,
+        v: Curve,
+        strength_db: Curve | float,
+        *,
+        taper_mm: float = 2.0,
+        thickness_mm: float = 0.25,
+        block_db: float = 0.0,
+        lobe_deg: float = 20.0,
+        ring_mm: float = 0.0,
     ) -> Surface | None:
         """The reflector along body points (u, v), (n,) each with u increasing, fading over taper_mm at both ends.
 

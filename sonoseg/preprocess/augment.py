@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from sonoseg.core.images import Pixels
-from sonoseg.core.task import Augmentation
+from sonoseg.core.task_sections import Augmentation
 
 Field = NDArray[np.float32]
 

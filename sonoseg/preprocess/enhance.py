@@ -3,7 +3,7 @@
 import cv2
 
 from sonoseg.core.images import Pixels
-from sonoseg.core.task import Enhancement
+from sonoseg.core.task_sections import Enhancement
 
 
 def enhance(image: Pixels, steps: Enhancement) -> Pixels:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sonoseg.core.geometry import Points
 from sonoseg.core.images import Pixels
-from sonoseg.core.task import Input
+from sonoseg.core.task_sections import Input
 
 Size = tuple[int, int]
 """(height, width) in pixels."""

@@ -41,6 +41,8 @@ def load_data(task: Task, workspace: Workspace, fold: int) -> TrainingData:
             f"{workspace.index('train')}: no images in fold {fold}; expected {choices(folds)}. "
             "A dataset needs at least two patients in its training part"
         )
+    if len(folds) == 1:
+        raise DataError(f"{workspace.index('train')}: all images are in fold {fold}, so none is left to train on")
     tables = [
         workspace.split_table("train"),
         workspace.split_table("test"),

@@ -1,10 +1,11 @@
 """Score a trained network on images it has never seen, in their original geometry and in millimetres."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -16,6 +17,7 @@ from sonoseg.postprocess.interpret import interpret, measure_labels
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise
 from sonoseg.train.metrics import Agreement, agreement
+from sonoseg.train.networks import activate
 
 RESAMPLES = 2000
 """Draws of the bootstrap."""
@@ -72,7 +74,7 @@ def score(
         sample = by_id[row.source_id]
         prepared = read_image(workspace.locate(row.image_path))
         values = torch.from_numpy(normalise(prepared, task.input.intensity))[None, None].to(device)
-        probabilities = torch.softmax(network(values).float(), dim=1)[0].cpu().numpy()
+        probabilities = activate(network(values))[0].cpu().numpy()
         image = read_image(workspace.locate(sample.image_path))
         original = Fit.of(image.shape, task.input).invert(probabilities)
         found = interpret(original, image, task, sample.spacing)
@@ -133,14 +135,7 @@ def _measurement(name: str, cases: Sequence[Case]) -> dict[str, Any]:
 
 def _mean_with_interval(values: Sequence[float], patients: Sequence[str]) -> dict[str, Any]:
     """Return the mean over patients of their own means, with a 95 % percentile interval by resampling patients."""
-    means = np.array([np.mean(group) for group in _grouped(values, patients)])
+    means = pd.Series(values).groupby(list(patients), sort=False).mean().to_numpy()
     draws = np.random.default_rng(0).choice(means, (RESAMPLES, len(means))).mean(axis=1)
     low, high = np.percentile(draws, [2.5, 97.5])
     return {"mean": float(means.mean()), "interval_95": [float(low), float(high)] if len(means) > 1 else None}
-
-
-def _grouped(values: Iterable[float], keys: Iterable[str]) -> list[list[float]]:
-    groups: dict[str, list[float]] = {}
-    for value, key in zip(values, keys, strict=True):
-        groups.setdefault(key, []).append(value)
-    return list(groups.values())

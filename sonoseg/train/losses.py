@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sonoseg.core.errors import TaskError, choices
-from sonoseg.core.task import HausdorffSchedule, Loss
+from sonoseg.core.task_sections import HausdorffSchedule, Loss
 
 REGION_LOSSES = {"dice_ce": DiceCELoss}
 

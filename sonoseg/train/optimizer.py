@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from sonoseg.core.task import Optimizer
+from sonoseg.core.task_sections import Optimizer
 
 WARM_UP = 0.3
 """Part of a one-cycle run in which the rate rises (Smith and Topin 2018)."""

@@ -1,24 +1,20 @@
 """What a finished run leaves behind: the scores of the test split, and the facts that go into the model file."""
 
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from sonoseg.core.files import write_csv, write_json
+from sonoseg.core.versions import versions
 from sonoseg.train.checkpoint import Progress
 from sonoseg.train.data import TrainingData
 from sonoseg.train.evaluate import Case
-
-PACKAGES = ("torch", "monai", "numpy", "opencv-python-headless", "scikit-image", "lightning-fabric", "safetensors")
 
 
 def model_facts(progress: Progress, data: TrainingData, settings: dict[str, Any]) -> dict[str, Any]:
     """Return what a model file says of its own making: versions, data hashes, settings, and the epoch chosen."""
     return {
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "versions": versions(),
         "data": data.hashes,
         "images": {"train": len(data.train), "validation": len(data.validation)},
         "fold": settings["fold"],
@@ -36,10 +32,3 @@ def write_evaluation(folder: Path, summary: dict[str, Any], cases: Sequence[Case
     columns = list(dict.fromkeys(column for row in rows for column in row))
     write_csv(folder / "per_case.csv", columns, rows)
     write_json(folder / "evaluation.json", {"use": "not for clinical use", **facts, **summary})
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -133,8 +133,10 @@ def test_spinous_process_shadows_the_middle(made):
         row, x = int(y0 + 0.35 * (y1 - y0)), int(x0 + 0.35 * (x1 - x0))
         band = scene.image[row - 9 : row + 9].astype(float)
         aside = int(14.0 / case.patient.device.col_mm)
-        assert band[:, x - 2 : x + 3].mean() < 0.6 * np.hstack([band[:, x - aside - 9 : x - aside],
-                                                                 band[:, x + aside : x + aside + 9]]).mean()
+        assert (
+            band[:, x - 2 : x + 3].mean()
+            < 0.6 * np.hstack([band[:, x - aside - 9 : x - aside], band[:, x + aside : x + aside + 9]]).mean()
+        )
     assert seen == 2
 
 

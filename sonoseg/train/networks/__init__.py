@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
+import torch
 from monai.networks.nets import UNet
-from torch import nn
+from torch import Tensor, nn
 
 from sonoseg.core.errors import TaskError, choices
-from sonoseg.core.task import Network, Task
+from sonoseg.core.task import Task
+from sonoseg.core.task_sections import Network
 
 
 def unet(settings: Network, outputs: int) -> nn.Module:
@@ -27,7 +29,16 @@ NETWORKS: dict[str, Callable[[Network, int], nn.Module]] = {"unet": unet}
 
 
 def build_network(task: Task) -> nn.Module:
-    """Return the task's network with fresh weights. Raises TaskError for an unknown name, listing the choices."""
+    """Return the task's network with fresh weights, in the memory layout in which convolutions are fastest.
+
+    Raises TaskError for an unknown name, listing the choices.
+    """
     if task.network.name not in NETWORKS:
         raise TaskError(f"network.name: {task.network.name!r} is unknown; expected {choices(sorted(NETWORKS))}")
-    return NETWORKS[task.network.name](task.network, 1 + len(task.structures))
+    network = NETWORKS[task.network.name](task.network, 1 + len(task.structures))
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's own types
+
+
+def activate(logits: Tensor) -> Tensor:
+    """Turn logits `(B, 1 + K, h, w)` into probabilities that sum to 1 over the classes, background included."""
+    return torch.softmax(logits.float(), dim=1)

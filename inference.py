@@ -1,0 +1,115 @@
+"""Stage 4: segment a folder of new images, measure what is found, and write masks, overlays and a table."""
+
+import argparse
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sonoseg.core.cli import EXIT_OK, EXIT_SOME_FAILED, run_guarded, stage_parser
+from sonoseg.core.errors import UsageError
+from sonoseg.core.manifest import Spacing
+from sonoseg.core.task_files import load_task
+from sonoseg.core.workspace import Workspace
+
+SHOWN = 10
+"""Failed and flagged images that are named in the terminal; the table has them all."""
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = stage_parser(__doc__)
+    images = parser.add_argument("--images", type=Path, help="folder of images (default: originals of the test split)")
+    model = parser.add_argument("--model", type=Path, help="(default: Models/<task>/best_model.safetensors)")
+    output = parser.add_argument("--output", type=Path, help="folder of the results (default: result/<task>)")
+    spacing = parser.add_argument("--spacing", type=float, nargs="+", metavar="MM", help="mm per pixel: ROW [COL]")
+    metadata = parser.add_argument("--metadata", type=Path, help="table of spacings (default: one beside the images)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
+    empty = argparse.Namespace(task=None)  # --task stays None when it is not given: --model may bring its own task
+    for option in (images, model, output, spacing, metadata):
+        option.default = argparse.SUPPRESS  # keeps "(default: None)" out of the help
+        setattr(empty, option.dest, None)
+    arguments = parser.parse_args(argv, empty)
+    if (arguments.spacing or arguments.metadata) and not arguments.images:
+        raise UsageError("--spacing and --metadata belong to --images: name the folder of images as well")
+    if arguments.spacing and arguments.metadata:
+        raise UsageError("--spacing and --metadata both give the pixel size; use one of them")
+    if arguments.images and not arguments.images.is_dir():
+        raise UsageError(f"{arguments.images}: no such folder; --images names a folder of pictures")
+    arguments.spacing = spacing_of(arguments.spacing)
+    return arguments
+
+
+def spacing_of(values: Sequence[float] | None) -> Spacing | None:
+    """Return (row_mm, col_mm) from one or two numbers. Raises UsageError for anything but sizes above 0."""
+    if values is None:
+        return None
+    if len(values) > 2 or not all(math.isfinite(value) and value > 0 for value in values):
+        raise UsageError(f"--spacing {' '.join(map(str, values))}: expected one or two numbers above 0, mm per pixel")
+    return values[0], values[-1]
+
+
+def story(argv: Sequence[str] | None) -> int:
+    arguments = parse(argv)
+    task = load_task(arguments.task or "spine")
+    model_file = arguments.model or Workspace(arguments.workspace, task.name).best_model
+
+    from rich.progress import track
+
+    from sonoseg.infer.results import segment_source, write_run, write_table
+    from sonoseg.infer.segmenter import Segmenter
+    from sonoseg.infer.sources import from_folder, from_test_split
+
+    segmenter = Segmenter.load(model_file, arguments.device)
+    if segmenter.task.name != task.name and (arguments.task or not arguments.model):
+        raise UsageError(f"{model_file} was trained for task {segmenter.task.name}, not {task.name}; leave --task out")
+    task = segmenter.task  # from here on the model says what the task is
+    workspace = Workspace(arguments.workspace, task.name)
+    output = arguments.output or workspace.results
+
+    if arguments.images:
+        inputs = from_folder(arguments.images, task, arguments.spacing, arguments.metadata, output)
+    else:
+        inputs = from_test_split(workspace, task)
+    print(f"{len(inputs.sources)} images, task {task.name}, model {segmenter.sha256[:12]} on {segmenter.device}")
+    print("".join(f"  {remark}\n" for remark in inputs.remarks), end="")
+
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "run.json").unlink(missing_ok=True)
+    started = time.monotonic()
+    rows = [segment_source(source, segmenter, output) for source in track(inputs.sources, "segment")]
+    seconds = time.monotonic() - started
+    write_table(output, rows, task)
+    settings = {name: getattr(arguments, name) for name in ("images", "model", "metadata", "spacing", "device")}
+    write_run(output, rows, segmenter, {name: _plain(value) for name, value in settings.items()}, seconds)
+    return report(rows, output, seconds)
+
+
+def report(rows: Sequence[Mapping[str, Any]], output: Path, seconds: float) -> int:
+    """Print the counts, the first images a person should look at, and where the results are; return the exit code."""
+    count = Counter(row["status"] for row in rows)
+    print(
+        f"{count['ok']} ok, {count['flagged']} flagged, {count['failed']} failed; {seconds / len(rows):.2f} s an image"
+    )
+    to_see = [row for status in ("failed", "flagged") for row in rows if row["status"] == status]
+    for row in to_see[:SHOWN]:
+        print(f"  {row['status']}: {row['image']}: {row['reason']}")
+    if len(to_see) > SHOWN:
+        print(f"  ... and {len(to_see) - SHOWN} more in results.csv")
+    print(f"written to {output}; not for clinical use")
+    return EXIT_SOME_FAILED if count["failed"] else EXIT_OK
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run stage 4; return 0 when every image was segmented, 1 when some failed, 2 for wrong use."""
+    return run_guarded(story, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

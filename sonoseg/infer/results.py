@@ -1,0 +1,119 @@
+"""What is written for each image, the table over all of them, and the record of the run."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sonoseg.core.errors import DataError
+from sonoseg.core.files import write_csv, write_json
+from sonoseg.core.images import Pixels, read_image, write_image, write_label_map
+from sonoseg.core.task import Task
+from sonoseg.core.versions import versions
+from sonoseg.infer.overlay import draw_overlay
+from sonoseg.infer.segmenter import Segmenter, check_image
+from sonoseg.infer.sources import Source
+from sonoseg.postprocess.interpret import Findings
+from sonoseg.postprocess.measure import measurement_names
+
+DISCLAIMER = "not for clinical use"
+STATUSES = ("ok", "flagged", "failed")
+
+
+def segment_source(source: Source, segmenter: Segmenter, folder: Path) -> dict[str, Any]:
+    """Segment one image, write its results, and return its row of `results.csv`.
+
+    An image that cannot be used gives a row with status `failed` and the reason, and what an earlier run wrote for it
+    is removed. Raises OSError when a result cannot be written: then the next one cannot either.
+    """
+    try:
+        image = check_image(read_image(source.path))
+        found = segmenter(image, source.spacing)
+        overlay = draw_overlay(image, found, segmenter.task)
+    except DataError as error:
+        return _failed(source, folder, str(error))
+    except Exception as error:  # whatever one image brings about must not end the batch
+        return _failed(source, folder, f"{source.path}: unexpected {type(error).__name__}: {error}")
+    mask, picture, record = result_files(folder, source.name)
+    record.unlink(missing_ok=True)  # written last: while it is there, all three belong together
+    write_label_map(mask, found.labels, segmenter.task.colors)
+    write_image(picture, overlay)
+    write_json(record, describe(source, image, found, segmenter))
+    return _row(source, image, found)
+
+
+def result_files(folder: Path, name: str) -> tuple[Path, Path, Path]:
+    """Return the paths of an image's mask, overlay and record."""
+    return folder / f"{name}_mask.png", folder / f"{name}_overlay.png", folder / f"{name}.json"
+
+
+def describe(source: Source, image: Pixels, found: Findings, segmenter: Segmenter) -> dict[str, Any]:
+    """Return the findings as JSON values; shapes are in the form of annotation files."""
+    return {
+        "image": source.path.name,
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "spacing_mm": {"row": source.spacing[0], "col": source.spacing[1]} if source.spacing else None,
+        "spacing_from": source.spacing_from,
+        "status": found.status,
+        "reasons": found.reasons,
+        "shapes": [shape.to_json() for shape in found.shapes],
+        "measurements": found.measurements,
+        "notes": found.notes,
+        "confidence": found.confidence,
+        "suppressed": found.suppressed,
+        "task": segmenter.task.name,
+        "model_sha256": segmenter.sha256,
+        "notice": DISCLAIMER,
+    }
+
+
+def write_table(folder: Path, rows: Sequence[Mapping[str, Any]], task: Task) -> Path:
+    """Write `results.csv`: one row per input, empty cells for what is absent."""
+    columns = ["image", "name", "status", "reason", "width", "height", "row_mm", "col_mm", "spacing_from"]
+    columns += measurement_names(task) + [f"confidence_{name}" for name in task.class_names]
+    return write_csv(folder / "results.csv", columns, rows)
+
+
+def write_run(
+    folder: Path, rows: Sequence[Mapping[str, Any]], segmenter: Segmenter, settings: Mapping[str, Any], seconds: float
+) -> Path:
+    """Write `run.json`, the last file of a run: its presence means that the run came to its end."""
+    statuses = Counter(row["status"] for row in rows)
+    return write_json(
+        folder / "run.json",
+        {
+            "task": segmenter.task.name,
+            "counts": {"inputs": len(rows), **{status: statuses[status] for status in STATUSES}},
+            "seconds": round(seconds, 3),
+            "model_sha256": segmenter.sha256,
+            "model_info": segmenter.info,
+            "settings": dict(settings),
+            "task_settings": segmenter.task.model_dump(mode="json"),
+            "versions": versions(),
+            "notice": DISCLAIMER,
+        },
+    )
+
+
+def _failed(source: Source, folder: Path, reason: str) -> dict[str, Any]:
+    for path in result_files(folder, source.name):
+        path.unlink(missing_ok=True)
+    return {"image": source.path.name, "name": source.name, "status": "failed", "reason": reason}
+
+
+def _row(source: Source, image: Pixels, found: Findings) -> dict[str, Any]:
+    row_mm, col_mm = source.spacing or (None, None)
+    return {
+        "image": source.path.name,
+        "name": source.name,
+        "status": found.status,
+        "reason": "; ".join(found.reasons),
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "row_mm": row_mm,
+        "col_mm": col_mm,
+        "spacing_from": source.spacing_from,
+        **found.measurements,
+        **{f"confidence_{name}": value for name, value in found.confidence.items()},
+    }

@@ -1,0 +1,132 @@
+"""Which images are to be segmented, what their results are called, and how large their pixels are."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sonoseg.core.errors import DataError
+from sonoseg.core.images import SUFFIXES, list_images
+from sonoseg.core.manifest import Spacing, read_split
+from sonoseg.core.task import Task
+from sonoseg.core.task_sections import MaskFolder
+from sonoseg.core.workspace import Workspace
+from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
+
+UNKNOWN = "unknown"
+_OWN_NAMES = ("run",)
+"""An image of this name would give a `run.json` of its own."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image to be segmented. `name` begins its results' file names; `spacing_from` says who gave the spacing."""
+
+    path: Path
+    name: str
+    spacing: Spacing | None = None
+    spacing_from: str = UNKNOWN
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images of a run, and what a person should be told about the choice."""
+
+    sources: list[Source]
+    remarks: list[str]
+
+
+def from_folder(
+    folder: Path, task: Task, spacing: Spacing | None = None, metadata: Path | None = None, results: Path | None = None
+) -> Inputs:
+    """Return the pictures directly in `folder`, by name.
+
+    Spacing: `spacing` for all, else the table `metadata`, else the first table found in the folder or beside it, under
+    the name that the task gives or `metadata.csv`. Masks that lie among a mask_folder task's images are left out.
+    `results` is where the results go. Raises DataError for a missing or empty folder, a table that cannot be read, and
+    results that would lie among the images.
+    """
+    if results is not None and results.resolve() == folder.resolve():
+        raise DataError(f"{folder}: results cannot go among the images; name another folder with --output")
+    paths = list_images(folder)
+    masks = [path for path in paths if _is_mask(path, task)]
+    paths = [path for path in paths if path not in masks]
+    remarks = []
+    if masks:
+        remarks.append(
+            f"{len(masks)} masks (names ending in {_mask_suffix(task)}) lie among the images and are left out"
+        )
+    if not paths:
+        raise DataError(f"{folder}: no image in this folder; expected {', '.join(SUFFIXES)} files")
+    table, source = ({}, "") if spacing else _spacing_table(folder, task, metadata)
+    sources = []
+    for path, name in zip(paths, output_names(paths), strict=True):
+        if spacing:
+            sources.append(Source(path, name, spacing, "--spacing"))
+            continue
+        known = meta_of(table, path)
+        sources.append(Source(path, name, known.spacing, source) if known and known.spacing else Source(path, name))
+    without = sum(one.spacing is None for one in sources)
+    if without:
+        remarks.append(
+            f"pixel spacing unknown for {without} of {len(sources)} images: their lengths are in pixels only"
+        )
+    return Inputs(sources, remarks)
+
+
+def from_test_split(workspace: Workspace, task: Task) -> Inputs:
+    """Return the original images of the test split, with the spacing that stage 1 found. Raises DataError if none."""
+    table = workspace.split_table("test")
+    if not table.is_file():
+        raise DataError(f"{table}: no such table; name a folder of images with --images, or run stage 1 first")
+    samples = read_split(table, task.class_names)
+    paths = [workspace.locate(sample.image_path) for sample in samples]
+    sources = [
+        Source(path, name, sample.spacing, table.name if sample.spacing else UNKNOWN)
+        for path, name, sample in zip(paths, output_names(paths), samples, strict=True)
+    ]
+    if not sources:
+        raise DataError(f"{table}: the test split is empty; name a folder of images with --images")
+    return Inputs(sources, [f"no --images given: the {len(sources)} images of the test split are used"])
+
+
+def output_names(paths: Sequence[Path]) -> list[str]:
+    """Return one name per path, all different also where upper and lower case are one; the same for the same paths.
+
+    A name is the file's stem; where several share it, the suffix is added (`a_png`, `a_jpg`), then a number.
+    """
+    shared = Counter([*_OWN_NAMES, *(path.stem.casefold() for path in paths)])
+    taken = {stem for stem, count in shared.items() if count == 1}
+    names: list[str] = []
+    for path in paths:
+        name = path.stem
+        if shared[name.casefold()] > 1:
+            plain = name = f"{path.stem}_{path.suffix.lstrip('.')}"
+            number = 2
+            while name.casefold() in taken:
+                name, number = f"{plain}_{number}", number + 1
+            taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _mask_suffix(task: Task) -> str:
+    return task.annotations.mask_suffix if isinstance(task.annotations, MaskFolder) else ""
+
+
+def _is_mask(path: Path, task: Task) -> bool:
+    suffix = _mask_suffix(task)
+    return bool(suffix) and path.stem.endswith(suffix)
+
+
+def _spacing_table(folder: Path, task: Task, metadata: Path | None) -> tuple[dict[str, Meta], str]:
+    if metadata is not None:
+        return read_metadata(metadata, task), metadata.name
+    # HC18's table lies beside its folder of images.
+    places = [
+        place / name for place in (folder, folder.resolve().parent) for name in (task.metadata.file, "metadata.csv")
+    ]
+    for path in places:
+        if path.is_file():
+            return read_metadata(path, task), path.name
+    return {}, ""

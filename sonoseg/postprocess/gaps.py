@@ -1,0 +1,106 @@
+"""Clean a label map and give each class its full mask back.
+
+A label map holds one class per pixel. Where one class is drawn over another (EPI over MID, MID over VTB) the lower
+class has a gap there, so its pieces are judged together and its mask is completed before anything is measured.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoseg.core.images import Pixels
+from sonoseg.core.task import Task
+from sonoseg.core.task_sections import Structure
+
+Mask = NDArray[np.bool_]
+
+_WIDEST_CROSSING = 2.0
+"""Longest gap that is bridged, in widths of the covering class: it crosses at 30 degrees or more."""
+
+
+def clean(labels: Pixels, task: Task) -> Pixels:
+    """Return `labels` (H, W) uint8 without the pieces that the task drops; dropped pixels become background.
+
+    A class's pieces that the covering class parts count as one. A piece goes when it is smaller than
+    `postprocessing.min_area_fraction` of the image, or, for `keep: largest`, when another one is larger.
+    """
+    cleaned = labels.copy()
+    full: dict[str, Mask] = {}
+    smallest = task.postprocessing.min_area_fraction * labels.size
+    for structure in reversed(task.drawing_order()):
+        index = task.index_of(structure.name)
+        own = cleaned == index
+        cover = _union(full, structure, labels.shape)
+        kept = _kept(own, cover, smallest, only_largest=structure.keep == "largest")
+        cleaned[own & ~kept] = 0
+        full[structure.name] = _completed(kept, cover)
+    return cleaned
+
+
+def full_masks(labels: Pixels, task: Task) -> NDArray[np.bool_]:
+    """Return one mask per class, `(K, H, W)` bool in task order, from a label map `(H, W)` uint8.
+
+    With `postprocessing.fill_gaps` a class also gets the pixels of the classes that cover it which lie inside the
+    convex hull of its own pixels; without it, only its own. A class without a pixel stays empty.
+    """
+    if not task.postprocessing.fill_gaps:
+        return np.stack([labels == index for index in range(1, len(task.structures) + 1)])
+    full: dict[str, Mask] = {}
+    # From the top: where EPI lies over MID over VTB, MID gets the pixel back first, and VTB from it.
+    for structure in reversed(task.drawing_order()):
+        own = labels == task.index_of(structure.name)
+        full[structure.name] = _completed(own, _union(full, structure, labels.shape))
+    return np.stack([full[name] for name in task.class_names])
+
+
+def inside_hull(own: Mask, candidates: Mask) -> Mask:
+    """Return the candidates whose centre lies in the convex hull of the pixel centres of `own`, its rim included.
+
+    Tested edge by edge: a filled polygon would take in rim pixels whose centre is outside. Empty in, empty out.
+    """
+    inside = np.zeros_like(candidates)
+    points = cv2.findNonZero(own.astype(np.uint8))
+    rows, columns = np.nonzero(candidates)
+    if points is None or not rows.size:
+        return inside
+    corners = cv2.convexHull(points, clockwise=False).reshape(-1, 2).astype(np.int64)
+    kept = (columns >= corners[:, 0].min()) & (columns <= corners[:, 0].max())
+    kept &= (rows >= corners[:, 1].min()) & (rows <= corners[:, 1].max())
+    for (x, y), (next_x, next_y) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        # OpenCV names the direction as if y pointed up: on the screen this hull runs clockwise.
+        kept &= (next_x - x) * (rows - y) - (next_y - y) * (columns - x) >= 0
+    inside[rows[kept], columns[kept]] = True
+    return inside
+
+
+def _union(full: dict[str, Mask], structure: Structure, shape: tuple[int, ...]) -> Mask:
+    covers = [full[name] for name in structure.covered_by]
+    return np.logical_or.reduce(covers) if covers else np.zeros(shape, bool)
+
+
+def _completed(own: Mask, cover: Mask) -> Mask:
+    return own | inside_hull(own, cover)
+
+
+def _kept(own: Mask, cover: Mask, smallest: float, only_largest: bool) -> Mask:
+    """Return the pixels of `own` whose piece is large enough; pieces joined by `cover` are one piece."""
+    _, pieces = cv2.connectedComponents((own | _bridges(own, cover)).astype(np.uint8), connectivity=8)
+    areas = np.bincount(pieces[own])  # own pixels alone: a bridge does not make a speck large
+    stays = areas >= max(smallest, 1)
+    if only_largest and stays.any():
+        stays &= np.arange(areas.size) == areas.argmax()
+    return own & np.append(stays, False)[np.minimum(pieces, stays.size)]
+
+
+def _bridges(own: Mask, cover: Mask) -> Mask:
+    """Return the pixels of `cover` through which two pieces of `own` may be one.
+
+    They lie no further from `own` than the cover is wide. Without that limit a speck anywhere along a midline would be
+    joined through it to the vertebral body at its end.
+    """
+    if not cover.any() or not own.any():
+        return np.zeros_like(own)
+    half_width = cv2.distanceTransform(np.pad(cover, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max()
+    distance = cv2.distanceTransform((~own).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # Both sides reach half of the longest gap.
+    return cover & (distance <= _WIDEST_CROSSING * half_width)

@@ -1,0 +1,125 @@
+"""Fit the segment that a line class was drawn from; points are (x, y) in pixels of the mask.
+
+A drawn line is a capsule: every pixel centre within half the thickness of the segment, so its ends are round.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoseg.core.geometry import Points
+
+Array = NDArray[np.float64]
+
+_BISECTIONS = 40
+_STEPS = 25
+_SETTLED_PX = 1e-3
+_EDGES_PX = (0.4, 0.15, 0.06)
+"""Softness of the capsule's edge: first a pixel wide, so that a step feels the next pixel, then nearly as hard as the
+mask, because the few pixels on the round ends tell where they are."""
+_REACH_PX = 3.0
+"""Pixels this far outside the first estimate still take part."""
+
+
+def fit_line(mask: NDArray[np.bool_]) -> Points:
+    """Return the ends `(2, 2)` of the segment whose drawing is nearest to a mask; upper end first, left when level.
+
+    The start is the principal axis and the capsule with the mask's area and variance; it is then moved until the soft
+    drawing differs least from the mask in the sum of squares, which recovers drawn lines to a fraction of a pixel at
+    any angle and ignores stray pixels. A round blob or a single pixel gives two (nearly) equal ends: a place without a
+    direction. Raises ValueError for an empty mask.
+    """
+    rows, columns = np.nonzero(mask)
+    if not rows.size:
+        raise ValueError("an empty mask has no line")
+    points = np.stack([columns, rows], axis=1).astype(np.float64)
+    ends, radius = _capsule_of_moments(points)
+    if not np.allclose(ends[0], ends[1]):
+        ends = _nearest_capsule(mask, ends, radius)
+    along = ends[1] - ends[0]
+    backwards = along[1] < 0 if abs(along[1]) >= abs(along[0]) else along[0] < 0
+    return ends[::-1].copy() if backwards else ends
+
+
+def _capsule_of_moments(points: Points) -> tuple[Points, float]:
+    """Return ends and radius of the capsule with the area and the principal variance of these pixels `(N, 2)`."""
+    centre, area = points.mean(axis=0), float(len(points))
+    variances, axes = np.linalg.eigh(np.cov(points.T, bias=True) if len(points) > 1 else np.zeros((2, 2)))
+    low, high = 0.0, math.sqrt(12 * max(variances[1], 0.0))  # the variance of a bare segment is L^2 / 12
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _capsule_variance(middle, area) < variances[1] else (low, middle)
+    half = axes[:, 1] * low / 2
+    return np.stack([centre - half, centre + half]), _capsule_radius(low, area)
+
+
+def _capsule_radius(length: float, area: float) -> float:
+    """Solve area = 2 r L + pi r^2 for r."""
+    return (math.sqrt(length**2 + math.pi * area) - length) / math.pi
+
+
+def _capsule_variance(length: float, area: float) -> float:
+    """Variance along the axis of a capsule of this length and area, integrated over its rectangle and half discs.
+
+    A half disc of radius r has its centroid at 4 r / (3 pi) from its diameter and a mean square of r^2 / 4.
+    """
+    radius = _capsule_radius(length, area)
+    caps = length**2 / 4 + length * 4 * radius / (3 * math.pi) + radius**2 / 4
+    return (2 * radius * length**3 / 12 + math.pi * radius**2 * caps) / area
+
+
+def _nearest_capsule(mask: NDArray[np.bool_], ends: Points, radius: float) -> Points:
+    """Return the ends of the capsule nearest to the mask, by Levenberg-Marquardt steps on its two ends and radius."""
+    pixels, target = _pixels_near(mask, ends, radius)
+    values = np.array([*ends.ravel(), radius])
+    for edge in _EDGES_PX:
+        values = _descend(pixels, target, values, edge)
+    return values[:4].reshape(2, 2)
+
+
+def _descend(pixels: Points, target: Array, values: Array, edge: float) -> Array:
+    soft, slopes = _soft_capsule(pixels, values, edge)
+    error, damping = float(((target - soft) ** 2).sum()), 1e-2
+    for _ in range(_STEPS):
+        normal = slopes.T @ slopes
+        damped = normal + damping * np.diag(np.diag(normal) + np.finfo(float).eps)
+        step = np.linalg.solve(damped, slopes.T @ (target - soft))
+        tried, tried_slopes = _soft_capsule(pixels, values + step, edge)
+        tried_error = float(((target - tried) ** 2).sum())
+        if tried_error < error:
+            values, soft, slopes, error, damping = values + step, tried, tried_slopes, tried_error, damping / 10
+        else:
+            damping *= 10
+        if np.abs(step).max() < _SETTLED_PX:
+            break
+    return values
+
+
+def _pixels_near(mask: NDArray[np.bool_], ends: Points, radius: float) -> tuple[Points, Array]:
+    """Return the pixels around a capsule `(N, 2)` and whether each is in the mask `(N,)`."""
+    reach = radius + _REACH_PX
+    left, top = np.maximum(np.floor(ends.min(axis=0) - reach), 0).astype(int)
+    right, bottom = np.ceil(ends.max(axis=0) + reach).astype(int) + 1
+    part = mask[top:bottom, left:right]
+    rows, columns = np.indices(part.shape)
+    pixels = np.stack([columns.ravel() + left, rows.ravel() + top], axis=1).astype(np.float64)
+    near = _from_segment(pixels, ends)[0] <= reach
+    return pixels[near], part.ravel()[near].astype(np.float64)
+
+
+def _from_segment(pixels: Points, ends: Points) -> tuple[Array, Array, Points]:
+    """Return each pixel's distance from a segment, the place (0 to 1) of its nearest point, the unit vector from it."""
+    along = ends[1] - ends[0]
+    place = np.clip((pixels - ends[0]) @ along / max(float(along @ along), np.finfo(float).eps), 0, 1)
+    away = pixels - ends[0] - place[:, None] * along
+    distance = np.hypot(away[:, 0], away[:, 1])
+    return distance, place, away / np.maximum(distance, np.finfo(float).eps)[:, None]
+
+
+def _soft_capsule(pixels: Points, values: Array, edge: float) -> tuple[Array, Array]:
+    """Return the soft drawing `(N,)` of a capsule (x, y, x, y, radius) and its derivatives `(N, 5)`."""
+    distance, place, away = _from_segment(pixels, values[:4].reshape(2, 2))
+    soft = (1 + np.tanh((values[4] - distance) / (2 * edge))) / 2
+    steepness = (soft * (1 - soft) / edge)[:, None]
+    return soft, steepness * np.column_stack([(1 - place)[:, None] * away, place[:, None] * away, np.ones(len(pixels))])

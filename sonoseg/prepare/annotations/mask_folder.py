@@ -1,0 +1,71 @@
+"""Annotation format `mask_folder`: each image has a mask picture, paired by file name."""
+
+from collections import defaultdict
+from pathlib import Path
+
+from sonoseg.core.errors import TaskError
+from sonoseg.core.task import Task
+from sonoseg.core.task_sections import MaskFolder
+from sonoseg.prepare.annotations.base import Annotated, folder_inside, inside, with_ids
+from sonoseg.prepare.faults import Fault, error
+
+
+def read_mask_folder(data: Path, task: Task) -> tuple[list[Annotated], list[Fault]]:
+    """Pair `<name><image_suffix>` with `<name><mask_suffix>`, in one folder or two, whatever their extensions.
+
+    Faults: an image without a mask, a mask without an image, two masks for one image, unfit names, links that lead out
+    of `data`. Raises DataError when a folder is missing, TaskError when one folder holds both and no suffix tells
+    masks from images.
+    """
+    layout = task.annotations
+    assert isinstance(layout, MaskFolder)
+    images, faults = folder_inside(data, layout.images)
+    masks, more = folder_inside(data, layout.masks)
+    faults += more
+    shared = (data / layout.images).resolve() == (data / layout.masks).resolve()
+    if shared:
+        if layout.mask_suffix == layout.image_suffix:
+            raise TaskError(
+                "annotations.mask_suffix: images and masks share a folder, so their suffixes have to differ"
+            )
+        images = [path for path in images if not _is_mask(path, layout, shared)]
+    images = [path for path in images if path.stem.endswith(layout.image_suffix)]
+    masks = [path for path in masks if _is_mask(path, layout, shared)]
+
+    masks_of = defaultdict(list)
+    for mask in masks:
+        masks_of[mask.stem.removesuffix(layout.mask_suffix)].append(mask)
+    items = []
+    with_id, more = with_ids(images, data)
+    faults += more
+    for identity, image in with_id.items():
+        found = masks_of.get(image.stem.removesuffix(layout.image_suffix), [])
+        problem = _pairing_problem(image, found, layout, data)
+        if problem:
+            faults.append(error(image.relative_to(data).as_posix(), problem))
+        else:
+            items.append(Annotated(identity, image, mask=found[0]))
+    names = {image.stem.removesuffix(layout.image_suffix) for image in images}
+    for name in masks_of.keys() - names:
+        for mask in masks_of[name]:
+            faults.append(error(mask.relative_to(data).as_posix(), "a mask for an image that is not there"))
+    return sorted(items, key=lambda item: item.id), faults
+
+
+def _is_mask(path: Path, layout: MaskFolder, shared: bool) -> bool:
+    """In a shared folder the longer of two matching suffixes decides: `_image_mask` is a mask beside `_image`."""
+    if not path.stem.endswith(layout.mask_suffix):
+        return False
+    longer_image_suffix = len(layout.image_suffix) > len(layout.mask_suffix)
+    return not (shared and longer_image_suffix and path.stem.endswith(layout.image_suffix))
+
+
+def _pairing_problem(image: Path, masks: list[Path], layout: MaskFolder, data: Path) -> str | None:
+    if not masks:
+        wanted = image.stem.removesuffix(layout.image_suffix) + layout.mask_suffix
+        return f"has no mask; expected {layout.masks}/{wanted}.png"
+    if len(masks) > 1:
+        return f"has several masks: {', '.join(mask.name for mask in masks)}; keep one"
+    if not inside(masks[0], data):
+        return f"its mask {masks[0].name} is a link that leads out of the data folder; copy the mask there instead"
+    return None

@@ -1,0 +1,96 @@
+"""The metadata table beside the images: pixel spacing, patient, reference measurements. Stage 4 reads it as well."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sonoseg.core.errors import DataError, FaultsError, choices
+from sonoseg.core.images import SUFFIXES, is_image
+from sonoseg.core.manifest import Spacing, delimiter_of, read_table
+from sonoseg.core.task import Task
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What is known about one image. None: the table does not say."""
+
+    spacing: Spacing | None = None
+    patient: str | None = None
+    reference: dict[str, float] = field(default_factory=dict)
+
+
+def read_metadata(path: Path, task: Task) -> dict[str, Meta]:
+    """Return {image name as the table spells it: Meta}; look images up with `meta_of`.
+
+    Columns are those of `task.metadata` and `task.patients`; all but the image's may be missing, and an empty cell
+    means unknown. Numbers may have a decimal comma unless commas separate the cells. Raises DataError when the table or
+    its image column is missing, FaultsError with every row that names an image twice, or none, or whose spacing or
+    reference is not a finite number above 0.
+    """
+    rows = read_table(path, "whoever collected the images")
+    with path.open("rb") as stream:
+        decimal_comma = delimiter_of(stream.readline().decode("utf-8", errors="replace")) != ","
+    if rows and task.metadata.image not in rows[0][1]:
+        raise DataError(
+            f"{path}: no column {task.metadata.image!r} with the images' names; it has {choices(list(rows[0][1]))}"
+        )
+    table: dict[str, Meta] = {}
+    seen: dict[str, int] = {}
+    faults = []
+    for line, cells in rows:
+        if not any(cells.values()):
+            continue
+        name = cells[task.metadata.image]
+        try:
+            _refuse_second(name, seen, line)
+            table[name] = _meta(cells, task, decimal_comma)
+        except ValueError as problem:
+            faults.append(f"{path.name}, row {line}: {problem}")
+    if faults:
+        raise FaultsError(f"{path}: rows that cannot be used; correct or remove them", faults)
+    return table
+
+
+def meta_of(table: dict[str, Meta], image: Path) -> Meta | None:
+    """Return an image's entry, found by its file name with or without the extension; None when there is none."""
+    return table.get(image.name) or table.get(image.stem) or table.get(image.stem.strip())
+
+
+def _refuse_second(name: str, seen: dict[str, int], line: int) -> None:
+    """Raise ValueError for a name that is empty or there already; `a` and `a.png` are one image, `a.jpg` is another."""
+    if not name:
+        raise ValueError("no image name")
+    extension = Path(name).suffix if is_image(Path(name)) else ""
+    stem = name.removesuffix(extension)
+    for spelling in (name, stem) if extension else (name, *(name + suffix for suffix in SUFFIXES)):
+        if spelling in seen:
+            raise ValueError(f"image {name!r} is already in row {seen[spelling]}")
+    seen[name] = line
+
+
+def _meta(cells: dict[str, str], task: Task, decimal_comma: bool) -> Meta:
+    columns = task.metadata
+    row_mm = _number(cells, columns.row_mm, decimal_comma)
+    col_mm = _number(cells, columns.col_mm, decimal_comma)
+    if (row_mm is None) != (col_mm is None):
+        raise ValueError(f"only one of {columns.row_mm} and {columns.col_mm} is given; fill in both or neither")
+    reference = {name: _number(cells, column, decimal_comma) for name, column in columns.reference.items()}
+    return Meta(
+        spacing=(row_mm, col_mm) if row_mm is not None and col_mm is not None else None,
+        patient=cells.get(task.patients.column or "") or None,
+        reference={name: value for name, value in reference.items() if value is not None},
+    )
+
+
+def _number(cells: dict[str, str], column: str, decimal_comma: bool) -> float | None:
+    """Return a cell's number, None when it is empty or there is no such column."""
+    text = cells.get(column, "")
+    if not text:
+        return None
+    try:
+        value = float(text.replace(",", ".") if decimal_comma else text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{column} is {text!r}; expected a number above 0, or an empty cell when it is not known")
+    return value

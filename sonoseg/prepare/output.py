@@ -1,0 +1,125 @@
+"""What stage 1 leaves on the disk, in an order that never shows half a dataset as a finished one."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sonoseg.core.errors import DataError, UsageError
+from sonoseg.core.files import write_bytes, write_json
+from sonoseg.core.manifest import Sample, read_table, write_split
+from sonoseg.core.task import Task
+from sonoseg.core.workspace import Workspace
+from sonoseg.prepare.metadata import Meta
+from sonoseg.prepare.split import Split
+from sonoseg.prepare.verify import Checked
+
+PARTS = ("train", "test")
+
+
+def build_samples(
+    checked: Sequence[Checked], meta: Mapping[str, Meta], split: Split, workspace: Workspace
+) -> list[Sample]:
+    """Return the rows of both tables, sorted by id; `fold` is None for the test table's."""
+    samples = []
+    for one in sorted(checked, key=lambda one: one.item.id):
+        known = meta[one.item.id]
+        patient = known.patient or one.item.id
+        samples.append(
+            Sample(
+                id=one.item.id,
+                image_path=workspace.relative(one.item.image),
+                mask_path=workspace.relative(mask_path(workspace, one.item.id)),
+                patient=patient,
+                fold=split.fold_of[patient],
+                present=one.present,
+                height=one.height,
+                width=one.width,
+                spacing=known.spacing,
+                sha256=one.sha256,
+                reference=known.reference,
+            )
+        )
+    return samples
+
+
+def mask_path(workspace: Workspace, identity: str) -> Path:
+    return workspace.split / "masks" / f"{identity}.png"
+
+
+def refuse_new_split(samples: Sequence[Sample], workspace: Workspace) -> bool:
+    """Return whether tables are there already that split the same way. Raises UsageError when they split otherwise.
+
+    A corrected mask, label or pixel spacing moves no patient and may be written; another seed, or another set of
+    images, moves patients from test to training behind the back of a model that is already trained.
+    """
+    there = False
+    for part in PARTS:
+        table = workspace.split_table(part)
+        if not table.is_file():
+            continue
+        there = True
+        new = {s.id: (s.patient, "" if s.fold is None else str(s.fold)) for s in _of(part, samples)}
+        try:
+            old = {row["id"]: (row["patient"], row["fold"]) for _, row in read_table(table, "stage 1")}
+        except (DataError, KeyError):
+            old = None
+        if old != new:
+            raise UsageError(
+                f"{table}: this dataset is already split in another way. A new split would let patients of the old "
+                "test part into training, and models trained before could no longer be tested; add --force to replace "
+                "it, and train anew"
+            )
+    return there
+
+
+def write_dataset(
+    checked: Sequence[Checked],
+    samples: Sequence[Sample],
+    report: dict[str, Any],
+    task: Task,
+    workspace: Workspace,
+    same_split: bool,
+) -> None:
+    """Write masks, report and, last, the two tables; masks that only the old tables named are removed.
+
+    Files that would not change are left alone. `same_split` tells that tables are there which split as these do. Raises
+    OSError; the old tables then stay as they were.
+    """
+    outdated = _listed_masks(workspace) - {mask_path(workspace, sample.id) for sample in samples}
+    for one in checked:
+        path = mask_path(workspace, one.item.id)
+        if not (path.is_file() and path.read_bytes() == one.mask_png):
+            write_bytes(path, one.mask_png)
+    write_json(workspace.split / "dataset_report.json", report)
+    # Both tables are on the disk before either is in its place, so that a full disk leaves the old pair. An old test
+    # table never stands beside a new training table: interrupted between the two, the test table is missing.
+    fresh = {part: workspace.split_table(part).with_suffix(".csv.new") for part in PARTS}
+    try:
+        for part, path in fresh.items():
+            write_split(path, _of(part, samples), task.class_names, list(task.metadata.reference))
+        if not same_split:
+            workspace.split_table("test").unlink(missing_ok=True)
+        for part, path in fresh.items():
+            os.replace(path, workspace.split_table(part))
+    finally:
+        for path in fresh.values():
+            path.unlink(missing_ok=True)
+    for path in outdated:
+        path.unlink(missing_ok=True)
+
+
+def _listed_masks(workspace: Workspace) -> set[Path]:
+    """Return the masks of the tables that are there, as far as these can be read."""
+    listed = set()
+    for part in PARTS:
+        try:
+            names = [row["id"] for _, row in read_table(workspace.split_table(part), "stage 1")]
+        except (DataError, KeyError):
+            continue
+        listed |= {mask_path(workspace, name) for name in names if Path(name).name == name}
+    return listed
+
+
+def _of(part: str, samples: Sequence[Sample]) -> list[Sample]:
+    return [sample for sample in samples if (sample.fold is None) == (part == "test")]

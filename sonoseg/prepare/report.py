@@ -1,0 +1,122 @@
+"""What stage 1 found and did: `dataset_report.json`, and the table in the terminal."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from sonoseg.core.manifest import Sample
+from sonoseg.core.task import Task
+from sonoseg.core.versions import versions
+from sonoseg.prepare.faults import Fault, in_order
+from sonoseg.prepare.verify import Checked
+
+
+def build_report(
+    task: Task,
+    checked: Sequence[Checked],
+    samples: Sequence[Sample],
+    faults: Sequence[Fault],
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the report, ready for JSON. Holds no time and no path, so equal inputs give equal reports.
+
+    `data_sha256` changes with one byte of an image, a pixel of a mask, a patient or a spacing.
+    """
+    train = [sample for sample in samples if sample.fold is not None]
+    test = [sample for sample in samples if sample.fold is None]
+    folds = sorted({sample.fold for sample in train if sample.fold is not None})
+    return {
+        "task": task.name,
+        "classes": task.class_names,
+        "settings": settings,
+        "data_sha256": data_sha256(checked, samples),
+        "counts": {
+            "all": _counts(samples, task),
+            "train": _counts(train, task),
+            "test": _counts(test, task),
+            "folds": [_counts([sample for sample in train if sample.fold == fold], task) for fold in folds],
+        },
+        "images": _images(samples),
+        "spacing_mm": _spacing(samples),
+        "area_px": {name: _area([one.area_px[name] for one in checked]) for name in task.class_names},
+        "warnings": [{"where": fault.where, "message": fault.message} for fault in in_order(faults)],
+        "versions": versions(),
+    }
+
+
+def data_sha256(checked: Sequence[Checked], samples: Sequence[Sample]) -> str:
+    """Return a hash of everything that was read: images, masks as drawn, patients, spacings, references."""
+    labels = {one.item.id: one.labels for one in checked}
+    rows = sorted([s.id, s.sha256, labels[s.id], s.patient, s.spacing, sorted(s.reference.items())] for s in samples)
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _counts(samples: Sequence[Sample], task: Task) -> dict[str, Any]:
+    return {
+        "images": len(samples),
+        "patients": len({sample.patient for sample in samples}),
+        "images_with_class": {name: sum(sample.present[name] for sample in samples) for name in task.class_names},
+    }
+
+
+def _images(samples: Sequence[Sample]) -> dict[str, Any]:
+    """The ten most frequent sizes, and how many there are."""
+    sizes = Counter((sample.height, sample.width) for sample in samples)
+    common = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:10]
+    listed = [{"height": height, "width": width, "images": count} for (height, width), count in common]
+    return {"different_sizes": len(sizes), "most_frequent": listed}
+
+
+def _spacing(samples: Sequence[Sample]) -> dict[str, Any]:
+    known = [sample.spacing for sample in samples if sample.spacing]
+    rows, columns = [row for row, _ in known], [column for _, column in known]
+    return {
+        "images_with": len(known),
+        "images_without": len(samples) - len(known),
+        "row": _range(rows),
+        "col": _range(columns),
+    }
+
+
+def _area(areas: Sequence[int]) -> dict[str, float] | None:
+    """Smallest, median and largest area of the images that show a class; None when none does."""
+    return _range([float(area) for area in areas if area])
+
+
+def _range(values: Sequence[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    return {"min": min(values), "median": float(np.median(values)), "max": max(values)}
+
+
+def counts_table(report: dict[str, Any]) -> Table:
+    """Return the per-class counts of each part as a table for the terminal."""
+    counts = report["counts"]
+    table = Table(title=f"{report['task']}: images that show each class")
+    for heading in ("part", "patients", "images", *report["classes"]):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    parts = [("training", counts["train"]), ("test", counts["test"])]
+    for name, part in [*parts, *((f"  fold {index}", fold) for index, fold in enumerate(counts["folds"]))]:
+        shown = part["images_with_class"]
+        table.add_row(
+            name,
+            str(part["patients"]),
+            _with_share(part["images"], counts["all"]["images"]),
+            *(_with_share(shown[c], counts["all"]["images_with_class"][c]) for c in report["classes"]),
+        )
+    table.add_section()
+    everything = counts["all"]
+    shown = everything["images_with_class"]
+    table.add_row(
+        "all", str(everything["patients"]), str(everything["images"]), *(str(shown[c]) for c in report["classes"])
+    )
+    return table
+
+
+def _with_share(count: int, total: int) -> str:
+    return f"{count} ({count / total:4.0%})" if total else str(count)

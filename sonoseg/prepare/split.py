@@ -1,0 +1,188 @@
+"""Who trains and who tests: a split of patients, never of images, and the guard that every later stage can call."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoseg.core.errors import DataError, choices
+from sonoseg.core.manifest import Sample
+from sonoseg.prepare.faults import Fault, warning
+
+DRAWS = 20
+"""Stratified draws to choose from. Stratification balances patients; the choice balances their images as well."""
+
+GOOD_ENOUGH = 0.005
+"""Mean deviation of the shares from their target at which no further draw is tried."""
+
+Flags = NDArray[np.bool_]
+Counts = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """`fold_of` maps a patient to a cross-validation fold of the training part, from 0, or to None: test."""
+
+    fold_of: dict[str, int | None]
+    warnings: list[Fault]
+
+
+def split_patients(
+    images: Iterable[tuple[str, Sequence[bool]]], classes: Sequence[str], test_size: float, folds: int, seed: int
+) -> Split:
+    """Split patients into training folds and test, alike in the classes that their images show.
+
+    `images` are (patient, one flag per class), one per image in any order: the same set gives the same split. Iterative
+    stratification (Sechidis 2011) runs on each patient's union of classes; of 20 seeded draws that one is taken whose
+    image counts, in all and per class, lie closest to `test_size` and to equal folds. A single patient trains; with
+    fewer patients than folds there are fewer folds. Both, and lopsided results, are warned of. No images: no patients.
+    """
+    flags_of: dict[str, list[Sequence[bool]]] = defaultdict(list)
+    for patient, flags in images:
+        flags_of[patient].append(flags)
+    patients = sorted(flags_of)
+    if not patients:
+        return Split({}, [])
+    # Column 0 counts a patient's images, the others those that show each class.
+    counts = np.array([[len(flags_of[name]), *np.sum(flags_of[name], axis=0)] for name in patients], dtype=np.float64)
+
+    testing = np.zeros(len(patients), dtype=bool)
+    if len(patients) > 1:
+        testing = _draw_test(counts, test_size, seed)
+    training = np.flatnonzero(~testing)
+    used = min(folds, len(training))
+    fold = np.zeros(len(patients), dtype=int)
+    if used > 1:
+        fold[training] = _draw_folds(counts[training], used, seed)
+    fold_of = {name: None if testing[row] else int(fold[row]) for row, name in enumerate(patients)}
+    return Split(fold_of, _warnings(counts, testing, classes, test_size, folds, used))
+
+
+def _draw_test(counts: Counts, test_size: float, seed: int) -> Flags:
+    """Return which of at least 2 patients test; never none, never all."""
+    # scikit-learn, below this import, takes a second to load: not for --help.
+    from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
+
+    patients = len(counts)
+    wanted = min(max(1, round(test_size * patients)), patients - 1)
+
+    def stratified(seed: int) -> NDArray[np.int_]:
+        draw = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=wanted, random_state=seed)
+        _, test = next(draw.split(counts, _union(counts)))
+        return np.isin(np.arange(patients), test).astype(int)
+
+    def plain(seed: int) -> NDArray[np.int_]:
+        order = np.random.default_rng(seed).permutation(patients)
+        return (order < wanted).astype(int)
+
+    return _best(stratified, plain, counts, np.array([1 - test_size, test_size]), seed).astype(bool)
+
+
+def _draw_folds(counts: Counts, folds: int, seed: int) -> NDArray[np.int_]:
+    """Return each patient's fold; no fold is empty. Needs as many patients as folds."""
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+
+    def stratified(seed: int) -> NDArray[np.int_]:
+        fold = np.zeros(len(counts), dtype=int)
+        draw = MultilabelStratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
+        for index, (_, members) in enumerate(draw.split(counts, _union(counts))):
+            fold[members] = index
+        return fold
+
+    def plain(seed: int) -> NDArray[np.int_]:
+        return np.random.default_rng(seed).permutation(len(counts)) % folds
+
+    return _best(stratified, plain, counts, np.full(folds, 1 / folds), seed)
+
+
+def _union(counts: Counts) -> Flags:
+    """Return the classes of each patient, after a column that is true for all.
+
+    It makes patients without any class count, and gives the stratifier the two columns that it insists on.
+    """
+    return counts > 0
+
+
+def _best(
+    stratified: Callable[[int], NDArray[np.int_]],
+    plain: Callable[[int], NDArray[np.int_]],
+    counts: Counts,
+    shares: NDArray[np.float64],
+    seed: int,
+) -> NDArray[np.int_]:
+    """Return the draw whose parts come closest to `shares` of every column; plain draws stand in where, with classes
+    that one patient each has, every stratified one leaves a part empty."""
+    parts = len(shares)
+    for draw in (stratified, plain):
+        best, lowest = None, np.inf
+        for attempt in np.random.default_rng(seed).integers(2**31, size=DRAWS):
+            part_of = draw(int(attempt))
+            if len(np.unique(part_of)) < parts:
+                continue
+            deviation = _deviation(part_of, counts, shares)
+            if deviation < lowest:
+                best, lowest = part_of, deviation
+            if lowest <= GOOD_ENOUGH:
+                break
+        if best is not None:
+            return best
+    raise AssertionError("a plain draw fills every part")
+
+
+def _deviation(part_of: NDArray[np.int_], counts: Counts, shares: NDArray[np.float64]) -> float:
+    """Return the mean distance of the parts' shares from the wanted ones, half for images and half for classes."""
+    counts = counts[:, counts.sum(axis=0) > 0]
+    got = np.stack([counts[part_of == part].sum(axis=0) for part in range(len(shares))]) / counts.sum(axis=0)
+    distance = np.abs(got - shares[:, None]).mean(axis=0)
+    return float((distance[0] + distance[1:].mean()) / 2) if len(distance) > 1 else float(distance[0])
+
+
+def _warnings(
+    counts: Counts, testing: Flags, classes: Sequence[str], test_size: float, folds: int, used: int
+) -> list[Fault]:
+    if len(counts) == 1:
+        message = "a single patient: all images train, the test part is empty, and no score can be trusted"
+        return [warning("split", message)]
+    found = []
+    if used < folds:
+        patients = "1 training patient" if used == 1 else f"{used} training patients"
+        found.append(warning("split", f"{used} instead of {folds} folds: there are only {patients}"))
+    share = counts[testing, 0].sum() / counts[:, 0].sum()
+    if abs(share - test_size) > 0.05:
+        message = f"{share:.0%} of the images test instead of {test_size:.0%}: whole patients cannot be divided better"
+        found.append(warning("split", message))
+    for name, in_test, in_all in zip(classes, counts[testing, 1:].sum(axis=0), counts[:, 1:].sum(axis=0), strict=True):
+        if in_all == 0:
+            found.append(warning(f"class {name}", "no image shows it"))
+        elif in_test in (0, in_all):
+            side = "test" if in_test == 0 else "training"
+            found.append(warning(f"class {name}", f"no image of the {side} part shows it"))
+    return found
+
+
+def assert_no_leak(train: Sequence[Sample], test: Sequence[Sample]) -> None:
+    """Raise DataError when a test result could be seen in training: the guard to call on tables that were read back.
+
+    Named are a patient on both sides or in two folds, an image that is listed twice, and two images with the same
+    bytes on both sides.
+    """
+    remedy = "run train_test_data_preparation.py again and train anew"
+    both = sorted({sample.patient for sample in train} & {sample.patient for sample in test})
+    if both:
+        raise DataError(f"patient {choices(both)}: in the training and in the test table; {remedy}")
+    folds: dict[str, int | None] = {}
+    for sample in train:
+        if folds.setdefault(sample.patient, sample.fold) != sample.fold:
+            raise DataError(f"patient {sample.patient}: in folds {folds[sample.patient]} and {sample.fold}; {remedy}")
+    seen: set[str] = set()
+    for sample in (*train, *test):
+        if sample.id in seen:
+            raise DataError(f"image {sample.id}: listed twice in the split tables; {remedy}")
+        seen.add(sample.id)
+    bytes_of: Mapping[str, str] = {sample.sha256: sample.id for sample in train}
+    for sample in test:
+        if sample.sha256 in bytes_of:
+            other = bytes_of[sample.sha256]
+            raise DataError(f"images {other} (training) and {sample.id} (test) are the same file; {remedy}")

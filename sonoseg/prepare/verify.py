@@ -1,0 +1,168 @@
+"""Decode every image and its annotation once, and say everything that is wrong with them."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sonoseg.core.errors import DataError
+from sonoseg.core.files import sha256_of
+from sonoseg.core.images import Pixels, encode_label_map, read_image, read_mask
+from sonoseg.core.task import Task
+from sonoseg.core.task_sections import MaskFolder
+from sonoseg.prepare.annotations import Annotated
+from sonoseg.prepare.faults import Fault, error, warning
+from sonoseg.prepare.mask_values import class_indices, fill_label_outlines, is_thin
+from sonoseg.prepare.metadata import Meta
+from sonoseg.prepare.rasterize import draw, label_map
+from sonoseg.prepare.shape_checks import check_shapes
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An image that can be used, with its mask encoded as PNG (a few kB, so thousands fit into memory).
+
+    `area_px` are pixels per class; `sha256` is of the image file's bytes, `picture` and `labels` are of decoded pixels.
+    """
+
+    item: Annotated
+    height: int
+    width: int
+    area_px: dict[str, int]
+    mask_png: bytes
+    sha256: str
+    picture: str
+    labels: str
+
+    @property
+    def present(self) -> dict[str, bool]:
+        return {name: area > 0 for name, area in self.area_px.items()}
+
+
+def verify(
+    items: Sequence[Annotated], data: Path, task: Task, on_done: Callable[[], None] = lambda: None
+) -> tuple[list[Checked], list[Fault]]:
+    """Check all items on all cores, and call `on_done` after each; returns the usable ones in order, and all faults.
+
+    Faults: an image or mask that cannot be read, sizes that differ, values or shapes that do not fit the task. Only the
+    encoded masks stay in memory.
+    """
+    checked, faults = [], []
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+    try:
+        for result, found in pool.map(lambda item: check(item, data, task), items):
+            faults += found
+            if result is not None:
+                checked.append(result)
+            on_done()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return checked, faults
+
+
+def check(item: Annotated, data: Path, task: Task) -> tuple[Checked | None, list[Fault]]:
+    """Decode one image and make its label map, at the image's own size. None when an error makes it unusable."""
+    where = item.image.relative_to(data).as_posix()
+    try:
+        sha256 = sha256_of(item.image)
+        image = read_image(item.image)
+    except (DataError, OSError) as problem:
+        return None, [error(where, _without_path(problem, item.image))]
+    labels, faults = _drawn(item, image.shape, task, where) if item.mask is None else _read(item, image, task, data)
+    if labels is None:
+        return None, faults
+    area = np.bincount(labels.ravel(), minlength=len(task.class_names) + 1)
+    if area[0] == labels.size:
+        faults.append(warning(where, "its mask is empty: nothing is annotated on this image"))
+    elif area[0] == 0:
+        faults.append(warning(where, "its mask covers the whole image"))
+    result = Checked(
+        item=item,
+        height=image.shape[0],
+        width=image.shape[1],
+        area_px={name: int(area[index]) for index, name in enumerate(task.class_names, start=1)},
+        mask_png=encode_label_map(labels, task.colors),
+        sha256=sha256,
+        picture=_pixel_hash(image),
+        labels=_pixel_hash(labels),
+    )
+    return result, faults
+
+
+def _drawn(item: Annotated, size: tuple[int, ...], task: Task, where: str) -> tuple[Pixels | None, list[Fault]]:
+    height, width = size
+    faults = check_shapes(item.shapes, (height, width), where)
+    if any(fault.level == "error" for fault in faults):
+        return None, faults
+    thickness = {structure.name: structure.thickness_px for structure in task.structures}
+    for index, shape in item.shapes:
+        if not draw(shape, (height, width), thickness[shape.structure])[1].any():
+            faults.append(error(f"{where}, shape {index} ({shape.structure})", "covers not one pixel of the image"))
+    labels = label_map((shape for _, shape in item.shapes), (height, width), task)
+    for name in {shape.structure for _, shape in item.shapes}:
+        if not (labels == task.index_of(name)).any():
+            faults.append(warning(f"{where}, {name}", "is wholly covered by other classes"))
+    return (None if any(fault.level == "error" for fault in faults) else labels), faults
+
+
+def _read(item: Annotated, image: Pixels, task: Task, data: Path) -> tuple[Pixels | None, list[Fault]]:
+    assert item.mask is not None and isinstance(task.annotations, MaskFolder)
+    where = item.mask.relative_to(data).as_posix()
+    try:
+        values = read_mask(item.mask)
+    except (DataError, OSError) as problem:
+        return None, [error(where, _without_path(problem, item.mask))]
+    if values.shape != image.shape:
+        sizes = f"{values.shape[1]}x{values.shape[0]} pixels, its image has {image.shape[1]}x{image.shape[0]}"
+        return None, [error(where, f"the mask has {sizes}; they have to be equal")]
+    try:
+        labels, note = class_indices(values, task)
+    except ValueError as problem:
+        return None, [error(where, str(problem))]
+    faults = [warning(where, note)] if note else []
+    if task.annotations.fill_outlines:
+        labels = fill_label_outlines(labels, task)
+        if labels.any() and is_thin(labels > 0):
+            faults.append(warning(where, "its outline is open: nothing is enclosed, so it stays a thin line"))
+    return labels, faults
+
+
+def _without_path(problem: Exception, path: Path) -> str:
+    """The fault names the file already."""
+    if isinstance(problem, OSError):
+        return f"cannot be read: {problem.strerror or problem}"
+    return str(problem).removeprefix(f"{path}: ")
+
+
+def _pixel_hash(pixels: Pixels) -> str:
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
+
+
+def same_pictures(checked: Sequence[Checked], meta: Mapping[str, Meta], data: Path) -> list[Fault]:
+    """Return a fault for every picture that is there under two names, told by its decoded pixels.
+
+    An error when the names belong to two patients, because the split could then put it on both sides; else a warning.
+    """
+    groups = defaultdict(list)
+    for one in checked:
+        groups[one.picture].append(one)
+    faults = []
+    for group in groups.values():
+        if len(group) < 2:
+            continue
+        names = [one.item.image.relative_to(data).as_posix() for one in group]
+        same = "the same file" if len({one.sha256 for one in group}) == 1 else "the same pixels"
+        patients = sorted({meta[one.item.id].patient or one.item.id for one in group})
+        if len(patients) > 1:
+            message = f"{same} as {', '.join(names[1:])}, but of patients {', '.join(patients)}"
+            faults.append(error(names[0], f"{message}; remove one, or correct the patient"))
+        else:
+            faults.append(warning(names[0], f"{same} as {', '.join(names[1:])}, of one patient: it counts twice"))
+    return faults

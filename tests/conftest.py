@@ -1,0 +1,45 @@
+"""Shared by all tests: the real data where a machine has them, and tiny tasks that train in seconds."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sonoseg.core.task import Task
+from sonoseg.core.task_files import load_task
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def real_data(name: str) -> Path:
+    """Return a folder of real data, or skip the test and say what is missing."""
+    root = Path(os.environ.get("SONOSEG_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (root / name).is_dir():
+        pytest.skip(f"real data: no folder {root / name}; set SONOSEG_DATA to the folder that holds {name}")
+    return root / name
+
+
+@pytest.fixture
+def hc18() -> Path:
+    return real_data("hc18")
+
+
+@pytest.fixture
+def spine_sample() -> Path:
+    return real_data("spine_sample")
+
+
+def changed(task: Task, **changes: Any) -> Task:
+    """Return a copy of a task with some fields replaced, validated again."""
+    return Task.model_validate({**task.model_dump(), **changes})
+
+
+@pytest.fixture(scope="session")
+def spine() -> Task:
+    return load_task("spine")
+
+
+@pytest.fixture(scope="session")
+def fetal_head() -> Task:
+    return load_task("fetal_head")

@@ -1,0 +1,84 @@
+"""Files are written whole or not at all, and tables give back what was put in."""
+
+import json
+import os
+
+import pytest
+
+from sonoseg.core.errors import UsageError
+from sonoseg.core.files import check_writable, sha256_of, uncell, write_bytes, write_csv, write_json
+from sonoseg.core.manifest import read_table
+
+
+def test_write_and_replace(tmp_path):
+    path = write_bytes(tmp_path / "new" / "a.bin", b"one")
+    assert path.read_bytes() == b"one"
+    write_bytes(path, b"two")
+    assert path.read_bytes() == b"two" and [p.name for p in path.parent.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "chmod"])
+def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, step):
+    path = write_bytes(tmp_path / "a.bin", b"old")
+
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match="No space"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_an_interruption_leaves_the_old_file_too(tmp_path, monkeypatch):
+    path = write_bytes(tmp_path / "a.bin", b"old")
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_results_are_readable_by_others(tmp_path):
+    previous = os.umask(0o022)
+    os.umask(previous)
+    path = write_bytes(tmp_path / "a", b"")
+    assert path.stat().st_mode & 0o777 == 0o666 & ~previous
+
+
+def test_json_refuses_nan_before_it_touches_the_file(tmp_path):
+    path = write_json(tmp_path / "a.json", {"é": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"x": float("nan")})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"é": 1}
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-x", "@a", "'=1", "''-", "'quoted'", "plain", "a,b", 'say "x"', ""])
+def test_formulas_are_made_text_and_come_back(tmp_path, text):
+    path = write_csv(tmp_path / "t.csv", ["a", "b"], [{"a": text, "b": "end"}])
+    ((_, row),) = read_table(path, "test")
+    assert row == {"a": text, "b": "end"}
+    cell = path.read_text().splitlines()[1]
+    assert cell[:1] not in ("=", "+", "-", "@")
+
+
+def test_none_is_empty_and_numbers_stay(tmp_path):
+    path = write_csv(tmp_path / "t.csv", ["a", "b", "c"], [{"a": None, "b": -1.5}])
+    assert path.read_text() == "a,b,c\n,-1.5,\n"
+    assert uncell("-1.5") == "-1.5"
+
+
+def test_sha256(tmp_path):
+    path = write_bytes(tmp_path / "a", b"abc")
+    assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_check_writable(tmp_path):
+    check_writable(tmp_path / "not" / "yet")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        check_writable(tmp_path / "file" / "below")

@@ -1,0 +1,41 @@
+"""Every failure of a script is one message and an exit code."""
+
+import pytest
+
+from sonoseg.core.cli import run_guarded
+from sonoseg.core.errors import DataError, FaultsError, choices
+
+
+def ending(error):
+    def story(argv):
+        raise error
+
+    return run_guarded(story, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (DataError("a.png: empty"), 2, "error: a.png: empty\n"),
+        (OSError(28, "No space left on device", "out/a.png"), 2, "out/a.png: No space left on device"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ZeroDivisionError("x"), 2, "unexpected ZeroDivisionError: x"),
+    ],
+)
+def test_failures(capsys, error, code, said):
+    assert ending(error) == code
+    assert said in capsys.readouterr().err
+
+
+def test_success_keeps_its_code():
+    assert run_guarded(lambda argv: 1, []) == 1
+
+
+def test_faults_are_listed_and_the_rest_is_counted():
+    error = FaultsError("found:", [f"f{i}" for i in range(25)])
+    assert "f19" in str(error) and "f20" not in str(error) and "and 5 more" in str(error)
+    assert len(error.faults) == 25
+
+
+def test_choices():
+    assert (choices([]), choices(["a"]), choices(["a", "b", "c"])) == ("none", "a", "a, b or c")

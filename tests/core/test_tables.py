@@ -1,0 +1,101 @@
+"""Tables between the stages: round trips, and faults that name the row."""
+
+import pytest
+
+from sonoseg.core.errors import DataError
+from sonoseg.core.manifest import Prepared, Sample, read_index, read_split, read_table, write_index, write_split
+
+
+def a_sample(**changes):
+    fields = {
+        "id": "001",
+        "image_path": "Datasets/x/001.png",
+        "mask_path": "m/001.png",
+        "patient": "NA",
+        "fold": 3,
+        "present": {"A": True, "B": False},
+        "height": 48,
+        "width": 64,
+        "spacing": (0.1, 0.25),
+        "sha256": "ab",
+        "reference": {"hc_mm": 56.81},
+    }
+    return Sample(**(fields | changes))
+
+
+def test_split_table_round_trip(tmp_path):
+    samples = [a_sample(), a_sample(id="=x", fold=None, spacing=None, reference={}, patient="ü, y")]
+    write_split(tmp_path / "t.csv", samples, ["A", "B"], ["hc_mm"])
+    assert read_split(tmp_path / "t.csv", ["A", "B"]) == samples
+    header = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header == "id,image_path,mask_path,patient,fold,A,B,width,height,row_mm,col_mm,sha256,reference_hc_mm"
+
+
+def test_index_round_trip(tmp_path):
+    rows = [Prepared("001_1", "001", "P", 0, "i.png", "m.png", "flip"), Prepared("2", "2", "Q", None, "i", "m", "none")]
+    write_index(tmp_path / "t.csv", rows)
+    assert read_index(tmp_path / "t.csv") == rows
+
+
+def test_empty_table_round_trip(tmp_path):
+    write_split(tmp_path / "t.csv", [], ["A"])
+    assert read_split(tmp_path / "t.csv", ["A"]) == []
+
+
+def test_a_bad_cell_names_the_row(tmp_path):
+    write_split(tmp_path / "t.csv", [a_sample(), a_sample(height="tall")], ["A", "B"])
+    with pytest.raises(DataError, match=r"t\.csv, row 3: .*tall"):
+        read_split(tmp_path / "t.csv", ["A", "B"])
+
+
+def test_other_classes_are_an_error(tmp_path):
+    write_split(tmp_path / "t.csv", [a_sample()], ["A", "B"])
+    with pytest.raises(DataError, match=r"no column 'C'.*made for another task"):
+        read_split(tmp_path / "t.csv", ["A", "C"])
+
+
+def test_a_missing_table_says_who_writes_it(tmp_path):
+    with pytest.raises(DataError, match=r"no such table; stage 1 writes it"):
+        read_split(tmp_path / "t.csv", ["A"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "id,patient\n001,NA\n",
+        "\ufeffid,patient\r\n001,NA\r\n",
+        "id;patient\n001;NA\n",
+        "id\tpatient\n001\tNA\n",
+        " id , patient \n 001 ,  NA  \n",
+        '"id","patient"\n"001","NA"\n',
+        "id,patient\n\n001,NA\n\n",
+    ],
+)
+def test_tables_as_spreadsheets_write_them(tmp_path, content):
+    (tmp_path / "t.csv").write_bytes(content.encode())
+    assert [row for _, row in read_table(tmp_path / "t.csv", "you")] == [{"id": "001", "patient": "NA"}]
+
+
+def test_windows_1252(tmp_path):
+    (tmp_path / "t.csv").write_bytes("id,patient\n1,Müller\n".encode("cp1252"))
+    assert read_table(tmp_path / "t.csv", "you") == [(2, {"id": "1", "patient": "Müller"})]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "the table is empty"),
+        ("\n", "the table is empty"),
+        ("a,b\n1,2\n1,2,3\n", "row 3: more cells than the header's 2"),
+    ],
+)
+def test_tables_that_are_refused(tmp_path, content, said):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(DataError, match=said):
+        read_table(tmp_path / "t.csv", "you")
+
+
+def test_a_file_that_is_no_table(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n" + "x" * 200_000 + ",1\n")
+    with pytest.raises(DataError, match="is it a text table"):
+        read_table(tmp_path / "t.csv", "you")

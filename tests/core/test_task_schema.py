@@ -1,0 +1,105 @@
+"""Task files: what they may say, and how a mistake is answered."""
+
+import pytest
+import yaml
+
+from sonoseg.core.errors import TaskError
+from sonoseg.core.task_files import FOLDER, available_tasks, load_task, parse_task
+
+
+@pytest.mark.parametrize("name", available_tasks())
+def test_every_task_that_comes_along_is_valid(name):
+    task = load_task(name)
+    assert task.name == name
+    assert sorted(structure.name for structure in task.drawing_order()) == sorted(task.class_names)
+
+
+def test_spine_is_as_its_data_says():
+    task = load_task("spine")
+    assert [task.index_of(name) for name in ("MID", "VTB", "EPI")] == [1, 2, 3]
+    assert [structure.name for structure in task.drawing_order()] == ["VTB", "MID", "EPI"]
+    assert {s.name: s.thickness_px for s in task.structures} == {"MID": 10, "VTB": None, "EPI": 10}
+
+
+def changed(change):
+    fields = yaml.safe_load((FOLDER / "spine.yaml").read_text())
+    change(fields)
+    return fields
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: f.update(colour="red"), "colour: there is no such field"),
+        (lambda f: f["input"].pop("size"), "input.size: this field is missing"),
+        (lambda f: f["input"].update(fit="squeeze"), "input.fit: input should be 'resize', 'letterbox', 'pad_or_crop'"),
+        (lambda f: f["structures"][0].update(color="red"), "structures.0.color"),
+        (lambda f: f["structures"][0].pop("thickness_px"), "thickness_px belongs to the shape 'line'"),
+        (lambda f: f["structures"][1].update(name="MID"), "two classes have the same name"),
+        (lambda f: f["structures"][1].update(name="fold"), "a class cannot have a table column's name"),
+        (
+            lambda f: f["structures"][1].update(covered_by=["SKIN"]),
+            "unknown class 'SKIN'; the classes are MID, VTB, EPI",
+        ),
+        (lambda f: f["structures"][2].update(covered_by=["VTB"]), "covered_by goes in a circle"),
+        (lambda f: f.update(patients={"pattern": "("}), "not a regular expression"),
+        (lambda f: f.update(patients={"pattern": "x"}), "exactly one (group)"),
+        (lambda f: f.update(patients={}), "name either a column or a pattern"),
+        (lambda f: f["input"].update(size=[481, 640]), "divisible by the network's downsampling, 32"),
+        (lambda f: f["network"].update(strides=[2]), "6 channels need 5 strides"),
+        (lambda f: f.update(annotations={"format": "coco"}), "'shapes_json', 'mask_folder'"),
+    ],
+)
+def test_a_mistake_names_the_field_and_the_choices(change, said):
+    with pytest.raises(TaskError) as caught:
+        parse_task(changed(change), source="my.yaml")
+    assert str(caught.value).startswith("my.yaml: not a valid task file")
+    assert said in str(caught.value)
+
+
+def test_all_mistakes_at_once():
+    def change(fields):
+        fields["input"]["fit"] = "squeeze"
+        fields["training"]["epochs"] = 0
+
+    with pytest.raises(TaskError) as caught:
+        parse_task(changed(change), source="my.yaml")
+    assert "input.fit" in str(caught.value) and "training.epochs" in str(caught.value)
+
+
+def write(folder, name, text):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def test_extends_merges_sections_replaces_lists_and_null_removes(tmp_path):
+    text = "extends: spine\nname: mine\nenhancement: {denoise: null}\ntraining: {epochs: 3}\nmeasurements: []\n"
+    task, spine = load_task(write(tmp_path, "mine.yaml", text)), load_task("spine")
+    assert task.name == "mine" and task.measurements == []
+    assert task.training.epochs == 3 and task.training.batch_size == spine.training.batch_size
+    assert task.enhancement.denoise is None and task.enhancement.clahe == spine.enhancement.clahe
+
+
+def test_extends_a_file_beside_it(tmp_path):
+    write(tmp_path, "base.yaml", "extends: spine\nname: base\ntraining: {epochs: 3}\n")
+    assert load_task(write(tmp_path, "top.yaml", "extends: base.yaml\nname: top\n")).training.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: a.yaml\nname: a\n", "extends goes in a circle"),
+        ("name: [", "not readable as YAML"),
+        ("- a\n- b\n", "found list"),
+        ("extends: nothing\n", "no such task"),
+        ("name: !!python/object/apply:os.system [echo]\n", "not readable as YAML"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path, text, said):
+    with pytest.raises(TaskError, match=said):
+        load_task(write(tmp_path, "a.yaml", text))
+
+
+def test_an_unknown_name_lists_the_tasks():
+    with pytest.raises(TaskError, match=r"spin: no such task; expected .*spine"):
+        load_task("spin")

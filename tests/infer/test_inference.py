@@ -1,0 +1,201 @@
+"""Stage 4 from its command line: names, spacings, bad files, wrong use, and counts that reconcile."""
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import inference
+from sonoseg.core.errors import DataError
+from sonoseg.core.manifest import Sample, write_split
+from sonoseg.core.task import Task
+from sonoseg.core.workspace import Workspace
+from sonoseg.infer.segmenter import Segmenter
+from sonoseg.infer.sources import from_folder, output_names
+from sonoseg.train.model_file import save_model
+from sonoseg.train.networks import build_network
+
+AXES = (60, 45)  # half-axes in pixels of the head in every picture
+ELLIPSE_HC = 331.5  # Ramanujan II by hand: h = (15/105)^2 = 0.0204, pi * 105 * (1 + 0.0612 / 11.995)
+
+
+def bright_is_head(batch: torch.Tensor) -> torch.Tensor:
+    bright = batch[:, 0] > 0.5
+    return torch.stack([~bright, bright], dim=1).float() * 8
+
+
+@pytest.fixture
+def task(fetal_head: Task) -> Task:
+    return Task.model_validate({**fetal_head.model_dump(), "input": {"size": (160, 240), "fit": "letterbox"}})
+
+
+@pytest.fixture
+def fake_model(monkeypatch, task) -> None:
+    monkeypatch.setattr(
+        Segmenter, "load", classmethod(lambda cls, path, device: cls(bright_is_head, task, sha256="f" * 64))
+    )
+
+
+def head_picture() -> np.ndarray:
+    image = np.zeros((160, 240), np.uint8)
+    cv2.ellipse(image, (120, 80), AXES, 0, 0, 360, 255, -1)
+    return image
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg", "=c d.png"):
+        Image.fromarray(head_picture()).save(folder / name)
+    return folder
+
+
+def run(*arguments: object) -> int:
+    return inference.main([str(argument) for argument in arguments])
+
+
+def table(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "results.csv").open(newline="") as stream:
+        return {row["image"]: row for row in csv.DictReader(stream)}
+
+
+def test_a_folder_of_good_images(fake_model, pictures, tmp_path):
+    out = tmp_path / "out"
+    assert run("--task", "fetal_head", "--images", pictures, "--spacing", 0.5, "--output", out) == 0
+    names = ("a", "b", "=c d")
+    expected = {f"{name}{end}" for name in names for end in ("_mask.png", "_overlay.png", ".json")}
+    assert {path.name for path in out.iterdir()} == expected | {"results.csv", "run.json"}
+    record = json.loads((out / "a.json").read_text())
+    assert record["measurements"]["hc_mm"] == pytest.approx(ELLIPSE_HC / 2, abs=1.6)  # cv2 draws its rim as well
+    assert record["spacing_mm"] == {"row": 0.5, "col": 0.5} and record["spacing_from"] == "--spacing"
+    assert record["shapes"][0][:2] == ["HEAD", "ellipse"] and len(record["shapes"][0][2]) == 4
+    mask = Image.open(out / "a_mask.png")
+    assert mask.mode == "P" and np.unique(np.asarray(mask)).tolist() == [0, 1]
+    assert np.mean((np.asarray(mask) == 1) == (head_picture() == 255)) > 0.995
+    assert Image.open(out / "a_overlay.png").size == (240, 160)
+    row = table(out)["a.png"]
+    assert float(row["hc_mm"]) == record["measurements"]["hc_mm"] and row["status"] == "ok"
+    assert "'=c d.png" in table(out)  # a spreadsheet would have run it
+
+
+def test_bad_files_do_not_stop_the_batch(fake_model, pictures, tmp_path, capsys):
+    (pictures / "broken.png").write_bytes((pictures / "a.png").read_bytes()[:200])
+    (pictures / "empty.png").write_bytes(b"")
+    (pictures / "text.jpg").write_text("not a picture")
+    Image.fromarray(np.zeros((90, 90), np.uint8)).save(pictures / "nothing.png")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "broken_mask.png").write_bytes(b"of an earlier run")
+    assert run("--task", "fetal_head", "--images", pictures, "--output", out) == 1
+    rows = table(out)
+    assert {name for name, row in rows.items() if row["status"] == "failed"} == {"broken.png", "empty.png", "text.jpg"}
+    assert all(row["reason"] for row in rows.values() if row["status"] != "ok")
+    assert rows["nothing.png"]["status"] == "flagged" and rows["nothing.png"]["reason"] == "HEAD not found"
+    assert rows["a.png"]["status"] == "ok" and rows["a.png"]["hc_mm"] == "" and float(rows["a.png"]["hc_px"]) > 300
+    counts = json.loads((out / "run.json").read_text())["counts"]
+    assert counts == {"inputs": 7, "ok": 3, "flagged": 1, "failed": 3}
+    assert not list(out.glob("broken*")) and not list(out.glob("*.tmp")) and not list(out.glob(".*"))
+    assert "3 ok, 1 flagged, 3 failed" in capsys.readouterr().out
+
+
+def test_an_unexpected_fault_of_one_image_is_its_own(monkeypatch, task, pictures, tmp_path):
+    calls = []
+
+    def fails_once(batch: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("out of memory")
+        return bright_is_head(batch)
+
+    monkeypatch.setattr(Segmenter, "load", classmethod(lambda cls, path, device: cls(fails_once, task)))
+    assert run("--task", "fetal_head", "--images", pictures, "--output", tmp_path / "out") == 1
+    assert [row["status"] for row in table(tmp_path / "out").values()] == ["ok", "failed", "ok"]
+    assert "out of memory" in table(tmp_path / "out")["a.png"]["reason"]
+
+
+def test_a_full_disk_ends_the_run_without_a_run_file(fake_model, pictures, tmp_path, monkeypatch, capsys):
+    import sonoseg.core.files
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "x")
+
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.json").write_text("{}")
+    monkeypatch.setattr(sonoseg.core.files.os, "replace", full)
+    assert run("--task", "fetal_head", "--images", pictures, "--output", out) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert list(out.iterdir()) == []
+
+
+def test_without_images_the_test_split_is_used(fake_model, pictures, tmp_path, capsys):
+    workspace = Workspace(tmp_path, "fetal_head")
+    sample = Sample("a", "new/a.png", "", "p", None, {"HEAD": True}, 160, 240, (0.3, 0.3), "")
+    write_split(workspace.split_table("test"), [sample], ["HEAD"])
+    assert run("--task", "fetal_head", "--workspace", tmp_path) == 0
+    assert "test split" in capsys.readouterr().out
+    assert table(workspace.results)["a.png"]["row_mm"] == "0.3"
+
+
+def test_wrong_use_is_one_sentence_and_exit_code_2(fake_model, pictures, tmp_path, capsys):
+    wrong = {
+        ("--images", tmp_path / "missing"): "no such folder",
+        ("--images", tmp_path / "new" / "a.png"): "no such folder",
+        ("--images", pictures, "--task", "spine"): "trained for task fetal_head",
+        ("--images", pictures, "--task", "nothing"): "no such task",
+        ("--images", pictures, "--spacing", 0): "above 0",
+        ("--images", pictures, "--spacing", 1, 2, 3): "one or two",
+        ("--images", pictures, "--spacing", 1, "--metadata", "t.csv"): "one of them",
+        ("--spacing", 1): "--images",
+        ("--images", pictures, "--task", "fetal_head", "--metadata", tmp_path / "t.csv"): "no such table",
+        ("--images", pictures, "--task", "fetal_head", "--output", pictures): "among the images",
+        ("--task", "fetal_head", "--workspace", tmp_path / "elsewhere"): "stage 1",
+    }
+    for arguments, message in wrong.items():
+        assert run(*arguments) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and message in error and "Traceback" not in error, arguments
+    assert not list(pictures.glob("*.csv"))
+
+
+def test_a_missing_model_says_what_to_run(pictures, tmp_path, capsys):
+    assert run("--images", pictures, "--workspace", tmp_path) == 2
+    assert "training.py" in capsys.readouterr().err
+
+
+def test_a_model_alone_brings_its_own_task(fetal_head, pictures, tmp_path):
+    network = {"name": "unet", "channels": [4, 8], "strides": [2], "residual_units": 0}
+    small = Task.model_validate({**fetal_head.model_dump(), "network": network, "input": {"size": (32, 32)}})
+    save_model(tmp_path / "m.safetensors", build_network(small).state_dict(), small, {})
+    out = tmp_path / "out"
+    assert run("--images", pictures, "--model", tmp_path / "m.safetensors", "--output", out, "--device", "cpu") == 0
+    assert json.loads((out / "run.json").read_text())["task"] == "fetal_head"
+
+
+def test_names_never_clash():
+    paths = [Path(name) for name in ("a.png", "a.jpg", "A.png", "b.png", "a_png.bmp", "run.png")]
+    names = output_names(paths)
+    assert names == ["a_png_2", "a_jpg", "A_png_3", "b", "a_png", "run_png"]
+    assert len({name.casefold() for name in names}) == len(paths)
+
+
+def test_spacing_comes_from_the_table_in_or_beside_the_folder(task, tmp_path):
+    folder = tmp_path / "training_set"
+    folder.mkdir()
+    for name in ("1_HC.png", "1_HC_Annotation.png", "2_HC.png"):
+        Image.fromarray(head_picture()).save(folder / name)
+    (tmp_path / task.metadata.file).write_text("filename,pixel size(mm)\n1_HC.png,0.25\n")
+    inputs = from_folder(folder, task)
+    assert [(one.name, one.spacing) for one in inputs.sources] == [("1_HC", (0.25, 0.25)), ("2_HC", None)]
+    assert any("1 masks" in remark for remark in inputs.remarks) and any("1 of 2" in one for one in inputs.remarks)
+    assert inputs.sources[0].spacing_from == task.metadata.file and inputs.sources[1].spacing_from == "unknown"
+    assert from_folder(folder, task, spacing=(1.0, 2.0)).sources[1].spacing == (1.0, 2.0)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no image"):
+        from_folder(tmp_path / "empty", task)

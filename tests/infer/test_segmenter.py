@@ -1,0 +1,112 @@
+"""The segmenter and the overlay: the original geometry, pixel by pixel, and one clear sentence for a wrong input."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from sonoseg.core.errors import DataError, ModelError
+from sonoseg.core.task import Task
+from sonoseg.infer.overlay import TINY_PX, draw_overlay
+from sonoseg.infer.segmenter import Segmenter
+from sonoseg.postprocess.interpret import measure_labels
+from sonoseg.train.model_file import save_model
+from sonoseg.train.networks import build_network
+
+
+def bright_is_first_class(batch: torch.Tensor) -> torch.Tensor:
+    """A network that calls bright pixels class 1 and all others background."""
+    bright = batch[:, 0] > 0.5
+    return torch.stack([~bright, bright], dim=1).float() * 8
+
+
+def square_task(fetal_head: Task, fit: str) -> Task:
+    fields = fetal_head.model_dump()
+    fields["structures"] = [{"name": "SQUARE", "shape": "rectangle", "color": "#ff0000"}]
+    fields["input"] = {"size": (256, 384), "fit": fit, "intensity": "unit"}
+    return Task.model_validate({**fields, "measurements": [], "review": {"expected": ["SQUARE"]}})
+
+
+@pytest.mark.parametrize("fit", ["resize", "letterbox", "pad_square"])
+@pytest.mark.parametrize("size", [(500, 300), (300, 500), (64, 48), (700, 1100), (256, 384)])
+def test_a_square_comes_back_where_it_was(fetal_head, fit, size):
+    height, width = size
+    image = np.zeros(size, np.uint8)
+    left, top, right, bottom = width // 4, height // 8, width // 2, height // 3
+    image[top : bottom + 1, left : right + 1] = 255
+    found = Segmenter(bright_is_first_class, square_task(fetal_head, fit))(image)
+    assert found.labels.shape == size and found.masks.shape == (1, *size)
+    tolerance = 1 + max(height / 256, width / 384)  # half a network pixel at each edge, and the threshold's
+    assert np.abs(found.shapes[0].points - [[left, top], [right, bottom]]).max() <= tolerance
+    overlay = draw_overlay(image, found, square_task(fetal_head, fit))
+    assert overlay.shape == (*size, 3)
+    inside = overlay[(top + bottom) // 2, (left + right) // 2].astype(int)
+    assert inside[0] > inside[1] + 20  # red where the square is
+    assert overlay[height // 2 + height // 8, width // 8].tolist() == [0, 0, 0]  # and nowhere beside it
+
+
+def test_tiny_images_get_colours_but_no_text(fetal_head):
+    task = square_task(fetal_head, "letterbox")
+    for side, text in ((TINY_PX - 1, False), (TINY_PX + 80, True)):
+        image = np.zeros((side, side), np.uint8)
+        found = measure_labels(image.copy(), image, task, None)
+        assert draw_overlay(image, found, task).any() == text
+
+
+def test_rgb_and_grey_agree_and_the_input_is_not_changed(fetal_head):
+    segmenter = Segmenter(bright_is_first_class, square_task(fetal_head, "letterbox"))
+    grey = np.zeros((100, 150), np.uint8)
+    grey[20:60, 30:90] = 255
+    before = grey.copy()
+    assert np.array_equal(segmenter(grey).labels, segmenter(np.repeat(grey[..., None], 3, axis=2)).labels)
+    assert np.array_equal(grey, before)
+
+
+@pytest.mark.parametrize(
+    ("image", "spacing", "message"),
+    [
+        (np.zeros((50, 50), np.float32), None, "float32"),
+        (np.zeros((50, 50, 4), np.uint8), None, r"\(50, 50, 4\)"),
+        (np.zeros((3, 50), np.uint8), None, "at least 8"),
+        ([[0, 1]], None, "list"),
+        (np.zeros((50, 50), np.uint8), (0.1, 0), "above 0"),
+        (np.zeros((50, 50), np.uint8), (0.1, float("nan")), "above 0"),
+        (np.zeros((50, 50), np.uint8), 0.1, "row_mm, col_mm"),
+    ],
+)
+def test_a_wrong_input_is_refused_in_one_sentence(fetal_head, image, spacing, message):
+    with pytest.raises(DataError, match=message):
+        Segmenter(bright_is_first_class, square_task(fetal_head, "letterbox"))(image, spacing)
+
+
+def small(task: Task) -> Task:
+    network = {"name": "unet", "channels": [4, 8], "strides": [2], "residual_units": 0}
+    return Task.model_validate({**task.model_dump(), "network": network, "input": {"size": (32, 32)}})
+
+
+def test_a_model_file_gives_the_same_answer_as_its_network(fetal_head, tmp_path):
+    torch.manual_seed(0)
+    task = small(fetal_head)
+    network = build_network(task).eval()
+    digest = save_model(tmp_path / "m.safetensors", network.state_dict(), task, {"epoch": 3})
+    segmenter = Segmenter.load(tmp_path / "m.safetensors", device="cpu")
+    image = np.random.default_rng(0).integers(0, 255, (40, 60), dtype=np.uint8)
+    probabilities = segmenter.probabilities(image)
+    assert probabilities.shape == (2, 40, 60) and probabilities.sum(axis=0) == pytest.approx(1, abs=1e-5)
+    assert np.allclose(probabilities, Segmenter(network, task).probabilities(image), atol=1e-6)
+    assert (segmenter.sha256, segmenter.info["epoch"], segmenter.task) == (digest, 3, task)
+
+
+def test_weights_of_another_network_are_refused(fetal_head, tmp_path):
+    save_model(tmp_path / "m.safetensors", {"weight": torch.zeros(3)}, small(fetal_head), {})
+    with pytest.raises(ModelError, match="do not fit"):
+        Segmenter.load(tmp_path / "m.safetensors")
+
+
+def test_importing_sonoseg_loads_no_torch():
+    has_torch = "print('torch' in sys.modules)"
+    code = f"import sys, sonoseg, inference; {has_torch}; sonoseg.Segmenter; {has_torch}"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"]

@@ -1,0 +1,128 @@
+"""Shapes fitted to their own drawings, against the numbers they were drawn from."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sonoseg.core.geometry import Ellipse
+from sonoseg.postprocess.fitting import fit_ellipse, fit_rectangle, fit_regions, fit_shapes, scaled
+from tests.postprocess import drawn_shapes as drawn
+
+SHAPE = (300, 320)
+
+
+def line_ends(length: float, angle_deg: float, centre: tuple[float, float]) -> np.ndarray:
+    half = np.array([math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))]) * length / 2
+    return np.array([np.array(centre) - half, np.array(centre) + half])
+
+
+def far_off(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Largest distance of an end from its own, in either order."""
+    return min(np.linalg.norm(found - ends, axis=1).max() for ends in (wanted, wanted[::-1]))
+
+
+@pytest.mark.parametrize("thickness", [10, 16])
+@pytest.mark.parametrize("angle", [0, 7, 30, 45, 61, 90, 118, 135, 170])
+def test_drawn_lines_come_back_within_half_a_pixel(thickness, angle):
+    for length, centre in ((40, (150, 150)), (97.3, (148.4, 151.7)), (200, (155.5, 149))):
+        wanted = line_ends(length, angle, centre)
+        found = fit_shapes(drawn.line(SHAPE, *wanted, thickness), "MID", "line")[0].points
+        assert far_off(found, wanted) < 0.5
+
+
+def test_lines_of_any_angle_and_length_are_a_tenth_of_a_pixel_off_on_average():
+    """The worst, 0.6 pixels along the line, is a level line 8 thick: few pixels on its round ends tell its length."""
+    errors = []
+    for angle in range(0, 180, 5):
+        for thickness, length, centre in ((8, 200, (150, 150)), (10, 60.7, (148.4, 151.7)), (12, 120, (150.5, 149))):
+            wanted = line_ends(length, angle, centre)
+            found = fit_shapes(drawn.line(SHAPE, *wanted, thickness), "MID", "line")[0].points
+            errors.append(far_off(found, wanted))
+    assert np.mean(errors) < 0.12 and max(errors) < 0.7
+
+
+def test_a_line_starts_at_its_upper_end_and_a_level_one_at_the_left():
+    upright = fit_shapes(drawn.line(SHAPE, (100, 250), (90, 40)), "MID", "line")[0].points
+    level = fit_shapes(drawn.line(SHAPE, (250, 90), (40, 100)), "EPI", "line")[0].points
+    assert upright[0, 1] < upright[1, 1] and level[0, 0] < level[1, 0]
+
+
+def test_line_with_a_gap_and_a_stray_pixel_is_still_found():
+    wanted = line_ends(200, 85, (150, 150))
+    mask = drawn.line(SHAPE, *wanted)
+    mask[145:158] = False
+    mask[5, 5] = True
+    assert far_off(fit_shapes(mask, "MID", "line")[0].points, wanted) < 1
+
+
+def test_rectangle_is_exact_and_ignores_whiskers():
+    mask = drawn.rectangle(SHAPE, 60, 100, 180, 140)
+    assert fit_rectangle(mask).tolist() == [[60, 100], [180, 140]]
+    mask[120, 181:300] = True  # longer than half the rectangle, one pixel high
+    mask[20:100, 70:73] = True
+    assert fit_rectangle(mask).tolist() == [[60, 100], [180, 140]]
+
+
+@pytest.mark.parametrize("angle", range(0, 180, 20))
+def test_ellipses_come_back_within_half_a_pixel(angle):
+    for major, minor in ((60, 40), (150, 118), (240, 190.5)):
+        wanted = Ellipse(158.3, 149.6, major, minor, angle)
+        found = fit_ellipse(drawn.ellipse(SHAPE, wanted))
+        assert abs(found.major - major) < 0.5 and abs(found.minor - minor) < 0.5
+        assert math.hypot(found.x - wanted.x, found.y - wanted.y) < 0.25
+
+
+def test_circumference_has_no_bias_of_a_pixel():
+    """A contour through pixel centres would be short by one pixel of diameter, 3.1 of circumference."""
+    errors = []
+    for step in range(30):
+        wanted = Ellipse(150 + step / 30, 151 - step / 41, 200 + step * 0.37, 160 + step * 0.21, step * 6)
+        errors.append(fit_ellipse(drawn.ellipse(SHAPE, wanted)).circumference - wanted.circumference)
+    assert abs(np.mean(errors)) < 0.2
+
+
+@pytest.mark.parametrize("spacing", [(0.1, 0.25), (0.3, 0.2)])
+def test_anisotropic_pixels_give_the_ellipse_in_millimetres(spacing):
+    scale = np.array(spacing[::-1])
+    wanted = Ellipse(160 * scale[0], 150 * scale[1], 24, 18, 35)
+    found = scaled(fit_ellipse(drawn.ellipse(SHAPE, wanted, tuple(scale)), spacing), scale)
+    assert found.major == pytest.approx(wanted.major, abs=0.5 * max(spacing))
+    assert found.minor == pytest.approx(wanted.minor, abs=0.5 * max(spacing))
+    assert found.angle_deg == pytest.approx(35, abs=1)
+
+
+def test_scaling_turns_the_axes_as_it_must():
+    stretched = scaled(Ellipse(10, 20, 8, 8, 0), np.array([1.0, 3.0]))
+    assert (stretched.major, stretched.minor) == pytest.approx((24, 8))
+    assert stretched.angle_deg == pytest.approx(90) and (stretched.x, stretched.y) == pytest.approx((10, 60))
+
+
+def test_ellipse_with_a_hole_and_one_cut_by_the_image_border():
+    wanted = Ellipse(150, 150, 160, 120, 20)
+    mask = drawn.ellipse(SHAPE, wanted)
+    mask[140:160, 140:160] = False
+    assert fit_ellipse(mask).major == pytest.approx(160, abs=0.5)
+    cut = Ellipse(150, 40, 160, 120, 0)  # reaches 20 pixels above the image
+    assert fit_ellipse(drawn.ellipse(SHAPE, cut)).minor == pytest.approx(120, abs=1)
+
+
+def test_regions_come_one_per_piece_largest_first():
+    mask = drawn.rectangle(SHAPE, 10, 10, 20, 20) | drawn.rectangle(SHAPE, 50, 50, 90, 80)
+    mask[200, 200] = True
+    first, second, dot = fit_regions(mask)
+    assert {tuple(point) for point in first} == {(50, 50), (90, 50), (90, 80), (50, 80)}
+    assert {tuple(point) for point in second} == {(10, 10), (20, 10), (20, 20), (10, 20)}
+    assert len(dot) == 4 and dot.mean(axis=0).tolist() == [200, 200]
+
+
+@pytest.mark.parametrize("kind", ["line", "rectangle", "ellipse", "region"])
+def test_empty_and_one_pixel_masks(kind):
+    mask = np.zeros(SHAPE, bool)
+    assert fit_shapes(mask, "X", kind) == []
+    mask[40, 60] = True
+    shapes = fit_shapes(mask, "X", kind)
+    if kind == "ellipse":
+        assert shapes == []  # one pixel has no axes
+    else:
+        assert len(shapes) == 1 and shapes[0].points.mean(axis=0).tolist() == [60, 40]

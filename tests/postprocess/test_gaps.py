@@ -1,0 +1,98 @@
+"""Cleaning and gap filling: what is covered comes back, what is split stays whole, what is stray goes."""
+
+import numpy as np
+import pytest
+
+from sonoseg.core.task_files import parse_task
+from sonoseg.postprocess.anatomy import apply_rules
+from sonoseg.postprocess.gaps import clean, full_masks
+from tests.postprocess import drawn_shapes as drawn
+
+SHAPE = (200, 300)
+MID, VTB, EPI = 1, 2, 3
+
+
+def scene() -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """MID from top to bottom, over the middle of VTB, EPI over MID; and each class whole."""
+    whole = {
+        MID: drawn.line(SHAPE, (150, 20), (150, 180)),
+        VTB: drawn.rectangle(SHAPE, 100, 140, 200, 170),
+        EPI: drawn.line(SHAPE, (110, 90), (190, 90)),
+    }
+    labels = np.zeros(SHAPE, np.uint8)
+    for index in (VTB, MID, EPI):
+        labels[whole[index]] = index
+    return labels, whole
+
+
+def test_covered_pixels_come_back_exactly(spine):
+    labels, whole = scene()
+    assert not np.array_equal(labels == MID, whole[MID])
+    masks = full_masks(labels, spine)
+    for index in (MID, VTB, EPI):
+        assert np.array_equal(masks[index - 1], whole[index])
+
+
+@pytest.mark.parametrize("lower_end", [120, 143, 165, 190])
+def test_tilted_midline_comes_back_exactly(spine, lower_end):
+    whole = drawn.line(SHAPE, (140, 20), (lower_end, 180))
+    epi = drawn.line(SHAPE, (110, 95), (190, 88))
+    labels = np.where(epi, EPI, np.where(whole, MID, 0)).astype(np.uint8)
+    assert (whole & epi).sum() > 90
+    assert np.array_equal(full_masks(labels, spine)[0], whole)
+
+
+def test_without_fill_gaps_masks_are_the_own_pixels(spine):
+    fields = spine.model_dump(mode="json")
+    fields["postprocessing"]["fill_gaps"] = False
+    labels, _ = scene()
+    masks = full_masks(labels, parse_task(fields, "test"))
+    assert all(np.array_equal(masks[index - 1], labels == index) for index in (MID, VTB, EPI))
+
+
+def test_vertebra_split_by_the_midline_keeps_both_halves(spine):
+    labels, _ = scene()
+    labels[10:18, 20:40] = VTB  # a stray piece far away
+    cleaned = clean(labels, spine)
+    assert not (cleaned[10:18, 20:40] == VTB).any()
+    assert np.array_equal(cleaned == VTB, scene()[0] == VTB)
+    assert (cleaned[:, :150] == VTB).any() and (cleaned[:, 150:] == VTB).any()
+
+
+def test_speck_that_touches_the_midline_far_up_is_not_joined_through_it(spine):
+    labels, _ = scene()
+    labels[30:40, 156:170] = VTB
+    assert np.array_equal(clean(labels, spine) == VTB, scene()[0] == VTB)
+
+
+def test_largest_without_a_cover_keeps_one_piece(spine):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[50:60, 20:60] = EPI
+    labels[100:110, 20:59] = EPI
+    assert np.array_equal(np.unique(np.nonzero(clean(labels, spine) == EPI)[0]), np.arange(50, 60))
+
+
+def test_small_pieces_go_and_their_limit_is_a_part_of_the_image(spine):
+    limit = spine.postprocessing.min_area_fraction * SHAPE[0] * SHAPE[1]  # 12 pixels
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[10, 10 : 10 + int(limit)] = MID
+    labels[50, 10 : 10 + int(limit) - 1] = MID
+    cleaned = clean(labels, spine)
+    assert (cleaned[10] == MID).sum() == int(limit) and not cleaned[50].any()
+
+
+def test_empty_label_map(spine):
+    empty = np.zeros(SHAPE, np.uint8)
+    assert not clean(empty, spine).any()
+    assert full_masks(empty, spine).shape == (3, *SHAPE) and not full_masks(empty, spine).any()
+
+
+def test_rules_remove_what_needs_the_midline_and_say_so(spine):
+    labels, _ = scene()
+    kept, removed = apply_rules(labels, spine)
+    assert np.array_equal(kept, labels) and removed == {}
+    labels[labels == MID] = 0
+    labels[labels == EPI] = 0
+    kept, removed = apply_rules(labels, spine)
+    assert not kept.any() and (labels == VTB).any()
+    assert removed == {"VTB": "VTB removed: there is no MID in the image"}

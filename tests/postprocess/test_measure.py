@@ -1,0 +1,214 @@
+"""Measurements against hand arithmetic, and the skin on drawn and real images."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from sonoseg.core.geometry import Ellipse
+from sonoseg.core.images import read_image, read_mask
+from sonoseg.core.shapes import Shape
+from sonoseg.core.task_sections import HeadBiometry
+from sonoseg.postprocess.interpret import interpret, measure_labels
+from sonoseg.postprocess.measure import hadlock_weeks, measure, measurement_names
+from sonoseg.postprocess.skin import find_skin
+from tests.conftest import changed
+from tests.postprocess import drawn_shapes as drawn
+
+SHAPE = (300, 401)
+MIDLINE = np.array([[200.0, 60], [200, 280]])
+
+
+def tissue(skin_row: int = 30) -> np.ndarray:
+    """Dark gel, a bright skin line three pixels thick, grey tissue."""
+    image = np.full(SHAPE, 60, np.uint8)
+    image[:skin_row] = 15
+    image[skin_row - 1 : skin_row + 2] = 200
+    return image
+
+
+def spine_labels(mid=((200, 60), (200, 280)), epi=((160, 150), (240, 150))) -> np.ndarray:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[drawn.rectangle(SHAPE, 150, 230, 250, 260)] = 2
+    labels[drawn.line(SHAPE, *mid)] = 1
+    labels[drawn.line(SHAPE, *epi)] = 3
+    return labels
+
+
+def test_depth_angle_and_offset_in_mm(spine):
+    found = measure_labels(spine_labels(), tissue(), spine, (0.2, 0.3)).measurements
+    assert found["skin_to_epi_px"] == pytest.approx(120, abs=0.5)
+    assert found["skin_to_epi_mm"] == pytest.approx(24, abs=0.1)
+    assert found["skin_to_vtb_mm"] == pytest.approx(40, abs=0.1)
+    assert found["midline_angle_deg"] == pytest.approx(0, abs=0.05)
+    assert found["midline_offset_mm"] == pytest.approx(0, abs=0.05)
+
+
+def test_tilted_midline_is_measured_in_millimetre_space(spine):
+    """From (180, 60) to (240, 280): 18 mm across and 44 mm down with pixels of 0.2 x 0.3 mm."""
+    labels = spine_labels(mid=((180, 60), (240, 280)), epi=((150, 150), (260, 150)))
+    found = measure_labels(labels, tissue(), spine, (0.2, 0.3)).measurements
+    assert found["midline_angle_deg"] == pytest.approx(np.degrees(np.arctan2(18, 44)), abs=0.2)
+    assert found["midline_offset_mm"] == pytest.approx(10 * 0.3, abs=0.1)
+    # 120 rows down along it: 24 mm down and 120 * 60 / 220 * 0.3 mm across.
+    assert found["skin_to_epi_mm"] == pytest.approx(np.hypot(24, 120 * 60 / 220 * 0.3), abs=0.15)
+
+
+def test_a_short_midline_is_extended_straight_both_ways(spine):
+    found = measure_labels(spine_labels(mid=((200, 90), (200, 130))), tissue(), spine, None).measurements
+    assert found["skin_to_epi_px"] == pytest.approx(120, abs=0.5)
+
+
+def test_without_spacing_there_are_no_millimetres(spine):
+    found = measure_labels(spine_labels(), tissue(), spine, None)
+    assert found.measurements["skin_to_epi_mm"] is None and found.notes["skin_to_epi_mm"] == "pixel spacing unknown"
+    assert found.measurements["skin_to_epi_px"] == pytest.approx(120, abs=0.5)
+    assert "square pixels" in found.notes["midline_angle_deg"]
+
+
+def test_every_absent_value_has_a_reason(spine, fetal_head):
+    for task in (spine, fetal_head):
+        found = measure_labels(np.zeros(SHAPE, np.uint8), tissue(), task, (0.2, 0.2))
+        assert list(found.measurements) == measurement_names(task) and set(found.measurements) == set(found.notes)
+        assert all(value is None for value in found.measurements.values())
+    lone = np.zeros(SHAPE, np.uint8)
+    lone[100, 200], lone[150, 200] = 1, 3
+    notes = measure_labels(lone, tissue(), spine, (0.2, 0.2)).notes
+    assert notes["midline_angle_deg"] == notes["skin_to_epi_mm"] == "MID is too short to have a direction"
+
+
+def test_structure_far_beside_the_midline_has_no_depth(spine):
+    found = measure_labels(spine_labels(epi=((300, 150), (380, 150))), tissue(), spine, None)
+    assert found.measurements["skin_to_epi_px"] is None and "does not meet" in found.notes["skin_to_epi_px"]
+
+
+def plain_head(fetal_head):
+    """The task with masks that end at the head's border."""
+    return changed(fetal_head, measurements=[HeadBiometry(kind="head_biometry", structure="HEAD")])
+
+
+def test_head_circumference_of_a_drawn_ellipse(fetal_head):
+    spacing = (0.2, 0.25)
+    wanted = Ellipse(50, 30, 60, 46, 25)
+    labels = drawn.ellipse(SHAPE, wanted, spacing[::-1]).astype(np.uint8)
+    found = measure_labels(labels, tissue(), plain_head(fetal_head), spacing).measurements
+    assert found["hc_mm"] == pytest.approx(wanted.circumference, abs=0.2)
+    assert (found["ofd_mm"], found["bpd_mm"]) == pytest.approx((60, 46), abs=0.12)
+    assert found["cephalic_index_pct"] == pytest.approx(100 * 46 / 60, abs=0.2)
+    assert found["gestational_age_weeks"] == pytest.approx(hadlock_weeks(wanted.circumference), abs=0.02)
+
+
+def test_hadlock_and_its_limits(fetal_head):
+    assert hadlock_weeks(177) == pytest.approx(20.2, abs=0.05)
+    assert hadlock_weeks(280) == pytest.approx(30.7, abs=0.05)
+    labels = drawn.ellipse(SHAPE, Ellipse(200, 150, 240, 190, 0)).astype(np.uint8)
+    for size, valid in ((0.1, False), (0.3, True), (1.0, False)):
+        found = measure_labels(labels, tissue(), fetal_head, (size, size))
+        assert (found.measurements["gestational_age_weeks"] is not None) == valid
+        assert ("gestational_age_weeks" in found.notes) != valid
+
+
+@pytest.mark.parametrize("skin_row", [8, 30, 60])
+def test_skin_line_is_found_where_it_was_drawn(skin_row):
+    noisy = tissue(skin_row).astype(float) + np.random.default_rng(0).normal(0, 8, SHAPE)
+    assert find_skin(np.clip(noisy, 0, 255).astype(np.uint8), MIDLINE).row == pytest.approx(skin_row, abs=1)
+
+
+def test_skin_at_the_top_and_no_skin_at_all():
+    image = np.full(SHAPE, 40, np.uint8)
+    image[200:] = 120
+    assert find_skin(image, MIDLINE).row is None
+    image[:4] = 220
+    assert find_skin(image, MIDLINE).row == 0
+    assert find_skin(np.zeros(SHAPE, np.uint8), MIDLINE).row is None
+    level = find_skin(tissue(), np.array([[10.0, 150], [300, 160]]))
+    assert level.row is None and "level" in level.reason
+
+
+def probabilities(labels: np.ndarray, classes: int, sure: float = 0.9) -> np.ndarray:
+    """`sure` for the label's own class, the rest shared."""
+    one_hot = np.arange(classes + 1)[:, None, None] == labels
+    return np.where(one_hot, sure, (1 - sure) / classes).astype(np.float32)
+
+
+def test_prediction_and_reference_measure_alike(spine):
+    labels = spine_labels()
+    found = interpret(probabilities(labels, 3), tissue(), spine, (0.2, 0.2))
+    assert found.measurements == measure_labels(labels, tissue(), spine, (0.2, 0.2)).measurements
+    assert found.status == "ok" and found.reasons == []
+    assert found.confidence == pytest.approx({"MID": 0.9, "VTB": 0.9, "EPI": 0.9}, abs=1e-6)
+
+
+def test_review_flags_with_its_reason(spine, fetal_head):
+    def reasons(labels, task, spacing=(0.2, 0.2), sure=0.9):
+        found = interpret(probabilities(labels, len(task.structures), sure), tissue(), task, spacing)
+        assert found.status == ("flagged" if found.reasons else "ok")
+        return " | ".join(found.reasons)
+
+    without_epi, without_mid = spine_labels(), spine_labels()
+    without_epi[without_epi == 3] = 0
+    without_mid[without_mid == 1] = 0
+    assert reasons(without_epi, spine) == "EPI not found"
+    assert "VTB removed" in reasons(without_mid, spine) and "MID not found" in reasons(without_mid, spine)
+    assert "MID: confidence 0.55 is below 0.6" in reasons(spine_labels(), spine, sure=0.55)
+    assert "skin_to_epi_mm: 119.9 is outside 15 to 110" in reasons(spine_labels(), spine, (1.0, 1.0))
+    assert reasons(spine_labels(), spine, spacing=None) == ""
+    cut = drawn.ellipse(SHAPE, Ellipse(200, 80, 240, 186, 0)).astype(np.uint8)
+    assert "touches the image border" in reasons(cut, fetal_head)
+    whole = drawn.ellipse(SHAPE, Ellipse(200, 150, 240, 186, 0)).astype(np.uint8)
+    assert reasons(whole, fetal_head) == ""
+
+
+def test_hc18_reference_masks_against_the_table(fetal_head, hc18):
+    """Masks of filled outlines reach half a pen beyond the table's ellipse; taken off, the two agree."""
+    with (hc18 / "training_set_pixel_size_and_HC.csv").open() as stream:
+        rows = list(csv.DictReader(stream))[::20][:40]
+    errors_mm = []
+    for row in rows:
+        mask = read_mask(hc18 / "training_set" / row["filename"].replace(".png", "_Annotation.png"))
+        size = float(row["pixel size(mm)"])
+        found = measure_labels((mask > 0).astype(np.uint8), mask, fetal_head, (size, size)).measurements
+        errors_mm.append(found["hc_mm"] - float(row["head circumference (mm)"]))
+    # With the pen's width left in, every image is off by 1.24 mm on average.
+    assert abs(np.mean(errors_mm)) < 0.1
+    assert np.abs(errors_mm).max() < 0.4
+
+
+def test_the_real_spine_image_gives_a_sane_depth(spine, spine_sample):
+    image = read_image(spine_sample / "images" / "Image_97.png")
+    shapes = {
+        name: points for name, _, points in json.loads((spine_sample / "annotations.json").read_text())["Image_97"]
+    }
+    labels = np.zeros(image.shape, np.uint8)
+    (left, top), (right, bottom) = shapes["VTB"]
+    labels[drawn.rectangle(image.shape, left, top, right, bottom)] = 2
+    labels[drawn.line(image.shape, *shapes["MID"])] = 1
+    labels[drawn.line(image.shape, *shapes["EPI"])] = 3
+    found = measure_labels(labels, image, spine, None)
+    skin_row = found.marks["skin_to_epi"][0, 1]
+    assert 20 < skin_row < 28  # the bright line across the image, by eye at row 24 beside the midline
+    assert found.measurements["skin_to_epi_px"] == pytest.approx(233 - skin_row, abs=1)
+    assert found.measurements["midline_angle_deg"] == pytest.approx(np.degrees(np.arctan2(7, 300)), abs=0.1)
+    for shape in found.shapes:
+        assert np.abs(shape.points - np.array(shapes[shape.structure])).max() < 0.5
+
+
+def test_a_saturated_skin_echo_has_a_finite_row():
+    image = np.full((400, 300), 20, np.uint8)
+    image[20:60] = 255
+    skin = find_skin(image, np.array([[150.0, 80.0], [150.0, 300.0]]))
+    assert skin.row is not None and 20 <= skin.row < 60
+
+
+def test_the_pens_width_is_taken_off_the_head(fetal_head):
+    shape = Shape("HEAD", "ellipse", Ellipse(400, 270, 400, 320, 20).axis_ends())
+    image = np.zeros((540, 800), np.uint8)
+    wanted = HeadBiometry(kind="head_biometry", structure="HEAD", pen_width=0.01)
+    pen = 0.01 * np.hypot(540, 800)
+    outer = measure([shape], image, plain_head(fetal_head), (0.1, 0.1)).values
+    middle = measure([shape], image, changed(fetal_head, measurements=[wanted]), (0.1, 0.1)).values
+    assert outer["ofd_px"] == pytest.approx(400) and middle["ofd_px"] == pytest.approx(400 - pen)
+    assert middle["bpd_mm"] == pytest.approx((320 - pen) * 0.1)
+    assert middle["hc_px"] == pytest.approx(Ellipse(0, 0, 400 - pen, 320 - pen, 0).circumference)
+    assert outer["hc_px"] == pytest.approx(Ellipse(0, 0, 400, 320, 0).circumference)

@@ -1,0 +1,144 @@
+"""Images and masks paired by name, and masks of every kind through stage 1."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sonoseg.core.errors import TaskError
+from sonoseg.core.images import read_mask
+from sonoseg.prepare.annotations import READERS
+from sonoseg.prepare.verify import check
+
+ONE = [{"name": "HEAD", "shape": "region"}]
+TWO = [{"name": "A", "shape": "region"}, {"name": "B", "shape": "region"}]
+
+
+def touch(data, *names):
+    for name in names:
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 6)).save(data / name)
+
+
+def pairs(data, task):
+    items, faults = READERS["mask_folder"](data, task)
+    return {item.id: (item.image.name, item.mask.name) for item in items}, sorted(map(str, faults))
+
+
+def test_one_folder_with_a_suffix(tmp_path, make_task):
+    task = make_task(ONE, images="d", masks="d", mask_suffix="_Annotation")
+    touch(tmp_path, "d/001_HC.png", "d/001_HC_Annotation.png", "d/2.jpg", "d/2_Annotation.bmp")
+    expected = {"001_HC": ("001_HC.png", "001_HC_Annotation.png"), "2": ("2.jpg", "2_Annotation.bmp")}
+    assert pairs(tmp_path, task) == (expected, [])
+
+
+def test_two_folders_with_equal_names(tmp_path, make_task):
+    task = make_task(ONE, mask_suffix="")
+    touch(tmp_path, "images/a.png", "masks/a.png", "images/b_mask.png", "masks/b_mask.png")
+    assert pairs(tmp_path, task) == ({"a": ("a.png", "a.png"), "b_mask": ("b_mask.png", "b_mask.png")}, [])
+
+
+def test_both_have_a_suffix(tmp_path, make_task):
+    task = make_task(ONE, images="d", masks="d", image_suffix="_image", mask_suffix="_mask")
+    touch(tmp_path, "d/a_image.png", "d/a_mask.png", "d/notes.png")
+    assert pairs(tmp_path, task) == ({"a_image": ("a_image.png", "a_mask.png")}, [])
+
+
+def test_every_pairing_fault(tmp_path, make_task):
+    touch(tmp_path, "images/a.png", "images/b.png", "masks/b_mask.png", "masks/b_mask.bmp", "masks/c_mask.png")
+    found, faults = pairs(tmp_path, make_task(ONE))
+    assert found == {}
+    assert faults == [
+        "images/a.png: has no mask; expected masks/a_mask.png",
+        "images/b.png: has several masks: b_mask.bmp, b_mask.png; keep one",
+        "masks/c_mask.png: a mask for an image that is not there",
+    ]
+
+
+def test_a_mask_that_is_a_link_out(tmp_path, make_task):
+    data = tmp_path / "data"
+    touch(data, "images/a.png", "masks/keep.txt.png")
+    (data / "masks/keep.txt.png").unlink()
+    touch(tmp_path, "outside.png")
+    (data / "masks/a_mask.png").symlink_to(tmp_path / "outside.png")
+    assert "a link that leads out of the data folder" in pairs(data, make_task(ONE))[1][0]
+
+
+def test_one_folder_needs_a_suffix(tmp_path, make_task):
+    touch(tmp_path, "d/a.png")
+    with pytest.raises(TaskError, match="mask_suffix"):
+        READERS["mask_folder"](tmp_path, make_task(ONE, images="d", masks="d", mask_suffix=""))
+
+
+@pytest.fixture
+def labels_of(tmp_path, write_picture):
+    """Return a function that sends one mask through verification and gives (label map or None, faults)."""
+
+    def labels_of(mask: Image.Image, task):
+        write_picture(tmp_path / "images" / "a.png", size=(6, 8))
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        mask.save(tmp_path / "masks" / "a_mask.png")
+        (item,), _ = READERS["mask_folder"](tmp_path, task)
+        checked, faults = check(item, tmp_path, task)
+        if checked is None:
+            return None, [str(fault) for fault in faults]
+        (tmp_path / "out.png").write_bytes(checked.mask_png)
+        return read_mask(tmp_path / "out.png"), [str(fault) for fault in faults]
+
+    return labels_of
+
+
+INDICES = np.array([[0, 1, 2, 2, 0, 0, 0, 0]] * 6, dtype=np.uint8)
+
+
+def test_palette_mask_gives_indices_whatever_its_colours(labels_of, make_task):
+    picture = Image.fromarray(INDICES)
+    picture.putpalette([9, 9, 9, 250, 250, 250, 1, 1, 1])
+    labels, faults = labels_of(picture, make_task(TWO))
+    assert np.array_equal(labels, INDICES) and faults == []
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "1"])
+def test_binary_masks_of_every_mode(labels_of, make_task, mode):
+    picture = Image.fromarray((INDICES > 0).astype(np.uint8) * 255).convert(mode)
+    labels, faults = labels_of(picture, make_task(ONE))
+    assert np.array_equal(labels, INDICES > 0) and faults == []
+
+
+def test_soft_edges_are_cut_at_half_with_a_warning(labels_of, make_task):
+    values = np.array([[0, 10, 127, 128, 250, 255, 255, 0]] * 6, dtype=np.uint8)
+    labels, faults = labels_of(Image.fromarray(values), make_task(ONE))
+    assert labels[0].tolist() == [0, 0, 0, 1, 1, 1, 1, 0]
+    assert "(warning) masks/a_mask.png: 6 grey values, 0 to 255: read as the class above 127.5" in faults
+
+
+@pytest.mark.parametrize(
+    ("picture", "said"),
+    [
+        (Image.fromarray(INDICES * 100), "masks/a_mask.png: mask values 100, 200 are no class"),
+        (Image.new("L", (9, 6)), "masks/a_mask.png: the mask has 9x6 pixels, its image has 8x6"),
+        (Image.new("RGB", (8, 6), (255, 0, 0)), "masks/a_mask.png: a coloured mask"),
+    ],
+)
+def test_masks_that_are_refused(labels_of, make_task, picture, said):
+    labels, faults = labels_of(picture, make_task(TWO))
+    assert labels is None and said in faults[0]
+
+
+def test_empty_and_full_masks_are_warned_of(labels_of, make_task):
+    assert "its mask is empty" in labels_of(Image.new("L", (8, 6)), make_task(ONE))[1][0]
+    assert "covers the whole image" in labels_of(Image.new("L", (8, 6), 255), make_task(ONE))[1][0]
+
+
+def test_outlines_are_filled_where_the_task_says_so(labels_of, make_task):
+    box = np.zeros((6, 8), dtype=np.uint8)
+    box[1:5, 1:6] = 255
+    box[2:4, 2:5] = 0
+    assert (labels_of(Image.fromarray(box), make_task(ONE))[0] > 0).sum() == 20 - 6
+    assert (labels_of(Image.fromarray(box), make_task(ONE, fill_outlines=True))[0] > 0).sum() == 20
+
+
+def test_an_open_outline_is_warned_of(labels_of, make_task):
+    corner = np.zeros((6, 8), dtype=np.uint8)
+    corner[1, 1:3] = 255
+    labels, faults = labels_of(Image.fromarray(corner), make_task(ONE, fill_outlines=True))
+    assert (labels > 0).sum() == 2 and "its outline is open" in faults[0]

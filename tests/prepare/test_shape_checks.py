@@ -1,0 +1,53 @@
+"""Which shapes are refused, which are warned of, which pass."""
+
+import numpy as np
+import pytest
+
+from sonoseg.core.shapes import Shape
+from sonoseg.prepare.shape_checks import check_shapes, crosses_itself
+
+SIZE = (100, 200)
+
+
+def levels(kind, points):
+    shape = Shape("X", kind, np.array(points, dtype=float))
+    return [fault.level for fault in check_shapes(((4, shape),), SIZE, "images/a.png")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "expected"),
+    [
+        ("line", [[0, 0], [200, 100]], []),
+        ("line", [[-0.5, 0], [199.5, 99.5]], []),
+        ("line", [[-9, 5], [50, 5]], ["warning"]),
+        ("line", [[5, 5], [50, 104]], ["warning"]),
+        ("line", [[-11, 5], [50, 5]], ["error"]),
+        ("line", [[5, 5], [50, 106]], ["error"]),
+        ("line", [[5, 5], [1e12, 5]], ["error"]),
+        ("line", [[5, 5], [1e308, -1e308]], ["error"]),
+        ("line", [[5, 5], [5, 5]], ["error"]),
+        ("rectangle", [[5, 5], [5, 50]], ["error"]),
+        ("rectangle", [[5, 5], [6, 50]], []),
+        ("region", [[5, 5], [10, 10], [20, 20]], ["error"]),
+        ("region", [[5, 5], [10, 10], [20, 5]], []),
+        ("region", [[0, 0], [10, 10], [10, 0], [0, 10]], ["warning"]),
+        ("ellipse", [[50, 50], [90, 50], [70, 40], [70, 60]], []),
+        ("ellipse", [[-60, 50], [90, 50], [15, 40], [15, 60]], ["warning"]),
+        ("ellipse", [[50, 50], [50, 50], [70, 40], [70, 60]], ["error"]),
+        ("ellipse", [[50, 50], [70, 40], [90, 50], [70, 60]], ["error"]),  # the four points walk around
+    ],
+)
+def test_rule(kind, points, expected):
+    assert levels(kind, points) == expected
+
+
+def test_the_fault_names_image_index_and_class():
+    shape = Shape("MID", "line", np.array([[5.0, 5], [5, 5]]))
+    (fault,) = check_shapes(((4, shape),), SIZE, "images/a.png")
+    assert fault.where == "images/a.png, shape 4 (MID)"
+
+
+def test_neighbouring_edges_do_not_cross():
+    assert not crosses_itself(np.array([[0.0, 0], [10, 0], [10, 10], [0, 10]]))
+    assert not crosses_itself(np.array([[0.0, 0], [10, 0], [5, 5], [10, 10], [0, 10]]))
+    assert crosses_itself(np.array([[0.0, 0], [10, 0], [10, 10], [5, -5]]))

@@ -1,0 +1,110 @@
+"""Copies: drawn with the task's chances and ranges, applied to image and mask by one map."""
+
+import numpy as np
+import pytest
+
+from sonoseg.core.task import Task
+from sonoseg.core.task_sections import Augmentation, Elastic, GridDistortion, ShiftScaleRotate
+from sonoseg.preprocess.augment import Draw, apply, draw, sampling_map
+
+
+def disc(height: int = 121, width: int = 161, x: float = 60, y: float = 50, radius: float = 15) -> np.ndarray:
+    rows, cols = np.mgrid[:height, :width]
+    return ((rows - y) ** 2 + (cols - x) ** 2 <= radius**2).astype(np.uint8)
+
+
+def centre(mask: np.ndarray) -> tuple[float, float]:
+    rows, cols = np.nonzero(mask)
+    return float(cols.mean()), float(rows.mean())
+
+
+def test_the_identity_changes_nothing() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (37, 53), np.uint8)
+    same, mask = apply(Draw(), image, image // 64)
+    np.testing.assert_array_equal(same, image)
+    np.testing.assert_array_equal(mask, image // 64)
+    assert Draw().describe() == "identity"
+
+
+def test_flips_are_exact() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (36, 53), np.uint8)
+    np.testing.assert_array_equal(apply(Draw(flip_horizontal=True), image, image)[0], image[:, ::-1])
+    np.testing.assert_array_equal(apply(Draw(flip_vertical=True), image, image)[1], image[::-1])
+
+
+def test_shift_scale_and_rotation_move_a_disc_where_arithmetic_says() -> None:
+    mask = disc()
+    moved = apply(Draw(shift=(0.1, -0.05)), mask * 255, mask)[1]
+    np.testing.assert_allclose(centre(moved), (60 + 16.1, 50 - 6.05), atol=0.6)
+    grown = apply(Draw(shift=(0, 0), scale=1.2), mask * 255, mask)[1]
+    assert grown.sum() / mask.sum() == pytest.approx(1.44, rel=0.03)
+    np.testing.assert_allclose(centre(grown), (80 + 1.2 * -20, 60 + 1.2 * -10), atol=0.6)
+    turned = apply(Draw(shift=(0, 0), rotate_deg=90), mask * 255, mask)[1]
+    # (-20, -10) from the centre, a quarter turn clockwise on the screen: (10, -20)
+    np.testing.assert_allclose(centre(turned), (80 + 10, 60 - 20), atol=0.6)
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        Draw(shift=(0.05, 0.03), scale=0.93, rotate_deg=-8, flip_horizontal=True),
+        Draw(elastic=(5, 0.01, 0.05)),
+        Draw(grid=((0.8, 1.2, 1.0), (1.1, 0.7, 1.2, 1.0))),
+    ],
+)
+def test_image_and_mask_are_warped_by_one_map(drawn: Draw) -> None:
+    mask = disc(x=85, y=66, radius=25)
+    image, warped = apply(drawn, mask * 255, mask)
+    assert not np.array_equal(warped, mask)
+    differing = (image > 127) != (warped > 0)
+    assert differing.sum() <= 0.02 * mask.sum()
+
+
+def test_grid_distortion_keeps_the_frame() -> None:
+    across, down = sampling_map(Draw(grid=((0.7, 1.3), (1.2, 0.8))), (50, 70))
+    assert across[0, 0] == 0 and across[0, -1] == pytest.approx(69, abs=1e-4)
+    assert down[-1, 0] == pytest.approx(49, abs=1e-4)
+    assert (np.diff(across, axis=1) > 0).all() and (np.diff(down, axis=0) > 0).all()
+
+
+def test_gamma_leaves_the_mask_alone() -> None:
+    image = np.full((8, 8), 128, np.uint8)
+    darker, mask = apply(Draw(gamma=1.3), image, image // 128)
+    assert darker[0, 0] == round((128 / 255) ** 1.3 * 255)
+    assert (mask == 1).all()
+
+
+def test_chances_and_ranges_are_the_tasks(spine: Task) -> None:
+    draws = [draw(spine.augmentation, np.random.default_rng([7, n])) for n in range(3000)]
+    share = {
+        "flip": np.mean([one.flip_horizontal for one in draws]),
+        "turn": np.mean([one.shift is not None for one in draws]),
+        "elastic": np.mean([one.elastic is not None for one in draws]),
+        "grid": np.mean([one.grid is not None for one in draws]),
+    }
+    # three standard errors of 3000 draws at p = 0.5 are 0.027
+    assert share["flip"] == pytest.approx(0.5, abs=0.03) and share["turn"] == pytest.approx(0.4, abs=0.03)
+    assert share["elastic"] == pytest.approx(0.2, abs=0.025) and share["grid"] == pytest.approx(0.2, abs=0.025)
+    turned = [one for one in draws if one.shift is not None]
+    angles = np.array([one.rotate_deg for one in turned])
+    assert angles.min() >= -10 and angles.max() <= 10 and np.ptp(angles) > 18
+    assert all(0.9 <= one.scale <= 1.1 for one in turned)
+    assert not any(one.flip_vertical for one in draws)
+
+
+def test_one_probability_does_not_shift_anothers_draws() -> None:
+    turn = ShiftScaleRotate(probability=1)
+    plain = draw(Augmentation(shift_scale_rotate=turn), np.random.default_rng(3))
+    more = draw(
+        Augmentation(shift_scale_rotate=turn, elastic=Elastic(probability=1), flip_horizontal=1),
+        np.random.default_rng(3),
+    )
+    assert plain.rotate_deg == more.rotate_deg and plain.shift == more.shift
+
+
+def test_grid_widths_stay_in_range() -> None:
+    settings = Augmentation(grid_distortion=GridDistortion(probability=1, cells=4, limit=0.3))
+    for seed in range(50):
+        columns, rows = draw(settings, np.random.default_rng(seed)).grid or ((), ())
+        assert len(columns) == len(rows) == 4
+        assert all(0.7 <= width <= 1.3 for width in (*columns, *rows))

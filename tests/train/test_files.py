@@ -1,0 +1,89 @@
+"""Model files and checkpoints: whole, safe to read, and refused when they are something else."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from sonoseg.core.errors import ModelError
+from sonoseg.core.task import Task
+from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from sonoseg.train.model_file import load_model, save_model
+
+
+def test_a_model_file_carries_task_and_facts(tmp_path: Path, spine: Task) -> None:
+    state = {"weight": torch.randn(3, 4), "steps": torch.tensor(7)}
+    digest = save_model(tmp_path / "m.safetensors", state, spine, {"best_epoch": 3})
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert loaded.task == spine and loaded.info == {"best_epoch": 3} and loaded.sha256 == digest
+    assert all(torch.equal(loaded.state[name], tensor) for name, tensor in state.items())
+
+
+class Explosive:
+    """Unpickling this makes a file, which shows that something was executed."""
+
+    def __init__(self, target: Path):
+        self.target = target
+
+    def __reduce__(self) -> tuple:
+        return (os.mkdir, (str(self.target),))
+
+
+@pytest.mark.parametrize("reader", ["model", "checkpoint"])
+def test_a_pickle_is_refused_and_not_executed(tmp_path: Path, reader: str) -> None:
+    path, traces = tmp_path / "best_model.safetensors", tmp_path / "executed"
+    path.write_bytes(pickle.dumps(Explosive(traces)))
+    network = torch.nn.Linear(2, 2)
+    with pytest.raises(ModelError, match=str(path)):
+        if reader == "model":
+            load_model(path)
+        else:
+            load_checkpoint(path, network, torch.optim.Adam(network.parameters()), {})
+    assert not traces.exists()
+
+
+@pytest.mark.parametrize("keep", [0, 10, 500])
+def test_a_cut_model_is_refused(tmp_path: Path, spine: Task, keep: int) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, {"weight": torch.randn(300)}, spine, {})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ModelError, match="not a SonoSeg model"):
+        load_model(path)
+
+
+def test_missing_files_say_what_to_do(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 2)
+    with pytest.raises(ModelError, match=r"run training\.py first"):
+        load_model(tmp_path / "none.safetensors")
+    with pytest.raises(ModelError, match="without --resume"):
+        load_checkpoint(tmp_path / "none.ckpt", network, torch.optim.Adam(network.parameters()), {})
+
+
+def test_a_checkpoint_gives_everything_back(tmp_path: Path) -> None:
+    network, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    optimizer, fresh = (torch.optim.Adam(one.parameters(), lr=0.1) for one in (network, other))
+    network(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    progress = Progress()
+    progress.finish_epoch(network, {"dice/mean": 0.5})
+    save_checkpoint(tmp_path / "last.ckpt", network, optimizer, progress, {"seed": 1})
+    back = load_checkpoint(tmp_path / "last.ckpt", other, fresh, {"seed": 1})
+    assert back.epoch == 1 and back.best_dice == 0.5 and back.history == [{"dice/mean": 0.5}]
+    assert torch.equal(network.weight, other.weight)
+    assert torch.equal(optimizer.state_dict()["state"][0]["exp_avg"], fresh.state_dict()["state"][0]["exp_avg"])
+    with pytest.raises(ModelError, match=r"other settings \(seed\)"):
+        load_checkpoint(tmp_path / "last.ckpt", other, fresh, {"seed": 2})
+
+
+def test_progress_keeps_the_best_epoch_and_knows_when_to_stop() -> None:
+    network, progress = torch.nn.Linear(1, 1), Progress()
+    kept = []
+    for dice in (0.1, 0.6, 0.3, 0.6):
+        with torch.no_grad():
+            network.weight.fill_(dice)
+        kept.append(progress.finish_epoch(network, {"dice/mean": dice}))
+    assert kept == [True, True, False, False] and progress.best_epoch == 1
+    assert float(progress.best_state["weight"]) == pytest.approx(0.6)
+    assert progress.has_stalled(2) and not progress.has_stalled(3) and not progress.has_stalled(None)

@@ -1,0 +1,81 @@
+"""The boundary term equals MONAI's, and comes in when the schedule says."""
+
+import numpy as np
+import pytest
+import torch
+from monai.losses import DiceCELoss
+from monai.losses import HausdorffDTLoss as MonaiHausdorff
+
+from sonoseg.core.errors import TaskError
+from sonoseg.core.task_sections import HausdorffSchedule, Loss
+from sonoseg.train.losses import HausdorffDTLoss, SegmentationLoss, distance_to_boundary, hausdorff_weight
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    labels = torch.zeros(3, 1, 40, 56, dtype=torch.int64)
+    labels[0, 0, 5:20, 10:30] = 1
+    labels[0, 0, 25:36, 20:50] = 2
+    labels[1, 0, 10:12, 3:50] = 1  # class 2 is absent here, and the third image is empty
+    logits = torch.randn(3, 3, 40, 56) + 3 * torch.nn.functional.one_hot(labels[:, 0].roll(4, -1), 3).permute(
+        0, 3, 1, 2
+    )
+    return logits, labels
+
+
+@pytest.mark.parametrize("alpha", [2.0, 1.0])
+def test_hausdorff_equals_monai_in_value_and_gradient(batch: tuple[torch.Tensor, torch.Tensor], alpha: float) -> None:
+    logits, labels = batch
+    ours_at, theirs_at = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    ours = HausdorffDTLoss(alpha)(ours_at, labels)
+    theirs = MonaiHausdorff(alpha=alpha, include_background=False, to_onehot_y=True, softmax=True, reduction="mean")(
+        theirs_at, labels
+    )
+    scale = np.hypot(40, 56) ** alpha
+    torch.testing.assert_close(ours * scale, theirs, rtol=1e-5, atol=1e-5)
+    ours.backward()
+    theirs.backward()
+    torch.testing.assert_close(ours_at.grad * scale, theirs_at.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_hausdorff_does_not_grow_with_the_image() -> None:
+    labels = torch.zeros(1, 1, 96, 96, dtype=torch.int64)
+    labels[..., 24:72, 24:72] = 1
+    logits = torch.nn.functional.one_hot(labels[:, 0].roll(15, -1), 2).permute(0, 3, 1, 2).float() * 20
+    large = [torch.nn.functional.interpolate(part.float(), scale_factor=3, mode="nearest") for part in (logits, labels)]
+    small = HausdorffDTLoss()(logits, labels)
+    # Squared pixels would make it nine times as large; what is left is half a pixel at each boundary.
+    assert float(HausdorffDTLoss()(large[0], large[1].long())) == pytest.approx(float(small), rel=0.1)
+
+
+def test_distance_to_boundary_by_hand() -> None:
+    mask = np.zeros((1, 7), np.uint8)
+    mask[0, 2:5] = 1
+    np.testing.assert_array_equal(distance_to_boundary(mask)[0], [2, 1, 1, 2, 1, 1, 2])
+    assert not distance_to_boundary(np.zeros((4, 4), np.uint8)).any()
+    assert not distance_to_boundary(np.ones((4, 4), np.uint8)).any()
+
+
+def test_schedule_values() -> None:
+    schedule = HausdorffSchedule(start_epoch=10, ramp_epochs=4, max_weight=0.5)
+    weights = [hausdorff_weight(schedule, epoch) for epoch in (0, 9, 10, 11, 12, 13, 14, 99)]
+    assert weights == [0, 0, 0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
+    assert hausdorff_weight(None, 50) == 0
+
+
+def test_total_is_the_sum_of_its_scheduled_terms(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    logits, labels = batch
+    schedule = HausdorffSchedule(start_epoch=2, ramp_epochs=2, max_weight=3)
+    loss = SegmentationLoss(Loss(hausdorff=schedule))
+    before = loss(logits, labels, epoch=1)
+    assert set(before) == {"total", "dice_ce"}
+    region = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, reduction="mean")(logits, labels)
+    torch.testing.assert_close(before["total"], region)
+    after = loss(logits, labels, epoch=2)
+    torch.testing.assert_close(after["total"], region + 1.5 * HausdorffDTLoss()(logits, labels))
+
+
+def test_unknown_loss_lists_the_choices() -> None:
+    with pytest.raises(TaskError, match=r"training\.loss\.name: 'focal' is unknown; expected dice_ce"):
+        SegmentationLoss(Loss(name="focal"))
