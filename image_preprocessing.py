@@ -13,7 +13,7 @@ from rich.progress import track
 
 from sonoseg.core.cli import next_command, run_guarded, stage_parser
 from sonoseg.core.errors import DataError, UsageError
-from sonoseg.core.files import write_json
+from sonoseg.core.files import check_writable, write_json
 from sonoseg.core.manifest import read_split, write_index
 from sonoseg.core.task import Task
 from sonoseg.core.task_files import load_task
@@ -46,6 +46,7 @@ def story(argv: Sequence[str] | None) -> int:
     print(f"{len(jobs)} images of task {task.name}: {len(jobs) - len(waiting)} already prepared, {len(waiting)} to do")
 
     if waiting:
+        check_writable(workspace.split)
         # An index says "finished": while pictures change there is none.
         for part in ("train", "test"):
             workspace.index(part).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from sonoseg.core.cli import EXIT_OK, EXIT_SOME_FAILED, run_guarded, stage_parser
 from sonoseg.core.errors import UsageError
+from sonoseg.core.files import check_writable
 from sonoseg.core.manifest import Spacing
 from sonoseg.core.task_files import load_task
 from sonoseg.core.workspace import Workspace
@@ -76,6 +77,7 @@ def story(argv: Sequence[str] | None) -> int:
     print(f"{len(inputs.sources)} images, task {task.name}, model {segmenter.sha256[:12]} on {segmenter.device}")
     print("".join(f"  {remark}\n" for remark in inputs.remarks), end="")
 
+    check_writable(output)
     output.mkdir(parents=True, exist_ok=True)
     (output / "run.json").unlink(missing_ok=True)
     started = time.monotonic()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from sonoseg.core.cli import next_command, run_guarded, stage_parser
 from sonoseg.core.errors import UsageError
+from sonoseg.core.files import check_writable
 from sonoseg.core.task_files import load_task
 from sonoseg.core.workspace import Workspace
 
@@ -48,11 +49,12 @@ def story(argv: Sequence[str] | None) -> int:
     from sonoseg.train.networks import build_network
     from sonoseg.train.optimizer import build_optimizer
     from sonoseg.train.outcome import model_facts, write_evaluation
-    from sonoseg.train.report import console, epoch_bar, epoch_line, print_scores
+    from sonoseg.train.report import console, epoch_bar, epoch_line, print_scores, start_line
     from sonoseg.train.tracking import Tracker
 
     # Data: which images train, which validate; the test split is not opened before the last block.
     data = load_data(task, workspace, arguments.fold)
+    check_writable(workspace.models)
     epochs = 1 if arguments.sanity_check else arguments.epochs or task.training.epochs
     limit = 2 if arguments.sanity_check else None
     folder = workspace.models / "sanity_check" if arguments.sanity_check else workspace.models
@@ -68,15 +70,12 @@ def story(argv: Sequence[str] | None) -> int:
     validation_loader = loader(SegmentationDataset(data.validation, workspace, task), size)
 
     settings = {"task": task.model_dump(mode="json"), "fold": arguments.fold, "seed": arguments.seed, "epochs": epochs}
+    settings["data"] = data.hashes
     checkpoint = folder / "last.ckpt"
     progress = load_checkpoint(checkpoint, network, optimizer, settings) if arguments.resume else Progress()
     tracker = Tracker(workspace.logs / arguments.run, task, progress.epoch) if fabric.is_global_zero else None
-    weights = sum(parameter.numel() for parameter in network.parameters())
-    console.print(
-        f"{task.name}: {len(data.train)} training and {len(data.validation)} validation images, "
-        f"{task.network.name} with {weights / 1e6:.2f} M weights at {task.input.size} on {fabric.device}",
-        soft_wrap=True,
-    )
+    if tracker:
+        console.print(start_line(task, network, len(data.train), len(data.validation), fabric.device), soft_wrap=True)
 
     while progress.epoch < epochs and not progress.has_stalled(task.training.patience):
         began, epoch = time.perf_counter(), progress.epoch

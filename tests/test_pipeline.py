@@ -18,6 +18,7 @@ import training
 from sonoseg.core.images import image_size, read_mask
 from sonoseg.core.manifest import read_index, read_split
 from sonoseg.phantom.__main__ import main as make_phantoms
+from sonoseg.train.metrics import agreement
 from sonoseg.train.model_file import load_model
 
 TINY = {
@@ -158,6 +159,19 @@ def test_stage_4_gives_every_image_a_mask_an_overlay_and_a_row(workspace: Path) 
         assert read_mask(folder / f"{name}_mask.png").shape == (sample.height, sample.width)
         assert image_size(folder / f"{name}_overlay.png") == (sample.height, sample.width)
         assert json.loads((folder / f"{name}.json").read_text())["status"] in ("ok", "flagged")
+
+
+def test_the_score_is_of_what_stage_4_gives(workspace: Path) -> None:
+    cases = {row["id"]: row for row in rows_of(workspace / "Models" / "tiny" / "per_case.csv")}
+    found = {row["image"]: row for row in rows_of(workspace / "result" / "tiny" / "results.csv")}
+    for sample in read_split(workspace / "Train_Test_Dataset" / "tiny" / "test_split.csv", ["MID", "VTB", "EPI"]):
+        image = Path(sample.image_path)
+        ours = read_mask(workspace / "result" / "tiny" / f"{image.stem}_mask.png")
+        reference = read_mask(workspace / sample.mask_path)
+        for index, name in enumerate(("MID", "VTB", "EPI"), start=1):
+            one = agreement(ours == index, reference == index, sample.spacing)
+            assert float(cases[sample.id][f"{name}_dice"]) == pytest.approx(one.dice)
+        assert cases[sample.id]["skin_to_epi_mm"] == found[image.name]["skin_to_epi_mm"]
 
 
 def test_an_interrupted_training_goes_on_to_the_same_tensors(

@@ -89,7 +89,7 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise UsageError(f"{folder}: cannot be written ({error.strerror}); choose another --workspace") from None
+        raise UsageError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -63,9 +63,12 @@ def _read_with_parents(path: Path, seen: list[Path]) -> dict[str, Any]:
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Sections are merged field by field; lists and plain values are replaced; null removes."""
+    """Sections are merged field by field; lists and plain values are replaced; null takes back to the default."""
     merged = dict(base)
     for key, value in changes.items():
+        if value is None:
+            merged.pop(key, None)
+            continue
         both_sections = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merge(merged[key], value) if both_sections else value
     return merged

@@ -40,7 +40,7 @@ class Progress:
 def save_checkpoint(
     path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, settings: dict[str, Any]
 ) -> None:
-    """Write the run's state atomically; `settings` (task, fold, seed) tell whether a later run may continue it."""
+    """Write the run's state atomically; `settings` (task, fold, seed, data) tell whether a later run may go on."""
     stream = io.BytesIO()
     torch.save(
         {

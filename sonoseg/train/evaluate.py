@@ -69,6 +69,8 @@ def score(
     gives for an image replaces the measured one.
     """
     by_id = {sample.id: sample for sample in samples}
+    # One unit for all: an average of millimetres and pixels would mean nothing.
+    in_mm = all(by_id[row.source_id].spacing for row in rows)
     network.eval()
     for row in rows:
         sample = by_id[row.source_id]
@@ -84,19 +86,23 @@ def score(
             id=sample.id,
             patient=sample.patient,
             agreement={
-                name: agreement(found.labels == index, reference == index, sample.spacing)
+                name: agreement(found.labels == index, reference == index, sample.spacing if in_mm else None)
                 for index, name in enumerate(task.class_names, start=1)
             },
             measured=found.measurements,
-            distance_unit="mm" if sample.spacing else "px",
+            distance_unit="mm" if in_mm else "px",
             reference={**measured, **sample.reference},
         )
 
 
 def summarise(cases: Sequence[Case], task: Task) -> dict[str, Any]:
-    """Return the evaluation: per class and per measurement, averaged within a patient first and then over patients."""
+    """Return the evaluation of at least one case: per class and per measurement, over patients.
+
+    Values are averaged within a patient first, so that one with many images does not count more.
+    """
     patients = [case.patient for case in cases]
-    summary: dict[str, Any] = {"images": len(cases), "patients": len(set(patients)), "classes": {}, "measurements": {}}
+    summary: dict[str, Any] = {"images": len(cases), "patients": len(set(patients))}
+    summary |= {"distance_unit": cases[0].distance_unit, "classes": {}, "measurements": {}}
     if summary["patients"] < FEW_PATIENTS:
         summary["warning"] = f"{summary['patients']} patients: intervals are wide and themselves uncertain"
     for name in task.class_names:

@@ -24,10 +24,12 @@ Advance = Callable[[], None]
 def start_fabric(device: str, devices: int, precision: Any, seed: int) -> Fabric:
     """Return a launched Fabric: the plain loop's hands on one CPU, one GPU, or several processes under torchrun.
 
-    Raises UsageError when CUDA is asked for and is not there.
+    Raises UsageError when CUDA is asked for and is not there, or numbers that only a GPU has.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: no CUDA device is available here; use --device cpu")
+    if precision == "16-mixed" and (device == "cpu" or not torch.cuda.is_available()):
+        raise UsageError("--precision 16-mixed needs a CUDA device; use auto, bf16-mixed or 32-true on a CPU")
     if precision == "auto":
         precision = "bf16-mixed" if _has_bf16(device) else "32-true"
     fabric = Fabric(accelerator=device, devices=devices, precision=precision)

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from torch import nn
 
 from sonoseg.core.task import Task
 from sonoseg.train.loop import Advance
@@ -23,6 +25,16 @@ def epoch_bar(title: str, steps: int, shown: bool = True) -> Iterator[Advance]:
         yield lambda: bar.advance(work)
 
 
+def start_line(task: Task, network: nn.Module, training: int, validation: int, device: torch.device) -> str:
+    """Return one line on what is about to be trained, and on how many images."""
+    weights = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    size = "x".join(map(str, task.input.size))
+    return (
+        f"{task.name}: {training} training and {validation} validation images of {size} pixels, "
+        f"{task.network.name} with {weights:.2f} M weights on {device}"
+    )
+
+
 def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], task: Task, is_best: bool) -> str:
     """Return one line for a finished epoch (from 1)."""
     dice = "  ".join(f"{name} {scalars[f'dice/{name}']:.3f}" for name in task.class_names)
@@ -37,7 +49,15 @@ def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], task: Task, i
 def print_scores(summary: dict[str, Any], part: str) -> None:
     """Print the evaluation as two tables: classes and measurements."""
     classes = Table(title=f"{part}: {summary['images']} images of {summary['patients']} patients")
-    for column in ("class", "Dice", "95 % interval", "IoU", "HD95", "missed", "false alarm"):
+    for column in (
+        "class",
+        "Dice",
+        "95 % interval",
+        "IoU",
+        f"HD95 [{summary['distance_unit']}]",
+        "missed",
+        "false alarm",
+    ):
         classes.add_column(column, justify="left" if column == "class" else "right")
     for name, one in summary["classes"].items():
         classes.add_row(
@@ -53,8 +73,10 @@ def print_scores(summary: dict[str, Any], part: str) -> None:
     measured = Table(title="measurements: prediction against reference")
     for column in ("measurement", "mean absolute error", "bias", "n", "missed"):
         measured.add_column(column, justify="left" if column == "measurement" else "right")
+    millimetres = {name for name, one in summary["measurements"].items() if one["n"] and name.endswith("_mm")}
     for name, one in summary["measurements"].items():
-        if one["n"]:
+        # In millimetres and again in pixels would be twice the same.
+        if one["n"] and name.removesuffix("_px") + "_mm" not in millimetres - {name}:
             error, bias = one["mean_absolute_error"]["mean"], one["bias"]["mean"]
             measured.add_row(name, f"{error:.2f}", f"{bias:+.2f}", str(one["n"]), str(one["n_missed"]))
     if measured.row_count:
