@@ -2,10 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from sonoseg.core.cli import EXIT_OK, next_command, run_guarded, stage_parser
+from sonoseg.core.cli import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.core.errors import DataError
 from sonoseg.core.files import check_writable
 
@@ -82,12 +82,12 @@ def parser() -> argparse.ArgumentParser:
     parser = stage_parser(__doc__ or "")
     parser.add_argument("--data", type=Path, help="folder of images and annotations; Datasets/<task> when not given")
     parser.add_argument(
-        "--test-size", type=_number(float, 0.01, 0.99), default=0.2, help="part of the patients that only test"
+        "--test-size", type=number_type(float, 0.01, 0.99), default=0.2, help="part of the patients that only test"
     )
     parser.add_argument(
-        "--folds", type=_number(int, 2, 100), default=5, help="cross-validation folds of the training part"
+        "--folds", type=number_type(int, 2, 100), default=5, help="cross-validation folds of the training part"
     )
-    parser.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=42, help="same seed and data: same split")
+    parser.add_argument("--seed", type=SEED, default=42, help="same seed and data: same split")
     parser.add_argument(
         "--force",
         action="store_true",
@@ -95,19 +95,6 @@ def parser() -> argparse.ArgumentParser:
         "test part would get into training. Train all models anew afterwards",
     )
     return parser
-
-
-def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"found {text}; expected a number from {low} to {high}")
-        return value
-
-    return parse
 
 
 if __name__ == "__main__":

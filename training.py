@@ -6,8 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from sonoseg.core.cli import next_command, run_guarded, stage_parser
-from sonoseg.core.errors import UsageError
+from sonoseg.core.cli import SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.core.files import check_writable
 from sonoseg.core.task_files import load_task
 from sonoseg.core.workspace import Workspace
@@ -15,21 +14,20 @@ from sonoseg.core.workspace import Workspace
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
-    parser.add_argument("--epochs", type=int, help="epochs to train (default: the task's)")
-    parser.add_argument("--fold", type=int, default=0, help="fold of the training table that validates")
-    parser.add_argument("--seed", type=int, default=42, help="seed of weights and order")
+    parser.add_argument("--epochs", type=number_type(int, 1), help="epochs to train (default: the task's)")
+    parser.add_argument("--fold", type=number_type(int, 0), default=0, help="fold of the training table that validates")
+    parser.add_argument("--seed", type=SEED, default=42, help="seed of weights and order")
     parser.add_argument("--resume", action="store_true", help="go on from Models/<task>/last.ckpt")
     parser.add_argument("--sanity-check", action="store_true", help="two batches, one epoch, in a folder of its own")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train")
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    parser.add_argument("--devices", type=int, default=processes, help="GPUs or processes on this machine")
+    parser.add_argument(
+        "--devices", type=number_type(int, 1), default=processes, help="GPUs or processes on this machine"
+    )
     precisions = ("auto", "32-true", "bf16-mixed", "16-mixed")
     parser.add_argument("--precision", choices=precisions, default="auto", help="auto: bf16 where the hardware has it")
-    parser.add_argument("--run", default=time.strftime("%Y%m%d-%H%M%S"), help="name of the TensorBoard run")
-    arguments = parser.parse_args(argv)
-    if arguments.epochs is not None and arguments.epochs < 1:
-        raise UsageError(f"--epochs {arguments.epochs}: expected at least 1")
-    return arguments
+    parser.add_argument("--run", default=time.strftime("%Y%m%d-%H%M%S"), help="name of a new run in TensorBoard")
+    return parser.parse_args(argv)
 
 
 def story(argv: Sequence[str] | None) -> int:
@@ -49,10 +47,10 @@ def story(argv: Sequence[str] | None) -> int:
     from sonoseg.train.networks import build_network
     from sonoseg.train.optimizer import build_optimizer
     from sonoseg.train.outcome import model_facts, write_evaluation
-    from sonoseg.train.report import console, epoch_bar, epoch_line, print_scores, start_line
+    from sonoseg.train.report import console, epoch_bar, epoch_line, print_outcome, print_scores, start_line
     from sonoseg.train.tracking import Tracker
 
-    # Data: which images train, which validate; the test split is not opened before the last block.
+    # Data: which images train, which validate. Of the test split no image is opened before the last block.
     data = load_data(task, workspace, arguments.fold)
     check_writable(workspace.models)
     epochs = 1 if arguments.sanity_check else arguments.epochs or task.training.epochs
@@ -63,17 +61,19 @@ def story(argv: Sequence[str] | None) -> int:
     fabric = start_fabric(arguments.device, arguments.devices, arguments.precision, arguments.seed)
     network = build_network(task)
     network, optimizer = fabric.setup(network, build_optimizer(task.training.optimizer, network.parameters()))
-    loss = SegmentationLoss(task.training.loss)
+    loss = SegmentationLoss(task.training.loss, warm_up=not arguments.sanity_check)
     size = task.training.batch_size
     batches = EpochBatches(len(data.train), size, arguments.seed, fabric.global_rank, fabric.world_size)
     train_loader = loader(SegmentationDataset(data.train, workspace, task), batches)
     validation_loader = loader(SegmentationDataset(data.validation, workspace, task), size)
 
     settings = {"task": task.model_dump(mode="json"), "fold": arguments.fold, "seed": arguments.seed, "epochs": epochs}
-    settings["data"] = data.hashes
+    settings |= {"data": data.hashes, "precision": fabric.strategy.precision.precision, "processes": fabric.world_size}
     checkpoint = folder / "last.ckpt"
-    progress = load_checkpoint(checkpoint, network, optimizer, settings) if arguments.resume else Progress()
-    tracker = Tracker(workspace.logs / arguments.run, task, progress.epoch) if fabric.is_global_zero else None
+    progress = Progress(arguments.run)
+    if arguments.resume:
+        progress = load_checkpoint(checkpoint, fabric, network, optimizer, settings)
+    tracker = Tracker(workspace.logs / progress.run, task, progress.epoch) if fabric.is_global_zero else None
     if tracker:
         console.print(start_line(task, network, len(data.train), len(data.validation), fabric.device), soft_wrap=True)
 
@@ -84,20 +84,19 @@ def story(argv: Sequence[str] | None) -> int:
         batches.epoch = epoch
         steps = min(len(batches), limit or len(batches))
         with epoch_bar(f"epoch {epoch + 1}/{epochs}", steps, shown=fabric.is_global_zero) as advance:
-            scalars = train_epoch(
-                fabric, network, optimizer, loss, train_loader, task, epoch, epochs, limit=limit, advance=advance
-            )
+            scalars = train_epoch(fabric, network, optimizer, loss, train_loader, task, epoch, epochs, steps, advance)
 
         # Validate on the held-out fold; its Dice alone decides which epoch is kept.
         scalars |= validate(fabric, network, loss, validation_loader, task, epoch, limit)
+        scalars = fabric.broadcast(scalars)  # one rank's view, so that all stop, and keep, at the same epoch
         scalars["time/epoch_s"] = time.perf_counter() - began
         is_best = progress.finish_epoch(network, scalars)
 
         # Log and save.
         if tracker:
             tracker.scalars(scalars, epoch + 1)
-            tracker.overlays(network, next(iter(validation_loader)), epoch + 1)
-            save_checkpoint(checkpoint, network, optimizer, progress, settings)
+            tracker.overlays(network.module, next(iter(validation_loader)), epoch + 1)
+            save_checkpoint(checkpoint, fabric, network, optimizer, progress, settings)
             console.print(epoch_line(epoch + 1, epochs, scalars, task, is_best), soft_wrap=True)
 
     if not tracker:
@@ -106,33 +105,26 @@ def story(argv: Sequence[str] | None) -> int:
 
     # The best epoch becomes the model: one file, read back before it is used.
     facts = model_facts(progress, data, settings)
-    model_path = folder / workspace.best_model.name
-    save_model(model_path, progress.best_state, task, facts)
+    (folder / "evaluation.json").unlink(missing_ok=True)  # scores of an earlier model
+    facts["sha256"] = save_model(folder / workspace.best_model.name, progress.best_state, task, facts)
     draw_curves(folder / "curves.png", progress.history, task, progress.best_epoch)
     best = build_network(task).to(fabric.device)
-    best.load_state_dict(load_model(model_path).state)
+    best.load_state_dict(load_model(folder / workspace.best_model.name).state)
 
-    # The test split is scored once, by the chosen epoch; a sanity check looks at validation images instead.
+    # The test split is scored once, by the chosen epoch; a sanity check looks at two validation images instead.
     part, rows = ("validation", data.validation[:2]) if arguments.sanity_check else ("test", data.test)
-    if rows:
-        with epoch_bar(f"score the {part} images", len(rows)) as advance:
-            cases = []
-            for case in score(best, rows, data.samples, workspace, task, fabric.device):
-                cases.append(case)
-                advance()
+    cases = []
+    with epoch_bar(f"score the {part} images", len(rows)) as advance:
+        for case in score(best, rows, data.samples, workspace, task, fabric.device):
+            cases.append(case)
+            advance()
+    if cases:
         summary = summarise(cases, task)
-        write_evaluation(folder, summary, cases, facts | {"part": part})
+        write_evaluation(folder, part, summary, cases, facts)
         print_scores(summary, part)
-    else:
-        console.print("no test images: the split has none, so nothing was scored")
-    for what, where in (
-        ("model", model_path),
-        ("curves", folder / "curves.png"),
-        ("scores", folder / "evaluation.json"),
-    ):
-        console.print(f"{what}: {where}", soft_wrap=True)
-    console.print(f"watch: tensorboard --logdir {workspace.logs}", soft_wrap=True)
-    console.print(f"next: {next_command('inference.py', arguments)}", soft_wrap=True)
+    print_outcome(folder, workspace.logs, scored=bool(cases))
+    following = "training.py" if arguments.sanity_check else "inference.py"
+    console.print(f"next: {next_command(following, arguments)}", soft_wrap=True)
     return 0
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import image_preprocessing
 import inference
@@ -133,11 +134,14 @@ def test_stage_3_leaves_one_model_that_knows_its_task(workspace: Path) -> None:
     assert events
 
 
-def test_tensorboard_shows_terms_classes_rates_pictures_and_the_task(workspace: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(workspace / "logs" / "tiny" / "first"))
+def events_of(run: Path) -> EventAccumulator:
+    events = EventAccumulator(str(run))
     events.Reload()
+    return events
+
+
+def test_tensorboard_shows_terms_classes_rates_pictures_and_the_task(workspace: Path) -> None:
+    events = events_of(workspace / "logs" / "tiny" / "first")
     tags = events.Tags()
     wanted = {"loss/total", "loss/dice_ce", "loss/validation", "loss/hausdorff", "schedule/hausdorff_weight"}
     wanted |= {f"{kind}/{name}" for kind in ("dice", "iou") for name in ("MID", "VTB", "EPI")}
@@ -195,7 +199,9 @@ def test_an_interrupted_training_goes_on_to_the_same_tensors(
     assert training.main([*where(root), "--device", "cpu", "--run", "cut"]) == 130
     assert not (root / "Models" / "tiny" / "best_model.safetensors").exists()
     monkeypatch.setattr(loop, "train_epoch", real)
-    assert training.main([*where(root), "--device", "cpu", "--run", "cut", "--resume"]) == 0
+    assert training.main([*where(root), "--device", "cpu", "--resume"]) == 0
+    epochs = events_of(root / "logs" / "tiny" / "cut").Scalars("dice/mean")
+    assert [event.step for event in epochs] == [1, 2], "the resumed run goes on in its own curve"
     state = load_model(root / "Models" / "tiny" / "best_model.safetensors").state
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
     resumed = torch.load(root / "Models" / "tiny" / "last.ckpt", weights_only=True)["progress"]["history"]

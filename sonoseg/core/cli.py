@@ -1,6 +1,8 @@
 """What the four scripts share at the command line: their common flags and how an error ends them."""
 
 import argparse
+import errno
+import math
 import os
 import shlex
 import sys
@@ -10,6 +12,14 @@ from pathlib import Path
 from sonoseg.core.errors import SonoSegError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space and run the same command again",
+    errno.EDQUOT: "free some space and run the same command again",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder or file that you may use",
+    errno.ENOTDIR: "a file stands where a folder is expected; move it, or choose another folder",
+}
 
 EXIT_OK, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -30,6 +40,25 @@ def next_command(script: str, arguments: argparse.Namespace) -> str:
     return shlex.join(["python", script, "--task", str(arguments.task), *elsewhere])
 
 
+def number_type(kind: Callable[[str], float], low: float, high: float = math.inf) -> Callable[[str], float]:
+    """Return an argparse type: a number from `low` to `high`, anything else is refused with one sentence."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            allowed = f"a number from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
+            raise argparse.ArgumentTypeError(f"found {text}; expected {allowed}")
+        return value
+
+    return parse
+
+
+SEED = number_type(int, 0, 2**32 - 1)
+
+
 def run_guarded(story: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Run a script's story and turn every failure into one message on stderr and an exit code.
 
@@ -38,13 +67,16 @@ def run_guarded(story: Callable[[Sequence[str] | None], int], argv: Sequence[str
     """
     try:
         return story(argv)
+    except SystemExit as end:  # argparse: it has said what is wrong, or shown the help
+        return end.code if isinstance(end.code, int) else EXIT_OK
     except KeyboardInterrupt:
         return _end("interrupted; finished outputs are intact, run the same command to continue", EXIT_INTERRUPTED)
     except SonoSegError as error:
         return _end(str(error), EXIT_WRONG_USE)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _end(f"{where}{error.strerror or error}; free the space or choose another folder", EXIT_WRONG_USE)
+        remedy = _REMEDIES.get(error.errno or 0, "check the file and run the same command again")
+        return _end(f"{where}{error.strerror or error}; {remedy}", EXIT_WRONG_USE)
     except Exception as error:
         return _end(
             f"unexpected {type(error).__name__}: {error}. This is a fault of SonoSeg: please report it with the "

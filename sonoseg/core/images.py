@@ -123,6 +123,7 @@ def _open(path: Path) -> Image.Image:
         # Pillow's own guard against huge pictures only warns below twice its limit: the check below is ours.
         Image.MAX_IMAGE_PIXELS = None
         picture = Image.open(path)
+        frames = getattr(picture, "n_frames", 1)  # walks through the whole of a TIFF, and may stumble
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
@@ -130,7 +131,6 @@ def _open(path: Path) -> Image.Image:
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise DataError(f"{path}: {width}x{height} pixels declared; at most {MAX_PIXELS} are decoded")
-    frames = getattr(picture, "n_frames", 1)
     if frames != 1:
         raise DataError(f"{path}: {frames} frames; expected a single picture, export one frame per file")
     if picture.mode not in _MODES:

@@ -28,6 +28,7 @@ class Sample:
     width: int
     spacing: Spacing | None
     sha256: str
+    mask_sha256: str
     reference: dict[str, float] = field(default_factory=dict)
 
 
@@ -44,13 +45,15 @@ class Prepared:
     augmentation: str
 
 
-SPLIT_COLUMNS = ("id", "image_path", "mask_path", "patient", "fold", "width", "height", "row_mm", "col_mm", "sha256")
-"""Columns of a split table beside one per class, which stand after `fold`; no class may have such a name."""
+_BEFORE_CLASSES = ("id", "image_path", "mask_path", "patient", "fold")
+_AFTER_CLASSES = ("width", "height", "row_mm", "col_mm", "sha256", "mask_sha256")
+SPLIT_COLUMNS = (*_BEFORE_CLASSES, *_AFTER_CLASSES)
+"""Columns of a split table beside one per class; no class may have such a name."""
 
 
 def write_split(path: Path, samples: Sequence[Sample], classes: Sequence[str], references: Sequence[str] = ()) -> None:
     """Write a split table; reference measurements go into columns `reference_<name>` at its end."""
-    columns = [*SPLIT_COLUMNS[:5], *classes, *SPLIT_COLUMNS[5:]]
+    columns = [*_BEFORE_CLASSES, *classes, *_AFTER_CLASSES]
     columns += [f"reference_{name}" for name in references]
     write_csv(path, columns, (_split_row(sample, classes) for sample in samples))
 
@@ -58,9 +61,10 @@ def write_split(path: Path, samples: Sequence[Sample], classes: Sequence[str], r
 def _split_row(sample: Sample, classes: Sequence[str]) -> dict[str, Any]:
     row_mm, col_mm = sample.spacing or (None, None)
     return {
-        **{name: getattr(sample, name) for name in ("id", "image_path", "mask_path", "patient", "fold", "sha256")},
+        **{name: getattr(sample, name) for name in ("id", "image_path", "mask_path", "patient", "fold")},
         **{name: int(sample.present[name]) for name in classes},
         **{"width": sample.width, "height": sample.height, "row_mm": row_mm, "col_mm": col_mm},
+        **{"sha256": sample.sha256, "mask_sha256": sample.mask_sha256},
         **{f"reference_{name}": value for name, value in sample.reference.items()},
     }
 
@@ -87,6 +91,7 @@ def _sample(row: dict[str, str], classes: Sequence[str]) -> Sample:
         width=int(row["width"]),
         spacing=(float(row["row_mm"]), float(row["col_mm"])) if row["row_mm"] else None,
         sha256=row["sha256"],
+        mask_sha256=row["mask_sha256"],
         reference=references,
     )
 

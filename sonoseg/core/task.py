@@ -54,6 +54,10 @@ class Task(Part):
         """Return the label value of a class, 1 for the first. Raises ValueError for an unknown name."""
         return self.class_names.index(name) + 1
 
+    def drawn(self) -> list[dict[str, object]]:
+        """Return what decides a label map besides the annotations: the classes in order, and how each is drawn."""
+        return [s.model_dump(include={"name", "shape", "thickness_px", "covered_by"}) for s in self.structures]
+
     def drawing_order(self) -> list[Structure]:
         """Return the structures so that each comes before those that cover it."""
         order: list[Structure] = []
@@ -87,13 +91,27 @@ class Task(Part):
             if name not in names:
                 raise ValueError(f"{field}: unknown class {name!r}; the classes are {', '.join(names)}")
         self._shapes_fit_measures()
+        self._values_are_measured()
         self.drawing_order()
-        if any(size % self.network.downsampling for size in self.input.size):
+        step = self.network.downsampling
+        if any(size % step or size < 2 * step for size in self.input.size):
             raise ValueError(
-                f"input.size {list(self.input.size)} has to be divisible by the network's downsampling, "
-                f"{self.network.downsampling}"
+                f"input.size {list(self.input.size)}: each side has to be a multiple of the network's downsampling, "
+                f"{step}, and at least twice as long"
             )
         return self
+
+    def _values_are_measured(self) -> None:
+        values = [name for measure in self.measurements for name in measure.values]
+        twice = {name for name in values if values.count(name) > 1}
+        if twice:
+            raise ValueError(f"measurements: {', '.join(sorted(twice))} would be measured twice; give other names")
+        for section, names in (("review.ranges", self.review.ranges), ("metadata.reference", self.metadata.reference)):
+            for name in names:
+                if name not in values:
+                    raise ValueError(
+                        f"{section}: {name!r} is not measured; expected one of {', '.join(values) or 'none'}"
+                    )
 
     def _shapes_fit_measures(self) -> None:
         shape = {structure.name: structure.shape for structure in self.structures}

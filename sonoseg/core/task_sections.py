@@ -137,8 +137,8 @@ class ShiftScaleRotate(Part):
 
 class Elastic(Part):
     probability: Probability
-    amplitude: float = Field(0.006, gt=0, le=0.1, description="displacement's standard deviation / image diagonal")
-    smoothness: float = Field(0.04, gt=0, le=1, description="sigma of the displacement field / image diagonal")
+    amplitude: float = Field(0.006, gt=0, le=0.1, description="standard deviation of the displacement / image diagonal")
+    smoothness: float = Field(0.04, gt=0, le=1, description="half the distance of the knots / image diagonal")
 
 
 class GridDistortion(Part):
@@ -167,7 +167,7 @@ class Augmentation(Part):
 class Network(Part):
     """Which network of `sonoseg.train.networks`, and its size."""
 
-    name: str = "unet"
+    name: Literal["unet"] = "unet"
     channels: list[Annotated[int, Field(ge=1)]] = Field(min_length=2)
     strides: list[Annotated[int, Field(ge=1)]]
     residual_units: int = Field(2, ge=0)
@@ -199,7 +199,7 @@ class HausdorffSchedule(Part):
 
 
 class Loss(Part):
-    name: str = "dice_ce"
+    name: Literal["dice_ce"] = "dice_ce"
     include_background: bool = False
     hausdorff: HausdorffSchedule | None = None
 
@@ -238,6 +238,11 @@ class Midline(Part):
     kind: Literal["midline"]
     structure: str
 
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of what is measured: columns of the tables, keys of `review.ranges` and `metadata.reference`."""
+        return "midline_angle_deg", "midline_offset_mm", "midline_offset_px"
+
 
 class DepthAlong(Part):
     """Distance from the skin to a structure, along a line class."""
@@ -246,6 +251,10 @@ class DepthAlong(Part):
     structure: str
     line: str
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        return f"{self.name}_mm", f"{self.name}_px"
 
 
 class HeadBiometry(Part):
@@ -260,6 +269,11 @@ class HeadBiometry(Part):
         description="width of the annotators' pen / image diagonal, when masks include the whole line",
     )
 
+    @property
+    def values(self) -> tuple[str, ...]:
+        lengths = [f"{name}_{unit}" for name in ("hc", "bpd", "ofd") for unit in ("mm", "px")]
+        return *lengths, "cephalic_index_pct", "gestational_age_weeks"
+
 
 Measure = Annotated[Midline | DepthAlong | HeadBiometry, Field(discriminator="kind")]
 
@@ -269,6 +283,12 @@ class Range(Part):
 
     low: float | None = None
     high: float | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Range":
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        return self
 
 
 class Review(Part):

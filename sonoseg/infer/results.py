@@ -1,7 +1,9 @@
 """What is written for each image, the table over all of them, and the record of the run."""
 
+import errno
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from sonoseg.infer.segmenter import Segmenter, check_image
 from sonoseg.infer.sources import Source
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.postprocess.measure import measurement_names
+from sonoseg.prepare.annotations.base import name_problem
+from sonoseg.prepare.faults import printable
 
 DISCLAIMER = "not for clinical use"
 STATUSES = ("ok", "flagged", "failed")
@@ -26,6 +30,9 @@ def segment_source(source: Source, segmenter: Segmenter, folder: Path) -> dict[s
     An image that cannot be used gives a row with status `failed` and the reason, and what an earlier run wrote for it
     is removed. Raises OSError when a result cannot be written: then the next one cannot either.
     """
+    problem = name_problem(source.path.name)
+    if problem:
+        return _failed(source, folder, f"{printable(source.path.name)}: {problem} in the file name; rename it")
     try:
         image = check_image(read_image(source.path))
         found = segmenter(image, source.spacing)
@@ -35,10 +42,15 @@ def segment_source(source: Source, segmenter: Segmenter, folder: Path) -> dict[s
     except Exception as error:  # whatever one image brings about must not end the batch
         return _failed(source, folder, f"{source.path}: unexpected {type(error).__name__}: {error}")
     mask, picture, record = result_files(folder, source.name)
-    record.unlink(missing_ok=True)  # written last: while it is there, all three belong together
-    write_label_map(mask, found.labels, segmenter.task.colors)
-    write_image(picture, overlay)
-    write_json(record, describe(source, image, found, segmenter))
+    try:
+        record.unlink(missing_ok=True)  # written last: while it is there, all three belong together
+        write_label_map(mask, found.labels, segmenter.task.colors)
+        write_image(picture, overlay)
+        write_json(record, describe(source, image, found, segmenter))
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _failed(source, folder, f"{source.path.name}: too long a name for its results; shorten it")
     return _row(source, image, found)
 
 
@@ -97,9 +109,10 @@ def write_run(
 
 
 def _failed(source: Source, folder: Path, reason: str) -> dict[str, Any]:
-    for path in result_files(folder, source.name):
-        path.unlink(missing_ok=True)
-    return {"image": source.path.name, "name": source.name, "status": "failed", "reason": reason}
+    with suppress(OSError):  # a name that no file can have left nothing behind
+        for path in result_files(folder, source.name):
+            path.unlink(missing_ok=True)
+    return {"image": printable(source.path.name), "name": printable(source.name), "status": "failed", "reason": reason}
 
 
 def _row(source: Source, image: Pixels, found: Findings) -> dict[str, Any]:

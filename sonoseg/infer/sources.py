@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +42,10 @@ def from_folder(
 ) -> Inputs:
     """Return the pictures directly in `folder`, by name.
 
-    Spacing: `spacing` for all, else the table `metadata`, else the first table found in the folder or beside it, under
-    the name that the task gives or `metadata.csv`. Masks that lie among a mask_folder task's images are left out.
-    `results` is where the results go. Raises DataError for a missing or empty folder, a table that cannot be read, and
-    results that would lie among the images.
+    Spacing: `spacing` for all, else the table `metadata`, else one in the folder, under the name that the task gives or
+    `metadata.csv`, else the task's beside the folder when it names every image. Masks that lie among a mask_folder
+    task's images are left out. `results` is where the results go. Raises DataError for a missing or empty folder, a
+    table that cannot be read, and results that would lie among the images.
     """
     if results is not None and results.resolve() == folder.resolve():
         raise DataError(f"{folder}: results cannot go among the images; name another folder with --output")
@@ -58,7 +59,7 @@ def from_folder(
         )
     if not paths:
         raise DataError(f"{folder}: no image in this folder; expected {', '.join(SUFFIXES)} files")
-    table, source = ({}, "") if spacing else _spacing_table(folder, task, metadata)
+    table, source = ({}, "") if spacing else _spacing_table(folder, paths, task, metadata)
     sources = []
     for path, name in zip(paths, output_names(paths), strict=True):
         if spacing:
@@ -119,14 +120,20 @@ def _is_mask(path: Path, task: Task) -> bool:
     return bool(suffix) and path.stem.endswith(suffix)
 
 
-def _spacing_table(folder: Path, task: Task, metadata: Path | None) -> tuple[dict[str, Meta], str]:
+def _spacing_table(
+    folder: Path, paths: Sequence[Path], task: Task, metadata: Path | None
+) -> tuple[dict[str, Meta], str]:
     if metadata is not None:
         return read_metadata(metadata, task), metadata.name
-    # HC18's table lies beside its folder of images.
-    places = [
-        place / name for place in (folder, folder.resolve().parent) for name in (task.metadata.file, "metadata.csv")
-    ]
-    for path in places:
-        if path.is_file():
-            return read_metadata(path, task), path.name
+    for name in dict.fromkeys((task.metadata.file, "metadata.csv")):
+        if (folder / name).is_file():
+            return read_metadata(folder / name, task), name
+    beside = folder.resolve().parent / task.metadata.file
+    if beside.is_file():
+        # A dataset's table lies beside its folder of images. One that does not name them all is about other images,
+        # which may share a name with these.
+        with suppress(DataError):
+            table = read_metadata(beside, task)
+            if all(meta_of(table, path) for path in paths):
+                return table, beside.name
     return {}, ""

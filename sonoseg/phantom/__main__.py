@@ -1,7 +1,5 @@
 """Make the sample data: python -m sonoseg.phantom [--out Datasets/spine] [--images 70] [--seed 42]."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Iterator, Sequence

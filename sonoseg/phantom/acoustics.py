@@ -10,8 +10,6 @@ Bamber & Dickinson 1980, "Ultrasonic B-scanning: a computer simulation" (scatter
 Arrays are (rows, columns) = (depth, lateral) on the pixel grid of the image; pixel (0, 0) lies at depth 0 mm.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any

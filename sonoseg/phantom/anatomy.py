@@ -1,7 +1,5 @@
 """Draw patients and views at random: plain numbers here, no pixels. `spine.py` turns them into images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +16,7 @@ class Device:
     row_mm: float
     col_mm: float
 
-    def scaled(self, factor: float) -> Device:
+    def scaled(self, factor: float) -> "Device":
         """The same field of view with factor times as many pixels each way."""
         if factor == 1.0:
             return self

@@ -6,8 +6,6 @@
 <out>/metadata.csv      image,patient,row_mm,col_mm,skin_to_epi_mm, written last: its presence means "finished"
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass

@@ -7,8 +7,6 @@ On a spinous process everything in the middle lies in its shadow.
 Source: Chin et al. 2011, "Ultrasonography of the adult thoracic and lumbar spine for central neuraxial blockade".
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a transverse view of the spine is made of: echogenicity, loss and reflectors, structure by structure."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

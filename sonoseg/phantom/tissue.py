@@ -1,7 +1,5 @@
 """Building blocks of any anatomy: a tilted coordinate frame, curves that become reflecting surfaces, tissue texture."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

@@ -101,17 +101,26 @@ def fit_regions(mask: Mask) -> list[Points]:
     """Return the outline `(N, 2)`, N >= 3, of each piece through its border pixels, largest piece first.
 
     Holes are filled. Outlines are simplified by less than half a pixel. A piece one pixel wide has no outline: it gets
-    the box around it.
+    a rectangle of that width.
     """
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     polygons = []
     for contour in sorted(contours, key=cv2.contourArea, reverse=True):
         polygon = cv2.approxPolyDP(contour, _HALF_PIXEL, True).reshape(-1, 2).astype(np.float64)
         if len(polygon) < 3:
-            (left, top), (right, bottom) = polygon.min(axis=0) - _HALF_PIXEL, polygon.max(axis=0) + _HALF_PIXEL
-            polygon = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+            polygon = _around(polygon[0], polygon[-1])
         polygons.append(polygon)
     return polygons
+
+
+def _around(start: Points, end: Points) -> Points:
+    """Return the rectangle `(4, 2)` one pixel wide along two points, half a pixel beyond each."""
+    along = (
+        (end - start) / max(float(np.linalg.norm(end - start)), 1.0) if (end != start).any() else np.array([1.0, 0.0])
+    )
+    along = along * _HALF_PIXEL
+    across = np.array([-along[1], along[0]])
+    return np.array([start - along - across, end + along - across, end + along + across, start - along + across])
 
 
 def _largest_filled(mask: Mask) -> Mask:

@@ -26,14 +26,20 @@ def clean(labels: Pixels, task: Task) -> Pixels:
     """
     cleaned = labels.copy()
     full: dict[str, Mask] = {}
+    dropped: dict[str, Mask] = {}
     smallest = task.postprocessing.min_area_fraction * labels.size
     for structure in reversed(task.drawing_order()):
         index = task.index_of(structure.name)
         own = cleaned == index
+        if task.postprocessing.fill_gaps:
+            # What was wrongly taken for a class above belongs to the one below, where that goes on around it.
+            own |= inside_hull(own, _union(dropped, structure, labels.shape))
+            cleaned[own] = index
         cover = _union(full, structure, labels.shape)
         kept = _kept(own, cover, smallest, only_largest=structure.keep == "largest")
         cleaned[own & ~kept] = 0
         full[structure.name] = _completed(kept, cover)
+        dropped[structure.name] = (labels == index) & ~kept
     return cleaned
 
 

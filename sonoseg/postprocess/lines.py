@@ -75,7 +75,10 @@ def _nearest_capsule(mask: NDArray[np.bool_], ends: Points, radius: float) -> Po
     values = np.array([*ends.ravel(), radius])
     for edge in _EDGES_PX:
         values = _descend(pixels, target, values, edge)
-    return values[:4].reshape(2, 2)
+    found = values[:4].reshape(2, 2)
+    # Where a mask has gaps, or ends at the image's border, nothing holds an end back: it may wander off.
+    low, high = pixels[target > 0].min(axis=0), pixels[target > 0].max(axis=0)
+    return found if ((found >= low) & (found <= high)).all() else ends
 
 
 def _descend(pixels: Points, target: Array, values: Array, edge: float) -> Array:

@@ -74,7 +74,7 @@ def measure(shapes: Sequence[Shape], image: Pixels, task: Task, spacing: Spacing
 
 def measurement_names(task: Task) -> list[str]:
     """Return the names of all values that `measure` gives for a task, in order: the columns of a table."""
-    return list(measure([], np.zeros((1, 1), np.uint8), task, None).values)
+    return [name for wanted in task.measurements for name in wanted.values]
 
 
 def midline(wanted: Midline, scene: Scene) -> Measured:
@@ -83,17 +83,16 @@ def midline(wanted: Midline, scene: Scene) -> Measured:
     The offset is that of the midline's middle from the centre column, positive to the right. Without a spacing the
     angle takes pixels as square and says so.
     """
-    names = ("midline_angle_deg", "midline_offset_mm", "midline_offset_px")
     line = scene.shapes.get(wanted.structure)
     if line is None:
-        return Measured().absent(names, f"no {wanted.structure} found")
+        return Measured().absent(wanted.values, f"no {wanted.structure} found")
     found = Measured()
     if _has_direction(line, scene.task):
         found.values["midline_angle_deg"] = angle_from_vertical_deg(line.points[0], line.points[1], scene.spacing)
         if scene.spacing is None:
             found.notes["midline_angle_deg"] = SQUARE_PIXELS
     else:
-        found.absent(names[:1], f"{wanted.structure} is too short to have a direction")
+        found.absent(wanted.values[:1], f"{wanted.structure} is too short to have a direction")
     offset_px = float(line.points[:, 0].mean()) - (scene.image.shape[1] - 1) / 2
     found.add_length("midline_offset", offset_px, offset_px * scene.spacing[1] if scene.spacing else None)
     return found
@@ -104,7 +103,7 @@ def depth_along(wanted: DepthAlong, scene: Scene) -> Measured:
 
     It ends where the midline crosses the structure's line, a rectangle's upper edge, or an outline for the first time.
     """
-    names = (f"{wanted.name}_mm", f"{wanted.name}_px")
+    names = wanted.values
     found = Measured()
     for name in (wanted.line, wanted.structure):
         if name not in scene.shapes:
@@ -138,12 +137,9 @@ def head_biometry(wanted: HeadBiometry, scene: Scene) -> Measured:
     Masks that were filled out of a drawn outline reach to the outer edge of the pen, while the annotator's ellipse runs
     in the middle of its line: `pen_width` is taken off both axes, half on each side.
     """
-    lengths = [f"{name}_{unit}" for name in ("hc", "bpd", "ofd") for unit in ("mm", "px")]
     head = scene.shapes.get(wanted.structure)
     if head is None:
-        return Measured().absent(
-            (*lengths, "cephalic_index_pct", "gestational_age_weeks"), f"no {wanted.structure} found"
-        )
+        return Measured().absent(wanted.values, f"no {wanted.structure} found")
     found = Measured()
     outline = ellipse_from_axis_ends(head.points)
     pen_px = min(wanted.pen_width * math.hypot(*scene.image.shape), outline.minor)

@@ -27,7 +27,9 @@ def read_metadata(path: Path, task: Task) -> dict[str, Meta]:
     its image column is missing, FaultsError with every row that names an image twice, or none, or whose spacing or
     reference is not a finite number above 0.
     """
-    rows = read_table(path, "whoever collected the images")
+    if not path.is_file():
+        raise DataError(f"{path}: no such table; expected a row per image with its pixel spacing")
+    rows = read_table(path, "stage 1")
     with path.open("rb") as stream:
         decimal_comma = delimiter_of(stream.readline().decode("utf-8", errors="replace")) != ","
     if rows and task.metadata.image not in rows[0][1]:

@@ -1,5 +1,6 @@
 """What stage 1 leaves on the disk, in an order that never shows half a dataset as a finished one."""
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ def build_samples(
                 width=one.width,
                 spacing=known.spacing,
                 sha256=one.sha256,
+                mask_sha256=hashlib.sha256(one.mask_png).hexdigest(),
                 reference=known.reference,
             )
         )

@@ -33,6 +33,7 @@ def build_report(
     return {
         "task": task.name,
         "classes": task.class_names,
+        "structures": task.drawn(),
         "settings": settings,
         "data_sha256": data_sha256(checked, samples),
         "counts": {

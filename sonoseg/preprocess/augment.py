@@ -119,10 +119,17 @@ def _bend(positions: Field, widths: tuple[float, ...], size: int) -> Field:
 
 
 def _smooth_field(seed: int, amplitude: float, smoothness: float, size: tuple[int, int]) -> tuple[Field, Field]:
-    """Return a smooth random displacement (x, y): normal noise on a coarse grid, interpolated cubically."""
-    diagonal = float(np.hypot(*size))
-    cell = max(2.0, 2 * smoothness * diagonal)
-    coarse = [int(np.ceil(length / cell)) + 3 for length in size]
-    noise = np.random.default_rng(seed).normal(0, amplitude * diagonal, (2, *coarse)).astype(np.float32)
-    dx, dy = (cv2.resize(part, size[::-1], interpolation=cv2.INTER_CUBIC) for part in noise)
+    """Return a smooth random displacement (x, y) in pixels: normal noise at knots, interpolated cubically.
+
+    `amplitude` is its standard deviation at the knots, `smoothness` half their distance, in parts of the diagonal.
+    """
+    height, width = size
+    diagonal = float(np.hypot(height, width))
+    step = max(2.0, 2 * smoothness * diagonal)
+    knots = [int(np.ceil(length / step)) + 4 for length in size]
+    noise = np.random.default_rng(seed).normal(0, amplitude * diagonal, (2, *knots)).astype(np.float32)
+    # One knot beyond the image on each side, because the cubic kernel reaches two.
+    across = np.broadcast_to((np.arange(width, dtype=np.float32) / np.float32(step) + 1)[None, :], size)
+    down = np.broadcast_to((np.arange(height, dtype=np.float32) / np.float32(step) + 1)[:, None], size)
+    dx, dy = (cv2.remap(part, across.copy(), down.copy(), cv2.INTER_CUBIC) for part in noise)
     return dx, dy

@@ -61,18 +61,19 @@ class Job:
         digest = hashlib.sha256(self.sample.id.encode()).digest()
         return np.random.default_rng([self.seed, int.from_bytes(digest[:8], "big"), copy])
 
-    def key(self) -> str:
-        """Return a fingerprint of all that decides this job's output.
+    def check_sources(self) -> None:
+        """Raise DataError when the image or its mask is not the one that stage 1 wrote down."""
+        for path, expected in zip(self._sources(), (self.sample.sha256, self.sample.mask_sha256), strict=True):
+            if not path.is_file():
+                raise DataError(f"{path}: the file is gone since stage 1; put it back, or run stage 1 again")
+            if sha256_of(path) != expected:
+                raise DataError(f"{path}: the file has changed since stage 1; run stage 1 again")
 
-        Raises DataError when the image is not the one that stage 1 checked.
-        """
-        image, mask = self._sources()
-        if sha256_of(image) != self.sample.sha256:
-            raise DataError(f"{image}: the image is not the one that stage 1 checked; run stage 1 again")
+    def key(self) -> str:
+        """Return a fingerprint of all that decides this job's output, from tables and settings alone."""
         decides = {
             "algorithm": [ALGORITHM, cv2.__version__],
-            "image": self.sample.sha256,
-            "mask": sha256_of(mask),
+            "sources": [self.sample.sha256, self.sample.mask_sha256],
             "enhancement": self.task.enhancement.model_dump(),
             "input": self.task.input.model_dump(exclude={"intensity"}),
             "augmentation": self.task.augmentation.model_dump(exclude={"copies"}) if self.copies else None,
@@ -107,13 +108,6 @@ class Job:
 
     def _sources(self) -> tuple[Path, Path]:
         return self.workspace.locate(self.sample.image_path), self.workspace.locate(self.sample.mask_path)
-
-
-def run_job(job: Job) -> str:
-    """Run one job in a worker process; each worker is one of many, so OpenCV's own threads would only be in the way."""
-    cv2.setNumThreads(1)
-    job.run()
-    return job.name
 
 
 def remove_leftovers(folder: Path, rows: Sequence[Prepared]) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from sonoseg.core.errors import ModelError
@@ -14,8 +15,10 @@ from sonoseg.core.files import write_bytes
 
 @dataclass
 class Progress:
-    """How far a run is. `epoch` counts finished epochs; `history` has a row of scalars for each."""
+    """How far a run is. `run` names its TensorBoard folder; `epoch` counts finished epochs, with a row of scalars each
+    in `history`."""
 
+    run: str = ""
     epoch: int = 0
     best_dice: float = -1.0
     best_epoch: int = -1
@@ -38,7 +41,12 @@ class Progress:
 
 
 def save_checkpoint(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, settings: dict[str, Any]
+    path: Path,
+    fabric: Fabric,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    settings: dict[str, Any],
 ) -> None:
     """Write the run's state atomically; `settings` (task, fold, seed, data) tell whether a later run may go on."""
     stream = io.BytesIO()
@@ -46,9 +54,11 @@ def save_checkpoint(
         {
             "network": network.state_dict(),
             "optimizer": optimizer.state_dict(),
+            "scaler": fabric.strategy.precision.state_dict(),
             "progress": vars(progress),
             "settings": settings,
             "rng": torch.get_rng_state(),
+            "rng_cuda": torch.cuda.get_rng_state_all(),
         },
         stream,
     )
@@ -56,9 +66,9 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+    path: Path, fabric: Fabric, network: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
 ) -> Progress:
-    """Put a saved state into `network` and `optimizer` and return the run's progress.
+    """Put a saved state into `fabric`, `network` and `optimizer` and return the run's progress.
 
     Only tensors and plain values are read, nothing in the file is executed. Raises ModelError when the file is missing,
     damaged, or belongs to a run with other settings.
@@ -79,5 +89,8 @@ def load_checkpoint(
         )
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
+    fabric.strategy.precision.load_state_dict(state["scaler"])
     torch.set_rng_state(state["rng"])
+    if len(state["rng_cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["rng_cuda"])
     return Progress(**state["progress"])

@@ -21,7 +21,10 @@ def draw_curves(path: Path, history: Sequence[dict[str, float]], task: Task, bes
 
     epochs = range(1, len(history) + 1)
     figure, (losses, dice, rate) = pyplot.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
-    for name in sorted({name for row in history for name in row if name.startswith("loss/")}):
+    names = {name for row in history for name in row if name.startswith("loss/")}
+    if not task.training.loss.hausdorff:
+        names.remove("loss/total")  # the same as its only term
+    for name in sorted(names):
         values = [row.get(name, float("nan")) for row in history]
         losses.plot(epochs, values, marker=".", label=name.removeprefix("loss/"))
     losses.set(title="Loss", xlabel="epoch")

@@ -9,6 +9,7 @@ from sonoseg.core.manifest import Prepared, Sample, read_index, read_split
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace
 from sonoseg.prepare.split import assert_no_leak
+from sonoseg.preprocess.plan import check_prepared
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,12 @@ class TrainingData:
 
 
 def load_data(task: Task, workspace: Workspace, fold: int) -> TrainingData:
-    """Read the tables of stages 1 and 2. Validation is the fold's originals, training everything of the other folds.
+    """Read and check the tables of stages 1 and 2.
 
-    Raises DataError when a table is missing, a patient leaks between the parts, or the fold is empty.
+    Validation is the originals of one fold, training everything of the other folds.
+
+    Raises DataError when a table is missing, a patient leaks between the parts, stage 2's pictures are not of this
+    split and these settings, or the fold is empty.
     """
     train_samples, test_samples = (
         read_split(workspace.split_table(part), task.class_names) for part in ("train", "test")
@@ -34,6 +38,8 @@ def load_data(task: Task, workspace: Workspace, fold: int) -> TrainingData:
     index, test = read_index(workspace.index("train")), read_index(workspace.index("test"))
     _check_same_sources(workspace.index("train"), index, train_samples)
     _check_same_sources(workspace.index("test"), test, test_samples)
+
+    check_prepared(task, workspace)
 
     folds = sorted({row.fold for row in index if row.fold is not None})
     if fold not in folds:

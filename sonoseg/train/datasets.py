@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 import torch
@@ -85,8 +86,8 @@ class EpochBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count).tolist()
         batches = [order[start : start + self.batch_size] for start in range(0, self.count, self.batch_size)]
-        batches += batches[: len(self) * self.world - len(batches)]
-        return iter(batches[self.rank :: self.world])
+        rounds = islice(cycle(batches), len(self) * self.world)
+        return islice(rounds, self.rank, None, self.world)
 
 
 def collate(items: Sequence[tuple[Tensor, Tensor]]) -> Batch:

@@ -1,8 +1,9 @@
 """One epoch of training and one of validation, written out; `training.py` calls them in turn."""
 
+import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 from sonoseg.core.errors import ModelError, UsageError
 from sonoseg.core.task import Task
 from sonoseg.train.datasets import Batch
-from sonoseg.train.losses import SegmentationLoss, hausdorff_weight
+from sonoseg.train.losses import SegmentationLoss
 from sonoseg.train.metrics import batch_dice
 from sonoseg.train.optimizer import rate_factor
 
@@ -32,8 +33,12 @@ def start_fabric(device: str, devices: int, precision: Any, seed: int) -> Fabric
         raise UsageError("--precision 16-mixed needs a CUDA device; use auto, bf16-mixed or 32-true on a CPU")
     if precision == "auto":
         precision = "bf16-mixed" if _has_bf16(device) else "32-true"
-    fabric = Fabric(accelerator=device, devices=devices, precision=precision)
-    fabric.launch()
+    nodes = max(1, int(os.environ.get("WORLD_SIZE", 1)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    try:
+        fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, precision=precision)
+        fabric.launch()
+    except (ValueError, RuntimeError) as error:  # more devices than there are, a notebook, a mismatch with torchrun
+        raise UsageError(f"--device {device} --devices {devices}: {error}") from error
     fabric.seed_everything(seed, workers=True, verbose=False)
     return fabric
 
@@ -55,18 +60,17 @@ def train_epoch(
     task: Task,
     epoch: int,
     epochs: int,
-    limit: int | None = None,
+    steps: int,
     advance: Advance = lambda: None,
 ) -> dict[str, float]:
-    """Run one epoch (from 0) of `epochs`; return the scalars to log. `limit` batches at most; `advance` after each.
+    """Run one epoch (from 0) of `epochs`; return the scalars to log. `steps` batches, `advance` after each.
 
     Raises ModelError when the loss is no longer a finite number.
     """
     network.train()
     sums: defaultdict[str, float] = defaultdict(float)
     images, started, waited = 0, time.perf_counter(), 0.0
-    steps = _length(loader, limit)
-    batches = iter(islice(loader, limit))
+    batches = iter(loader)
     for step in range(steps):
         asked = time.perf_counter()
         batch = next(batches)
@@ -95,7 +99,7 @@ def train_epoch(
     took = time.perf_counter() - started
     scalars = {f"loss/{name}": total / images for name, total in sums.items()}
     scalars["schedule/learning_rate"] = rate
-    scalars["schedule/hausdorff_weight"] = hausdorff_weight(task.training.loss.hausdorff, epoch)
+    scalars["schedule/hausdorff_weight"] = loss.weight(epoch)
     scalars["time/images_per_second"] = images * fabric.world_size / took
     scalars["time/data"] = waited / took
     return scalars
@@ -128,8 +132,3 @@ def validate(
         scalars[f"dice/{name}"] = float(mean_dice[index])
         scalars[f"iou/{name}"] = float(mean_iou[index])
     return scalars
-
-
-def _length(loader: Any, limit: int | None) -> int:
-    count = len(loader) if isinstance(loader, Sized) else 0
-    return min(count, limit) if limit else count

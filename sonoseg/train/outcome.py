@@ -26,9 +26,11 @@ def model_facts(progress: Progress, data: TrainingData, settings: dict[str, Any]
     }
 
 
-def write_evaluation(folder: Path, summary: dict[str, Any], cases: Sequence[Case], facts: dict[str, Any]) -> None:
-    """Write `per_case.csv`, then `evaluation.json`."""
+def write_evaluation(
+    folder: Path, part: str, summary: dict[str, Any], cases: Sequence[Case], model: dict[str, Any]
+) -> None:
+    """Write `per_case.csv`, then `evaluation.json`: the scores of one part, and which model they are of."""
     rows = [case.row() for case in cases]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     write_csv(folder / "per_case.csv", columns, rows)
-    write_json(folder / "evaluation.json", {"use": "not for clinical use", **facts, **summary})
+    write_json(folder / "evaluation.json", {"use": "not for clinical use", "part": part, **summary, "model": model})

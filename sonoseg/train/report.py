@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from sonoseg.core.task import Task
 from sonoseg.train.loop import Advance
 
-console = Console()
+console = Console(markup=False, highlight=False)
 
 
 @contextmanager
@@ -46,6 +47,15 @@ def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], task: Task, i
     )
 
 
+def print_outcome(folder: Path, logs: Path, scored: bool) -> None:
+    """Print where a finished run's files are."""
+    console.print(f"model:  {folder / 'best_model.safetensors'}", soft_wrap=True)
+    console.print(f"curves: {folder / 'curves.png'}", soft_wrap=True)
+    scores = f"{folder / 'evaluation.json'}, per_case.csv" if scored else "none: the split has no test images"
+    console.print(f"scores: {scores}", soft_wrap=True)
+    console.print(f"watch:  tensorboard --logdir {logs}", soft_wrap=True)
+
+
 def print_scores(summary: dict[str, Any], part: str) -> None:
     """Print the evaluation as two tables: classes and measurements."""
     classes = Table(title=f"{part}: {summary['images']} images of {summary['patients']} patients")
@@ -54,7 +64,7 @@ def print_scores(summary: dict[str, Any], part: str) -> None:
         "Dice",
         "95 % interval",
         "IoU",
-        f"HD95 [{summary['distance_unit']}]",
+        f"HD95, {summary['distance_unit']}",
         "missed",
         "false alarm",
     ):

@@ -15,12 +15,14 @@ from sonoseg.train.datasets import Batch
 
 
 class Tracker:
-    """Scalars, a few validation pictures over time, and the task as text, below one folder per run."""
+    """Scalars, a few validation pictures over time, and the task as text, in one folder per run.
 
-    def __init__(self, folder: Path, task: Task, start_step: int = 0):
+    `finished` epochs of an interrupted run stay; what it logged after them is hidden by what is logged again.
+    """
+
+    def __init__(self, folder: Path, task: Task, finished: int = 0):
         self._task = task
-        # Rows that an interrupted run wrote after its last checkpoint are hidden by the resumed run's.
-        self._writer = SummaryWriter(str(folder), purge_step=start_step or None)
+        self._writer = SummaryWriter(str(folder), purge_step=finished + 1 if finished else None)
         text = yaml.safe_dump(task.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         self._writer.add_text("task", "    " + text.replace("\n", "\n    "))
 
@@ -32,7 +34,10 @@ class Tracker:
 
     @torch.inference_mode()
     def overlays(self, network: nn.Module, batch: Batch, epoch: int, count: int = 4) -> None:
-        """Log image, reference and prediction side by side for the first `count` items of a batch."""
+        """Log image, reference and prediction side by side for the first `count` items of a batch.
+
+        `network` is the plain one: wrapped for several processes it would wait for the others.
+        """
         network.eval()
         images = batch.images[:count].to(next(network.parameters()).device)
         predicted = network(images).argmax(dim=1).cpu().numpy().astype(np.uint8)

@@ -18,6 +18,7 @@ def a_sample(**changes):
         "width": 64,
         "spacing": (0.1, 0.25),
         "sha256": "ab",
+        "mask_sha256": "cd",
         "reference": {"hc_mm": 56.81},
     }
     return Sample(**(fields | changes))
@@ -28,7 +29,8 @@ def test_split_table_round_trip(tmp_path):
     write_split(tmp_path / "t.csv", samples, ["A", "B"], ["hc_mm"])
     assert read_split(tmp_path / "t.csv", ["A", "B"]) == samples
     header = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert header == "id,image_path,mask_path,patient,fold,A,B,width,height,row_mm,col_mm,sha256,reference_hc_mm"
+    columns = "id,image_path,mask_path,patient,fold,A,B,width,height,row_mm,col_mm,sha256,mask_sha256,reference_hc_mm"
+    assert header == columns
 
 
 def test_index_round_trip(tmp_path):

@@ -5,6 +5,7 @@ import yaml
 
 from sonoseg.core.errors import TaskError
 from sonoseg.core.task_files import FOLDER, available_tasks, load_task, parse_task
+from sonoseg.core.task_sections import MaskFolder, Review
 
 
 @pytest.mark.parametrize("name", available_tasks())
@@ -45,7 +46,7 @@ def changed(change):
         (lambda f: f.update(patients={"pattern": "("}), "not a regular expression"),
         (lambda f: f.update(patients={"pattern": "x"}), "exactly one (group)"),
         (lambda f: f.update(patients={}), "name either a column or a pattern"),
-        (lambda f: f["input"].update(size=[481, 640]), "divisible by the network's downsampling, 32"),
+        (lambda f: f["input"].update(size=[481, 640]), "a multiple of the network's downsampling, 32"),
         (lambda f: f["network"].update(strides=[2]), "6 channels need 5 strides"),
         (lambda f: f.update(annotations={"format": "coco"}), "'shapes_json', 'mask_folder'"),
     ],
@@ -73,11 +74,34 @@ def write(folder, name, text):
 
 
 def test_extends_merges_sections_replaces_lists_and_null_removes(tmp_path):
-    text = "extends: spine\nname: mine\nenhancement: {denoise: null}\ntraining: {epochs: 3}\nmeasurements: []\n"
+    text = "extends: spine\nname: mine\nenhancement: {denoise: null}\ntraining: {epochs: 3}\n"
+    text += "measurements: []\nreview: null\n"
     task, spine = load_task(write(tmp_path, "mine.yaml", text)), load_task("spine")
-    assert task.name == "mine" and task.measurements == []
+    assert task.name == "mine" and task.measurements == [] and task.review == Review()
     assert task.training.epochs == 3 and task.training.batch_size == spine.training.batch_size
     assert task.enhancement.denoise is None and task.enhancement.clahe == spine.enhancement.clahe
+
+
+def test_a_section_of_another_kind_replaces_the_extended_one(tmp_path):
+    text = "extends: spine\nname: mine\npatients: {pattern: '^(a)'}\nannotations: {format: mask_folder}\n"
+    task = load_task(write(tmp_path, "mine.yaml", text))
+    assert task.patients.column is None and task.annotations == MaskFolder(format="mask_folder")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("review: {ranges: {midline_angle: {low: -10}}}", "review.ranges: 'midline_angle' is not measured; expected"),
+        ("metadata: {reference: {depth: depth_mm}}", "metadata.reference: 'depth' is not measured"),
+        ("review: {ranges: {midline_angle_deg: {low: 10, high: -10}}}", "low 10 is above high -10"),
+        ("network: {name: segnet}", "'unet'"),
+        ("input: {size: [32, 64]}", "at least twice as long"),
+    ],
+)
+def test_a_slip_that_would_go_unnoticed_is_an_error(tmp_path, line, said):
+    with pytest.raises(TaskError) as caught:
+        load_task(write(tmp_path, "mine.yaml", f"extends: spine\nname: mine\n{line}\n"))
+    assert said in str(caught.value)
 
 
 def test_extends_a_file_beside_it(tmp_path):

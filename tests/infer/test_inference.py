@@ -136,7 +136,7 @@ def test_a_full_disk_ends_the_run_without_a_run_file(fake_model, pictures, tmp_p
 
 def test_without_images_the_test_split_is_used(fake_model, pictures, tmp_path, capsys):
     workspace = Workspace(tmp_path, "fetal_head")
-    sample = Sample("a", "new/a.png", "", "p", None, {"HEAD": True}, 160, 240, (0.3, 0.3), "")
+    sample = Sample("a", "new/a.png", "", "p", None, {"HEAD": True}, 160, 240, (0.3, 0.3), "", "")
     write_split(workspace.split_table("test"), [sample], ["HEAD"])
     assert run("--task", "fetal_head", "--workspace", tmp_path) == 0
     assert "test split" in capsys.readouterr().out
@@ -191,6 +191,9 @@ def test_spacing_comes_from_the_table_in_or_beside_the_folder(task, tmp_path):
     for name in ("1_HC.png", "1_HC_Annotation.png", "2_HC.png"):
         Image.fromarray(head_picture()).save(folder / name)
     (tmp_path / task.metadata.file).write_text("filename,pixel size(mm)\n1_HC.png,0.25\n")
+    foreign = from_folder(folder, task)
+    assert all(one.spacing is None for one in foreign.sources), "a table beside the folder is about other images"
+    (tmp_path / task.metadata.file).write_text("filename,pixel size(mm)\n1_HC.png,0.25\n2_HC.png,\n")
     inputs = from_folder(folder, task)
     assert [(one.name, one.spacing) for one in inputs.sources] == [("1_HC", (0.25, 0.25)), ("2_HC", None)]
     assert any("1 masks" in remark for remark in inputs.remarks) and any("1 of 2" in one for one in inputs.remarks)

@@ -26,7 +26,7 @@ def square_task(fetal_head: Task, fit: str) -> Task:
     fields = fetal_head.model_dump()
     fields["structures"] = [{"name": "SQUARE", "shape": "rectangle", "color": "#ff0000"}]
     fields["input"] = {"size": (256, 384), "fit": fit, "intensity": "unit"}
-    return Task.model_validate({**fields, "measurements": [], "review": {"expected": ["SQUARE"]}})
+    return Task.model_validate({**fields, "metadata": {}, "measurements": [], "review": {"expected": ["SQUARE"]}})
 
 
 @pytest.mark.parametrize("fit", ["resize", "letterbox", "pad_square"])

@@ -112,7 +112,7 @@ def test_no_images():
 
 
 def sample(name, patient, fold, sha256=None):
-    return Sample(name, f"{name}.png", f"m/{name}.png", patient, fold, {}, 4, 4, None, sha256 or f"hash of {name}")
+    return Sample(name, f"{name}.png", f"m/{name}.png", patient, fold, {}, 4, 4, None, sha256 or f"hash of {name}", "")
 
 
 @pytest.fixture

@@ -138,7 +138,11 @@ def test_a_corrected_annotation_needs_no_force(run, out, spine_data):
     (data / "annotations.json").write_text(json.dumps(annotations))
     assert run()[0] == 0
     after = snapshot(out)
-    assert {str(name) for name in after if after[name] != before[name]} == {"masks/i03.png", "dataset_report.json"}
+    assert {str(name) for name in after if after[name] != before[name]} == {
+        "masks/i03.png",
+        "dataset_report.json",
+        "train_split.csv",
+    }
 
 
 def test_force_removes_masks_of_images_that_are_gone(run, out, spine_data):

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from sonoseg.core.errors import ModelError
 from sonoseg.core.task import Task
 from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from sonoseg.train.model_file import load_model, save_model
+
+FABRIC = Fabric(accelerator="cpu", devices=1)
 
 
 def test_a_model_file_carries_task_and_facts(tmp_path: Path, spine: Task) -> None:
@@ -40,7 +43,7 @@ def test_a_pickle_is_refused_and_not_executed(tmp_path: Path, reader: str) -> No
         if reader == "model":
             load_model(path)
         else:
-            load_checkpoint(path, network, torch.optim.Adam(network.parameters()), {})
+            load_checkpoint(path, FABRIC, network, torch.optim.Adam(network.parameters()), {})
     assert not traces.exists()
 
 
@@ -58,7 +61,7 @@ def test_missing_files_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"run training\.py first"):
         load_model(tmp_path / "none.safetensors")
     with pytest.raises(ModelError, match="without --resume"):
-        load_checkpoint(tmp_path / "none.ckpt", network, torch.optim.Adam(network.parameters()), {})
+        load_checkpoint(tmp_path / "none.ckpt", FABRIC, network, torch.optim.Adam(network.parameters()), {})
 
 
 def test_a_checkpoint_gives_everything_back(tmp_path: Path) -> None:
@@ -68,13 +71,13 @@ def test_a_checkpoint_gives_everything_back(tmp_path: Path) -> None:
     optimizer.step()
     progress = Progress()
     progress.finish_epoch(network, {"dice/mean": 0.5})
-    save_checkpoint(tmp_path / "last.ckpt", network, optimizer, progress, {"seed": 1})
-    back = load_checkpoint(tmp_path / "last.ckpt", other, fresh, {"seed": 1})
+    save_checkpoint(tmp_path / "last.ckpt", FABRIC, network, optimizer, progress, {"seed": 1})
+    back = load_checkpoint(tmp_path / "last.ckpt", FABRIC, other, fresh, {"seed": 1})
     assert back.epoch == 1 and back.best_dice == 0.5 and back.history == [{"dice/mean": 0.5}]
     assert torch.equal(network.weight, other.weight)
     assert torch.equal(optimizer.state_dict()["state"][0]["exp_avg"], fresh.state_dict()["state"][0]["exp_avg"])
     with pytest.raises(ModelError, match=r"other settings \(seed\)"):
-        load_checkpoint(tmp_path / "last.ckpt", other, fresh, {"seed": 2})
+        load_checkpoint(tmp_path / "last.ckpt", FABRIC, other, fresh, {"seed": 2})
 
 
 def test_progress_keeps_the_best_epoch_and_knows_when_to_stop() -> None:

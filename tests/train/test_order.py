@@ -26,6 +26,8 @@ def test_two_processes_share_one_order_and_make_the_same_number_of_steps() -> No
     assert len(ranks[0]) == len(ranks[1]) == 3
     together = [batch for pair in zip(*ranks, strict=True) for batch in pair]
     assert together == order(EpochBatches(23, 4, seed=1), 5)
+    many = [order(EpochBatches(10, 8, seed=1, rank=rank, world=8), 0) for rank in range(8)]
+    assert all(len(batches) == 1 for batches in many), "more processes than batches: each still gets one"
     uneven = [order(EpochBatches(20, 4, seed=1, rank=rank, world=2), 0) for rank in (0, 1)]
     assert len(uneven[0]) == len(uneven[1]) == 3 and uneven[1][-1] == uneven[0][0]
 

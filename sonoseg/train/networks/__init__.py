@@ -6,7 +6,6 @@ import torch
 from monai.networks.nets import UNet
 from torch import Tensor, nn
 
-from sonoseg.core.errors import TaskError, choices
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import Network
 
@@ -29,12 +28,7 @@ NETWORKS: dict[str, Callable[[Network, int], nn.Module]] = {"unet": unet}
 
 
 def build_network(task: Task) -> nn.Module:
-    """Return the task's network with fresh weights, in the memory layout in which convolutions are fastest.
-
-    Raises TaskError for an unknown name, listing the choices.
-    """
-    if task.network.name not in NETWORKS:
-        raise TaskError(f"network.name: {task.network.name!r} is unknown; expected {choices(sorted(NETWORKS))}")
+    """Return the task's network with fresh weights, in the memory layout in which convolutions are fastest."""
     network = NETWORKS[task.network.name](task.network, 1 + len(task.structures))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's own types
 

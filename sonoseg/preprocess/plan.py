@@ -1,0 +1,123 @@
+"""Which jobs stage 2 has, which of them are done, and the processes that do the rest."""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+
+from sonoseg.core.errors import DataError, UsageError
+from sonoseg.core.files import write_json
+from sonoseg.core.manifest import read_split
+from sonoseg.core.task import Task
+from sonoseg.core.workspace import Workspace
+from sonoseg.preprocess.prepared import Job
+
+PARTS = ("train", "test")
+
+
+@dataclass
+class State:
+    """What `preprocessing.json` says: the flags of the last run, and the fingerprint of every finished job."""
+
+    copies: int = 0
+    seed: int = 0
+    done: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def path(workspace: Workspace) -> Path:
+        return workspace.split / "preprocessing.json"
+
+    @classmethod
+    def read(cls, workspace: Workspace) -> "State":
+        """Return the state of the last run; an empty one when there was none, or when the file cannot be read."""
+        try:
+            saved = json.loads(cls.path(workspace).read_text(encoding="utf-8"))
+            return cls(int(saved["copies"]), int(saved["seed"]), dict(saved["done"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def write(self, workspace: Workspace) -> None:
+        """Write the state. Pictures that it calls finished are on the disk before it is."""
+        os.sync()
+        write_json(self.path(workspace), vars(self))
+
+
+def collect_jobs(task: Task, workspace: Workspace, copies: int, seed: int) -> list[Job]:
+    """Return a job per source image of stage 1; test images get no copies.
+
+    Raises DataError when stage 1 has not run, drew other structures than the task has now, or when two outputs would
+    share a name.
+    """
+    jobs = [
+        Job(part, sample, task, workspace, copies if part == "train" else 0, seed)
+        for part in PARTS
+        for sample in read_split(workspace.split_table(part), task.class_names)
+    ]
+    _check_structures(task, workspace)
+    for part in PARTS:
+        ids = [row.id for job in jobs if job.part == part for row in job.rows()]
+        clash = next((id for id, count in Counter(ids).items() if count > 1), None)
+        if clash is not None:
+            raise DataError(f"{clash}: an image has the name of another image's augmented copy; rename one of them")
+    return jobs
+
+
+def check_prepared(task: Task, workspace: Workspace) -> None:
+    """Raise DataError when stage 2's pictures were made from other masks, or with other settings than the task's."""
+    state = State.read(workspace)
+    for job in collect_jobs(task, workspace, state.copies, state.seed):
+        if state.done.get(job.name) != job.key():
+            raise DataError(
+                f"{state.path(workspace)}: image {job.sample.id} was prepared from another mask or with other settings "
+                "than the task has now; run stage 2 again"
+            )
+
+
+def _check_structures(task: Task, workspace: Workspace) -> None:
+    """The masks hold indices only: what each stands for has to be what it was when they were drawn."""
+    report = workspace.split / "dataset_report.json"
+    try:
+        drawn = json.loads(report.read_text(encoding="utf-8"))["structures"]
+    except (OSError, ValueError, KeyError):
+        raise DataError(f"{report}: not there or not readable; run stage 1 again") from None
+    if drawn != json.loads(json.dumps(task.drawn())):
+        raise DataError(f"{report}: the masks were drawn with other structures than the task's; run stage 1 again")
+
+
+def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[str]:
+    """Yield the names of finished jobs; the first failure stops the rest. Raises what a job raises, and UsageError."""
+    if processes == 1 or len(jobs) < 4:
+        for job in jobs:
+            job.run()
+            yield job.name
+        return
+    # Spawned, not forked: a fork of a process that runs OpenCV's threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=_start_worker) as pool:
+        waiting = [pool.submit(_run, job) for job in jobs]
+        try:
+            for finished in as_completed(waiting):
+                yield finished.result()
+        except BrokenProcessPool:
+            raise UsageError("a worker process was ended, perhaps for want of memory; try --jobs 1") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Each worker is one of many: OpenCV's own threads would be in the way, and an interrupt is the parent's to say."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _run(job: Job) -> str:
+    job.run()
+    return job.name
