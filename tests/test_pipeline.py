@@ -18,6 +18,7 @@ import train_test_data_preparation
 import training
 from sonoseg.core.images import image_size, read_mask
 from sonoseg.core.manifest import read_index, read_split
+from sonoseg.core.task_files import load_task
 from sonoseg.phantom.__main__ import main as make_phantoms
 from sonoseg.train.metrics import agreement
 from sonoseg.train.model_file import load_model
@@ -275,6 +276,43 @@ def test_each_script_says_what_is_missing(
     said = capsys.readouterr().err
     assert expected in said and said.count("error:") == 1 and "Traceback" not in said
     assert list(tmp_path.rglob("*.*")) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [("enhancement", {"denoise": {"strength": 7}}), ("augmentation", {"copies": 2, "flip_horizontal": 0.1})],
+)
+def test_pictures_of_other_settings_are_not_trained_on(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], section: str, value: dict
+) -> None:
+    root = copy_of(workspace, tmp_path)
+    (root / "tiny.yaml").write_text(yaml.safe_dump(TINY | {section: value}))
+    assert training.main([*where(root), "--device", "cpu"]) == 2
+    assert "run stage 2 again" in capsys.readouterr().err
+
+
+def test_a_corrected_mask_needs_stage_2_again(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copy_of(workspace, tmp_path)
+    annotations = root / "Datasets" / "tiny" / "annotations.json"
+    shapes = json.loads(annotations.read_text())
+    next(entry for entry in shapes.values() if entry)[0][2][0][0] += 3
+    annotations.write_text(json.dumps(shapes))
+    assert train_test_data_preparation.main(where(root)) == 0
+    assert training.main([*where(root), "--device", "cpu"]) == 2
+    assert "run stage 2 again" in capsys.readouterr().err
+
+
+def test_classes_in_another_order_need_stage_1_again(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copy_of(workspace, tmp_path)
+    swapped = load_task(root / "tiny.yaml").model_dump(mode="json")["structures"][::-1]
+    (root / "tiny.yaml").write_text(yaml.safe_dump(TINY | {"structures": swapped}))
+    for script in (image_preprocessing, training):
+        assert script.main(where(root)) == 2
+        assert "run stage 1 again" in capsys.readouterr().err
 
 
 def test_an_unknown_fold_lists_the_folds(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

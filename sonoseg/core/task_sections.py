@@ -171,7 +171,7 @@ class Network(Part):
     channels: list[Annotated[int, Field(ge=1)]] = Field(min_length=2)
     strides: list[Annotated[int, Field(ge=1)]]
     residual_units: int = Field(2, ge=0)
-    norm: Literal["batch", "instance"] = "instance"
+    norm: Literal["batch", "instance"] = Field("batch", description="instance: one image at a time, for tiny batches")
     dropout: float = Field(0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
@@ -201,6 +201,9 @@ class HausdorffSchedule(Part):
 class Loss(Part):
     name: Literal["dice_ce"] = "dice_ce"
     include_background: bool = False
+    batch_dice: bool = Field(
+        True, description="Dice over the batch, not per image: a class may be absent from an image"
+    )
     hausdorff: HausdorffSchedule | None = None
 
 

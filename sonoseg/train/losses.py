@@ -19,8 +19,13 @@ class SegmentationLoss(nn.Module):
         """Without `warm_up` the boundary term has its full weight from the first epoch: what a quick check wants."""
         super().__init__()
         self.name: str = settings.name
+        # Per image, a class that is absent has Dice 0 for the least trace of it, and thin classes are never learnt.
         self.region = REGION_LOSSES[settings.name](
-            include_background=settings.include_background, to_onehot_y=True, softmax=True, reduction="mean"
+            include_background=settings.include_background,
+            to_onehot_y=True,
+            softmax=True,
+            reduction="mean",
+            batch=settings.batch_dice,
         )
         self._schedule, self._warm_up = settings.hausdorff, warm_up
         self.boundary = HausdorffDTLoss(settings.hausdorff.alpha) if settings.hausdorff else None

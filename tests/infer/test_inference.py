@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -102,6 +103,20 @@ def test_bad_files_do_not_stop_the_batch(fake_model, pictures, tmp_path, capsys)
     assert counts == {"inputs": 7, "ok": 3, "flagged": 1, "failed": 3}
     assert not list(out.glob("broken*")) and not list(out.glob("*.tmp")) and not list(out.glob(".*"))
     assert "3 ok, 1 flagged, 3 failed" in capsys.readouterr().out
+
+
+def test_names_that_no_table_can_hold_fail_alone(fake_model, pictures, tmp_path):
+    good = (pictures / "a.png").read_bytes()
+    for name in (b"M\xfcller.png", b"two\nlines.png", b"n" * 246 + b".png"):
+        Path(os.fsdecode(os.fsencode(pictures) + b"/" + name)).write_bytes(good)
+    assert run("--task", "fetal_head", "--images", pictures, "--output", tmp_path / "out") == 1
+    rows = list(table(tmp_path / "out").values())
+    failed = [row["reason"] for row in rows if row["status"] == "failed"]
+    assert len(rows) == 6 and len(failed) == 3
+    assert (
+        sum("rename it" in reason for reason in failed) == 2 and sum("shorten it" in reason for reason in failed) == 1
+    )
+    assert not list((tmp_path / "out").glob("n*")) and not list((tmp_path / "out").glob(".*"))
 
 
 def test_an_unexpected_fault_of_one_image_is_its_own(monkeypatch, task, pictures, tmp_path):

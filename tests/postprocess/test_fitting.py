@@ -126,3 +126,23 @@ def test_empty_and_one_pixel_masks(kind):
         assert shapes == []  # one pixel has no axes
     else:
         assert len(shapes) == 1 and shapes[0].points.mean(axis=0).tolist() == [60, 40]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_ragged_line_never_leaves_its_own_pixels(seed):
+    """A prediction with gaps, ends at the image's border, and stray pixels: nothing may send an end far away."""
+    rng = np.random.default_rng(seed)
+    mask = drawn.line(SHAPE, (150 + rng.uniform(-20, 20), -5), (150, 290))
+    mask &= rng.random(SHAPE) < rng.uniform(0.2, 0.9)
+    mask[rng.integers(60, 120) : rng.integers(140, 260)] = False
+    (shape,) = fit_shapes(mask, "MID", "line")
+    rows, columns = np.nonzero(mask)
+    low, high = [columns.min() - 8, rows.min() - 8], [columns.max() + 8, rows.max() + 8]
+    assert ((shape.points >= low) & (shape.points <= high)).all()
+
+
+def test_a_region_one_pixel_wide_gets_no_area_it_does_not_have():
+    mask = np.eye(60, dtype=bool)
+    (polygon,) = fit_regions(mask)
+    x, y = polygon.T
+    assert abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2 < 2 * 60 * math.sqrt(2)

@@ -96,3 +96,15 @@ def test_rules_remove_what_needs_the_midline_and_say_so(spine):
     kept, removed = apply_rules(labels, spine)
     assert not kept.any() and (labels == VTB).any()
     assert removed == {"VTB": "VTB removed: there is no MID in the image"}
+
+
+def test_a_dropped_piece_gives_its_pixels_back_to_the_class_below(spine):
+    labels, whole = scene()
+    speck = np.zeros(SHAPE, bool)
+    speck[40:43, 148:152] = True  # far from EPI's line, in the middle of MID's
+    labels[speck] = EPI
+    only_largest = [s.model_copy(update={"keep": "largest"}) if s.name == "EPI" else s for s in spine.structures]
+    task = spine.model_copy(update={"structures": only_largest})
+    cleaned = clean(labels, task)
+    assert (cleaned[speck] == MID).all()
+    np.testing.assert_array_equal(full_masks(cleaned, task)[MID - 1], whole[MID])

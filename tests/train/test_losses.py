@@ -69,7 +69,9 @@ def test_total_is_the_sum_of_its_scheduled_terms(batch: tuple[torch.Tensor, torc
     loss = SegmentationLoss(Loss(hausdorff=schedule))
     before = loss(logits, labels, epoch=1)
     assert set(before) == {"total", "dice_ce"}
-    region = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, reduction="mean")(logits, labels)
+    region = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, reduction="mean", batch=True)(
+        logits, labels
+    )
     torch.testing.assert_close(before["total"], region)
     after = loss(logits, labels, epoch=2)
     torch.testing.assert_close(after["hausdorff"], 1.5 * HausdorffDTLoss()(logits, labels))
