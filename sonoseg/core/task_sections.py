@@ -265,12 +265,7 @@ class HeadBiometry(Part):
 
     kind: Literal["head_biometry"]
     structure: str
-    pen_width: float = Field(
-        0.0,
-        ge=0,
-        lt=0.05,
-        description="width of the annotators' pen / image diagonal, when masks include the whole line",
-    )
+    pen_width: float = Field(0.0, ge=0, lt=0.05, description="width of the line that masks include / image diagonal")
 
     @property
     def values(self) -> tuple[str, ...]:

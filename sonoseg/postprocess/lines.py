@@ -37,9 +37,23 @@ def fit_line(mask: NDArray[np.bool_]) -> Points:
     ends, radius = _capsule_of_moments(points)
     if not np.allclose(ends[0], ends[1]):
         ends = _nearest_capsule(mask, ends, radius)
+    ends = _clipped(ends, points.min(axis=0), points.max(axis=0))
     along = ends[1] - ends[0]
     backwards = along[1] < 0 if abs(along[1]) >= abs(along[0]) else along[0] < 0
     return ends[::-1].copy() if backwards else ends
+
+
+def _clipped(ends: Points, low: Array, high: Array) -> Points:
+    """Return the part of a segment inside the box from `low` to `high`, which holds the whole drawing.
+
+    Where a mask has gaps, or ends at the image's border, nothing else holds an end back.
+    """
+    along = ends[1] - ends[0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = np.sort(np.stack([(low - ends[0]) / along, (high - ends[0]) / along]), axis=0)
+    first, last = max(0.0, np.nanmax(places[0], initial=0.0)), min(1.0, np.nanmin(places[1], initial=1.0))
+    inside = ends[0] + np.array([[first], [last]]) * along if first < last else ends
+    return np.clip(inside, low, high)
 
 
 def _capsule_of_moments(points: Points) -> tuple[Points, float]:
@@ -75,10 +89,7 @@ def _nearest_capsule(mask: NDArray[np.bool_], ends: Points, radius: float) -> Po
     values = np.array([*ends.ravel(), radius])
     for edge in _EDGES_PX:
         values = _descend(pixels, target, values, edge)
-    found = values[:4].reshape(2, 2)
-    # Where a mask has gaps, or ends at the image's border, nothing holds an end back: it may wander off.
-    low, high = pixels[target > 0].min(axis=0), pixels[target > 0].max(axis=0)
-    return found if ((found >= low) & (found <= high)).all() else ends
+    return values[:4].reshape(2, 2)
 
 
 def _descend(pixels: Points, target: Array, values: Array, edge: float) -> Array:
@@ -87,7 +98,7 @@ def _descend(pixels: Points, target: Array, values: Array, edge: float) -> Array
     for _ in range(_STEPS):
         normal = slopes.T @ slopes
         damped = normal + damping * np.diag(np.diag(normal) + np.finfo(float).eps)
-        step = np.linalg.solve(damped, slopes.T @ (target - soft))
+        step = np.linalg.lstsq(damped, slopes.T @ (target - soft))[0]
         tried, tried_slopes = _soft_capsule(pixels, values + step, edge)
         tried_error = float(((target - tried) ** 2).sum())
         if tried_error < error:

@@ -46,7 +46,7 @@ def draw_curves(path: Path, history: Sequence[dict[str, float]], task: Task, bes
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.legend()
     dice.legend(loc="lower right")
-    rate.legend(handles=handles)
+    rate.legend(handles=handles, loc="center left")
     figure.suptitle(f"{task.title}: not for clinical use", fontsize=10)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)

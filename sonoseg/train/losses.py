@@ -99,5 +99,8 @@ def distance_to_boundary(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     if not mask.any() or mask.all():
         return np.zeros(mask.shape, np.float32)
-    inside = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return inside + cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance += cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # OpenCV's last bit depends on where the mask lies in memory, and a resumed training would not be the same one. The
+    # square of a distance between pixels is a whole number, which leaves no doubt.
+    return np.sqrt(np.rint(distance * distance))

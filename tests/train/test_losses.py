@@ -56,6 +56,19 @@ def test_distance_to_boundary_by_hand() -> None:
     assert not distance_to_boundary(np.ones((4, 4), np.uint8)).any()
 
 
+def test_distances_do_not_depend_on_where_a_mask_lies_in_memory() -> None:
+    rng, seen = np.random.default_rng(0), set()
+    mask = (rng.random((4, 64, 96)) < 0.3).astype(np.uint8)
+    for offset in range(64):
+        buffer = np.zeros(mask.size + 64, np.uint8)
+        moved = buffer[offset : offset + mask.size].reshape(mask.shape)
+        moved[:] = mask
+        seen.add(np.stack([distance_to_boundary(part) for part in moved]).tobytes())
+    assert len(seen) == 1
+    squares = np.frombuffer(seen.pop(), np.float32) ** 2
+    assert np.abs(squares - np.rint(squares)).max() < 1e-4
+
+
 def test_schedule_values() -> None:
     schedule = HausdorffSchedule(start_epoch=10, ramp_epochs=4, max_weight=0.5)
     weights = [hausdorff_weight(schedule, epoch) for epoch in (0, 9, 10, 11, 12, 13, 14, 99)]
