@@ -104,7 +104,8 @@ def summarise(cases: Sequence[Case], task: Task) -> dict[str, Any]:
     summary: dict[str, Any] = {"images": len(cases), "patients": len(set(patients))}
     summary |= {"distance_unit": cases[0].distance_unit, "classes": {}, "measurements": {}}
     if summary["patients"] < FEW_PATIENTS:
-        summary["warning"] = f"{summary['patients']} patients: intervals are wide and themselves uncertain"
+        count = summary["patients"]
+        summary["warning"] = f"{count} patient{'s' if count > 1 else ''}: intervals are wide and themselves uncertain"
     for name in task.class_names:
         found = [case.agreement[name] for case in cases]
         summary["classes"][name] = {
