@@ -57,10 +57,11 @@ def test_distance_to_boundary_by_hand() -> None:
 
 
 def test_distances_do_not_depend_on_where_a_mask_lies_in_memory() -> None:
-    rng, seen = np.random.default_rng(0), set()
+    rng, seen, taken = np.random.default_rng(0), set(), []
     mask = (rng.random((4, 61, 93)) < 0.03).astype(np.uint8)  # sparse: long distances
-    for offset in range(64):
-        buffer = np.zeros(mask.size + 64, np.uint8)
+    for offset in range(128):
+        taken.append(np.empty(rng.integers(1, 5000)))  # so that results, too, get other places
+        buffer = np.zeros(mask.size + 128, np.uint8)
         moved = buffer[offset : offset + mask.size].reshape(mask.shape)
         moved[:] = mask
         seen.add(np.stack([distance_to_boundary(part) for part in moved]).tobytes())
