@@ -1,4 +1,4 @@
-"""Make the sample data: python -m sonoseg.phantom [--out Datasets/spine] [--images 70] [--seed 42]."""
+"""Make the sample data: python -m sonoseg.phantom [--kind spine] [--out Datasets/spine] [--images 70] [--seed 42]."""
 
 import argparse
 import sys
@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sonoseg.core.cli import REPOSITORY, run_guarded
-from sonoseg.phantom.dataset import KINDS, Case, Settings, is_already_there, plan, write_dataset
+from sonoseg.phantom.dataset import KINDS, is_already_there, plan, write_dataset
+from sonoseg.phantom.layout import Case, Settings
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{out}: already there ({settings.images} images, seed {settings.seed})")
         return 0
     cases = write_dataset(out, settings, with_progress)
-    patients = len({case.patient.name for case in cases})
+    patients = len({case.subject for case in cases})
     print(f"{out}: {len(cases)} images of {patients} simulated patients, seed {settings.seed}")
     return 0
 

@@ -5,16 +5,24 @@ multifidus on both sides, the interspinous ligament in the middle, the posterior
 EPI), the dark thecal sac, and the anterior complex with the vertebral body (VTB), flanked by the articular processes.
 On a spinous process everything in the middle lies in its shadow.
 Source: Chin et al. 2011, "Ultrasonography of the adult thoracic and lumbar spine for central neuraxial blockade".
+
+<out>/images/Image_001.png
+<out>/annotations.json  {"Image_001": [["MID", "line", [[x, y], [x, y]]], ...], ...}
+<out>/metadata.csv      image,patient,row_mm,col_mm,skin_to_epi_mm
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoseg.core.files import write_json
 from sonoseg.phantom.acoustics import Medium, form_image
-from sonoseg.phantom.anatomy import Patient, View
+from sonoseg.phantom.anatomy import Patient, View, draw_patient, draw_view, share_patients, share_views
+from sonoseg.phantom.layout import Files, Kind, Row, Settings, csv_table, generators, numbered, streams
 from sonoseg.phantom.spine_medium import SpineMedium
 from sonoseg.phantom.tissue import Frame
 
@@ -61,3 +69,70 @@ def make_scene(patient: Patient, view: View, rng: np.random.Generator) -> Scene:
         skin_to_epi_mm=view.epi_mm if {"MID", "EPI"} <= set(view.labels) else None,
         medium=medium,
     )
+
+
+@dataclass(frozen=True)
+class SpineCase:
+    """One image to be made: its file stem, who and what it shows, and the seed of its texture."""
+
+    name: str
+    patient: Patient
+    view: View
+    seed: np.random.SeedSequence
+
+    @property
+    def subject(self) -> str:
+        """The patient's name."""
+        return self.patient.name
+
+    def make(self) -> Scene:
+        """The image and its truth; the same at every call."""
+        return make_scene(self.patient, self.view, np.random.default_rng(self.seed))
+
+    def files(self) -> Files:
+        """The image, its annotation, and the true depth."""
+        scene, device = self.make(), self.patient.device
+        depth = scene.skin_to_epi_mm
+        row = {
+            "image": self.name,
+            "patient": self.subject,
+            "row_mm": device.row_mm,
+            "col_mm": device.col_mm,
+            "skin_to_epi_mm": None if depth is None else f"{depth:.3f}",
+            "annotation": scene.annotation,
+        }
+        return Files((scene.image,), row)
+
+
+def plan_spine(settings: Settings) -> list[SpineCase]:
+    """The cases of a spine dataset, patient by patient."""
+    plan_seed, patients_seed, views_seed, textures_seed = streams(settings.seed, 4)
+    rng = np.random.default_rng(plan_seed)
+    owners = share_patients(settings.images, rng)
+    kinds = share_views(settings.images, rng)
+    patients = [
+        draw_patient(f"P{i + 1:02d}", patient_rng, settings.size_scale)
+        for i, patient_rng in enumerate(generators(patients_seed, owners[-1] + 1))
+    ]
+    view_rngs, textures = generators(views_seed, settings.images), textures_seed.spawn(settings.images)
+    cases = []
+    for i, (view_rng, texture_seed) in enumerate(zip(view_rngs, textures, strict=True)):
+        patient = patients[owners[i]]
+        view = draw_view(kinds[i], patient, view_rng)
+        cases.append(SpineCase(numbered("Image_", i, settings.images), patient, view, texture_seed))
+    return cases
+
+
+def _write_annotations(path: Path, rows: Sequence[Row]) -> None:
+    write_json(path, {row["image"]: row["annotation"] for row in rows})
+
+
+KIND = Kind(
+    plan=plan_spine,
+    pictures=("images/{}.png",),
+    tables={
+        "annotations.json": _write_annotations,
+        "metadata.csv": csv_table("image", "patient", "row_mm", "col_mm", "skin_to_epi_mm"),
+    },
+    smallest=0.3,
+)

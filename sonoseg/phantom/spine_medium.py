@@ -4,18 +4,20 @@ from typing import Any
 
 import numpy as np
 
-from sonoseg.phantom.acoustics import Array, Curve, Medium, Surface
+from sonoseg.phantom.acoustics import Curve, Medium, Surface
 from sonoseg.phantom.anatomy import Patient, View
-from sonoseg.phantom.tissue import Frame, blend, smooth_noise, step, wavy
+from sonoseg.phantom.canvas import Canvas
+from sonoseg.phantom.tissue import Frame, blend, step, wavy
 
 
-class SpineMedium:
+class SpineMedium(Canvas):
     """Collects the echogenicity map and the surfaces of one view; every method adds one structure."""
 
     def __init__(self, patient: Patient, view: View, rng: np.random.Generator) -> None:
         device = patient.device
-        self.patient, self.view, self.rng = patient, view, rng
-        self.size, self.spacing = (device.height, device.width), (device.row_mm, device.col_mm)
+        size, spacing = (device.height, device.width), (device.row_mm, device.col_mm)
+        super().__init__(size, spacing, rng, echo_db=patient.muscle_db, loss_db_per_mm=0.52)
+        self.patient, self.view = patient, view
         width_mm = device.width * device.col_mm
         x0 = 0.5 * (device.width - 1) * device.col_mm + view.offset_mm
         if view.kind == "paramedian":
@@ -25,9 +27,6 @@ class SpineMedium:
         self.skin_wave_mm = wavy(np.arange(self.size[1]) * self.spacing[1], 0.15, 9.0, rng)
         self.frame = Frame(x0, patient.gel_mm, view.tilt_deg, self.size, self.spacing)
         self.u, self.v = self.frame.to_body()
-        self.surfaces: list[Surface] = []
-        self.echo = np.full(self.size, patient.muscle_db, np.float32)
-        self.loss = np.full(self.size, 0.52, np.float32)
         self.has_process = view.kind == "spinous"
         self.bulge_mm = float(rng.uniform(0.8, 3.0))
         self.facet_top_mm = view.epi_mm - float(rng.uniform(3.0, 7.0))
@@ -41,14 +40,6 @@ class SpineMedium:
         surface = self.frame.surface(u, v + wavy(u, 0.1, 1.3, self.rng), strength_db + uneven_db, **options)
         if surface is not None:
             self.surfaces.append(surface)
-
-    def noise(self, depth_mm: float, lateral_mm: float) -> Array:
-        """Smooth random field (H, W) with grain of the given size."""
-        return smooth_noise(self.size, self.spacing, (depth_mm, lateral_mm), self.rng)
-
-    def line(self, start: float, stop: float) -> Curve:
-        """u from start to stop, mm, a point every quarter millimetre."""
-        return np.linspace(start, stop, max(4, int((stop - start) * 4)))
 
     def fascia(self, u: Curve | float) -> Any:
         """Depth v of the deep fascia: a bulge over each muscle, a dip over the midline."""
@@ -290,4 +281,4 @@ class SpineMedium:
             self.canal()
             self.side_bones()
         self.fat_and_skin()
-        return Medium(self.echo.astype(np.float32), self.loss.astype(np.float32), self.spacing, self.surfaces)
+        return self.medium()

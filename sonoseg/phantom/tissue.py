@@ -50,34 +50,39 @@ class Frame:
         row = int(np.clip(np.rint(float(z) / self.spacing[0]), 0, self.size[0] - 1))
         return [column, row]
 
-    def surface(
-        self,
-        u: Curve,
-        v: Curve,
-        strength_db: Curve | float,
-        *,
-        taper_mm: float = 2.0,
-        thickness_mm: float = 0.25,
-        block_db: float = 0.0,
-        lobe_deg: float = 20.0,
-        ring_mm: float = 0.0,
-    ) -> Surface | None:
-        """The reflector along body points (u, v), (n,) each with u increasing, fading over taper_mm at both ends.
+    def surface(self, u: Curve, v: Curve, strength_db: Curve | float, **options: float) -> Surface | None:
+        """The reflector along body points (u, v), (n,) each with u increasing; options: see surface_through.
 
         None when it lies wholly outside the image.
         """
         x, z = self.to_image(u, v)
-        col_mm = self.spacing[1]
-        first = max(0, int(np.ceil(x[0] / col_mm)))
-        last = min(self.size[1] - 1, int(x[-1] / col_mm))
-        if last - first < 1:
-            return None
-        columns = np.arange(first, last + 1) * col_mm
-        level = np.interp(columns, x, np.broadcast_to(np.asarray(strength_db, float), x.shape))
-        inward = np.minimum(columns - x[0], x[-1] - columns)
-        level += 14.0 * (np.clip(inward / taper_mm, 0.0, 1.0) - 1.0)
-        depth = np.interp(columns, x, z)
-        return Surface(first, depth, level, thickness_mm, block_db, lobe_deg, ring_mm)
+        return surface_through(x, z, strength_db, (self.size[1], self.spacing[1]), **options)
+
+
+def surface_through(
+    x: Curve,
+    z: Curve,
+    strength_db: Curve | float,
+    columns: tuple[int, float],
+    *,
+    taper_mm: float = 2.0,
+    **options: float,
+) -> Surface | None:
+    """The reflector through the points (x, z), mm, (n,) each with x increasing, fading over taper_mm at both ends.
+
+    columns: number of columns of the image and their width in mm; options: those of Surface. None when it lies wholly
+    outside the image.
+    """
+    width, col_mm = columns
+    first = max(0, int(np.ceil(x[0] / col_mm)))
+    last = min(width - 1, int(x[-1] / col_mm))
+    if last - first < 1:
+        return None
+    at = np.arange(first, last + 1) * col_mm
+    level = np.interp(at, x, np.broadcast_to(np.asarray(strength_db, float), x.shape))
+    inward = np.minimum(at - x[0], x[-1] - at)
+    level += 14.0 * (np.clip(inward / taper_mm, 0.0, 1.0) - 1.0)
+    return Surface(first, np.interp(at, x, z), level, **options)
 
 
 def smooth_noise(

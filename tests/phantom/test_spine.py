@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from sonoseg.phantom.anatomy import VIEWS, share_patients, share_views
-from sonoseg.phantom.dataset import Case, Settings, plan
-from sonoseg.phantom.spine import Scene
+from sonoseg.phantom.layout import Settings
+from sonoseg.phantom.spine import Scene, SpineCase, plan_spine
 from sonoseg.phantom.tissue import Frame
 
 SETTINGS = Settings(images=20, seed=7, size_scale=0.65)
 
 
 @pytest.fixture(scope="module")
-def made() -> list[tuple[Case, Scene]]:
-    return [(case, case.make()) for case in plan(SETTINGS)]
+def made() -> list[tuple[SpineCase, Scene]]:
+    return [(case, case.make()) for case in plan_spine(SETTINGS)]
 
 
 def shapes(scene: Scene) -> dict[str, np.ndarray]:
