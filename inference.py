@@ -23,11 +23,19 @@ SHOWN = 10
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
     images = parser.add_argument("--images", type=Path, help="folder of images (default: originals of the test split)")
-    model = parser.add_argument("--model", type=Path, help="(default: Models/<task>/best_model.safetensors)")
+    model = parser.add_argument(
+        "--model",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="a model, or several, or a folder of them, whose probabilities are averaged; all else is as the first "
+        "model's task says (default: Models/<task>/best_model.safetensors)",
+    )
     output = parser.add_argument("--output", type=Path, help="folder of the results (default: result/<task>)")
     spacing = parser.add_argument("--spacing", type=float, nargs="+", metavar="MM", help="mm per pixel: ROW [COL]")
     metadata = parser.add_argument("--metadata", type=Path, help="table of spacings (default: one beside the images)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
+    parser.add_argument("--heatmap", action="store_true", help="also draw the probability of each class")
     empty = argparse.Namespace(task=None)  # --task stays None when it is not given: --model may bring its own task
     for option in (images, model, output, spacing, metadata):
         option.default = argparse.SUPPRESS  # keeps "(default: None)" out of the help
@@ -55,17 +63,18 @@ def spacing_of(values: Sequence[float] | None) -> Spacing | None:
 def story(argv: Sequence[str] | None) -> int:
     arguments = parse(argv)
     task = load_task(arguments.task or "spine")
-    model_file = arguments.model or Workspace(arguments.workspace, task.name).best_model
+    models = arguments.model or [Workspace(arguments.workspace, task.name).best_model]
 
     from rich.progress import track
 
     from sonoseg.infer.results import segment_source, write_run, write_table
     from sonoseg.infer.segmenter import Segmenter
     from sonoseg.infer.sources import from_folder, from_test_split
+    from sonoseg.infer.wording import model_line
 
-    segmenter = Segmenter.load(model_file, arguments.device)
+    segmenter = Segmenter.load(models, arguments.device)
     if segmenter.task.name != task.name and (arguments.task or not arguments.model):
-        raise UsageError(f"{model_file} was trained for task {segmenter.task.name}, not {task.name}; leave --task out")
+        raise UsageError(f"{models[0]} was trained for task {segmenter.task.name}, not {task.name}; leave --task out")
     task = segmenter.task  # from here on the model says what the task is
     workspace = Workspace(arguments.workspace, task.name)
     output = arguments.output or workspace.results
@@ -74,18 +83,19 @@ def story(argv: Sequence[str] | None) -> int:
         inputs = from_folder(arguments.images, task, arguments.spacing, arguments.metadata, output)
     else:
         inputs = from_test_split(workspace, task)
-    print(f"{len(inputs.sources)} images, task {task.name}, model {segmenter.sha256[:12]} on {segmenter.device}")
+    print(f"{len(inputs.sources)} images, {model_line(segmenter)}")
     print("".join(f"  {remark}\n" for remark in inputs.remarks), end="")
 
     check_writable(output)
     output.mkdir(parents=True, exist_ok=True)
     (output / "run.json").unlink(missing_ok=True)
     started = time.monotonic()
-    rows = [segment_source(source, segmenter, output) for source in track(inputs.sources, "segment")]
+    heatmap = arguments.heatmap or task.review.heatmap
+    rows = [segment_source(source, segmenter, output, heatmap) for source in track(inputs.sources, "segment")]
     seconds = time.monotonic() - started
     write_table(output, rows, task)
-    settings = {name: getattr(arguments, name) for name in ("images", "model", "metadata", "spacing", "device")}
-    write_run(output, rows, segmenter, {name: _plain(value) for name, value in settings.items()}, seconds)
+    settings = {name: _plain(getattr(arguments, name)) for name in ("images", "model", "metadata", "spacing", "device")}
+    write_run(output, rows, segmenter, {**settings, "heatmap": heatmap}, seconds)
     return report(rows, output, seconds)
 
 
@@ -105,7 +115,9 @@ def report(rows: Sequence[Mapping[str, Any]], output: Path, seconds: float) -> i
 
 
 def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Path):
+        return str(value)
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def main(argv: Sequence[str] | None = None) -> int:

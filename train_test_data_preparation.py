@@ -22,13 +22,17 @@ def prepare(argv: Sequence[str] | None) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from sonoseg.core.files import write_text
     from sonoseg.core.task_files import load_task
     from sonoseg.core.workspace import Workspace
     from sonoseg.prepare.annotations import READERS
-    from sonoseg.prepare.faults import in_order, stop_on_errors
-    from sonoseg.prepare.output import build_samples, refuse_new_split, write_dataset
+    from sonoseg.prepare.faults import concerns_of, stop_on_errors
+    from sonoseg.prepare.near_duplicates import alike_faults, find_alike
+    from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
+    from sonoseg.prepare.output import build_samples, check_path, page_path, refuse_new_split, write_dataset
     from sonoseg.prepare.patients import describe
     from sonoseg.prepare.report import build_report, counts_table
+    from sonoseg.prepare.report_page import dataset_page, refused_page
     from sonoseg.prepare.split import assert_no_leak, split_patients
     from sonoseg.prepare.verify import same_pictures, verify
 
@@ -48,32 +52,49 @@ def prepare(argv: Sequence[str] | None) -> int:
         bar = progress.add_task("checking images", total=len(items))
         checked, more = verify(items, data, task, on_done=lambda: progress.advance(bar))
     faults += more + same_pictures(checked, meta, data)
-    stop_on_errors(str(data), faults)
+    if options.report_only and any(fault.level == "error" for fault in faults):
+        write_text(check_path(workspace), refused_page(task, faults, images=len(items)))
+        stop_on_errors(str(data), faults, hint=f". All of them are in {check_path(workspace)}")
+    stop_on_errors(str(data), faults, hint="; --report-only shows them as a page")
     if not checked:
         raise DataError(f"{data}: no annotated images found; put images and annotations there, or give --data")
 
     # Split whole patients.
+    settings = {name: getattr(options, name) for name in ("test_size", "folds", "seed")}
+    settings = {name: getattr(task.split, name) if value is None else value for name, value in settings.items()}
     shown = [(meta[one.item.id].patient or one.item.id, list(one.present.values())) for one in checked]
-    split = split_patients(shown, task.class_names, options.test_size, options.folds, options.seed)
-    faults += split.warnings
+    split = split_patients(shown, task.class_names, **settings)
     samples = build_samples(checked, meta, split, workspace)
     assert_no_leak([s for s in samples if s.fold is not None], [s for s in samples if s.fold is None])
-    already = not options.force and refuse_new_split(samples, workspace)
+    already = not (options.force or options.report_only) and refuse_new_split(samples, workspace)
+
+    # Compare the images with each other: copies under another patient's name, and what stands apart.
+    names = {one.item.id: one.item.image.relative_to(data).as_posix() for one in checked}
+    pairs = find_alike([one.small for one in checked], [sample.patient for sample in samples])
+    faults += split.warnings + alike_faults(pairs, samples, names) + spacing_faults(samples, names)
+    faults += area_faults(checked, task, names) + ellipse_faults(checked, task, names)
 
     # Write, the tables last.
-    settings = {"test_size": options.test_size, "folds": options.folds, "seed": options.seed}
-    report = build_report(task, checked, samples, faults, settings)
-    write_dataset(checked, samples, report, task, workspace, same_split=already)
+    report = build_report(task, checked, samples, meta, pairs, faults, settings)
+    page = dataset_page(report, task, checked, samples, pairs, faults, names)
+    if options.report_only:
+        write_text(check_path(workspace), page)
+    else:
+        write_dataset(checked, samples, report, page, task, workspace, same_split=already)
 
     # Say what was found and where to go on.
-    warnings = in_order(faults)
-    for fault in warnings[:20]:
-        console.print(str(fault), soft_wrap=True)
-    if len(warnings) > 20:
-        console.print(f"... and {len(warnings) - 20} more warnings, all of them in dataset_report.json")
+    lines = [line for concern in concerns_of(faults) for line in concern.lines()]
+    for line in lines[:20]:
+        console.print(line, soft_wrap=True)
+    if len(lines) > 20:
+        console.print(f"... and {len(lines) - 20} more lines of warnings, all of them in the report")
     console.print(counts_table(report))
+    if options.report_only:
+        console.print(f"only checked; look at {check_path(workspace)}", soft_wrap=True)
+        return EXIT_OK
     console.print("already prepared, with the same split: brought up to date" if already else "prepared", end=": ")
     console.print(workspace.split, soft_wrap=True)
+    console.print(f"look at: {page_path(workspace)}", soft_wrap=True)
     console.print(f"next: {next_command('image_preprocessing.py', options)}", soft_wrap=True)
     return EXIT_OK
 
@@ -82,10 +103,14 @@ def parser() -> argparse.ArgumentParser:
     parser = stage_parser(__doc__ or "")
     parser.add_argument("--data", type=Path, help="folder of images and annotations; Datasets/<task> when not given")
     parser.add_argument(
-        "--test-size", type=number_type(float, 0.01, 0.99), default=0.2, help="part of the patients that only test"
+        "--test-size",
+        type=number_type(float, 0.01, 0.99),
+        help="part of the patients that only test (default: the task's)",
     )
     parser.add_argument(
-        "--folds", type=number_type(int, 2, 100), default=5, help="cross-validation folds of the training part"
+        "--folds",
+        type=number_type(int, 2, 100),
+        help="cross-validation folds of the training part (default: the task's)",
     )
     parser.add_argument("--seed", type=SEED, default=42, help="same seed and data: same split")
     parser.add_argument(
@@ -93,6 +118,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="replace an existing split by a different one; without it that is refused, because patients of the old "
         "test part would get into training. Train all models anew afterwards",
+    )
+    parser.add_argument(
+        "--report-only",
+        action="store_true",
+        help="check the data and write what was found as a page, faulty data too; no mask and no table is written",
     )
     return parser
 

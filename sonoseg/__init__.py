@@ -1,17 +1,42 @@
 """SonoSeg: segment ultrasound images and measure what is found, in millimetres."""
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
-if TYPE_CHECKING:
-    from sonoseg.infer.segmenter import Segmenter
+_HOMES = {
+    "EpochBatches": "sonoseg.train.datasets",
+    "SegmentationDataset": "sonoseg.train.datasets",
+    "SegmentationLoss": "sonoseg.train.losses",
+    "Segmenter": "sonoseg.infer.segmenter",
+    "Workspace": "sonoseg.core.workspace",
+    "available_tasks": "sonoseg.core.task_files",
+    "build_network": "sonoseg.train.networks",
+    "build_optimizer": "sonoseg.train.optimizer",
+    "learning_rates": "sonoseg.train.optimizer",
+    "load_data": "sonoseg.train.data",
+    "load_task": "sonoseg.core.task_files",
+    "loader": "sonoseg.train.datasets",
+    "read_image": "sonoseg.core.images",
+    "read_mask": "sonoseg.core.images",
+    "start_fabric": "sonoseg.train.loop",
+    "summarise_network": "sonoseg.train.summary",
+    "tint": "sonoseg.core.drawing",
+    "train_epoch": "sonoseg.train.loop",
+    "validate": "sonoseg.train.loop",
+}
+"""What a notebook needs, and the module it is written in."""
 
-__all__ = ["Segmenter"]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """Load the segmenter, and torch with it, when it is first asked for: `import sonoseg` alone stays instant."""
-    if name == "Segmenter":
-        from sonoseg.infer.segmenter import Segmenter
+    """Load a part, and torch with it where it needs torch, when it is first asked for: `import sonoseg` is instant."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    part = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return part
 
-        return Segmenter
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """Return the parts, so that a notebook completes their names before they are loaded."""
+    return sorted({*globals(), *_HOMES})

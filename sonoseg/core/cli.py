@@ -24,9 +24,16 @@ _REMEDIES = {
 EXIT_OK, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, and not those that are decided later: their help says by what."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 def stage_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the two flags that every stage takes: --task and --workspace."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=_Help)
     parser.add_argument("--task", default="spine", help="name of a task in sonoseg/tasks, or a task file of your own")
     parser.add_argument(
         "--workspace", type=Path, default=REPOSITORY, help="folder that holds Datasets/, Models/, result/ and logs/"

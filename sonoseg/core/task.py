@@ -9,19 +9,20 @@ from sonoseg.core.task_sections import (
     Augmentation,
     DepthAlong,
     Enhancement,
+    Evaluation,
     Input,
     MaskFolder,
     Measure,
     Metadata,
-    Network,
     Part,
     Patients,
     Postprocessing,
     Review,
     ShapesJson,
+    Split,
     Structure,
-    Training,
 )
+from sonoseg.core.training_sections import Network, Training
 
 
 class Task(Part):
@@ -33,6 +34,7 @@ class Task(Part):
     annotations: Annotated[ShapesJson | MaskFolder, Field(discriminator="format")]
     metadata: Metadata = Metadata()
     patients: Patients
+    split: Split = Split()
     enhancement: Enhancement = Enhancement()
     input: Input
     augmentation: Augmentation = Augmentation()
@@ -40,6 +42,7 @@ class Task(Part):
     training: Training
     postprocessing: Postprocessing = Postprocessing()
     measurements: list[Measure] = Field([], description="what is measured on the structures found")
+    evaluation: Evaluation = Evaluation()
     review: Review = Review()
 
     @property
@@ -49,6 +52,11 @@ class Task(Part):
     @property
     def colors(self) -> list[str]:
         return [structure.color for structure in self.structures]
+
+    @property
+    def is_binary(self) -> bool:
+        """One class against background: the network then has one output, with a threshold on its probability."""
+        return len(self.structures) == 1
 
     def index_of(self, name: str) -> int:
         """Return the label value of a class, 1 for the first. Raises ValueError for an unknown name."""
@@ -93,12 +101,7 @@ class Task(Part):
         self._shapes_fit_measures()
         self._values_are_measured()
         self.drawing_order()
-        step = self.network.downsampling
-        if any(size % step or size < 2 * step for size in self.input.size):
-            raise ValueError(
-                f"input.size {list(self.input.size)}: each side has to be a multiple of the network's downsampling, "
-                f"{step}, and at least twice as long"
-            )
+        self._network_fits()
         return self
 
     def _values_are_measured(self) -> None:
@@ -112,6 +115,18 @@ class Task(Part):
                     raise ValueError(
                         f"{section}: {name!r} is not measured; expected one of {', '.join(values) or 'none'}"
                     )
+
+    def _network_fits(self) -> None:
+        try:
+            self.network.output_size(self.input.size)
+        except ValueError as problem:
+            raise ValueError(f"input.size {list(self.input.size)}: {problem}") from None
+        if self.is_binary:
+            return
+        if self.training.loss.name.startswith("bce"):
+            raise ValueError(f"training.loss.name: {self.training.loss.name} is for one class; use dice_ce for several")
+        if self.postprocessing.threshold != 0.5:
+            raise ValueError("postprocessing.threshold is for one class; of several the most probable one is taken")
 
     def _shapes_fit_measures(self) -> None:
         shape = {structure.name: structure.shape for structure in self.structures}

@@ -70,15 +70,16 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
             merged.pop(key, None)
             continue
         both_sections = (
-            isinstance(value, dict) and isinstance(merged.get(key), dict) and not _other_kind(merged[key], value)
+            isinstance(value, dict) and isinstance(merged.get(key), dict) and not _other_kind(key, merged[key], value)
         )
         merged[key] = _merge(merged[key], value) if both_sections else value
     return merged
 
 
-def _other_kind(old: dict[str, Any], new: dict[str, Any]) -> bool:
+def _other_kind(key: str, old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Tell whether a section is of another kind than the one it extends, so that the old one's fields mean nothing."""
-    return ("format" in new and new["format"] != old.get("format")) or {*old, *new} == {"column", "pattern"}
+    kind = {"annotations": "format", "network": "name"}.get(key)
+    return (kind in new and new[kind] != old.get(kind)) or {*old, *new} == {"column", "pattern"}
 
 
 def _field(problem: Any) -> str:

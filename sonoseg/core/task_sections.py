@@ -89,6 +89,13 @@ class Patients(Part):
         return self
 
 
+class Split(Part):
+    """How much of the patients only tests, and how many parts the others have. Flags of stage 1 go before it."""
+
+    test_size: float = Field(0.2, ge=0.01, le=0.99)
+    folds: int = Field(5, ge=2, le=100)
+
+
 class Denoise(Part):
     """Non-local means (`cv2.fastNlMeansDenoising`)."""
 
@@ -164,64 +171,6 @@ class Augmentation(Part):
     gamma: Gamma | None = None
 
 
-class Network(Part):
-    """Which network of `sonoseg.train.networks`, and its size."""
-
-    name: Literal["unet"] = "unet"
-    channels: list[Annotated[int, Field(ge=1)]] = Field(min_length=2)
-    strides: list[Annotated[int, Field(ge=1)]]
-    residual_units: int = Field(2, ge=0)
-    norm: Literal["batch", "instance"] = Field("batch", description="instance: one image at a time, for tiny batches")
-    dropout: float = Field(0.0, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _one_stride_per_step(self) -> "Network":
-        if len(self.strides) != len(self.channels) - 1:
-            raise ValueError(f"{len(self.channels)} channels need {len(self.channels) - 1} strides")
-        return self
-
-    @property
-    def downsampling(self) -> int:
-        """Factor between the input's size and the deepest level's."""
-        product = 1
-        for stride in self.strides:
-            product *= stride
-        return product
-
-
-class HausdorffSchedule(Part):
-    """Weight of the Hausdorff term: 0 before `start_epoch`, then a straight ramp to `max_weight` over `ramp_epochs`."""
-
-    start_epoch: int = Field(ge=0)
-    ramp_epochs: int = Field(ge=1)
-    max_weight: Positive
-    alpha: Positive = 2.0
-
-
-class Loss(Part):
-    name: Literal["dice_ce"] = "dice_ce"
-    include_background: bool = False
-    batch_dice: bool = Field(
-        True, description="Dice over the batch, not per image: a class may be absent from an image"
-    )
-    hausdorff: HausdorffSchedule | None = None
-
-
-class Optimizer(Part):
-    name: Literal["adam", "adamw"] = "adam"
-    learning_rate: Positive
-    weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["constant", "one_cycle", "cosine"] = "constant"
-
-
-class Training(Part):
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    patience: int | None = Field(None, ge=1, description="epochs without a better validation Dice; null: never stop")
-    loss: Loss
-    optimizer: Optimizer
-
-
 class Requirement(Part):
     """Anatomical rule: without `require` in the image, `suppress` are removed from the result."""
 
@@ -230,6 +179,7 @@ class Requirement(Part):
 
 
 class Postprocessing(Part):
+    threshold: Probability = Field(0.5, description="one class only: pixels above this probability belong to it")
     fill_gaps: bool = True
     min_area_fraction: float = Field(0.0, ge=0, lt=1, description="smaller pieces, as a part of the image, are dropped")
     rules: list[Requirement] = []
@@ -289,9 +239,17 @@ class Range(Part):
         return self
 
 
+class Evaluation(Part):
+    """How far a surface may lie from the reference's and still count as right in the surface Dice."""
+
+    surface_tolerance_mm: Positive = 1.0
+    surface_tolerance_px: Positive = Field(3.0, description="for images without a known pixel spacing")
+
+
 class Review(Part):
     """When a result is flagged for a person to look at. Values here never change the result itself."""
 
     min_confidence: Probability = 0.5
     expected: list[str] = Field([], description="classes whose absence flags the result")
     ranges: dict[str, Range] = Field({}, description="measurement -> plausible range")
+    heatmap: bool = Field(False, description="stage 4 also draws the probability of each class")

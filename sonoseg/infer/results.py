@@ -7,11 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sonoseg.core.errors import DataError
 from sonoseg.core.files import write_csv, write_json
 from sonoseg.core.images import Pixels, read_image, write_image, write_label_map
 from sonoseg.core.task import Task
 from sonoseg.core.versions import versions
+from sonoseg.infer.heatmap import draw_heatmap, probability_levels
 from sonoseg.infer.overlay import draw_overlay
 from sonoseg.infer.segmenter import Segmenter, check_image
 from sonoseg.infer.sources import Source
@@ -24,39 +28,52 @@ DISCLAIMER = "not for clinical use"
 STATUSES = ("ok", "flagged", "failed")
 
 
-def segment_source(source: Source, segmenter: Segmenter, folder: Path) -> dict[str, Any]:
-    """Segment one image, write its results, and return its row of `results.csv`.
+def segment_source(source: Source, segmenter: Segmenter, folder: Path, heatmap: bool = False) -> dict[str, Any]:
+    """Segment one image, write its results, and return its row of `results.csv`; `heatmap` also writes probabilities.
 
     An image that cannot be used gives a row with status `failed` and the reason, and what an earlier run wrote for it
     is removed. Raises OSError when a result cannot be written: then the next one cannot either.
     """
+    task = segmenter.task
+    mask, picture, record, *maps = result_files(folder, source.name, task)
     problem = name_problem(source.path.name)
     if problem:
-        return _failed(source, folder, f"{printable(source.path.name)}: {problem} in the file name; rename it")
+        return _failed(source, folder, task, f"{printable(source.path.name)}: {problem} in the file name; rename it")
     try:
         image = check_image(read_image(source.path))
         found = segmenter(image, source.spacing)
-        overlay = draw_overlay(image, found, segmenter.task)
+        overlay = draw_overlay(image, found, task)
+        pictures = heatmap_pictures(image, found, task) if heatmap else []
     except DataError as error:
-        return _failed(source, folder, str(error))
+        return _failed(source, folder, task, str(error))
     except Exception as error:  # whatever one image brings about must not end the batch
-        return _failed(source, folder, f"{source.path}: unexpected {type(error).__name__}: {error}")
-    mask, picture, record = result_files(folder, source.name)
+        return _failed(source, folder, task, f"{source.path}: unexpected {type(error).__name__}: {error}")
     try:
-        record.unlink(missing_ok=True)  # written last: while it is there, all three belong together
-        write_label_map(mask, found.labels, segmenter.task.colors)
+        record.unlink(missing_ok=True)  # written last: while it is there, all of them belong together
+        _remove(maps)  # an earlier run may have drawn them, and this one may not
+        write_label_map(mask, found.labels, task.colors)
         write_image(picture, overlay)
+        for path, pixels in zip(maps if heatmap else [], pictures, strict=True):
+            write_image(path, pixels)
         write_json(record, describe(source, image, found, segmenter))
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        return _failed(source, folder, f"{source.path.name}: too long a name for its results; shorten it")
+        return _failed(source, folder, task, f"{source.path.name}: too long a name for its results; shorten it")
     return _row(source, image, found)
 
 
-def result_files(folder: Path, name: str) -> tuple[Path, Path, Path]:
-    """Return the paths of an image's mask, overlay and record."""
-    return folder / f"{name}_mask.png", folder / f"{name}_overlay.png", folder / f"{name}.json"
+def result_files(folder: Path, name: str, task: Task) -> list[Path]:
+    """Return the paths of all that an image may get: mask, overlay, record, heat map, probability of each class."""
+    classes = [""] if task.is_binary else [f"_{one}" for one in task.class_names]
+    ends = ["_mask.png", "_overlay.png", ".json", "_heatmap.png", *(f"_probability{one}.png" for one in classes)]
+    return [folder / f"{name}{end}" for end in ends]
+
+
+def heatmap_pictures(image: Pixels, found: Findings, task: Task) -> list[NDArray[np.uint8]]:
+    """Return the heat map and the probability of each class, in the order of `result_files`."""
+    assert found.probabilities is not None  # those of an image always are; references have none
+    return [draw_heatmap(image, found.probabilities, task), *probability_levels(found.probabilities[1:])]
 
 
 def describe(source: Source, image: Pixels, found: Findings, segmenter: Segmenter) -> dict[str, Any]:
@@ -76,6 +93,7 @@ def describe(source: Source, image: Pixels, found: Findings, segmenter: Segmente
         "suppressed": found.suppressed,
         "task": segmenter.task.name,
         "model_sha256": segmenter.sha256,
+        "threshold": segmenter.threshold,
         "notice": DISCLAIMER,
     }
 
@@ -100,6 +118,11 @@ def write_run(
             "seconds": round(seconds, 3),
             "model_sha256": segmenter.sha256,
             "model_info": segmenter.info,
+            "models": [
+                {"file": one.file, "sha256": one.sha256, "task": one.task.name, "info": one.info}
+                for one in segmenter.members
+            ],
+            "threshold": segmenter.threshold,
             "settings": dict(settings),
             "task_settings": segmenter.task.model_dump(mode="json"),
             "versions": versions(),
@@ -108,11 +131,15 @@ def write_run(
     )
 
 
-def _failed(source: Source, folder: Path, reason: str) -> dict[str, Any]:
-    with suppress(OSError):  # a name that no file can have left nothing behind
-        for path in result_files(folder, source.name):
-            path.unlink(missing_ok=True)
+def _failed(source: Source, folder: Path, task: Task, reason: str) -> dict[str, Any]:
+    _remove(result_files(folder, source.name, task))
     return {"image": printable(source.path.name), "name": printable(source.name), "status": "failed", "reason": reason}
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):  # a name that no file can have left nothing behind
+            path.unlink(missing_ok=True)
 
 
 def _row(source: Source, image: Pixels, found: Findings) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""A trained model as one callable: image in, findings out."""
+"""One trained model, or several together, as one callable: image in, findings out."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,54 +11,72 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sonoseg.core.errors import DataError, ModelError, UsageError
+from sonoseg.core.errors import DataError, UsageError
 from sonoseg.core.images import Pixels
 from sonoseg.core.manifest import Spacing
 from sonoseg.core.task import Task
+from sonoseg.core.task_sections import Enhancement, Input
+from sonoseg.infer.members import Member, check_same_classes, load_member, model_files
 from sonoseg.postprocess.interpret import Findings, interpret
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise
-from sonoseg.train.model_file import load_model
-from sonoseg.train.networks import activate, build_network
+from sonoseg.train.networks.heads import predict
 
 MIN_SIDE = 8
 """Shorter sides are refused: nothing anatomical is left in so few pixels."""
 
 
 class Segmenter:
-    """A network with the task it was trained for. `sha256` and `info` are those of its model file."""
+    """One member, or an ensemble whose class probabilities are averaged in the image's own geometry.
 
-    def __init__(
-        self,
-        network: Callable[[Tensor], Tensor],
-        task: Task,
-        device: str = "cpu",
-        sha256: str = "",
-        info: dict[str, Any] | None = None,
-    ):
-        self.network = network
-        self.task = task
+    Members may differ in network, input size and enhancement, but not in classes. Threshold, rules, measurements and
+    review are those of the first member's task.
+    """
+
+    def __init__(self, members: Sequence[Member], device: str = "cpu"):
+        """Take at least one member, whose networks are on `device`. Raises ModelError when their classes differ."""
+        check_same_classes(members)
+        self.members = tuple(members)
         self.device = torch.device(device)
-        self.sha256 = sha256
-        self.info = info or {}
 
     @classmethod
-    def load(cls, path: Path | str, device: str = "auto") -> "Segmenter":
-        """Return the segmenter of a model file, ready on `device`: `auto` (CUDA when there is one), `cpu` or `cuda`.
+    def load(cls, path: Path | str | Sequence[Path | str], device: str = "auto") -> "Segmenter":
+        """Return the segmenter of a model file, of several, or of a folder, ready on `device`.
 
-        Raises ModelError for a file that is missing or not a SonoSeg model, UsageError for a device that is not there.
+        A folder stands for the `best_model.safetensors` in it, or else for those in its direct sub-folders. `device`
+        is `auto` (CUDA when there is one), `cpu` or `cuda`. Raises ModelError for a file that is missing, named twice
+        or not a SonoSeg model, a folder without models, and classes that differ; UsageError for a device that is not
+        there.
         """
         chosen = choose_device(device)
-        model = load_model(Path(path))
-        network = build_network(model.task)
-        try:
-            network.load_state_dict(model.state)
-        except RuntimeError as error:
-            raise ModelError(
-                f"{path}: its weights do not fit its own network settings; train the model again"
-            ) from error
-        return cls(network.to(chosen).eval(), model.task, chosen, model.sha256, model.info)
+        paths = [path] if isinstance(path, Path | str) else path
+        return cls([load_member(file, chosen) for file in model_files([Path(one) for one in paths])], chosen)
+
+    @property
+    def task(self) -> Task:
+        """Return the first member's task: it decides all that comes after the probabilities."""
+        return self.members[0].task
+
+    @property
+    def threshold(self) -> float | None:
+        """Return the probability above which a pixel belongs to the class; None when there are several classes."""
+        return self.task.postprocessing.threshold if self.task.is_binary else None
+
+    @property
+    def sha256(self) -> str:
+        """Return 64 hexadecimal digits that name the model.
+
+        One member: the SHA-256 of its file. Several: that of their own digests written one after the other, in order,
+        as `training.py --fold all` names the ensemble.
+        """
+        digests = [member.sha256 for member in self.members]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Return the facts of the model's training; empty for several members, each of which has its own."""
+        return self.members[0].info if len(self.members) == 1 else {}
 
     def __call__(self, image: NDArray[np.uint8], spacing: Spacing | None = None) -> Findings:
         """Return what is found in one image, in its own geometry.
@@ -71,10 +90,22 @@ class Segmenter:
     @torch.inference_mode()
     def probabilities(self, image: Pixels) -> NDArray[np.float32]:
         """Return class probabilities `(1 + K, H, W)` float32, background first, for a grey image `(H, W)` uint8."""
-        fit = Fit.of(image.shape, self.task.input)
-        values = normalise(fit.apply(enhance(image, self.task.enhancement)), self.task.input.intensity)
-        batch = torch.from_numpy(values)[None, None].to(self.device, memory_format=torch.channels_last)
-        return fit.invert(activate(self.network(batch))[0].cpu().numpy())
+        enhanced: dict[Enhancement, Pixels] = {}
+        batches: dict[tuple[Enhancement, Input], Tensor] = {}
+        total = np.zeros((1 + len(self.task.structures), *image.shape), np.float32)
+        for member in self.members:
+            steps, wanted = member.task.enhancement, member.task.input
+            if steps not in enhanced:
+                enhanced[steps] = enhance(image, steps)
+            fit = Fit.of(image.shape, wanted)
+            if (steps, wanted) not in batches:
+                values = normalise(fit.apply(enhanced[steps]), wanted.intensity)
+                batches[steps, wanted] = torch.from_numpy(values)[None, None].to(
+                    self.device, memory_format=torch.channels_last
+                )
+            total += fit.invert(predict(member.network, batches[steps, wanted], member.task)[0].cpu().numpy())
+        total /= len(self.members)
+        return total
 
 
 def choose_device(wanted: str) -> str:

@@ -4,7 +4,18 @@ from collections.abc import Mapping
 
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import DepthAlong, HeadBiometry
+from sonoseg.infer.segmenter import Segmenter
 from sonoseg.postprocess.interpret import Findings
+
+
+def model_line(segmenter: Segmenter) -> str:
+    """Return what segments: the task, the model or how many of them, the device, the threshold of a single class."""
+    count, name = len(segmenter.members), segmenter.sha256[:12]
+    line = f"task {segmenter.task.name}, {f'mean of {count} models' if count > 1 else 'model'} {name}"
+    line += f" on {segmenter.device}"
+    if segmenter.threshold is not None:
+        line += f", threshold {segmenter.threshold:g}"
+    return line + (f"; rules and measurements are those of {segmenter.members[0].file}" if count > 1 else "")
 
 
 def headline(found: Findings) -> str:

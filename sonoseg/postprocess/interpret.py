@@ -32,6 +32,7 @@ class Findings:
     confidence: class -> mean probability of its own pixels, for classes that were found; empty for references.
     reasons: why a person should look; empty when the status is `ok`.
     suppressed: class -> the rule that removed it.
+    probabilities: (1 + K, H, W) float32, background first, what all of the above was made from; None for references.
     """
 
     labels: Pixels
@@ -44,15 +45,17 @@ class Findings:
     status: Literal["ok", "flagged"] = "ok"
     reasons: list[str] = field(default_factory=list)
     suppressed: dict[str, str] = field(default_factory=dict)
+    probabilities: NDArray[np.float32] | None = None
 
 
 def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spacing: Spacing | None) -> Findings:
     """Return the findings from `(1 + K, H, W)` float32 class probabilities and the original image `(H, W)` uint8.
 
-    In order: the most probable class of each pixel, cleaning, anatomical rules, full masks, shapes, measurements,
-    confidence, review. An image with nothing in it gives empty masks, no shapes and absent measurements.
+    In order: the most probable class of each pixel (of one class, those above its threshold), cleaning, anatomical
+    rules, full masks, shapes, measurements, confidence, review. An image with nothing in it gives empty masks, no
+    shapes and absent measurements.
     """
-    labels = clean(probabilities.argmax(axis=0).astype(np.uint8), task)
+    labels = clean(class_map(probabilities, task), task)
     labels, suppressed = apply_rules(labels, task)
     masks, shapes, measured = _measured(labels, image, task, spacing)
     confidence = {}
@@ -72,7 +75,15 @@ def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spa
         status="flagged" if reasons else "ok",
         reasons=reasons,
         suppressed=suppressed,
+        probabilities=probabilities,
     )
+
+
+def class_map(probabilities: NDArray[np.float32], task: Task) -> Pixels:
+    """Return labels `(H, W)` uint8: the most probable class of each pixel; of one class, pixels above its threshold."""
+    if task.is_binary:
+        return (probabilities[1] > task.postprocessing.threshold).astype(np.uint8)
+    return probabilities.argmax(axis=0).astype(np.uint8)
 
 
 def measure_labels(labels: Pixels, image: Pixels, task: Task, spacing: Spacing | None) -> Findings:

@@ -12,11 +12,13 @@ from sonoseg.core.task import Task
 
 @dataclass(frozen=True)
 class Meta:
-    """What is known about one image. None: the table does not say."""
+    """What is known about one image. None: the table does not say. `patient_known` is False for an image that counts
+    as a patient of its own because nothing says whose it is."""
 
     spacing: Spacing | None = None
     patient: str | None = None
     reference: dict[str, float] = field(default_factory=dict)
+    patient_known: bool = True
 
 
 def read_metadata(path: Path, task: Task) -> dict[str, Meta]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.core.errors import DataError, UsageError
-from sonoseg.core.files import write_bytes, write_json
+from sonoseg.core.files import write_bytes, write_json, write_text
 from sonoseg.core.manifest import Sample, read_table, write_split
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace
@@ -49,6 +49,16 @@ def mask_path(workspace: Workspace, identity: str) -> Path:
     return workspace.split / "masks" / f"{identity}.png"
 
 
+def page_path(workspace: Workspace) -> Path:
+    """Where a person reads what was found in a dataset that was prepared."""
+    return workspace.split / "dataset_report.html"
+
+
+def check_path(workspace: Workspace) -> Path:
+    """Where a person reads what was found in a dataset that was only checked."""
+    return workspace.split / "dataset_check.html"
+
+
 def refuse_new_split(samples: Sequence[Sample], workspace: Workspace) -> bool:
     """Return whether tables are there already that split the same way. Raises UsageError when they split otherwise.
 
@@ -79,11 +89,12 @@ def write_dataset(
     checked: Sequence[Checked],
     samples: Sequence[Sample],
     report: dict[str, Any],
+    page: str,
     task: Task,
     workspace: Workspace,
     same_split: bool,
 ) -> None:
-    """Write masks, report and, last, the two tables; masks that only the old tables named are removed.
+    """Write masks, report, its page and, last, the two tables; masks that only the old tables named are removed.
 
     Files that would not change are left alone. `same_split` tells that tables are there which split as these do. Raises
     OSError; the old tables then stay as they were.
@@ -94,6 +105,7 @@ def write_dataset(
         if not (path.is_file() and path.read_bytes() == one.mask_png):
             write_bytes(path, one.mask_png)
     write_json(workspace.split / "dataset_report.json", report)
+    write_text(page_path(workspace), page)
     # Both tables are on the disk before either is in its place, so that a full disk leaves the old pair. An old test
     # table never stands beside a new training table: interrupted between the two, the test table is missing.
     fresh = {part: workspace.split_table(part).with_suffix(".csv.new") for part in PARTS}

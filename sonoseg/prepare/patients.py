@@ -22,17 +22,23 @@ def describe(items: Sequence[Annotated], data: Path, task: Task) -> tuple[dict[s
     found = {item.id: meta_of(table, item.image) for item in items} if table else {}
     missing = [item.id for item in items if found.get(item.id) is None]
     if table and missing:
-        faults.append(warning(task.metadata.file, f"no row for {_some(missing)}"))
+        faults.append(warning(task.metadata.file, f"no row for {_some(missing)}", "no_spacing"))
     known = {item.id: found.get(item.id) or Meta() for item in items}
     no_spacing = [name for name, meta in known.items() if meta.spacing is None]
     if table and no_spacing:
-        faults.append(warning(task.metadata.file, f"no pixel spacing, so no millimetres, for {_some(no_spacing)}"))
+        message = f"no pixel spacing, so no millimetres, for {_some(no_spacing)}"
+        faults.append(warning(task.metadata.file, message, "no_spacing"))
     for name, column in task.metadata.reference.items():
         if table and not any(name in meta.reference for meta in known.values()):
-            faults.append(warning(task.metadata.file, f"column {column!r} gives no image a reference {name}"))
+            message = f"column {column!r} gives no image a reference {name}"
+            faults.append(warning(task.metadata.file, message, "no_spacing"))
     patients, more = _patients(items, known, data, task)
     faults += more
-    return {name: Meta(meta.spacing, patients.get(name), meta.reference) for name, meta in known.items()}, faults
+    by_column = task.patients.pattern is None
+    return {
+        name: Meta(meta.spacing, patients.get(name), meta.reference, not by_column or meta.patient is not None)
+        for name, meta in known.items()
+    }, faults
 
 
 def _table(data: Path, task: Task) -> tuple[dict[str, Meta], list[Fault]]:
@@ -41,7 +47,7 @@ def _table(data: Path, task: Task) -> tuple[dict[str, Meta], list[Fault]]:
         return {}, [error(task.metadata.file, "leads out of the data folder; copy the table there")]
     if not path.is_file():
         message = "no such table: pixel spacing is unknown, so nothing will be measured in millimetres"
-        return {}, [warning(task.metadata.file, message)]
+        return {}, [warning(task.metadata.file, message, "no_spacing")]
     try:
         return read_metadata(path, task), []
     except FaultsError as problem:
@@ -62,7 +68,7 @@ def _patients(
             patient = match.group(1).strip() if match and match.group(1) else None
             if not patient:
                 message = f"the file name does not say the patient: patients.pattern is {task.patients.pattern!r}"
-                faults.append(error(item.image.relative_to(data).as_posix(), message))
+                faults.append(error(item.image.relative_to(data).as_posix(), message, "names"))
         elif patient is None:
             alone.append(item.id)
         patients[item.id] = patient or item.id
@@ -72,7 +78,7 @@ def _patients(
             f"no patient for {_some(alone)}: each counts as a patient of its own. If two of them show one patient, "
             "that patient may be in training and in test, and the test score means nothing; fill in the column"
         )
-        faults.append(warning(column, message))
+        faults.append(warning(column, message, "no_patients"))
     return patients, faults + _almost_equal(patients)
 
 
@@ -82,9 +88,8 @@ def _almost_equal(patients: dict[str, str]) -> list[Fault]:
     for name in sorted(set(patients.values())):
         other = spelling.setdefault(name.casefold(), name)
         if other != name:
-            faults.append(
-                warning(f"patient {name}", f"differs from {other} in upper and lower case only; taken as two")
-            )
+            message = f"differs from {other} in upper and lower case only; taken as two"
+            faults.append(warning(f"patient {name}", message, "patient_names"))
     return faults
 
 

@@ -1,9 +1,9 @@
-"""What stage 1 found and did: `dataset_report.json`, and the table in the terminal."""
+"""What stage 1 found and did, as data: `dataset_report.json`, and the table in the terminal."""
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,10 @@ from rich.table import Table
 from sonoseg.core.manifest import Sample
 from sonoseg.core.task import Task
 from sonoseg.core.versions import versions
-from sonoseg.prepare.faults import Fault, in_order
+from sonoseg.prepare.faults import EXAMPLES, Fault, concerns_of, in_order
+from sonoseg.prepare.metadata import Meta
+from sonoseg.prepare.near_duplicates import Alike
+from sonoseg.prepare.summary import areas, intensity, near_duplicates, patients_summary, pixel_shape, touching_border
 from sonoseg.prepare.verify import Checked
 
 
@@ -20,12 +23,15 @@ def build_report(
     task: Task,
     checked: Sequence[Checked],
     samples: Sequence[Sample],
+    meta: Mapping[str, Meta],
+    pairs: Sequence[Alike],
     faults: Sequence[Fault],
     settings: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the report, ready for JSON. Holds no time and no path, so equal inputs give equal reports.
 
-    `data_sha256` changes with one byte of an image, a pixel of a mask, a patient or a spacing.
+    `checked` and `samples` are in the same order, and `pairs` count in it. `data_sha256` changes with one byte of an
+    image, a pixel of a mask, a patient or a spacing.
     """
     train = [sample for sample in samples if sample.fold is not None]
     test = [sample for sample in samples if sample.fold is None]
@@ -35,6 +41,7 @@ def build_report(
         "classes": task.class_names,
         "structures": task.drawn(),
         "settings": settings,
+        "verdict": verdict(faults),
         "data_sha256": data_sha256(checked, samples),
         "counts": {
             "all": _counts(samples, task),
@@ -43,11 +50,35 @@ def build_report(
             "folds": [_counts([sample for sample in train if sample.fold == fold], task) for fold in folds],
         },
         "images": _images(samples),
-        "spacing_mm": _spacing(samples),
+        "spacing_mm": _spacing(samples) | pixel_shape(samples),
+        "patients": patients_summary(samples, meta, task),
         "area_px": {name: _area([one.area_px[name] for one in checked]) for name in task.class_names},
-        "warnings": [{"where": fault.where, "message": fault.message} for fault in in_order(faults)],
+        "areas": areas(checked, samples, task),
+        "intensity": intensity(checked, task),
+        "touching_border": touching_border(checked, task),
+        "near_duplicates": near_duplicates(pairs, samples),
+        "grey_masks": sum(fault.kind == "grey" for fault in in_order(faults)),
+        "warnings": [
+            {"where": fault.where, "message": fault.message, "kind": fault.kind} for fault in in_order(faults)
+        ],
         "versions": versions(),
     }
+
+
+def verdict(faults: Sequence[Fault]) -> dict[str, Any]:
+    """Return whether the data can be trained on without a second look, and what to look at, most serious first."""
+    concerns = [
+        {
+            "level": concern.level,
+            "kind": concern.kind,
+            "count": len(concern.faults),
+            "title": concern.title,
+            "remedy": concern.remedy,
+            "examples": [{"where": fault.where, "message": fault.message} for fault in concern.faults[:EXAMPLES]],
+        }
+        for concern in concerns_of(faults)
+    ]
+    return {"fit": not concerns, "concerns": concerns}
 
 
 def data_sha256(checked: Sequence[Checked], samples: Sequence[Sample]) -> str:

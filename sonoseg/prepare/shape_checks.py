@@ -29,9 +29,10 @@ def check_shapes(shapes: tuple[tuple[int, Shape], ...], size: tuple[int, int], w
             continue
         problem = _degenerate(shape)
         if problem:
-            faults.append(error(named, problem))
+            faults.append(error(named, problem, "shape"))
         if shape.kind == "region" and not problem and crosses_itself(shape.points):
-            faults.append(warning(named, "the region's outline crosses itself; filled by the even-odd rule"))
+            message = "the region's outline crosses itself; filled by the even-odd rule"
+            faults.append(warning(named, message, "crossing"))
     return faults
 
 
@@ -47,8 +48,8 @@ def _outside(shape: Shape, size: tuple[int, int], named: str) -> list[Fault]:
     x, y = shape.points[int(beyond.max(axis=1).argmax())]
     found = f"point ({x:g}, {y:g}) lies outside the image of {width}x{height} pixels"
     if worst > (ELLIPSE_MARGIN if shape.kind == "ellipse" else MARGIN):
-        return [error(named, f"{found}; was it annotated on a picture of another size?")]
-    return [warning(named, f"{found}; only the part inside is drawn")]
+        return [error(named, f"{found}; was it annotated on a picture of another size?", "shape")]
+    return [warning(named, f"{found}; only the part inside is drawn", "outside")]
 
 
 def _degenerate(shape: Shape) -> str | None:

@@ -144,21 +144,21 @@ def _warnings(
 ) -> list[Fault]:
     if len(counts) == 1:
         message = "a single patient: all images train, the test part is empty, and no score can be trusted"
-        return [warning("split", message)]
+        return [warning("split", message, "split")]
     found = []
     if used < folds:
         patients = "1 training patient" if used == 1 else f"{used} training patients"
-        found.append(warning("split", f"{used} instead of {folds} folds: there are only {patients}"))
+        found.append(warning("split", f"{used} instead of {folds} folds: there are only {patients}", "split"))
     share = counts[testing, 0].sum() / counts[:, 0].sum()
     if abs(share - test_size) > 0.05:
         message = f"{share:.0%} of the images test instead of {test_size:.0%}: whole patients cannot be divided better"
-        found.append(warning("split", message))
+        found.append(warning("split", message, "split"))
     for name, in_test, in_all in zip(classes, counts[testing, 1:].sum(axis=0), counts[:, 1:].sum(axis=0), strict=True):
         if in_all == 0:
-            found.append(warning(f"class {name}", "no image shows it"))
+            found.append(warning(f"class {name}", "no image shows it", "class_missing"))
         elif in_test in (0, in_all):
             side = "test" if in_test == 0 else "training"
-            found.append(warning(f"class {name}", f"no image of the {side} part shows it"))
+            found.append(warning(f"class {name}", f"no image of the {side} part shows it", "class_missing"))
     return found
 
 

@@ -19,15 +19,18 @@ from sonoseg.prepare.annotations import Annotated
 from sonoseg.prepare.faults import Fault, error, warning
 from sonoseg.prepare.mask_values import class_indices, fill_label_outlines, is_thin
 from sonoseg.prepare.metadata import Meta
+from sonoseg.prepare.near_duplicates import small_picture
 from sonoseg.prepare.rasterize import draw, label_map
 from sonoseg.prepare.shape_checks import check_shapes
+from sonoseg.prepare.statistics import StructureNumbers, measure_structures
 
 
 @dataclass(frozen=True)
 class Checked:
     """An image that can be used, with its mask encoded as PNG (a few kB, so thousands fit into memory).
 
-    `area_px` are pixels per class; `sha256` is of the image file's bytes, `picture` and `labels` are of decoded pixels.
+    `area_px` are pixels per class, `structures` the numbers of the classes it shows; `sha256` is of the image file's
+    bytes, `picture` and `labels` are of decoded pixels; `small` is the picture in 32 x 32 pixels.
     """
 
     item: Annotated
@@ -38,10 +41,16 @@ class Checked:
     sha256: str
     picture: str
     labels: str
+    structures: dict[str, StructureNumbers]
+    small: Pixels
 
     @property
     def present(self) -> dict[str, bool]:
         return {name: area > 0 for name, area in self.area_px.items()}
+
+    def share(self, name: str) -> float:
+        """Return the part of the image, 0 to 1, that a class covers."""
+        return self.area_px[name] / (self.height * self.width)
 
 
 def verify(
@@ -72,15 +81,15 @@ def check(item: Annotated, data: Path, task: Task) -> tuple[Checked | None, list
         sha256 = sha256_of(item.image)
         image = read_image(item.image)
     except (DataError, OSError) as problem:
-        return None, [error(where, _without_path(problem, item.image))]
+        return None, [error(where, _without_path(problem, item.image), "unreadable")]
     labels, faults = _drawn(item, image.shape, task, where) if item.mask is None else _read(item, image, task, data)
     if labels is None:
         return None, faults
     area = np.bincount(labels.ravel(), minlength=len(task.class_names) + 1)
     if area[0] == labels.size:
-        faults.append(warning(where, "its mask is empty: nothing is annotated on this image"))
+        faults.append(warning(where, "its mask is empty: nothing is annotated on this image", "empty"))
     elif area[0] == 0:
-        faults.append(warning(where, "its mask covers the whole image"))
+        faults.append(warning(where, "its mask covers the whole image", "full"))
     result = Checked(
         item=item,
         height=image.shape[0],
@@ -90,6 +99,8 @@ def check(item: Annotated, data: Path, task: Task) -> tuple[Checked | None, list
         sha256=sha256,
         picture=_pixel_hash(image),
         labels=_pixel_hash(labels),
+        structures=measure_structures(image, labels, task),
+        small=small_picture(image),
     )
     return result, faults
 
@@ -102,11 +113,12 @@ def _drawn(item: Annotated, size: tuple[int, ...], task: Task, where: str) -> tu
     thickness = {structure.name: structure.thickness_px for structure in task.structures}
     for index, shape in item.shapes:
         if not draw(shape, (height, width), thickness[shape.structure])[1].any():
-            faults.append(error(f"{where}, shape {index} ({shape.structure})", "covers not one pixel of the image"))
+            named = f"{where}, shape {index} ({shape.structure})"
+            faults.append(error(named, "covers not one pixel of the image", "shape"))
     labels = label_map((shape for _, shape in item.shapes), (height, width), task)
     for name in {shape.structure for _, shape in item.shapes}:
         if not (labels == task.index_of(name)).any():
-            faults.append(warning(f"{where}, {name}", "is wholly covered by other classes"))
+            faults.append(warning(f"{where}, {name}", "is wholly covered by other classes", "hidden"))
     return (None if any(fault.level == "error" for fault in faults) else labels), faults
 
 
@@ -116,19 +128,19 @@ def _read(item: Annotated, image: Pixels, task: Task, data: Path) -> tuple[Pixel
     try:
         values = read_mask(item.mask)
     except (DataError, OSError) as problem:
-        return None, [error(where, _without_path(problem, item.mask))]
+        return None, [error(where, _without_path(problem, item.mask), "unreadable")]
     if values.shape != image.shape:
         sizes = f"{values.shape[1]}x{values.shape[0]} pixels, its image has {image.shape[1]}x{image.shape[0]}"
-        return None, [error(where, f"the mask has {sizes}; they have to be equal")]
+        return None, [error(where, f"the mask has {sizes}; they have to be equal", "size")]
     try:
         labels, note = class_indices(values, task)
     except ValueError as problem:
-        return None, [error(where, str(problem))]
-    faults = [warning(where, note)] if note else []
+        return None, [error(where, str(problem), "values")]
+    faults = [warning(where, note, "grey")] if note else []
     if task.annotations.fill_outlines:
         labels = fill_label_outlines(labels, task)
         if labels.any() and is_thin(labels > 0):
-            faults.append(warning(where, "its outline is open: nothing is enclosed, so it stays a thin line"))
+            faults.append(warning(where, "its outline is open: nothing is enclosed, so it stays a thin line", "open"))
     return labels, faults
 
 
@@ -162,7 +174,8 @@ def same_pictures(checked: Sequence[Checked], meta: Mapping[str, Meta], data: Pa
         patients = sorted({meta[one.item.id].patient or one.item.id for one in group})
         if len(patients) > 1:
             message = f"{same} as {', '.join(names[1:])}, but of patients {', '.join(patients)}"
-            faults.append(error(names[0], f"{message}; remove one, or correct the patient"))
+            faults.append(error(names[0], f"{message}; remove one, or correct the patient", "same_of_two"))
         else:
-            faults.append(warning(names[0], f"{same} as {', '.join(names[1:])}, of one patient: it counts twice"))
+            message = f"{same} as {', '.join(names[1:])}, of one patient: it counts twice"
+            faults.append(warning(names[0], message, "same_of_one"))
     return faults

@@ -29,6 +29,10 @@ class Progress:
         """Tell whether `patience` epochs have passed since the best one; None waits for ever."""
         return patience is not None and self.epoch > 0 and self.epoch - 1 - self.best_epoch >= patience
 
+    @property
+    def validation_losses(self) -> list[float]:
+        return [row["loss/validation"] for row in self.history]
+
     def finish_epoch(self, network: nn.Module, scalars: dict[str, float]) -> bool:
         """Count an epoch, keep its weights when its validation Dice is the best so far, and say whether it is."""
         is_best = scalars["dice/mean"] > self.best_dice
@@ -63,6 +67,14 @@ def save_checkpoint(
         stream,
     )
     write_bytes(path, stream.getvalue())
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Return the scalars of each epoch from a checkpoint; empty when there is none that can be read."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)["progress"]["history"]
+    except Exception:  # a damaged archive fails in many ways; a picture without curves is all that comes of it
+        return []
 
 
 def load_checkpoint(

@@ -3,27 +3,40 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sonoseg.core.files import write_bytes
 from sonoseg.core.task import Task
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def draw_curves(path: Path, history: Sequence[dict[str, float]], task: Task, best_epoch: int) -> Path:
-    """Write `curves.png`: losses, validation Dice per class, learning rate with the boundary term's weight.
+    """Write `curves.png`: the figure of `curves_figure`, with the task's title."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    `history` has a row of scalars per epoch, as the loop returns them; `best_epoch` counts from 0.
+    figure = curves_figure(history, task, best_epoch)
+    figure.suptitle(f"{task.title}: not for clinical use", fontsize=10)
+    stream = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(stream)
+    return write_bytes(path, stream.getvalue())
+
+
+def curves_figure(history: Sequence[dict[str, float]], task: Task, best_epoch: int) -> "Figure":
+    """Draw losses, validation Dice per class, and the learning rate with the boundary term's weight.
+
+    `history` has a row of scalars per epoch, at least one, as the loop returns them; `best_epoch` counts from 0.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     epochs = range(1, len(history) + 1)
-    figure, (losses, dice, rate) = pyplot.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
+    figure = Figure(figsize=(15, 4.2), layout="constrained", dpi=110)
+    losses, dice, rate = figure.subplots(1, 3)
     names = {name for row in history for name in row if name.startswith("loss/")}
     if not task.training.loss.hausdorff:
-        names.remove("loss/total")  # the same as its only term
+        names.discard("loss/total")  # the same as its only term
     for name in sorted(names):
         values = [row.get(name, float("nan")) for row in history]
         losses.plot(epochs, values, marker=".", label=name.removeprefix("loss/"))
@@ -47,8 +60,4 @@ def draw_curves(path: Path, history: Sequence[dict[str, float]], task: Task, bes
     losses.legend()
     dice.legend(loc="lower right")
     rate.legend(handles=handles, loc="center left")
-    figure.suptitle(f"{task.title}: not for clinical use", fontsize=10)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
-    pyplot.close(figure)
-    return write_bytes(path, stream.getvalue())
+    return figure

@@ -14,7 +14,12 @@ from sonoseg.preprocess.plan import check_prepared
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Rows of stage 2 by their use, the sources of all of them, and the hashes of the tables they come from."""
+    """Rows of stage 2 by their use, the sources of all of them, and the hashes of the tables they come from.
+
+    `fold` is the one that validates.
+    """
+
+    fold: int
 
     train: list[Prepared]
     validation: list[Prepared]
@@ -56,12 +61,18 @@ def load_data(task: Task, workspace: Workspace, fold: int) -> TrainingData:
         workspace.index("test"),
     ]
     return TrainingData(
+        fold=fold,
         train=[row for row in index if row.fold != fold],
         validation=[row for row in index if row.fold == fold and row.augmentation == "none"],
         test=test,
         samples=[*train_samples, *test_samples],
         hashes={f"{table.parent.name}/{table.name}": sha256_of(table) for table in tables},
     )
+
+
+def folds_of(workspace: Workspace) -> list[int]:
+    """Return the folds of the training part, sorted. Raises DataError when stage 2 has not run."""
+    return sorted({row.fold for row in read_index(workspace.index("train")) if row.fold is not None})
 
 
 def _check_same_sources(table: Path, rows: list[Prepared], samples: list[Sample]) -> None:

@@ -1,15 +1,15 @@
-"""Score a trained network on images it has never seen, in their original geometry and in millimetres."""
+"""Score trained networks on images they have never seen, in their original geometry and in millimetres."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from sonoseg.core.images import read_image, read_mask
+from sonoseg.core.images import encode_label_map, read_image, read_mask
 from sonoseg.core.manifest import Prepared, Sample
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace
@@ -17,7 +17,8 @@ from sonoseg.postprocess.interpret import interpret, measure_labels
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise
 from sonoseg.train.metrics import Agreement, agreement
-from sonoseg.train.networks import activate
+from sonoseg.train.networks.heads import predict
+from sonoseg.train.shape_errors import ShapeError, shape_errors
 
 RESAMPLES = 2000
 """Draws of the bootstrap."""
@@ -25,10 +26,22 @@ RESAMPLES = 2000
 FEW_PATIENTS = 50
 """Below this many patients an interval is reported with a warning."""
 
+SCORES = ("dice", "iou", "surface_dice", "hd95", "hausdorff", "pixel_accuracy")
+"""The fields of an Agreement that are averaged."""
+
 
 @dataclass(frozen=True)
 class Case:
-    """One scored image. `errors` are prediction minus reference, for measurements that both have."""
+    """One scored image.
+
+    agreement: class -> how well the masks agree; distances in `distance_unit`, `mm` or `px`, the same for all cases.
+    pixel_accuracy: share of the image's pixels, 0 to 1, that have the right class, background included.
+    measured, reference: measurement -> value, None when absent.
+    shape_errors: class -> error -> ShapeError, for classes that have a shape.
+    image_path, mask_path: as in the split table, relative to the workspace.
+    prediction: the predicted label map as PNG bytes.
+    status, reasons: `ok`, or `flagged` and why, as a user would be told.
+    """
 
     id: str
     patient: str
@@ -36,19 +49,36 @@ class Case:
     measured: dict[str, float | None]
     distance_unit: str
     reference: dict[str, float | None]
+    pixel_accuracy: float
+    shape_errors: dict[str, dict[str, ShapeError]] = field(default_factory=dict)
+    image_path: str = ""
+    mask_path: str = ""
+    prediction: bytes = b""
+    status: str = "ok"
+    reasons: list[str] = field(default_factory=list)
 
     @property
     def errors(self) -> dict[str, float]:
+        """Prediction minus reference, for the measurements that both have."""
         pairs = {name: (self.measured.get(name), value) for name, value in self.reference.items()}
         return {
             name: ours - theirs for name, (ours, theirs) in pairs.items() if ours is not None and theirs is not None
         }
 
+    @property
+    def dice(self) -> float:
+        """Mean Dice of the classes that the prediction or the reference shows; 1 when both show none."""
+        shown = [one.dice for one in self.agreement.values() if not one.reference_empty or one.false_alarm]
+        return float(np.mean(shown)) if shown else 1.0
+
     def row(self) -> dict[str, Any]:
         """Return the case as one row of `per_case.csv`."""
-        row: dict[str, Any] = {"id": self.id, "patient": self.patient, "distance_unit": self.distance_unit}
+        row: dict[str, Any] = {"id": self.id, "patient": self.patient, "status": self.status}
+        row |= {"reasons": "; ".join(self.reasons), "distance_unit": self.distance_unit}
+        row["pixel_accuracy"] = self.pixel_accuracy
         for name, one in self.agreement.items():
-            row |= {f"{name}_dice": one.dice, f"{name}_iou": one.iou, f"{name}_hd95": one.hd95}
+            row |= {f"{name}_{score}": getattr(one, score) for score in SCORES}
+            row |= {f"{name}_{error}": found.value for error, found in self.shape_errors.get(name, {}).items()}
         for name, value in self.reference.items():
             row |= {name: self.measured.get(name), f"{name}_reference": value}
         return row
@@ -56,7 +86,7 @@ class Case:
 
 @torch.inference_mode()
 def score(
-    network: nn.Module,
+    networks: Sequence[nn.Module],
     rows: Sequence[Prepared],
     samples: Sequence[Sample],
     workspace: Workspace,
@@ -65,34 +95,64 @@ def score(
 ) -> Iterator[Case]:
     """Yield a Case per prepared image: the result a user would get, against the mask at the image's own size.
 
+    Several networks of one task, at least one, are an ensemble: their probabilities are averaged at the network's size.
     References are measured on the reference mask by the same code as the prediction; a value that the metadata table
     gives for an image replaces the measured one.
     """
     by_id = {sample.id: sample for sample in samples}
     # One unit for all: an average of millimetres and pixels would mean nothing.
     in_mm = all(by_id[row.source_id].spacing for row in rows)
-    network.eval()
+    for network in networks:
+        network.eval()
     for row in rows:
         sample = by_id[row.source_id]
         prepared = read_image(workspace.locate(row.image_path))
         values = torch.from_numpy(normalise(prepared, task.input.intensity))[None, None].to(device)
-        probabilities = activate(network(values))[0].cpu().numpy()
-        image = read_image(workspace.locate(sample.image_path))
-        original = Fit.of(image.shape, task.input).invert(probabilities)
-        found = interpret(original, image, task, sample.spacing)
-        reference = read_mask(workspace.locate(sample.mask_path))
-        measured = measure_labels(reference, image, task, sample.spacing).measurements
-        yield Case(
-            id=sample.id,
-            patient=sample.patient,
-            agreement={
-                name: agreement(found.labels == index, reference == index, sample.spacing if in_mm else None)
-                for index, name in enumerate(task.class_names, start=1)
-            },
-            measured=found.measurements,
-            distance_unit="mm" if in_mm else "px",
-            reference={**measured, **sample.reference},
-        )
+        probabilities = _mean_prediction(networks, values, task)[0].cpu().numpy()
+        yield _case(probabilities, sample, workspace, task, in_mm)
+
+
+def _mean_prediction(networks: Sequence[nn.Module], images: Tensor, task: Task) -> Tensor:
+    total = predict(networks[0], images, task)
+    for network in networks[1:]:
+        total = total + predict(network, images, task)
+    return total / len(networks)
+
+
+def _case(probabilities: np.ndarray, sample: Sample, workspace: Workspace, task: Task, in_mm: bool) -> Case:
+    """Compare the finding in `(1 + K, h, w)` float32 probabilities at the network's size with the reference mask."""
+    image = read_image(workspace.locate(sample.image_path))
+    found = interpret(Fit.of(image.shape, task.input).invert(probabilities), image, task, sample.spacing)
+    reference = read_mask(workspace.locate(sample.mask_path))
+    truth = measure_labels(reference, image, task, sample.spacing)
+    return Case(
+        id=sample.id,
+        patient=sample.patient,
+        agreement={
+            name: agreement(
+                found.labels == index,
+                reference == index,
+                sample.spacing if in_mm else None,
+                surface_tolerance(task, "mm" if in_mm else "px"),
+            )
+            for index, name in enumerate(task.class_names, start=1)
+        },
+        pixel_accuracy=float(np.mean(found.labels == reference)),
+        measured=found.measurements,
+        distance_unit="mm" if in_mm else "px",
+        reference={**truth.measurements, **sample.reference},
+        shape_errors=shape_errors(found.shapes, truth.shapes, task, sample.spacing, in_mm),
+        image_path=sample.image_path,
+        mask_path=sample.mask_path,
+        prediction=encode_label_map(found.labels, task.colors),
+        status=found.status,
+        reasons=list(found.reasons),
+    )
+
+
+def surface_tolerance(task: Task, unit: str) -> float:
+    """Return the tolerance of the surface Dice in `mm` or `px`."""
+    return task.evaluation.surface_tolerance_mm if unit == "mm" else task.evaluation.surface_tolerance_px
 
 
 def summarise(cases: Sequence[Case], task: Task) -> dict[str, Any]:
@@ -101,26 +161,57 @@ def summarise(cases: Sequence[Case], task: Task) -> dict[str, Any]:
     Values are averaged within a patient first, so that one with many images does not count more.
     """
     patients = [case.patient for case in cases]
-    summary: dict[str, Any] = {"images": len(cases), "patients": len(set(patients))}
-    summary |= {"distance_unit": cases[0].distance_unit, "classes": {}, "measurements": {}}
-    if summary["patients"] < FEW_PATIENTS:
-        count = summary["patients"]
+    count, unit = len(set(patients)), cases[0].distance_unit
+    summary: dict[str, Any] = {"images": len(cases), "patients": count}
+    summary["rule"] = (
+        "means are taken within each patient, then over patients; intervals hold 95 % of the means of "
+        f"{RESAMPLES} bootstrap samples of the patients"
+    )
+    summary |= {"distance_unit": unit, "surface_tolerance": surface_tolerance(task, unit)}
+    if task.is_binary:
+        summary["threshold"] = task.postprocessing.threshold
+    if count < FEW_PATIENTS:
         summary["warning"] = f"{count} patient{'s' if count > 1 else ''}: intervals are wide and themselves uncertain"
-    for name in task.class_names:
-        found = [case.agreement[name] for case in cases]
-        summary["classes"][name] = {
-            "dice": _mean_with_interval([one.dice for one in found], patients),
-            "iou": _mean_with_interval([one.iou for one in found], patients),
-            "hd95": _mean_with_interval([one.hd95 for one in found], patients),
-            "n": len(found),
-            "n_empty_reference": sum(one.reference_empty for one in found),
-            "n_missed": sum(one.missed for one in found),
-            "n_false_alarm": sum(one.false_alarm for one in found),
-        }
-    summary["mean_dice"] = float(np.mean([one["dice"]["mean"] for one in summary["classes"].values()]))
+    summary |= {"classes": {name: _class(name, cases) for name in task.class_names}, "measurements": {}}
+    for name in ("dice", "iou"):
+        summary[f"mean_{name}"] = float(np.mean([one[name]["mean"] for one in summary["classes"].values()]))
+    means = [float(np.mean([one.dice for one in case.agreement.values()])) for case in cases]
+    summary["mean_dice_interval_95"] = _mean_with_interval(means, patients)["interval_95"]
+    summary["pixel_accuracy"] = _spread([case.pixel_accuracy for case in cases], patients)
     for name in sorted({name for case in cases for name in case.reference}):
         summary["measurements"][name] = _measurement(name, cases)
     return summary
+
+
+def in_one_unit(measurements: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the measurements of a summary that have pairs, without those in pixels that are there in millimetres."""
+    paired = [name for name, one in measurements.items() if one["n"]]
+    twins = {name.removesuffix("_mm") + "_px" for name in paired if name.endswith("_mm")}
+    return [name for name in paired if name not in twins]
+
+
+def _class(name: str, cases: Sequence[Case]) -> dict[str, Any]:
+    found, patients = [case.agreement[name] for case in cases], [case.patient for case in cases]
+    summary: dict[str, Any] = {score: _spread([getattr(one, score) for one in found], patients) for score in SCORES}
+    summary |= {
+        "n": len(found),
+        "n_empty_reference": sum(one.reference_empty for one in found),
+        "n_missed": sum(one.missed for one in found),
+        "n_false_alarm": sum(one.false_alarm for one in found),
+    }
+    errors = cases[0].shape_errors.get(name, {})
+    if errors:
+        summary["shape_errors"] = {error: _shape_error(name, error, cases) for error in errors}
+    return summary
+
+
+def _shape_error(name: str, error: str, cases: Sequence[Case]) -> dict[str, Any]:
+    """Summarise one error of one class's shape, and count where only one side has the shape."""
+    found = [case.shape_errors[name][error] for case in cases]
+    both = [(one.value, case.patient) for one, case in zip(found, cases, strict=True) if one.value is not None]
+    summary: dict[str, Any] = {"n": len(both), "n_missed": sum(one.missed for one in found)}
+    summary["n_false_alarm"] = sum(one.false_alarm for one in found)
+    return summary | (_spread([value for value, _ in both], [patient for _, patient in both]) if both else {})
 
 
 def _measurement(name: str, cases: Sequence[Case]) -> dict[str, Any]:
@@ -131,18 +222,38 @@ def _measurement(name: str, cases: Sequence[Case]) -> dict[str, Any]:
     summary: dict[str, Any] = {"n": len(both), "n_missed": len(wanted) - len(both), "n_false_alarm": len(extra)}
     if both:
         errors, patients = [case.errors[name] for case in both], [case.patient for case in both]
-        summary["mean_absolute_error"] = _mean_with_interval([abs(error) for error in errors], patients)
+        absolute = [abs(error) for error in errors]
+        summary["mean_absolute_error"] = _mean_with_interval(absolute, patients)
+        summary["median_absolute_error"] = float(np.median(_patient_means(absolute, patients)))
         summary["bias"] = _mean_with_interval(errors, patients)
-        summary["limits_of_agreement"] = [
-            float(np.mean(errors) + sign * 1.96 * np.std(errors, ddof=1)) if len(errors) > 1 else None
-            for sign in (-1, 1)
-        ]
+        summary["limits_of_agreement"] = limits_of_agreement(errors)
     return summary
+
+
+def limits_of_agreement(errors: Sequence[float]) -> list[float | None]:
+    """Return mean -/+ 1.96 standard deviations (n - 1) of all images' errors; None twice for a single one.
+
+    Bland and Altman 1986. Between these limits lie 95 % of the errors when they are normally distributed.
+    """
+    if len(errors) < 2:
+        return [None, None]
+    return [float(np.mean(errors) + sign * 1.96 * np.std(errors, ddof=1)) for sign in (-1, 1)]
+
+
+def _patient_means(values: Sequence[float], patients: Sequence[str]) -> np.ndarray:
+    return pd.Series(values, dtype=float).groupby(list(patients), sort=False).mean().to_numpy()
 
 
 def _mean_with_interval(values: Sequence[float], patients: Sequence[str]) -> dict[str, Any]:
     """Return the mean over patients of their own means, with a 95 % percentile interval by resampling patients."""
-    means = pd.Series(values).groupby(list(patients), sort=False).mean().to_numpy()
+    means = _patient_means(values, patients)
     draws = np.random.default_rng(0).choice(means, (RESAMPLES, len(means))).mean(axis=1)
     low, high = np.percentile(draws, [2.5, 97.5])
     return {"mean": float(means.mean()), "interval_95": [float(low), float(high)] if len(means) > 1 else None}
+
+
+def _spread(values: Sequence[float], patients: Sequence[str]) -> dict[str, Any]:
+    """Return `_mean_with_interval`, and the median and standard deviation (n - 1) of the patients' means."""
+    means = _patient_means(values, patients)
+    deviation = float(np.std(means, ddof=1)) if len(means) > 1 else None
+    return _mean_with_interval(values, patients) | {"median": float(np.median(means)), "standard_deviation": deviation}

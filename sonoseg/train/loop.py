@@ -3,7 +3,7 @@
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -17,12 +17,12 @@ from sonoseg.core.task import Task
 from sonoseg.train.datasets import Batch
 from sonoseg.train.losses import SegmentationLoss
 from sonoseg.train.metrics import batch_dice
-from sonoseg.train.optimizer import rate_factor
+from sonoseg.train.networks.heads import activate, class_map, target_of
 
 Advance = Callable[[], None]
 
 
-def start_fabric(device: str, devices: int, precision: Any, seed: int) -> Fabric:
+def start_fabric(device: str, devices: int, precision: Any) -> Fabric:
     """Return a launched Fabric: the plain loop's hands on one CPU, one GPU, or several processes under torchrun.
 
     Raises UsageError when CUDA is asked for and is not there, or numbers that only a GPU has.
@@ -39,7 +39,6 @@ def start_fabric(device: str, devices: int, precision: Any, seed: int) -> Fabric
         fabric.launch()
     except (ValueError, RuntimeError) as error:  # more devices than there are, a notebook, a mismatch with torchrun
         raise UsageError(f"--device {device} --devices {devices}: {error}") from error
-    fabric.seed_everything(seed, workers=True, verbose=False)
     return fabric
 
 
@@ -59,11 +58,12 @@ def train_epoch(
     loader: DataLoader,
     task: Task,
     epoch: int,
-    epochs: int,
-    steps: int,
+    rates: Sequence[float],
     advance: Advance = lambda: None,
 ) -> dict[str, float]:
-    """Run one epoch (from 0) of `epochs`; return the scalars to log. `steps` batches, `advance` after each.
+    """Run one epoch (from 0), a batch at each of the learning rates; return the scalars to log.
+
+    `advance` is called after each step.
 
     Raises ModelError when the loss is no longer a finite number.
     """
@@ -71,19 +71,17 @@ def train_epoch(
     sums: defaultdict[str, float] = defaultdict(float)
     images, started, waited = 0, time.perf_counter(), 0.0
     batches = iter(loader)
-    for step in range(steps):
+    for step, rate in enumerate(rates):
         asked = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - asked
 
-        rate = task.training.optimizer.learning_rate * rate_factor(
-            task.training.optimizer, epoch * steps + step, epochs * steps
-        )
         for group in optimizer.param_groups:
             group["lr"] = rate
 
         optimizer.zero_grad()
-        terms = loss(network(fabric.to_device(batch.images)), fabric.to_device(batch.labels), epoch)
+        logits = network(fabric.to_device(batch.images))
+        terms = loss(logits, target_of(fabric.to_device(batch.labels), logits, task), epoch)
         fabric.backward(terms["total"])
         optimizer.step()
 
@@ -115,15 +113,16 @@ def validate(
     epoch: int,
     limit: int | None = None,
 ) -> dict[str, float]:
-    """Return the validation loss, and Dice and IoU per class and on average, at the network's size."""
+    """Return the validation loss, and Dice and IoU per class and on average, at the size of the network's output."""
     network.eval()
     losses: list[float] = []
     dice_rows, iou_rows = [], []
     for batch in islice(batches, limit):
-        images, labels = fabric.to_device(batch.images), fabric.to_device(batch.labels)
-        logits = network(images)
-        losses += [float(loss(logits, labels, epoch)["total"])] * len(images)
-        dice, iou = batch_dice(logits, labels)
+        logits = network(fabric.to_device(batch.images))
+        labels = target_of(fabric.to_device(batch.labels), logits, task)
+        losses += [float(loss(logits, labels, epoch)["total"])] * len(labels)
+        predicted = class_map(activate(logits), task.postprocessing.threshold)
+        dice, iou = batch_dice(predicted, labels, len(task.structures))
         dice_rows.append(dice)
         iou_rows.append(iou)
     mean_dice, mean_iou = torch.cat(dice_rows).mean(dim=0), torch.cat(iou_rows).mean(dim=0)

@@ -1,41 +1,72 @@
 """What training minimises: a region term, and a boundary term that comes in after a warm-up."""
 
+from collections.abc import Callable
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
-from monai.losses import DiceCELoss
+from monai.losses import DiceCELoss, DiceFocalLoss
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sonoseg.core.task_sections import HausdorffSchedule, Loss
+from sonoseg.core.training_sections import HausdorffSchedule, Loss
+from sonoseg.train.networks.heads import foreground
 
-REGION_LOSSES: dict[str, type[nn.Module]] = {"dice_ce": DiceCELoss}
+
+def dice_ce(settings: Loss, binary: bool) -> nn.Module:
+    """Dice plus cross-entropy: of one class, Dice plus binary cross-entropy on the logits."""
+    return DiceCELoss(**_dice_arguments(settings, binary), lambda_ce=settings.cross_entropy_weight)
+
+
+def dice_focal(settings: Loss, binary: bool) -> nn.Module:
+    """Dice plus focal loss (Lin et al. 2017): cross-entropy in which pixels that are right already weigh little."""
+    return DiceFocalLoss(**_dice_arguments(settings, binary), lambda_focal=settings.cross_entropy_weight)
+
+
+def bce(settings: Loss, binary: bool) -> nn.Module:
+    """Binary cross-entropy on the logits, the mean over all pixels."""
+    return nn.BCEWithLogitsLoss(reduction="mean")
+
+
+REGION_LOSSES: dict[str, Callable[[Loss, bool], nn.Module]] = {
+    "dice_ce": dice_ce,
+    "dice_focal": dice_focal,
+    "bce_dice": dice_ce,  # its name when there is one class
+    "bce": bce,
+}
+
+
+def _dice_arguments(settings: Loss, binary: bool) -> dict[str, Any]:
+    return {
+        "include_background": binary or settings.include_background,  # one channel is the class itself
+        "to_onehot_y": not binary,
+        "sigmoid": binary,
+        "softmax": not binary,
+        "reduction": "mean",
+        # Per image, a class that is absent has Dice 0 for the least trace of it, and thin classes are never learnt.
+        "batch": settings.batch_dice,
+    }
 
 
 class SegmentationLoss(nn.Module):
-    """Region loss plus the scheduled Hausdorff term of a task."""
+    """Region loss plus the scheduled Hausdorff term of a task; `binary` for logits of one channel."""
 
-    def __init__(self, settings: Loss, warm_up: bool = True):
+    def __init__(self, settings: Loss, binary: bool = False, warm_up: bool = True):
         """Without `warm_up` the boundary term has its full weight from the first epoch: what a quick check wants."""
         super().__init__()
         self.name: str = settings.name
-        # Per image, a class that is absent has Dice 0 for the least trace of it, and thin classes are never learnt.
-        self.region = REGION_LOSSES[settings.name](
-            include_background=settings.include_background,
-            to_onehot_y=True,
-            softmax=True,
-            reduction="mean",
-            batch=settings.batch_dice,
-        )
+        self._binary = binary
+        self.region = REGION_LOSSES[settings.name](settings, binary)
         self._schedule, self._warm_up = settings.hausdorff, warm_up
         self.boundary = HausdorffDTLoss(settings.hausdorff.alpha) if settings.hausdorff else None
 
     def forward(self, logits: Tensor, labels: Tensor, epoch: int) -> dict[str, Tensor]:
         """Return the terms: `total` with gradient, and the weighted parts that add up to it.
 
-        `logits` (B, 1 + K, h, w); `labels` (B, 1, h, w) int64 class indices; `epoch` counts from 0.
+        `logits` (B, C, h, w); `labels` (B, 1, h, w) int64 class indices; `epoch` counts from 0.
         """
-        terms = {self.name: self.region(logits, labels)}
+        terms = {self.name: self.region(logits, labels.to(logits.dtype) if self._binary else labels)}
         weight = self.weight(epoch)
         total = terms[self.name]
         if self.boundary is not None and weight > 0:
@@ -67,7 +98,8 @@ class HausdorffDTLoss(nn.Module):
     prediction and of the reference, in percent of the image's diagonal, so that the value does not grow with the image:
     with alpha 2 and weight 1, an error one percent of the diagonal off weighs about as much as in cross-entropy.
     Apart from that scale it equals MONAI's loss of the same name (include_background=False, softmax=True,
-    reduction="mean"), with OpenCV's exact distance transform, which is several times faster than SciPy's.
+    reduction="mean"; sigmoid for one channel), with OpenCV's exact distance transform, which is several times faster
+    than SciPy's.
     """
 
     def __init__(self, alpha: float = 2.0):
@@ -75,9 +107,9 @@ class HausdorffDTLoss(nn.Module):
         self.alpha = alpha
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """`logits` (B, 1 + K, h, w), `labels` (B, 1, h, w) int64. Returns a scalar with gradient."""
-        probabilities = torch.softmax(logits.float(), dim=1)[:, 1:]
-        classes = torch.arange(1, logits.shape[1], device=labels.device).view(1, -1, 1, 1)
+        """`logits` (B, C, h, w), `labels` (B, 1, h, w) int64. Returns a scalar with gradient."""
+        probabilities = foreground(logits)
+        classes = torch.arange(1, 1 + probabilities.shape[1], device=labels.device).view(1, -1, 1, 1)
         reference = (labels == classes).to(probabilities.dtype)
         percent = float(np.hypot(*logits.shape[2:])) / 100
         distance = (self._field(probabilities.detach()) / percent) ** self.alpha

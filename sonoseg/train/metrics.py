@@ -1,7 +1,9 @@
 """Agreement of two label maps, per class, with empty masks treated the same way everywhere.
 
-Both empty: Dice 1, IoU 1, distance 0. One empty: Dice 0, IoU 0, distance the image's diagonal. So a missed structure
-always makes an average worse, and no value is ever silently undefined.
+Both empty: Dice, IoU and surface Dice 1, distance 0. One empty: Dice, IoU and surface Dice 0, distance the image's
+diagonal. So a missed structure makes these averages worse, and no value is ever silently undefined.
+
+A surface is the mask's pixels with a 4-neighbour outside it, or outside the image.
 """
 
 from dataclasses import dataclass
@@ -16,46 +18,90 @@ from sonoseg.core.geometry import scale_of
 from sonoseg.core.manifest import Spacing
 
 Mask = NDArray[np.bool_]
+Distances = NDArray[np.float64]
+
+_ROUNDING = 1 + 1e-9
+"""Three pixels of 0.1 mm are within 0.3 mm, although their product is a bit larger in binary."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """One class of one image. Distances are in mm when the spacing is known, else in pixels."""
+    """One class of one image. Distances are in mm when the spacing is given, else in pixels; shares from 0 to 1.
+
+    `pixel_accuracy` is the share of all the image's pixels on which both agree whether they are of the class. It says
+    little of small structures, and a prediction in the wrong place scores below none at all.
+    """
 
     dice: float
     iou: float
+    surface_dice: float
     hd95: float
+    hausdorff: float
+    pixel_accuracy: float
     reference_empty: bool
     missed: bool
     false_alarm: bool
 
 
-def agreement(prediction: Mask, reference: Mask, spacing: Spacing | None) -> Agreement:
-    """Compare two `(H, W)` bool masks."""
+def agreement(prediction: Mask, reference: Mask, spacing: Spacing | None, tolerance: float = 1.0) -> Agreement:
+    """Compare two `(H, W)` bool masks; `tolerance`, of the surface Dice, is in the unit of the distances."""
     common = int(np.count_nonzero(prediction & reference))
     predicted, present = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
     total = predicted + present
+    if predicted and present:
+        distances = surface_distances(prediction, reference, spacing)
+        within, hd95, farthest = surface_dice(*distances, tolerance), hausdorff(*distances, 95), hausdorff(*distances)
+    else:
+        within = 0.0 if total else 1.0
+        hd95 = farthest = diagonal(prediction.shape, spacing) if total else 0.0
     return Agreement(
         dice=2 * common / total if total else 1.0,
         iou=common / (total - common) if total else 1.0,
-        hd95=hausdorff95(prediction, reference, spacing),
+        surface_dice=within,
+        hd95=hd95,
+        hausdorff=farthest,
+        pixel_accuracy=1 - (total - 2 * common) / prediction.size,
         reference_empty=present == 0,
         missed=present > 0 and predicted == 0,
         false_alarm=present == 0 and predicted > 0,
     )
 
 
-def hausdorff95(prediction: Mask, reference: Mask, spacing: Spacing | None) -> float:
-    """Return the larger of the two directed 95th percentiles of surface distances.
+def surface_distances(prediction: Mask, reference: Mask, spacing: Spacing | None) -> tuple[Distances, Distances]:
+    """Return how far each surface pixel of one mask lies from the nearest of the other: prediction's, reference's.
 
-    A surface is the mask's pixels with a 4-neighbour outside it, or outside the image.
+    Both masks `(H, W)` bool have at least one pixel. In mm with a spacing, else in pixels.
     """
-    if not prediction.any() and not reference.any():
-        return 0.0
-    if not prediction.any() or not reference.any():
-        return float(np.hypot(*(np.array(prediction.shape[::-1]) * scale_of(spacing))))
-    one, other = surface_points(prediction) * scale_of(spacing), surface_points(reference) * scale_of(spacing)
-    return max(float(np.percentile(_nearest(one, other), 95)), float(np.percentile(_nearest(other, one), 95)))
+    from scipy.spatial import cKDTree  # imported when a distance is asked for: it takes a while
+
+    scale = scale_of(spacing)
+    # Neither mask has a pixel outside this box, so a surface looks the same in it.
+    left, top, width, height = cv2.boundingRect((prediction | reference).astype(np.uint8))
+    box = slice(top, top + height), slice(left, left + width)
+    one, other = surface_points(prediction[box]) * scale, surface_points(reference[box]) * scale
+    return cKDTree(other).query(one)[0], cKDTree(one).query(other)[0]
+
+
+def surface_dice(one: Distances, other: Distances, tolerance: float) -> float:
+    """Return the share of both surfaces, 0 to 1, that lies within `tolerance` of the other surface.
+
+    Surface Dice, also normalised surface distance (NSD), of Nikolov et al. 2018, arXiv:1809.04430: there a
+    surface's elements are weighted by their size. Here each surface pixel counts once. Where pixels are oblong, the
+    sides along which they are short weigh more than their length; for the square or nearly square pixels of ultrasound
+    images it makes no difference worth a second surface.
+    """
+    near = np.count_nonzero(one <= tolerance * _ROUNDING) + np.count_nonzero(other <= tolerance * _ROUNDING)
+    return float(near / (len(one) + len(other)))
+
+
+def hausdorff(one: Distances, other: Distances, percentile: float = 100) -> float:
+    """Return the larger of the two directed percentiles of surface distances; at 100 the Hausdorff distance."""
+    return max(float(np.percentile(one, percentile)), float(np.percentile(other, percentile)))
+
+
+def diagonal(shape: tuple[int, ...], spacing: Spacing | None) -> float:
+    """Return the diagonal of an image of this (H, W), in mm with a spacing, else in pixels: no distance is larger."""
+    return float(np.hypot(*(np.array(shape[::-1]) * scale_of(spacing))))
 
 
 def surface_points(mask: Mask) -> NDArray[np.float64]:
@@ -70,21 +116,14 @@ def surface_points(mask: Mask) -> NDArray[np.float64]:
     return np.stack([cols, rows], axis=1).astype(np.float64)
 
 
-def _nearest(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.spatial import cKDTree  # imported when a distance is asked for: it takes a while
+def batch_dice(predicted: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Return per-case, per-class (Dice, IoU), each `(B, K)` float64 on the CPU, at the network's size.
 
-    return cKDTree(others).query(points)[0]
-
-
-def batch_dice(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return per-case, per-class (Dice, IoU) of the argmax, each `(B, K)` float64 on the CPU, at the network's size.
-
-    `logits` (B, 1 + K, h, w), `labels` (B, 1, h, w) int64. This is what chooses the epoch; the final evaluation
-    compares in the original geometry.
+    `predicted` (B, h, w) and `labels` (B, 1, h, w) int64 class indices. This is what chooses the epoch; the final
+    evaluation compares in the original geometry.
     """
-    predicted = logits.argmax(dim=1)
     pairs = []
-    for index in range(1, logits.shape[1]):
+    for index in range(1, 1 + classes):
         ours, theirs = predicted == index, labels[:, 0] == index
         common = (ours & theirs).sum(dim=(1, 2)).double()
         pairs.append((common, ours.sum(dim=(1, 2)).double() + theirs.sum(dim=(1, 2)).double()))

@@ -1,14 +1,20 @@
-"""What a finished run leaves behind: the scores of the test split, and the facts that go into the model file."""
+"""What a finished run leaves behind: the scores of a part of the data, and the facts that go into the model file."""
 
+import json
+import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sonoseg.core.files import write_csv, write_json
+from sonoseg.core.files import write_csv, write_json, write_text
+from sonoseg.core.task import Task
 from sonoseg.core.versions import versions
+from sonoseg.core.workspace import Workspace
 from sonoseg.train.checkpoint import Progress
 from sonoseg.train.data import TrainingData
-from sonoseg.train.evaluate import Case
+from sonoseg.train.evaluate import Case, summarise
+from sonoseg.train.evaluation_page import evaluation_page
 
 
 def model_facts(progress: Progress, data: TrainingData, settings: dict[str, Any]) -> dict[str, Any]:
@@ -27,10 +33,78 @@ def model_facts(progress: Progress, data: TrainingData, settings: dict[str, Any]
 
 
 def write_evaluation(
-    folder: Path, part: str, summary: dict[str, Any], cases: Sequence[Case], model: dict[str, Any]
-) -> None:
-    """Write `per_case.csv`, then `evaluation.json`: the scores of one part, and which model they are of."""
+    folder: Path,
+    part: str,
+    cases: Sequence[Case],
+    task: Task,
+    workspace: Workspace,
+    facts: dict[str, Any],
+    history: Sequence[dict[str, float]] = (),
+) -> dict[str, Any]:
+    """Write `per_case.csv`, `evaluation.html` and, last, `evaluation.json` of at least one case; return the last.
+
+    `part` is `test`, `validation` or `out-of-fold`; `facts` are of the model, with its `sha256`; `history` is its
+    training, a row of scalars per epoch. A scoring of the test split is first recorded in `Models/<task>/
+    evaluations.jsonl`: no number of it can be seen that is not counted. Its `scored_before` says how many there were.
+    """
+    summary = {"use": "not for clinical use", "part": part, **summarise(cases, task), "model": facts}
+    if part == "test":
+        log = workspace.models / "evaluations.jsonl"
+        entry = _log_entry(summary, task)
+        summary["scored_before"] = scorings(log, entry["test_split_sha256"])
+        append_line(log, {**entry, "scoring": summary["scored_before"] + 1})
     rows = [case.row() for case in cases]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     write_csv(folder / "per_case.csv", columns, rows)
-    write_json(folder / "evaluation.json", {"use": "not for clinical use", "part": part, **summary, "model": model})
+    write_text(folder / "evaluation.html", evaluation_page(summary, cases, task, workspace, history))
+    write_json(folder / "evaluation.json", summary)
+    return summary
+
+
+def scorings(log: Path, test_split: str | None) -> int:
+    """Return how many lines of `evaluations.jsonl` are of the test split whose table has this SHA-256.
+
+    Lines that an interruption cut short are passed over. A file that is not there has none.
+    """
+    if not log.is_file():
+        return 0
+    count = 0
+    for line in log.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        count += isinstance(entry, dict) and entry.get("test_split_sha256", "") == test_split
+    return count
+
+
+def append_line(log: Path, entry: dict[str, Any]) -> None:
+    """Add `entry` to a file of JSON lines by one write that is on the disk when this returns.
+
+    After a line without an end, which an interruption left, it begins a new one.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab+") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        if size:
+            stream.seek(size - 1)
+        line = json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n"
+        stream.write(("\n" if size and stream.read(1) != b"\n" else "").encode() + line.encode("utf-8"))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _log_entry(summary: dict[str, Any], task: Task) -> dict[str, Any]:
+    facts = summary["model"]
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "task": task.name,
+        "part": summary["part"],
+        "model_sha256": facts.get("sha256"),
+        "fold": facts.get("fold"),
+        "test_split_sha256": facts.get("data", {}).get(f"{task.name}/test_split.csv"),
+        "images": summary["images"],
+        "patients": summary["patients"],
+        "mean_dice": summary["mean_dice"],
+        "dice": {name: one["dice"]["mean"] for name, one in summary["classes"].items()},
+    }

@@ -12,6 +12,7 @@ from rich.table import Table
 from torch import nn
 
 from sonoseg.core.task import Task
+from sonoseg.train.evaluate import in_one_unit
 from sonoseg.train.loop import Advance
 
 console = Console(markup=False, highlight=False)
@@ -47,54 +48,77 @@ def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], task: Task, i
     )
 
 
-def print_outcome(folder: Path, logs: Path, scored: bool) -> None:
+def print_outcome(folder: Path, logs: Path) -> None:
     """Print where a finished run's files are."""
-    console.print(f"model:  {folder / 'best_model.safetensors'}", soft_wrap=True)
-    console.print(f"curves: {folder / 'curves.png'}", soft_wrap=True)
-    scores = f"{folder / 'evaluation.json'}, per_case.csv" if scored else "none: the split has no test images"
-    console.print(f"scores: {scores}", soft_wrap=True)
+    files = {"model": "best_model.safetensors", "curves": "curves.png", "scores": "evaluation.html"}
+    files |= {"folds": "cross_validation.json", "as one": "ensemble/evaluation.html"}
+    for what, name in files.items():
+        if (folder / name).is_file():
+            console.print(f"{what + ':':8}{folder / name}", soft_wrap=True)
     console.print(f"watch:  tensorboard --logdir {logs}", soft_wrap=True)
 
 
 def print_scores(summary: dict[str, Any], part: str) -> None:
-    """Print the evaluation as two tables: classes and measurements."""
-    classes = Table(title=f"{part}: {summary['images']} images of {summary['patients']} patients")
-    for column in (
-        "class",
-        "Dice",
-        "95 % interval",
-        "IoU",
-        f"HD95, {summary['distance_unit']}",
-        "missed",
-        "false alarm",
-    ):
-        classes.add_column(column, justify="left" if column == "class" else "right")
+    """Print the evaluation as tables of classes, measurements and shapes, and what one should know of it."""
+    console.print(_classes_table(summary, part))
+    for table in (_measurements_table(summary), _shapes_table(summary)):
+        if table.row_count:
+            console.print(table)
+    if "warning" in summary:
+        console.print(f"note: {summary['warning']}")
+    if summary.get("scored_before"):
+        console.print(
+            f"note: this test split has been scored {summary['scored_before'] + 1} times: "
+            "a number chosen by looking at it is no longer untouched"
+        )
+    console.print("Not for clinical use.")
+
+
+def _classes_table(summary: dict[str, Any], part: str) -> Table:
+    unit = summary["distance_unit"]
+    table = Table(
+        title=f"{part}: {summary['images']} images of {summary['patients']} patients",
+        caption=f"surface Dice: share of the outlines within {summary['surface_tolerance']:g} {unit}",
+    )
+    for column in ("class", "Dice", "95 % interval", "IoU", "surface Dice", f"HD95, {unit}", "missed", "false alarm"):
+        table.add_column(column, justify="left" if column == "class" else "right")
     for name, one in summary["classes"].items():
-        classes.add_row(
+        table.add_row(
             name,
             f"{one['dice']['mean']:.4f}",
             _interval(one["dice"]["interval_95"]),
             f"{one['iou']['mean']:.4f}",
+            f"{one['surface_dice']['mean']:.4f}",
             f"{one['hd95']['mean']:.2f}",
             f"{one['n_missed']} of {one['n'] - one['n_empty_reference']}",
             f"{one['n_false_alarm']} of {one['n_empty_reference']}",
         )
-    console.print(classes)
-    measured = Table(title="measurements: prediction against reference")
-    for column in ("measurement", "mean absolute error", "bias", "n", "missed"):
-        measured.add_column(column, justify="left" if column == "measurement" else "right")
-    millimetres = {name for name, one in summary["measurements"].items() if one["n"] and name.endswith("_mm")}
-    for name, one in summary["measurements"].items():
-        # In millimetres and again in pixels would be twice the same.
-        if one["n"] and name.removesuffix("_px") + "_mm" not in millimetres - {name}:
-            error, bias = one["mean_absolute_error"]["mean"], one["bias"]["mean"]
-            measured.add_row(name, f"{error:.2f}", f"{bias:+.2f}", str(one["n"]), str(one["n_missed"]))
-    if measured.row_count:
-        console.print(measured)
-    if "warning" in summary:
-        console.print(f"note: {summary['warning']}")
-    console.print("Not for clinical use.")
+    return table
+
+
+def _measurements_table(summary: dict[str, Any]) -> Table:
+    table = Table(title="measurements: prediction against reference")
+    for column in ("measurement", "mean absolute error", "median", "bias", "n", "missed"):
+        table.add_column(column, justify="left" if column == "measurement" else "right")
+    for name in in_one_unit(summary["measurements"]):
+        one = summary["measurements"][name]
+        mean, bias = one["mean_absolute_error"]["mean"], one["bias"]["mean"]
+        errors = (f"{mean:.2f}", f"{one['median_absolute_error']:.2f}", f"{bias:+.2f}")
+        table.add_row(name, *errors, str(one["n"]), str(one["n_missed"]))
+    return table
+
+
+def _shapes_table(summary: dict[str, Any]) -> Table:
+    table = Table(title="shapes: distance from the reference's")
+    for column in ("class", "error", "mean", "median", "n", "missed"):
+        table.add_column(column, justify="left" if column in ("class", "error") else "right")
+    for name, scores in summary["classes"].items():
+        for error, one in scores.get("shape_errors", {}).items():
+            if one["n"]:
+                numbers = (f"{one['mean']:.2f}", f"{one['median']:.2f}", str(one["n"]), str(one["n_missed"]))
+                table.add_row(name, error, *numbers)
+    return table
 
 
 def _interval(bounds: list[float] | None) -> str:
-    return f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""
+    return f"{bounds[0]:.3f}\N{EN DASH}{bounds[1]:.3f}" if bounds else ""

@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from sonoseg.core.drawing import tint
 from sonoseg.core.task import Task
 from sonoseg.train.datasets import Batch
+from sonoseg.train.networks.heads import class_map, predict
 
 
 class Tracker:
@@ -40,7 +41,8 @@ class Tracker:
         """
         network.eval()
         images = batch.images[:count].to(next(network.parameters()).device)
-        predicted = network(images).argmax(dim=1).cpu().numpy().astype(np.uint8)
+        labels = class_map(predict(network, images, self._task), self._task.postprocessing.threshold)
+        predicted = labels.cpu().numpy().astype(np.uint8)
         for index, (image, reference, labels) in enumerate(zip(images, batch.labels, predicted, strict=False)):
             grey = _to_grey(image[0])
             row = [

@@ -94,7 +94,12 @@ def test_a_section_of_another_kind_replaces_the_extended_one(tmp_path):
         ("review: {ranges: {midline_angle: {low: -10}}}", "review.ranges: 'midline_angle' is not measured; expected"),
         ("metadata: {reference: {depth: depth_mm}}", "metadata.reference: 'depth' is not measured"),
         ("review: {ranges: {midline_angle_deg: {low: 10, high: -10}}}", "low 10 is above high -10"),
-        ("network: {name: segnet}", "'unet'"),
+        ("network: {name: vnet}", "'segnet'"),
+        ("network: {name: segnet, channels: [8, 8], convolutions: [1]}", "2 channels need as many numbers"),
+        ("network: {name: unet2015, padding: valid}", "target belongs to padding 'valid'"),
+        ("training: {loss: {name: bce}}", "training.loss.name: bce is for one class; use dice_ce for several"),
+        ("postprocessing: {threshold: 0.4}", "postprocessing.threshold is for one class"),
+        ("split: {test_size: 0}", "split.test_size"),
         ("input: {size: [32, 64]}", "at least twice as long"),
     ],
 )

@@ -16,6 +16,7 @@ from sonoseg.core.errors import DataError
 from sonoseg.core.manifest import Sample, write_split
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace
+from sonoseg.infer.members import Member
 from sonoseg.infer.segmenter import Segmenter
 from sonoseg.infer.sources import from_folder, output_names
 from sonoseg.train.model_file import save_model
@@ -38,7 +39,7 @@ def task(fetal_head: Task) -> Task:
 @pytest.fixture
 def fake_model(monkeypatch, task) -> None:
     monkeypatch.setattr(
-        Segmenter, "load", classmethod(lambda cls, path, device: cls(bright_is_head, task, sha256="f" * 64))
+        Segmenter, "load", classmethod(lambda cls, path, device: cls([Member(bright_is_head, task, "m", "f" * 64)]))
     )
 
 
@@ -128,7 +129,7 @@ def test_an_unexpected_fault_of_one_image_is_its_own(monkeypatch, task, pictures
             raise RuntimeError("out of memory")
         return bright_is_head(batch)
 
-    monkeypatch.setattr(Segmenter, "load", classmethod(lambda cls, path, device: cls(fails_once, task)))
+    monkeypatch.setattr(Segmenter, "load", classmethod(lambda cls, path, device: cls([Member(fails_once, task)])))
     assert run("--task", "fetal_head", "--images", pictures, "--output", tmp_path / "out") == 1
     assert [row["status"] for row in table(tmp_path / "out").values()] == ["ok", "failed", "ok"]
     assert "out of memory" in table(tmp_path / "out")["a.png"]["reason"]

@@ -62,7 +62,7 @@ def task_with(classes: list[dict[str, Any]], **annotations: Any) -> Task:
         "annotations": {"format": "mask_folder", **annotations},
         "patients": {"pattern": r"^([^_]+)"},
         "input": {"size": [32, 32]},
-        "network": {"channels": [4, 8], "strides": [2]},
+        "network": {"name": "unet", "channels": [4, 8], "strides": [2]},
         "training": load_task("spine").training.model_dump(),
     }
     return parse_task(fields, source="test")

@@ -141,6 +141,7 @@ def test_a_corrected_annotation_needs_no_force(run, out, spine_data):
     assert {str(name) for name in after if after[name] != before[name]} == {
         "masks/i03.png",
         "dataset_report.json",
+        "dataset_report.html",
         "train_split.csv",
     }
 
@@ -324,7 +325,7 @@ def test_an_image_that_shows_nothing_is_kept(run, out, spine_data):
 
 def test_a_class_that_others_cover_is_warned_of(run, out, spine_data):
     small = ["VTB", "rect", [[19, 20], [21, 22]]]
-    spine_data(annotations={f"i{index:02}": [LINE, small] for index in range(6)})
+    spine_data(count=4, annotations={f"i{index:02}": [LINE, small] for index in range(4)})
     assert "images/i00.png, VTB: is wholly covered by other classes" in run()[1]
     assert not any(sample.present["VTB"] for table in rows(out).values() for sample in table)
 
@@ -355,9 +356,9 @@ def test_unwritable_output_fails_before_work(run, out, tmp_path, spine_data, mon
     assert code == 2 and "cannot be written" in err
 
 
-@pytest.mark.parametrize("failing", range(1, 13))
+@pytest.mark.parametrize("failing", range(1, 14))
 def test_a_full_disk_leaves_the_old_dataset(run, out, spine_data, monkeypatch, failing):
-    """8 masks change, then the report and two tables are written, then the tables are moved."""
+    """8 masks change, then the report, its page and two tables are written, then the tables are moved."""
     data = spine_data(count=8)
     run()
     before = snapshot(out)

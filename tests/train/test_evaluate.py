@@ -1,27 +1,51 @@
 """How cases become scores: patients first, missed structures counted, references from the table where it has them."""
 
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
+from sonoseg.core.images import read_mask, write_image, write_label_map
+from sonoseg.core.manifest import Prepared, Sample
 from sonoseg.core.task import Task
-from sonoseg.train.evaluate import Case, summarise
+from sonoseg.core.workspace import Workspace
+from sonoseg.train.evaluate import SCORES, Case, in_one_unit, score, summarise
 from sonoseg.train.metrics import Agreement
+from tests.conftest import changed
+from tests.train.made_cases import head_map, made_case, spine_map
 
-GOOD = Agreement(dice=0.9, iou=0.8, hd95=1.0, reference_empty=False, missed=False, false_alarm=False)
-MISSED = Agreement(dice=0.0, iou=0.0, hd95=90.0, reference_empty=False, missed=True, false_alarm=False)
-ALARM = Agreement(dice=0.0, iou=0.0, hd95=90.0, reference_empty=True, missed=False, false_alarm=True)
+GOOD = Agreement(0.9, 0.8, 0.85, 1.0, 2.0, 0.99, reference_empty=False, missed=False, false_alarm=False)
+MISSED = Agreement(0.0, 0.0, 0.0, 90.0, 90.0, 0.7, reference_empty=False, missed=True, false_alarm=False)
+ALARM = Agreement(0.0, 0.0, 0.0, 90.0, 90.0, 0.7, reference_empty=True, missed=False, false_alarm=True)
 
 
 def case(patient: str, one: Agreement = GOOD, hc: float | None = 101.0, reference: float | None = 100.0) -> Case:
-    return Case(f"{patient}-{id(one)}", patient, {"HEAD": one}, {"hc_mm": hc}, "mm", {"hc_mm": reference})
+    return Case(
+        f"{patient}-{id(one)}",
+        patient,
+        {"HEAD": one},
+        {"hc_mm": hc},
+        "mm",
+        {"hc_mm": reference},
+        pixel_accuracy=one.pixel_accuracy,
+    )
 
 
 def test_a_patient_with_many_images_counts_once(fetal_head: Task) -> None:
     cases = [case("A"), case("A"), case("A"), case("B", MISSED, hc=None)]
-    head = summarise(cases, fetal_head)["classes"]["HEAD"]
-    assert head["dice"]["mean"] == pytest.approx((0.9 + 0) / 2)
+    summary = summarise(cases, fetal_head)
+    head = summary["classes"]["HEAD"]
+    assert head["dice"]["mean"] == pytest.approx((0.9 + 0) / 2) == head["dice"]["median"]
+    assert head["dice"]["standard_deviation"] == pytest.approx(0.9 / 2**0.5)
     assert head["hd95"]["mean"] == pytest.approx((1 + 90) / 2)
+    assert head["hausdorff"]["mean"] == pytest.approx((2 + 90) / 2)
+    assert head["surface_dice"]["mean"] == pytest.approx(0.85 / 2)
+    assert summary["pixel_accuracy"]["mean"] == pytest.approx((0.99 + 0.7) / 2)
+    assert (summary["mean_dice"], summary["mean_iou"]) == (pytest.approx(0.45), pytest.approx(0.4))
     assert (head["n"], head["n_missed"], head["n_empty_reference"], head["n_false_alarm"]) == (4, 1, 0, 0)
 
 
@@ -34,15 +58,84 @@ def test_measurements_count_what_is_missing_on_either_side(fetal_head: Task) -> 
     assert hc["limits_of_agreement"] == pytest.approx([1 - 1.96 * 8**0.5, 1 + 1.96 * 8**0.5])
 
 
-def test_every_further_miss_makes_every_average_worse(fetal_head: Task) -> None:
-    scores = []
-    for missed in range(5):
-        cases = [case(str(n), MISSED if n < missed else GOOD) for n in range(4 + 1)]
-        head = summarise(cases, fetal_head)["classes"]["HEAD"]
-        assert head["n_missed"] == missed
-        scores.append((head["dice"]["mean"], head["iou"]["mean"], -head["hd95"]["mean"]))
-    for better, worse in pairwise(scores):
-        assert all(a > b for a, b in zip(better, worse, strict=True))
+def test_median_and_mean_error_are_over_patients(fetal_head: Task) -> None:
+    # Patients' mean errors: A (1 + 5) / 2 = 3, B 1, C 8. Over images the median would be 3 as well, without C 1.
+    cases = [case("A", hc=101), case("A", hc=95), case("B", hc=101), case("C", hc=108), case("B", hc=99)]
+    hc = summarise(cases, fetal_head)["measurements"]["hc_mm"]
+    assert hc["median_absolute_error"] == pytest.approx(3)
+    assert hc["mean_absolute_error"]["mean"] == pytest.approx((3 + 1 + 8) / 3)
+    assert hc["bias"]["mean"] == pytest.approx((-2 + 0 + 8) / 3)
+
+
+def test_one_pair_has_no_limits(fetal_head: Task) -> None:
+    hc = summarise([case("A")], fetal_head)["measurements"]["hc_mm"]
+    assert hc["limits_of_agreement"] == [None, None] and hc["mean_absolute_error"]["interval_95"] is None
+
+
+def averages(summary: dict[str, Any]) -> dict[str, float]:
+    """Return every average of overlap and distance so that larger is better."""
+    found = {"mean_dice": summary["mean_dice"], "mean_iou": summary["mean_iou"]}
+    found["pixel_accuracy"] = summary["pixel_accuracy"]["mean"]
+    for name, one in summary["classes"].items():
+        for kind in SCORES:
+            sign = -1 if kind in ("hd95", "hausdorff") else 1
+            found |= {f"{name} {kind}": sign * one[kind]["mean"], f"{name} {kind} median": sign * one[kind]["median"]}
+    return found
+
+
+def counts(summary: dict[str, Any]) -> dict[str, int]:
+    """Return every count of missed structures, measurements and shapes."""
+    found = {f"class {name}": one["n_missed"] for name, one in summary["classes"].items()}
+    found |= {name: one["n_missed"] for name, one in summary["measurements"].items()}
+    for name, one in summary["classes"].items():
+        found |= {f"{name} {error}": errors["n_missed"] for error, errors in one.get("shape_errors", {}).items()}
+    return found
+
+
+@pytest.mark.parametrize("name", ["spine", "fetal_head"])
+def test_every_further_miss_makes_everything_worse(name: str, request: pytest.FixtureRequest) -> None:
+    task: Task = request.getfixturevalue(name)
+    reference, near = (spine_map(), spine_map(2)) if name == "spine" else (head_map(), head_map(x=82))
+    summaries = []
+    for missed in range(8):
+        found = [np.zeros_like(near) if number < missed else near for number in range(7)]
+        cases = [made_case(str(number), str(number), one, reference, task) for number, one in enumerate(found)]
+        summaries.append(summarise(cases, task))
+        assert not any(value != value for value in averages(summaries[-1]).values())
+        assert set(counts(summaries[-1]).values()) == {missed}
+    for better, worse in pairwise(summaries):
+        for what, value in averages(better).items():
+            if what.endswith("median"):
+                assert averages(worse)[what] <= value, what
+            else:
+                assert averages(worse)[what] < value, what
+    for what, value in averages(summaries[0]).items():
+        assert averages(summaries[-1])[what] < value, what
+
+
+def test_shape_errors_stand_under_their_class(spine: Task) -> None:
+    pairs = [(spine_map(drop=4), spine_map()), (spine_map(without=(3,)), spine_map()), (spine_map(), spine_map())]
+    cases = [made_case(str(n), str(n), ours, theirs, spine) for n, (ours, theirs) in enumerate(pairs)]
+    classes = summarise(cases, spine)["classes"]
+    vtb = classes["VTB"]["shape_errors"]["centre_distance_mm"]
+    assert (vtb["n"], vtb["mean"], vtb["median"]) == (3, pytest.approx(4 * 0.5 / 3), 0)
+    epi = classes["EPI"]["shape_errors"]
+    assert {(one["n"], one["n_missed"], one["n_false_alarm"]) for one in epi.values()} == {(2, 1, 0)}
+    assert epi["end_point_error_mm"]["mean"] == pytest.approx(4 * 0.5 / 2, abs=0.05)
+    assert epi["angle_error_deg"]["mean"] == pytest.approx(0, abs=0.2)
+    row = cases[1].row()
+    assert row["EPI_angle_error_deg"] is None and row["VTB_centre_distance_mm"] == 0
+
+
+def test_the_interval_of_two_patients_is_known(fetal_head: Task) -> None:
+    # Two patients with 1 and 0 are drawn as (0, 0), (0, 1), (1, 0), (1, 1): means 0, 1/2, 1/2, 1, so that the 2.5th
+    # and 97.5th percentiles are 0 and 1, however many images the two have.
+    sure = Agreement(1.0, 1.0, 1.0, 0.0, 0.0, 1.0, reference_empty=False, missed=False, false_alarm=False)
+    cases = [case("A", sure) for _ in range(40)] + [case("B", MISSED) for _ in range(40)]
+    summary = summarise(cases, fetal_head)
+    assert summary["classes"]["HEAD"]["dice"]["interval_95"] == [0, 1] == summary["mean_dice_interval_95"]
+    alone = summarise([case(str(n), sure) for n in range(9)], fetal_head)["classes"]["HEAD"]["dice"]
+    assert alone["interval_95"] == [1, 1] and alone["standard_deviation"] == 0
 
 
 def test_intervals_hold_the_mean_and_few_patients_are_warned_of(fetal_head: Task) -> None:
@@ -55,3 +148,58 @@ def test_intervals_hold_the_mean_and_few_patients_are_warned_of(fetal_head: Task
     assert "30 patients" in summary["warning"]
     assert "warning" not in summarise([case(str(n)) for n in range(60)], fetal_head)
     assert summarise([case("A")], fetal_head)["classes"]["HEAD"]["dice"]["interval_95"] is None
+
+
+def test_tolerance_and_threshold_are_told(fetal_head: Task, spine: Task) -> None:
+    task = changed(fetal_head, evaluation={"surface_tolerance_mm": 2.5, "surface_tolerance_px": 7})
+    head = head_map()
+    in_mm = summarise([made_case("a", "a", head, head, task)], task)
+    assert (in_mm["surface_tolerance"], in_mm["distance_unit"], in_mm["threshold"]) == (2.5, "mm", 0.5)
+    in_px = summarise([made_case("a", "a", head, head, task, spacing=None)], task)
+    assert (in_px["surface_tolerance"], in_px["distance_unit"]) == (7, "px")
+    assert "threshold" not in summarise([made_case("a", "a", spine_map(), spine_map(), spine)], spine)
+
+
+def test_pixels_are_left_out_where_millimetres_are_there() -> None:
+    found = {"a_mm": {"n": 3}, "a_px": {"n": 3}, "b_mm": {"n": 0}, "b_px": {"n": 2}, "angle_deg": {"n": 1}}
+    assert in_one_unit(found) == ["a_mm", "b_px", "angle_deg"]
+
+
+class Fixed(nn.Module):
+    """Gives the same logits for every image."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits.expand(len(images), -1, -1, -1)
+
+
+def test_an_ensemble_averages_probabilities(fetal_head: Task, tmp_path: Path) -> None:
+    task = changed(fetal_head, input={"size": (96, 160), "fit": "resize", "intensity": "unit"})
+    truth = head_map(y=48, down=30)[:96]
+    write_image(tmp_path / "a.png", np.full((96, 160), 90, np.uint8))
+    write_label_map(tmp_path / "a_mask.png", truth, task.colors)
+    row = Prepared("a", "a", "p", None, "a.png", "a_mask.png", "none")
+    sample = Sample("a", "a.png", "a_mask.png", "p", None, {"HEAD": True}, 96, 160, (0.5, 0.5), "", "", {"hc_mm": 7.0})
+    inside = torch.from_numpy(truth).bool()[None, None]
+    sure, weak, blind = (torch.where(inside, logit, -9.0) for logit in (4.0, -0.5, -9.0))  # 0.98, 0.38, 0.00
+
+    def one_case(*logits: Tensor) -> Case:
+        networks = [Fixed(one) for one in logits]
+        workspace = Workspace(tmp_path, task.name)
+        return next(score(networks, [row], [sample], workspace, task, torch.device("cpu")))
+
+    assert one_case(sure).agreement["HEAD"].dice == 1
+    assert one_case(weak).agreement["HEAD"].missed
+    together = one_case(sure, weak, weak)  # 0.58, although the majority says no
+    assert together.agreement["HEAD"].dice == 1 and together.pixel_accuracy == 1
+    assert one_case(sure, *[weak] * 5).agreement["HEAD"].missed  # 0.48, although the mean logit is above 0
+    assert one_case(sure, sure, blind, blind).agreement["HEAD"].missed  # 0.49
+    assert one_case(sure, sure, sure, blind, blind).agreement["HEAD"].dice == 1  # 0.59
+    assert together.reference["hc_mm"] == 7 and together.errors["hc_mm"] > 0
+    assert (together.image_path, together.mask_path) == ("a.png", "a_mask.png")
+    (tmp_path / "again.png").write_bytes(together.prediction)
+    assert (read_mask(tmp_path / "again.png") == truth).all()
+    assert one_case(weak).status == "flagged" and "HEAD not found" in one_case(weak).reasons

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from monai.losses import DiceCELoss
+from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss
 from monai.losses import HausdorffDTLoss as MonaiHausdorff
 
-from sonoseg.core.task_sections import HausdorffSchedule, Loss
+from sonoseg.core.training_sections import HausdorffSchedule, Loss
 from sonoseg.train.losses import HausdorffDTLoss, SegmentationLoss, distance_to_boundary, hausdorff_weight
 
 
@@ -36,6 +36,39 @@ def test_hausdorff_equals_monai_in_value_and_gradient(batch: tuple[torch.Tensor,
     ours.backward()
     theirs.backward()
     torch.testing.assert_close(ours_at.grad * scale, theirs_at.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_hausdorff_of_one_channel_equals_monai(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    logits, labels = batch[0][:, 1:2], (batch[1] == 1).long()
+    theirs = MonaiHausdorff(alpha=2.0, include_background=True, sigmoid=True, reduction="mean")(logits, labels.float())
+    torch.testing.assert_close(HausdorffDTLoss()(logits, labels) * (40**2 + 56**2) / 1e4, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_losses_of_one_class_by_their_formulas(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    logits, labels = batch[0][:, 1:2], (batch[1] == 1).long()
+    target = labels.float()
+    bce = torch.nn.functional.binary_cross_entropy(torch.sigmoid(logits), target)
+    p = torch.sigmoid(logits)
+    dice = 1 - (2 * (p * target).sum() + 1e-5) / (p.sum() + target.sum() + 1e-5)
+    for settings, expected in (
+        (Loss(name="bce"), bce),
+        (Loss(name="bce_dice"), dice + bce),
+        (Loss(name="dice_ce"), dice + bce),
+        (Loss(name="bce_dice", cross_entropy_weight=0.2), dice + 0.2 * bce),
+    ):
+        terms = SegmentationLoss(settings, binary=True)(logits, labels, epoch=0)
+        torch.testing.assert_close(terms["total"], expected, rtol=1e-5, atol=1e-6)
+        assert set(terms) == {"total", settings.name}
+
+
+def test_dice_focal_is_dice_plus_focal(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    logits, labels = batch
+    ours = SegmentationLoss(Loss(name="dice_focal", cross_entropy_weight=0.5))(logits, labels, epoch=0)["total"]
+    common = {"include_background": False, "to_onehot_y": True, "softmax": True, "reduction": "mean", "batch": True}
+    dice = DiceLoss(**common)(logits, labels)
+    both = DiceFocalLoss(**common)(logits, labels)
+    torch.testing.assert_close(ours, dice + 0.5 * (both - dice))
+    assert both > dice
 
 
 def test_hausdorff_does_not_grow_with_the_image() -> None:

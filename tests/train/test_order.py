@@ -1,10 +1,11 @@
 """Batches and learning rates depend on seed and epoch alone."""
 
 import pytest
+import torch
 
-from sonoseg.core.task_sections import Optimizer
+from sonoseg.core.training_sections import Optimizer
 from sonoseg.train.datasets import EpochBatches
-from sonoseg.train.optimizer import rate_factor
+from sonoseg.train.optimizer import build_optimizer, learning_rates, plateau_factor
 
 
 def order(batches: EpochBatches, epoch: int) -> list[list[int]]:
@@ -32,19 +33,53 @@ def test_two_processes_share_one_order_and_make_the_same_number_of_steps() -> No
     assert len(uneven[0]) == len(uneven[1]) == 3 and uneven[1][-1] == uneven[0][0]
 
 
+def rates_of(settings: Optimizer, epochs: int, steps: int) -> list[float]:
+    return [rate for epoch in range(epochs) for rate in learning_rates(settings, epoch, epochs, steps, [])]
+
+
 @pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [("constant", [1, 1, 1]), ("cosine", [1, 0.505, 0.01]), ("one_cycle", [0.04, None, 0.001])],
+    ("schedule", "first", "last"),
+    [("constant", 1, 1), ("plateau", 1, 1), ("cosine", 1, 0.01), ("one_cycle", 0.04, 0.001)],
 )
-def test_schedules_start_and_end_where_they_should(schedule: str, expected: list[float | None]) -> None:
-    settings = Optimizer(learning_rate=1, schedule=schedule)
-    for step, value in zip((0, 50, 100), expected, strict=True):
-        if value is not None:
-            assert rate_factor(settings, step, 101) == pytest.approx(value)
+def test_schedules_start_and_end_where_they_should(schedule: str, first: float, last: float) -> None:
+    rates = rates_of(Optimizer(learning_rate=2, schedule=schedule), epochs=5, steps=20)
+    assert rates[0] == pytest.approx(2 * first) and rates[-1] == pytest.approx(2 * last)
 
 
 def test_one_cycle_peaks_after_three_tenths() -> None:
-    settings = Optimizer(learning_rate=1, schedule="one_cycle")
-    rates = [rate_factor(settings, step, 101) for step in range(101)]
+    rates = rates_of(Optimizer(learning_rate=1, schedule="one_cycle"), epochs=1, steps=101)
     assert rates.index(max(rates)) == 30 and max(rates) == pytest.approx(1)
     assert rates[:31] == sorted(rates[:31]) and rates[30:] == sorted(rates[30:], reverse=True)
+
+
+def test_a_warm_up_rises_in_a_straight_line_and_leaves_the_rest_to_the_schedule() -> None:
+    rates = rates_of(Optimizer(learning_rate=1, schedule="cosine", warm_up_epochs=1.5), epochs=4, steps=10)
+    assert rates[:15] == pytest.approx([(step + 1) / 15 for step in range(15)])
+    assert rates[15] == 1 and rates[-1] == pytest.approx(0.01)
+    with pytest.raises(ValueError, match="one_cycle begins with a warm-up of its own"):
+        Optimizer(learning_rate=1, schedule="one_cycle", warm_up_epochs=1)
+
+
+@pytest.mark.parametrize("patience", [0, 1, 3])
+def test_a_plateau_lowers_the_rate_as_pytorch_does(patience: int) -> None:
+    losses = [3, 2, 2, 2, 1.99999, 1, 1.5, 1.5, 1.5, 1.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
+    settings = Optimizer(learning_rate=1, schedule="plateau", plateau={"factor": 0.3, "patience": patience})
+    weight = torch.nn.Parameter(torch.zeros(1))
+    theirs = torch.optim.SGD([weight], lr=1.0)
+    reference = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, factor=0.3, patience=patience, eps=0)
+    for epoch, loss in enumerate(losses):
+        assert learning_rates(settings, epoch, 20, 2, losses[:epoch]) == pytest.approx(
+            [theirs.param_groups[0]["lr"]] * 2
+        )
+        reference.step(loss)
+    assert plateau_factor(settings.plateau, losses) < 1
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD")])
+def test_optimisers_by_name(name: str, kind: str) -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = build_optimizer(Optimizer(name=name, learning_rate=0.1, momentum=0.5), [weight])
+    assert type(optimizer).__name__ == kind and optimizer.param_groups[0].get("momentum", 0.5) == 0.5
+    weight.grad = torch.ones(1)
+    optimizer.step()
+    assert weight.item() == pytest.approx(0.9, abs=1e-3)

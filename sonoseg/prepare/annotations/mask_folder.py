@@ -42,13 +42,14 @@ def read_mask_folder(data: Path, task: Task) -> tuple[list[Annotated], list[Faul
         found = masks_of.get(image.stem.removesuffix(layout.image_suffix), [])
         problem = _pairing_problem(image, found, layout, data)
         if problem:
-            faults.append(error(image.relative_to(data).as_posix(), problem))
+            faults.append(error(image.relative_to(data).as_posix(), problem, "no_mask"))
         else:
             items.append(Annotated(identity, image, mask=found[0]))
     names = {image.stem.removesuffix(layout.image_suffix) for image in images}
     for name in masks_of.keys() - names:
         for mask in masks_of[name]:
-            faults.append(error(mask.relative_to(data).as_posix(), "a mask for an image that is not there"))
+            message = "a mask for an image that is not there"
+            faults.append(error(mask.relative_to(data).as_posix(), message, "no_image"))
     return sorted(items, key=lambda item: item.id), faults
 
 

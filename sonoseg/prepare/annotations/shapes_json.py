@@ -48,7 +48,7 @@ def read_shapes_json(data: Path, task: Task) -> tuple[list[Annotated], list[Faul
             faults.append(error(where, f"annotation for an image that is not there; expected it in {layout.images}/"))
     for identity, path in found.items():
         if identity not in shapes_of:
-            faults.append(warning(path.relative_to(data).as_posix(), f"not in {layout.file}; left out"))
+            faults.append(warning(path.relative_to(data).as_posix(), f"not in {layout.file}; left out", "left_out"))
     items = [Annotated(name, found[name], shapes=shapes) for name, shapes in sorted(shapes_of.items())]
     return items, faults
 

@@ -1,0 +1,79 @@
+"""How probable each class is at each place: a picture for a person, and grey values for a program."""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoseg.core.images import Pixels, rgb
+from sonoseg.core.task import Task
+from sonoseg.infer.lettering import TINY_PX, Lettering, Picture, unit_of
+from sonoseg.postprocess.interpret import class_map
+
+COLUMNS = 3
+"""Panels side by side before the next row begins."""
+_MAP = cv2.COLORMAP_VIRIDIS
+"""Perceptually uniform, and the same order to colour-blind eyes and in grey."""
+_OPACITY, _FULL_FROM = 0.6, 0.2
+"""Colours lie over the image this strongly from a probability of 0.2 on; towards 0 they fade, and the image is seen."""
+_LINE = (255, 255, 255)
+
+
+def draw_heatmap(image: Pixels, probabilities: NDArray[np.float32], task: Task) -> Picture:
+    """Return RGB uint8 panels, one per class in task order, each of the size of `image` `(H, W)` uint8.
+
+    `probabilities` are `(1 + K, H, W)` float32, background first. Up to 3 panels stand side by side, more go on in the
+    next row: the picture is `(rows * H, columns * W, 3)`, that of one class `(H, W, 3)`. A line surrounds the pixels
+    that are given to the class before anything is cleaned: those above the threshold of a single class, else those
+    where the class is the most probable.
+    """
+    labels = class_map(probabilities, task)
+    threshold = task.postprocessing.threshold if task.is_binary else None
+    rule = "most probable" if threshold is None else f"above {threshold:g}"
+    panels = []
+    for index, structure in enumerate(task.structures, start=1):
+        panel = _panel(image, probabilities[index], labels == index)
+        if min(image.shape) >= TINY_PX:
+            panel = _with_text(panel, f"{structure.name}, line: {rule}", structure.color, threshold)
+        panels.append(panel)
+    columns = min(COLUMNS, len(panels))
+    panels += [np.zeros_like(panels[0])] * (-len(panels) % columns)
+    return np.vstack([np.hstack(panels[row : row + columns]) for row in range(0, len(panels), columns)])
+
+
+def probability_levels(probabilities: NDArray[np.float32]) -> Pixels:
+    """Return probabilities 0 to 1 as grey values 0 to 255, uint8 of the same shape, within 1/510 of them."""
+    return np.rint(np.clip(probabilities, 0, 1) * 255).astype(np.uint8)
+
+
+def _panel(image: Pixels, probability: NDArray[np.float32], inside: NDArray[np.bool_]) -> Picture:
+    opacity = _OPACITY * np.minimum(probability / _FULL_FROM, 1)[..., None]
+    colors = _colored(probability_levels(probability))
+    picture = np.rint(opacity * colors + (1 - opacity) * image[..., None]).astype(np.uint8)
+    # The line lies around the class and not on it: structures may be as thin as the line.
+    width = max(1, round(unit_of(image)))
+    line, halo = _grown(inside, width), _grown(inside, 2 * width)
+    picture[halo & ~line] = (0, 0, 0)
+    picture[line & ~inside] = _LINE
+    return picture
+
+
+def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * by + 1, 2 * by + 1))
+    return cv2.dilate(mask.astype(np.uint8), disc) > 0
+
+
+def _colored(levels: Pixels) -> Picture:
+    return cv2.cvtColor(cv2.applyColorMap(levels, _MAP), cv2.COLOR_BGR2RGB)
+
+
+def _with_text(picture: Picture, text: str, color: str, threshold: float | None) -> Picture:
+    page = Lettering(picture, unit_of(picture))
+    height = math.ceil(0.3 * picture.shape[0])
+    scale = _colored(np.linspace(255, 0, height).round().astype(np.uint8)[:, None])[:, 0]
+    if threshold is not None:
+        scale[round((1 - threshold) * (height - 1))] = _LINE
+    page.bar([tuple(row) for row in scale.tolist()], {0.0: "1", 0.5: "0.5", 1.0: "0"})
+    page.strip(text, rgb(color))
+    return page.finish()

@@ -1,0 +1,133 @@
+"""Words on a picture: the strip along its foot with the disclaimer, labels, panels and colour bars."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from sonoseg.core.images import Pixels
+
+Color = tuple[int, int, int]
+Picture = NDArray[np.uint8]
+
+TINY_PX = 120
+"""Images whose shorter side is below this get colours and lines, but no text: it would cover them."""
+WHITE = (255, 255, 255)
+OK, FLAGGED = (59, 206, 120), (255, 176, 32)
+_SOFT = (205, 210, 216)
+_PANEL = 0.62
+_DISCLAIMER = "Not for clinical use"
+
+
+def unit_of(image: Pixels | Picture) -> float:
+    """Return how many pixels a line or a letter grows by: all sizes were chosen on an image 443 pixels high."""
+    return min(image.shape[:2]) / 443
+
+
+class Lettering:
+    """Text and panels on an RGB picture `(H, W, 3)` uint8; boxes are (left, top, right, bottom) in pixels."""
+
+    def __init__(self, picture: Picture, unit: float):
+        size = max(9, round(13 * unit))
+        self.base = Image.fromarray(picture).convert("RGBA")
+        self.layer = Image.new("RGBA", self.base.size)
+        self.draw = ImageDraw.Draw(self.layer)
+        self.font, self.size = _font(size), size
+        self.width, self.height = self.base.size
+        self.line = math.ceil(size * 1.35)
+
+    def strip(self, text: str, color: Color) -> tuple[int, int, int, int]:
+        """Write a text along the lower edge and the disclaimer at its right end."""
+        top, pad = self.height - round(self.line * 1.25), self.size // 2
+        self.draw.rectangle((0, top, self.width, self.height), fill=(0, 0, 0, round(255 * _PANEL)))
+        middle = (top + self.height) / 2
+        room = self.width - 2 * pad - self.size
+        notice = self.draw.textlength(_DISCLAIMER, self.font)
+        self.draw.text((self.width - pad, middle), _DISCLAIMER, fill=_SOFT, font=self.font, anchor="rm")
+        radius = self.size * 0.28
+        self.draw.ellipse((pad, middle - radius, pad + 2 * radius, middle + radius), fill=color)
+        text = self._shortened(text, room - notice - self.size)
+        self.draw.text((pad + self.size * 0.9, middle), text, fill=color, font=self.font, anchor="lm")
+        return 0, top, self.width, self.height
+
+    def label(self, text: str, at: tuple[float, float]) -> tuple[int, int, int, int]:
+        """Write a text whose left end is at a point, moved into the picture where needed."""
+        width, pad = self.draw.textlength(text, self.font), self.size // 3
+        left = min(max(at[0], 0), self.width - width - 2 * pad)
+        top = min(max(at[1] - self.line / 2, 0), self.height - self.line)
+        box = (round(left), round(top), round(left + width + 2 * pad), round(top + self.line))
+        self.draw.rounded_rectangle(box, radius=pad, fill=(0, 0, 0, round(255 * _PANEL)))
+        self.draw.text((left + pad, top + self.line / 2), text, fill=WHITE, font=self.font, anchor="lm")
+        return box
+
+    def bar(self, colors: Sequence[Color], marks: Mapping[float, str]) -> None:
+        """Draw a colour bar in the upper right corner, one pixel row per colour from the top, and write what it means.
+
+        `marks` are texts beside the bar by their height, 0 at its top and 1 at its foot.
+        """
+        pad, width = self.size // 2, self.size
+        room = math.ceil(max(self.draw.textlength(text, self.font) for text in marks.values()))
+        right, top = self.width - 2 * pad, 2 * pad + self.line // 2
+        left = right - width
+        box = (left - room - 2 * pad, pad, self.width - pad, top + len(colors) + self.line // 2 + pad)
+        self.draw.rounded_rectangle(box, radius=pad, fill=(0, 0, 0, round(255 * _PANEL)))
+        for row, color in enumerate(colors, start=top):
+            self.draw.line((left, row, right, row), fill=color)
+        for share, text in marks.items():
+            at = (left - pad, top + share * (len(colors) - 1))
+            self.draw.text(at, text, fill=WHITE, font=self.font, anchor="rm")
+
+    def panel(
+        self,
+        rows: Sequence[tuple[Color | None, str]],
+        occupied: NDArray[np.bool_],
+        taken: list[tuple[int, int, int, int]],
+    ) -> tuple[int, int, int, int]:
+        """Write rows, each with a colour chip or none, in the free corner that hides least of what was found."""
+        pad, chip = self.size // 2, self.size
+        indent = chip if any(color for color, _ in rows) else 0
+        width = math.ceil(max(self.draw.textlength(text, self.font) for _, text in rows)) + indent + 2 * pad
+        height = len(rows) * self.line + pad
+        bottom = taken[0][1] - height - pad
+        corners = [(pad, bottom), (self.width - width - pad, bottom), (pad, pad), (self.width - width - pad, pad)]
+        boxes = [(x, y, x + width, y + height) for x, y in corners]
+
+        def hidden(box: tuple[int, int, int, int]) -> int:
+            left, top, right, low = (max(0, value) for value in box)
+            return int(occupied[top:low, left:right].sum()) + self.width * self.height * _overlaps(box, taken)
+
+        left, top, right, low = best = min(boxes, key=hidden)
+        if hidden(best) >= self.width * self.height:
+            return best  # no corner is free: the same numbers stand in the tables
+        self.draw.rounded_rectangle((left, top, right, low), radius=pad, fill=(0, 0, 0, round(255 * _PANEL)))
+        for index, (color, text) in enumerate(rows):
+            middle = top + pad / 2 + (index + 0.5) * self.line
+            if color:
+                side = self.size * 0.3
+                box = (left + pad, middle - side, left + pad + 2 * side, middle + side)
+                self.draw.rounded_rectangle(box, radius=side / 2, fill=color)
+            self.draw.text((left + pad + indent, middle), text, fill=WHITE, font=self.font, anchor="lm")
+        return best
+
+    def finish(self) -> Picture:
+        return np.array(Image.alpha_composite(self.base, self.layer).convert("RGB"))
+
+    def _shortened(self, text: str, room: float) -> str:
+        if self.draw.textlength(text, self.font) <= room:
+            return text
+        while text and self.draw.textlength(text + "…", self.font) > room:
+            text = text[:-1]
+        return text.rstrip() + "…" if text else ""
+
+
+def _overlaps(box: tuple[int, int, int, int], others: list[tuple[int, int, int, int]]) -> bool:
+    left, top, right, bottom = box
+    return any(left < r and l < right and top < b and t < bottom for l, t, r, b in others)  # noqa: E741
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)

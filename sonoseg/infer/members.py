@@ -1,0 +1,103 @@
+"""The trained models that answer together: found in files and folders, read, and checked to mean the same classes."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sonoseg.core.errors import ModelError
+from sonoseg.core.task import Task
+from sonoseg.core.workspace import Workspace
+from sonoseg.train.model_file import load_model
+from sonoseg.train.networks import build_network
+
+MODEL_NAME = Workspace(Path(), "any").best_model.name
+"""What training.py calls a model, and what is looked for in a folder."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A network with the task it was trained for; `file`, `sha256` and `info` are those of its model file, if any."""
+
+    network: nn.Module
+    task: Task
+    file: str = ""
+    sha256: str = ""
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def called(self) -> str:
+        """Return what a message calls this member."""
+        return self.file or f"a network of task {self.task.name}"
+
+
+def model_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the model files that `paths` stand for, in that order; at least one.
+
+    A folder stands for the `best_model.safetensors` in it, or, when it has none of its own, for all those in its direct
+    sub-folders, `fold_2` before `fold_10`. Raises ModelError for no path, a folder without a model, and a file that
+    comes twice.
+    """
+    if not paths:
+        raise ModelError("no model is named; expected a model file, several, or a folder of them")
+    files: list[Path] = []
+    for path in paths:
+        files += _in_folder(path) if path.is_dir() else [path]
+    seen: dict[Path, Path] = {}
+    for file in files:
+        first = seen.setdefault(file.resolve(), file)
+        if first is not file:
+            also = "" if first == file else f", also as {first}"
+            raise ModelError(f"{file}: this model is named twice{also}, and would count double; name it once")
+    return files
+
+
+def load_member(path: Path, device: str) -> Member:
+    """Read a model file and return it ready on `device`. Raises ModelError for anything but a SonoSeg model."""
+    model = load_model(path)
+    network = build_network(model.task)
+    try:
+        network.load_state_dict(model.state)
+    except RuntimeError as error:
+        raise ModelError(f"{path}: its weights do not fit its own network settings; train the model again") from error
+    return Member(network.to(torch.device(device)).eval(), model.task, str(path), model.sha256, model.info)
+
+
+def check_same_classes(members: Sequence[Member]) -> None:
+    """Raise ModelError unless all have the same classes, in the same order and of the same shapes.
+
+    An average of probabilities means nothing else. Networks, sizes, enhancement and all rules may differ.
+    """
+    first = members[0]
+    for other in members[1:]:
+        ours, theirs = _classes(first.task), _classes(other.task)
+        if ours != theirs:
+            raise ModelError(
+                f"{first.called} and {other.called} cannot be averaged: the first has the classes {', '.join(ours)}, "
+                f"the second {', '.join(theirs)}; expected the same names and shapes in the same order"
+            )
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    if (folder / MODEL_NAME).is_file():
+        return [folder / MODEL_NAME]
+    files = sorted((path for path in folder.glob(f"*/{MODEL_NAME}") if path.is_file()), key=_natural)
+    if not files:
+        raise ModelError(
+            f"{folder}: no {MODEL_NAME} in this folder or in its sub-folders; run training.py first, or name the files"
+        )
+    return files
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sort numbers in names by their value, whatever their number of digits."""
+    parts = re.split(r"(\d+)", path.parent.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _classes(task: Task) -> list[str]:
+    return [f"{structure.name} ({structure.shape})" for structure in task.structures]

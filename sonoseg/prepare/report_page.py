@@ -1,0 +1,134 @@
+"""What stage 1 found, for a person: one page that says in a minute whether the data are fit to train on."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sonoseg.core.manifest import Sample
+from sonoseg.core.page import picture_uri, render
+from sonoseg.core.task import Task
+from sonoseg.prepare.contact_sheet import spread_evenly, thumbnail
+from sonoseg.prepare.faults import Concern, Fault, concerns_of, printable
+from sonoseg.prepare.near_duplicates import Alike, part_of
+from sonoseg.prepare.verify import Checked
+
+SHEET, NAMED, PAIRS = 24, 12, 8
+"""Pictures of the contact sheet, images named in warnings, and pairs of almost equal images that the page shows."""
+
+LISTED = 200
+"""Faults of one kind, and names in a list, that the page spells out; the JSON holds all."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the page and the lines below it."""
+
+    uri: str
+    name: str
+    note: str
+
+
+def dataset_page(
+    report: Mapping[str, Any],
+    task: Task,
+    checked: Sequence[Checked],
+    samples: Sequence[Sample],
+    pairs: Sequence[Alike],
+    faults: Sequence[Fault],
+    names: Mapping[str, str],
+) -> str:
+    """Return the HTML page of a dataset that can be prepared. `report` is that of `build_report`.
+
+    `checked` and `samples` are in the same order; `names` are the images' paths by id. Some images are read again.
+    Raises DataError and OSError when one is no longer there.
+    """
+    concerns = concerns_of(faults)
+    sheet = _Sheet(task, checked, samples, names)
+    return render(
+        "dataset_report.html.j2",
+        **_about(task, concerns),
+        report=report,
+        sheet=[sheet.picture(sample.id, _place(sample)) for sample in spread_evenly(samples, SHEET)],
+        named=[sheet.picture(identity, note) for identity, note in sheet.named(concerns)],
+        pairs=[sheet.pair(pair) for pair in _across_first(pairs, samples)[:PAIRS]],
+    )
+
+
+def refused_page(task: Task, faults: Sequence[Fault], images: int) -> str:
+    """Return the HTML page of a dataset with errors: all faults by kind, and nothing that a later stage would read.
+
+    `images` counts the images that were found.
+    """
+    return render("dataset_refused.html.j2", **_about(task, concerns_of(faults)), images=images)
+
+
+def _about(task: Task, concerns: Sequence[Concern]) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "title": task.title,
+        "classes": [{"name": s.name, "color": s.color, "shape": s.shape} for s in task.structures],
+        "concerns": concerns,
+        "listed": LISTED,
+        "headline": headline,
+        "printable": printable,
+    }
+
+
+def headline(concern: Concern) -> str:
+    """Return one sentence for a concern: the fault itself when it is alone, else their count and kind."""
+    if len(concern.faults) == 1:
+        return printable(f"{concern.faults[0].where}: {concern.faults[0].message}")
+    return f"{len(concern.faults)} {concern.title}"
+
+
+def _place(sample: Sample) -> str:
+    return f"{part_of(sample)}, patient {sample.patient}"
+
+
+def _across_first(pairs: Sequence[Alike], samples: Sequence[Sample]) -> list[Alike]:
+    return sorted(pairs, key=lambda pair: (samples[pair.first].fold is None) == (samples[pair.second].fold is None))
+
+
+class _Sheet:
+    """Makes the page's pictures, each image decoded once."""
+
+    def __init__(self, task: Task, checked: Sequence[Checked], samples: Sequence[Sample], names: Mapping[str, str]):
+        self._task, self._names, self._samples = task, names, samples
+        self._checked = {one.item.id: one for one in checked}
+        self._uris: dict[str, str] = {}
+
+    def picture(self, identity: str, note: str) -> Picture:
+        if identity not in self._uris:
+            self._uris[identity] = picture_uri(thumbnail(self._checked[identity], self._task), kind="jpeg")
+        return Picture(self._uris[identity], printable(identity), printable(note))
+
+    def pair(self, pair: Alike) -> dict[str, Any]:
+        both = [self._samples[index] for index in (pair.first, pair.second)]
+        note = f"{pair.bits} of 64 bits differ, correlation {pair.correlation:.3f}"
+        across = (both[0].fold is None) != (both[1].fold is None)
+        return {"images": [self.picture(one.id, _place(one)) for one in both], "note": note, "across": across}
+
+    def named(self, concerns: Iterable[Concern]) -> list[tuple[str, str]]:
+        """Return (id, why) of up to 12 images that warnings name, a few of each kind, the most serious kinds first."""
+        id_of = {name: identity for identity, name in self._names.items()}
+        for identity, one in self._checked.items():
+            if one.item.mask is not None:  # a mask lies below the same data folder as its image
+                folder = len(one.item.image.parts) - len(self._names[identity].split("/"))
+                id_of["/".join(one.item.mask.parts[folder:])] = identity
+        waiting = []
+        for concern in concerns:
+            if concern.kind in ("alike", "alike_across"):  # those are shown in pairs
+                continue
+            found = ((_image_of(fault.where, id_of), fault.message) for fault in concern.faults)
+            waiting.append([(identity, why) for identity, why in found if identity is not None])
+        chosen: dict[str, str] = {}
+        for turn in range(NAMED):
+            for images in waiting:
+                if turn < len(images) and len(chosen) < NAMED:
+                    chosen.setdefault(*images[turn])
+        return list(chosen.items())
+
+
+def _image_of(where: str, id_of: Mapping[str, str]) -> str | None:
+    """Return the id of the image that a fault names, alone or followed by a comma and a shape or class."""
+    return id_of.get(where) or id_of.get(where.rpartition(", ")[0])

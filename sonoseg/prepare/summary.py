@@ -1,0 +1,159 @@
+"""The numbers of a whole dataset, from those of its images: what `dataset_report.json` says beside the counts."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sonoseg.core.manifest import Sample
+from sonoseg.core.task import Task
+from sonoseg.prepare.metadata import Meta
+from sonoseg.prepare.near_duplicates import MAX_BITS, MIN_CORRELATION, Alike, part_of
+from sonoseg.prepare.statistics import SIDES
+from sonoseg.prepare.verify import Checked
+
+BINS = 24
+
+LISTED_PAIRS = 200
+"""Pairs of almost equal images that the report lists; it counts all."""
+
+SQUARE = 0.02
+"""Pixels whose sides differ by less than this part count as square."""
+
+
+def touching_border(checked: Sequence[Checked], task: Task) -> dict[str, Any]:
+    """Return per class how many images show it at their border, at which sides, and their ids."""
+    found = {}
+    for name in task.class_names:
+        touching = [one for one in checked if name in one.structures and one.structures[name].border]
+        sides = Counter(side for one in touching for side in one.structures[name].border)
+        found[name] = {
+            "images": len(touching),
+            "sides": {side: sides[side] for side in SIDES},
+            "ids": [one.item.id for one in touching],
+        }
+    return found
+
+
+def intensity(checked: Sequence[Checked], task: Task) -> dict[str, Any]:
+    """Return per class the mean grey values, 0 to 255, inside it, in a ring around it and in the rest of the image.
+
+    `difference` is inside minus ring, image by image, and `brighter` the share of images in which it is above 0. None
+    for a class that no image shows beside background.
+    """
+    found: dict[str, Any] = {}
+    for name in task.class_names:
+        shown = [one.structures[name] for one in checked if name in one.structures]
+        both = [(numbers.inside, numbers.ring) for numbers in shown if numbers.ring is not None]
+        difference = [inside - ring for inside, ring in both]
+        found[name] = both and {
+            "images": len(both),
+            "inside": quantiles([inside for inside, _ in both]),
+            "ring": quantiles([ring for _, ring in both]),
+            "rest": quantiles([numbers.rest for numbers in shown if numbers.rest is not None]),
+            "difference_mean": float(np.mean(difference)),
+            "cohens_d": cohens_d(difference),
+            "brighter": float(np.mean(np.array(difference) > 0)),
+        }
+        found[name] = found[name] or None
+    return found
+
+
+def cohens_d(differences: Sequence[float]) -> float | None:
+    """Return Cohen's d for paired values: the mean of their differences over its sample standard deviation.
+
+    d_z of Cohen (1988, "Statistical Power Analysis", section 2.3.5), equation 6 of Lakens (2013, Frontiers in
+    Psychology 4:863); the deviation has N - 1 in its denominator. By Cohen's words 0.2 is small, 0.5 medium, 0.8 large.
+    None for fewer than two values and for values that are all equal.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if len(values) < 2 or np.ptp(values) == 0:
+        return None
+    return float(values.mean() / values.std(ddof=1))
+
+
+def areas(checked: Sequence[Checked], samples: Sequence[Sample], task: Task) -> dict[str, Any]:
+    """Return per class its share of the image, 0 to 1, and its area in mm2 where the spacing is known.
+
+    Both over the images that show the class, with a histogram of the share in bins of equal width on a logarithmic
+    scale. None for a class that no image shows. `checked` and `samples` are in the same order.
+    """
+    found: dict[str, Any] = {}
+    for name in task.class_names:
+        shares = [one.share(name) for one in checked if one.present[name]]
+        mm2 = [
+            one.area_px[name] * sample.spacing[0] * sample.spacing[1]
+            for one, sample in zip(checked, samples, strict=True)
+            if one.present[name] and sample.spacing
+        ]
+        share = quantiles(shares)
+        found[name] = share and {"share": share | {"histogram": _histogram(shares)}, "mm2": quantiles(mm2)}
+    return found
+
+
+def _histogram(values: Sequence[float]) -> list[int]:
+    low, high = math.log(min(values)), math.log(max(values))
+    if high - low < 1e-9:
+        return [len(values)]
+    counts, _ = np.histogram(np.log(values), bins=BINS, range=(low, high))
+    return [int(count) for count in counts]
+
+
+def patients_summary(samples: Sequence[Sample], meta: Mapping[str, Meta], task: Task) -> dict[str, Any]:
+    """Return how patients are told apart, for how many images that fails, and how many patients have how many images.
+
+    `disjoint_by` is `patient`, or `image` when not one patient is known: the parts then share no image, and no more
+    can be said.
+    """
+    unknown = sum(not meta[sample.id].patient_known for sample in samples)
+    how_many = Counter(Counter(sample.patient for sample in samples).values())
+    pattern = task.patients.pattern
+    return {
+        "told_apart_by": f"file name, pattern {pattern}" if pattern else f"column {task.patients.column!r}",
+        "disjoint_by": "image" if unknown == len(samples) else "patient",
+        "images_without": unknown,
+        "images_per_patient": [{"images": images, "patients": how_many[images]} for images in sorted(how_many)],
+    }
+
+
+def near_duplicates(pairs: Sequence[Alike], samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return the count of almost equal pairs of two patients, and the most alike of them."""
+    across = sum((samples[pair.first].fold is None) != (samples[pair.second].fold is None) for pair in pairs)
+    listed = [
+        {
+            "ids": [samples[pair.first].id, samples[pair.second].id],
+            "parts": [part_of(samples[pair.first]), part_of(samples[pair.second])],
+            "bits": pair.bits,
+            "correlation": round(pair.correlation, 4),
+        }
+        for pair in pairs[:LISTED_PAIRS]
+    ]
+    return {
+        "max_bits": MAX_BITS,
+        "min_correlation": MIN_CORRELATION,
+        "pairs": len(pairs),
+        "pairs_in_training_and_test": across,
+        "most_alike": listed,
+    }
+
+
+def pixel_shape(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return how many images have pixels that are not square, and the range of their height to width."""
+    ratios = [sample.spacing[0] / sample.spacing[1] for sample in samples if sample.spacing]
+    oblong = [ratio for ratio in ratios if abs(math.log(ratio)) > SQUARE]
+    return {
+        "images_not_square": len(oblong),
+        "row_to_col": {"min": min(ratios), "max": max(ratios)} if ratios else None,
+    }
+
+
+def quantiles(values: Sequence[float]) -> dict[str, Any] | None:
+    """Return smallest, largest, median, mean and four quantiles of values; None when there are none."""
+    if not values:
+        return None
+    shares = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+    names = ("min", "p5", "p25", "median", "p75", "p95", "max")
+    at = [float(value) for value in np.quantile(np.asarray(values, dtype=np.float64), shares)]
+    return dict(zip(names, at, strict=True)) | {"mean": float(np.mean(values)), "images": len(values)}

@@ -1,0 +1,163 @@
+"""The figures of an evaluation: measurements against their references, the spread of Dice, outlines on images.
+
+Colours are of Okabe and Ito's palette, which the colour-blind tell apart. Matplotlib is imported when a chart is drawn.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoseg.core.images import Pixels, rgb
+from sonoseg.core.page import DPI, new_figure
+from sonoseg.train.evaluate import limits_of_agreement
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+REFERENCE_COLOR = "#56b4e9"
+PREDICTION_COLOR = "#e69f00"
+POINT_COLOR = "#0072b2"
+LINE_COLOR = "#d55e00"
+
+CHART_WIDTH_PX = 520
+CHART_HEIGHT_PX = 340
+
+FONT: Any = {"font.size": 10}
+
+_UNITS = {"mm": "mm", "px": "px", "deg": "°", "pct": "%", "weeks": "weeks"}
+_ABBREVIATIONS = ("HC", "BPD", "OFD")
+_SUBPIXEL_BITS = 4
+_TINT = 0.4
+
+
+def unit_of(name: str) -> str:
+    """Return the unit that a measurement's name ends in, as people write it: `mm` for `hc_mm`; empty for none."""
+    return _UNITS.get(name.rpartition("_")[2], "")
+
+
+def title_of(name: str, classes: Sequence[str] = ()) -> str:
+    """Return a measurement's name without its unit, for people: `Skin to EPI` for `skin_to_epi_mm`.
+
+    Names of classes are spelt as they are in `classes`, usual abbreviations in capitals.
+    """
+    known = {word.lower(): word for word in (*_ABBREVIATIONS, *classes)}
+    words = (name.rpartition("_")[0] if unit_of(name) else name).split("_")
+    title = " ".join(known.get(word, word) for word in words)
+    return title[:1].upper() + title[1:]
+
+
+def bland_altman(name: str, title: str, ours: Sequence[float], theirs: Sequence[float]) -> "Figure":
+    """Draw prediction minus reference against the mean of the two, with the bias and the 95 % limits of agreement.
+
+    Bland and Altman 1986. `ours` and `theirs` are two or more values in the unit that `name` ends in.
+    """
+    from matplotlib import rc_context
+
+    one, other = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
+    errors, unit = one - other, unit_of(name)
+    low, high = limits_of_agreement(errors.tolist())
+    assert low is not None and high is not None  # two values or more
+    bias, in_unit = float(errors.mean()), f" ({unit})" if unit else ""
+    with rc_context(FONT):
+        figure = _figure(CHART_WIDTH_PX, CHART_HEIGHT_PX)
+        axes = _axes(figure)
+        axes.axhline(0, color="0.75", linewidth=0.8, zorder=0)
+        axes.plot((one + other) / 2, errors, "o", color=POINT_COLOR, alpha=0.6, markersize=4.5, markeredgewidth=0)
+        axes.axhline(bias, color=LINE_COLOR, linewidth=1.4)
+        for limit in (low, high):
+            axes.axhline(limit, color=LINE_COLOR, linewidth=1.2, linestyle="--")
+        axes.set_title(f"{title}, n = {len(errors)}", loc="left", fontweight="bold")
+        axes.set(
+            xlabel=f"mean of prediction and reference{in_unit}", ylabel=f"prediction \N{MINUS SIGN} reference{in_unit}"
+        )
+        axes.margins(y=0.12)
+        _label_lines(axes, {"+1.96 SD": high, "bias": bias, "\N{MINUS SIGN}1.96 SD": low}, unit)
+    return figure
+
+
+def _label_lines(axes: "Axes", lines: dict[str, float], unit: str) -> None:
+    """Write name and value of horizontal lines, highest first, beside the axes, apart enough to be read."""
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom, top)
+    apart = 0.13 * (top - bottom)
+    names, values = list(lines), list(lines.values())
+    middle = values[1]
+    places = [max(values[0], middle + apart), middle, min(values[2], middle - apart)]
+    digits = 2 if max(map(abs, values)) < 100 else 1
+    for name, value, place in zip(names, values, places, strict=True):
+        text = f"{name}\n{value:+.{digits}f} {unit}".replace("-", "\N{MINUS SIGN}").rstrip()
+        where = axes.get_yaxis_transform()  # x in parts of the axes, y in data
+        axes.text(1.02, place, text, transform=where, va="center", fontsize=9, color=LINE_COLOR)
+
+
+def dice_distribution(dice: dict[str, Sequence[float]]) -> "Figure":
+    """Draw each class's Dice per image: a box (quartiles; whiskers to 1.5 times their distance) and every value.
+
+    `dice` is class -> one or more values from 0 to 1.
+    """
+    from matplotlib import rc_context
+
+    draw = np.random.default_rng(0)
+    with rc_context(FONT):
+        figure = _figure(720, 90 + 62 * len(dice))
+        axes = _axes(figure)
+        places = range(len(dice), 0, -1)
+        for place, values in zip(places, dice.values(), strict=True):
+            heights = place + draw.uniform(-0.22, 0.22, len(values))
+            axes.plot(values, heights, "o", color=POINT_COLOR, alpha=0.35, markersize=3.5, markeredgewidth=0)
+            line = {"color": "black", "linewidth": 1.1}
+            axes.boxplot(
+                list(values),
+                positions=[place],
+                orientation="horizontal",
+                widths=0.55,
+                showfliers=False,
+                boxprops=line,
+                whiskerprops=line,
+                capprops=line,
+                medianprops={"color": LINE_COLOR, "linewidth": 2},
+            )
+        axes.set_yticks(list(places), list(dice))
+        axes.set(xlabel="Dice", ylim=(0.4, len(dice) + 0.6))
+        axes.set_xlim(right=1.005)
+        axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def outlines(image: Pixels, reference: Pixels, prediction: Pixels, width: int) -> tuple[Pixels, NDArray[np.uint8]]:
+    """Return the image `(h, width)` uint8, and `(h, width, 3)` with the outlines of both label maps drawn on it.
+
+    All three are `(H, W)` uint8. Where the maps differ the pixel has the tint of the one that has a class there; where
+    the outlines coincide the prediction's lies on top.
+    """
+    scale = width / image.shape[1]
+    size = (width, max(1, round(image.shape[0] * scale)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    drawn = np.repeat(small[..., None], 3, axis=2)
+    ours, theirs = (cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST) for labels in (prediction, reference))
+    for labels, color in ((theirs, REFERENCE_COLOR), (ours, PREDICTION_COLOR)):
+        where = (ours != theirs) & (labels > 0)
+        drawn[where] = np.rint((1 - _TINT) * drawn[where] + _TINT * np.array(rgb(color))).astype(np.uint8)
+    for labels, color in ((reference, REFERENCE_COLOR), (prediction, PREDICTION_COLOR)):
+        for index in np.unique(labels[labels > 0]):
+            found, _ = cv2.findContours((labels == index).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+            # A pixel centre x of the image lies at (x + 1/2) * scale - 1/2 of the small one.
+            lines = [np.rint(((line + 0.5) * scale - 0.5) * 2**_SUBPIXEL_BITS).astype(np.int32) for line in found]
+            cv2.polylines(drawn, lines, True, rgb(color), 2, cv2.LINE_AA, _SUBPIXEL_BITS)
+    return small, drawn
+
+
+def _figure(width_px: int, height_px: int) -> "Figure":
+    figure = new_figure(width_px, height_px)
+    figure.set_dpi(DPI)
+    return figure
+
+
+def _axes(figure: "Figure") -> "Axes":
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes

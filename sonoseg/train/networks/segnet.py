@@ -1,0 +1,57 @@
+"""SegNet (Badrinarayanan, Kendall and Cipolla 2017): the encoder of VGG16 and its mirror image."""
+
+from itertools import pairwise
+
+from torch import Tensor, cat, nn
+
+from sonoseg.core.training_sections import SegNet
+
+
+class SegNetNetwork(nn.Module):
+    """`(B, 1, h, w)` to logits `(B, outputs, h, w)`; h and w multiples of 2 to the number of stages.
+
+    Each stage of the decoder puts its values back to where the encoder's maxima were (max-unpooling), which keeps
+    borders sharp without learning to upsample. With `skip` it also sees the encoder's maps from before the pooling.
+    """
+
+    def __init__(self, settings: SegNet, outputs: int):
+        super().__init__()
+        widths, counts = settings.channels, settings.convolutions
+        self.skip = settings.skip
+        self.pool = nn.MaxPool2d(2, return_indices=True)
+        self.unpool = nn.MaxUnpool2d(2)
+        self.dropout = nn.Dropout2d(settings.dropout)
+        self.encoder = nn.ModuleList(
+            _convolutions(inputs, width, width, count)
+            for inputs, width, count in zip([1, *widths[:-1]], widths, counts, strict=True)
+        )
+        # The decoder's stage ends with the width of the encoder's next shallower one, so that its indices fit.
+        after_stage = [widths[0], *widths[:-1]]
+        self.decoder = nn.ModuleList(
+            _convolutions(width * (2 if self.skip else 1), width, after, count)
+            for width, after, count in reversed(list(zip(widths, after_stage, counts, strict=True)))
+        )
+        self.head = nn.Conv2d(widths[0], outputs, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps, passed = images, []
+        for convolve in self.encoder:
+            before = convolve(maps)
+            maps, indices = self.pool(before)
+            passed.append((before if self.skip else None, before.shape, indices))
+        maps = self.dropout(maps)
+        for convolve in self.decoder:
+            before, size, indices = passed.pop()
+            maps = self.unpool(maps, indices, output_size=size)
+            maps = convolve(maps if before is None else cat([maps, before], dim=1))
+        return self.head(maps)
+
+
+def _convolutions(inputs: int, width: int, outputs: int, count: int) -> nn.Sequential:
+    """`count` times 3x3 convolution, batch norm, ReLU; the last one changes the width to `outputs`."""
+    widths = [inputs, *[width] * (count - 1), outputs]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        # Batch norm subtracts the mean, so a bias would be without effect.
+        layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)

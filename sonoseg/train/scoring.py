@@ -1,0 +1,111 @@
+"""Score trained models: read them back from their files, segment images they have not seen, write what came of it."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from sonoseg.core.errors import ModelError
+from sonoseg.core.files import write_json
+from sonoseg.core.manifest import Prepared
+from sonoseg.core.task import Task
+from sonoseg.core.workspace import Workspace
+from sonoseg.train.checkpoint import read_history
+from sonoseg.train.cross_validation import folds_table, summarise_folds
+from sonoseg.train.data import TrainingData
+from sonoseg.train.evaluate import Case, score
+from sonoseg.train.model_file import LoadedModel, load_model
+from sonoseg.train.networks import build_network
+from sonoseg.train.outcome import write_evaluation
+from sonoseg.train.report import console, epoch_bar, print_scores
+
+
+def score_model(
+    folder: Path,
+    part: str,
+    rows: Sequence[Prepared],
+    data: TrainingData,
+    workspace: Workspace,
+    task: Task,
+    device: torch.device,
+) -> None:
+    """Score the model in `folder` on `rows` and write the evaluation beside it. No rows: nothing is written.
+
+    Raises ModelError when the model was trained on other tables than `data`: it may have seen these images.
+    """
+    model = _read(folder / workspace.best_model.name, data, task)
+    cases = _score([model], part, rows, data, workspace, task, device)
+    if cases:
+        facts = {**model.info, "sha256": model.sha256}
+        history = read_history(folder / "last.ckpt")
+        print_scores(write_evaluation(folder, part, cases, task, workspace, facts, history), part)
+
+
+def score_folds(
+    folder: Path, everything: Sequence[TrainingData], workspace: Workspace, task: Task, device: torch.device
+) -> None:
+    """Score each fold's model on the fold it has not seen, all folds together, and their ensemble on the test split.
+
+    Writes `fold_<k>/evaluation.json`, `out_of_fold/`, `ensemble/` and, last, `cross_validation.json`.
+    """
+    (folder / "cross_validation.json").unlink(missing_ok=True)
+    models, pooled, summaries = [], [], []
+    for data in everything:
+        own = folder / f"fold_{data.fold}"
+        model = _read(own / workspace.best_model.name, data, task)
+        cases = _score([model], f"fold {data.fold}", data.validation, data, workspace, task, device)
+        facts = {**model.info, "sha256": model.sha256}
+        history = read_history(own / "last.ckpt")
+        summaries.append(write_evaluation(own, "validation", cases, task, workspace, facts, history))
+        models.append(model)
+        pooled += cases
+
+    digest = hashlib.sha256("".join(model.sha256 for model in models).encode()).hexdigest()
+    members = [model.sha256 for model in models]
+    facts = {**models[0].info, "fold": "all", "sha256": digest, "members": members}
+    for name in ("best_epoch", "epochs", "validation_dice", "images"):
+        facts.pop(name, None)  # each member has its own
+    out_of_fold = write_evaluation(folder / "out_of_fold", "out-of-fold", pooled, task, workspace, facts)
+    test = everything[0].test
+    ensemble = _score(models, "test", test, everything[0], workspace, task, device)
+    if ensemble:
+        summary = write_evaluation(folder / "ensemble", "test", ensemble, task, workspace, facts)
+        print_scores(summary, "test, by the ensemble of all folds")
+    result = summarise_folds(summaries, out_of_fold, members)
+    write_json(folder / "cross_validation.json", result)
+    console.print(folds_table(result))
+
+
+def _read(path: Path, data: TrainingData, task: Task) -> LoadedModel:
+    """Return the model of `path`, provided that it was trained on the tables that are in the workspace now."""
+    model = load_model(path)
+    changed = sorted(name for name, value in data.hashes.items() if model.info["data"].get(name) != value)
+    if changed or model.info["fold"] != data.fold:
+        what = f"other tables ({', '.join(changed)})" if changed else f"fold {model.info['fold']} held out"
+        raise ModelError(
+            f"{path}: trained with {what} than now, so it may have seen the images it would be scored on; train it anew"
+        )
+    return model
+
+
+def _score(
+    models: Sequence[LoadedModel],
+    part: str,
+    rows: Sequence[Prepared],
+    data: TrainingData,
+    workspace: Workspace,
+    task: Task,
+    device: torch.device,
+) -> list[Case]:
+    networks = []
+    for model in models:
+        network = build_network(model.task).to(device)
+        network.load_state_dict(model.state)
+        networks.append(network)
+    cases: list[Case] = []
+    with epoch_bar(f"score the {part} images", len(rows)) as advance:
+        for case in score(networks, rows, data.samples, workspace, task, device):
+            cases.append(case)
+            advance()
+    return cases

@@ -1,0 +1,42 @@
+"""A network in one table: layers, output shapes, parameters, multiply-adds."""
+
+import torch
+from rich.table import Table
+from torchinfo import ModelStatistics, summary
+
+from sonoseg.core.task import Task
+from sonoseg.train.networks import build_network
+
+
+def summarise_network(task: Task) -> ModelStatistics:
+    """Return what one image of the task's input size meets on its way: `total_params`, `total_mult_adds`, every layer.
+
+    Printing it shows torchinfo's own tree of the layers.
+    """
+    return summary(build_network(task), input_data=torch.zeros(1, 1, *task.input.size), depth=9, verbose=0)
+
+
+def network_table(task: Task) -> Table:
+    """Return the layers that compute something, in the order of computation, with the totals as the last row."""
+    statistics = summarise_network(task)
+    sizes = ["x".join(map(str, size)) for size in (task.input.size, task.network.output_size(task.input.size))]
+    table = Table(title=f"{task.name}: {task.network.name}, {sizes[0]} pixels in, {sizes[1]} out, for one image")
+    for column in ("layer", "kind", "output", "parameters", "multiply-adds"):
+        table.add_column(column, justify="left" if column in ("layer", "kind") else "right", no_wrap=True)
+    layers = [layer for layer in statistics.summary_list if layer.is_leaf_layer and layer.class_name != "Identity"]
+    for layer in layers:
+        output = "x".join(map(str, layer.output_size[1:]))
+        table.add_row(_path(layer), layer.class_name, output, f"{layer.num_params:,}", f"{layer.macs:,}")
+    table.add_section()
+    operations = f"{statistics.total_mult_adds / 1e9:.2f} G"
+    table.add_row(f"{len(layers)} layers", "", "", f"{statistics.total_params:,}", operations)
+    return table
+
+
+def _path(layer: object) -> str:
+    """Return a layer's name within the network, such as `down.2.0`."""
+    names = []
+    while layer is not None:
+        names.append(layer.var_name)  # type: ignore[attr-defined]
+        layer = layer.parent_info  # type: ignore[attr-defined]
+    return ".".join(reversed(names[:-1])) or names[0]

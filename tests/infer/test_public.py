@@ -1,0 +1,34 @@
+"""What `from sonoseg import ...` offers, and that asking for nothing costs nothing."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import sonoseg
+
+
+@pytest.mark.parametrize("name", sonoseg.__all__)
+def test_every_offered_name_is_where_the_table_says(name: str) -> None:
+    part = getattr(sonoseg, name)
+    assert part.__name__ == name and inspect.getmodule(part).__name__ == sonoseg._HOMES[name]
+
+
+def test_what_a_notebook_needs_is_offered() -> None:
+    needed = "Segmenter load_task available_tasks Workspace read_image read_mask tint build_network loader load_data"
+    needed += " SegmentationDataset EpochBatches SegmentationLoss build_optimizer learning_rates start_fabric"
+    needed += " train_epoch validate summarise_network"
+    assert set(needed.split()) == set(sonoseg.__all__) <= set(dir(sonoseg))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Segmentor'"):
+        sonoseg.Segmentor  # noqa: B018
+
+
+def test_importing_sonoseg_loads_no_torch() -> None:
+    has_torch = "print('torch' in sys.modules)"
+    code = f"import sys, sonoseg, inference; sonoseg.load_task; {has_torch}; sonoseg.Segmenter; {has_torch}"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"]

@@ -1,0 +1,52 @@
+"""Thousands of faults of one kind are one concern."""
+
+import pytest
+
+from sonoseg.core.errors import FaultsError
+from sonoseg.prepare.faults import KINDS, concerns_of, error, stop_on_errors, warning
+
+
+def empty(count):
+    return [warning(f"{index:04}.png", "its mask is empty", "empty") for index in range(count)]
+
+
+def test_many_are_one_line_and_few_are_their_own():
+    (concern,) = concerns_of(empty(3000))
+    (line,) = concern.lines()
+    assert line.startswith(
+        "(warning) 3000 masks that are empty: nothing is annotated there (0000.png, 0001.png, 0002.png"
+    )
+    assert len(concern.faults) == 3000
+    (concern,) = concerns_of(empty(4))
+    assert concern.lines()[0] == "(warning) 0000.png: its mask is empty" and len(concern.lines()) == 4
+
+
+def test_faults_of_no_kind_are_never_grouped():
+    (concern,) = concerns_of([warning(f"{index}", "odd") for index in range(30)])
+    assert len(concern.lines()) == 30
+
+
+def test_the_most_serious_come_first():
+    faults = [*empty(2), warning("x", "odd"), warning("a", "alike", "alike_across"), error("b", "no mask", "no_mask")]
+    assert [concern.kind for concern in concerns_of(faults)] == ["no_mask", "alike_across", "empty", ""]
+
+
+def test_the_end_lists_groups_and_counts_errors():
+    faults = [*empty(9), *(error(f"{index}.png", "has no mask", "no_mask") for index in range(200))]
+    with pytest.raises(FaultsError) as caught:
+        stop_on_errors("data", faults, hint="; and so on")
+    said = str(caught.value).splitlines()
+    assert said[0].startswith("data: 200 faults found and nothing was written") and said[0].endswith("and so on")
+    assert len(said) == 3 and "200 images without a mask" in said[1] and "9 masks that are empty" in said[2]
+    stop_on_errors("data", empty(9))
+
+
+def test_every_kind_that_is_used_is_known():
+    import re
+    from pathlib import Path
+
+    import sonoseg.prepare
+
+    sources = "\n".join(path.read_text() for path in Path(sonoseg.prepare.__path__[0]).rglob("*.py"))
+    used = set(re.findall(r'(?:error|warning)\((?:[^()]|\([^()]*\))*, "(\w+)"\)', sources))
+    assert len(used) > 10 and used <= set(KINDS)

@@ -1,0 +1,126 @@
+"""training.py beyond one plain run: the summary, scoring again, cross-validation and its ensemble."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import image_preprocessing
+import inference
+import train_test_data_preparation
+import training
+from sonoseg.core.manifest import read_split
+from sonoseg.train.model_file import load_model
+from tests.small import phantoms, small_task
+
+NAME = "small_fetal_head"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which a small task has been cross-validated."""
+    root = tmp_path_factory.mktemp("workspace")
+    small_task("fetal_head", root, epochs=2)
+    data = phantoms("fetal_head", root)
+    assert train_test_data_preparation.main([*where(root), "--data", str(data)]) == 0
+    assert image_preprocessing.main([*where(root), "--jobs", "1"]) == 0
+    assert training.main([*where(root), "--fold", "all", "--device", "cpu", "--run", "cv"]) == 0
+    return root
+
+
+def where(root: Path) -> list[str]:
+    return ["--task", str(root / f"{NAME}.yaml"), "--workspace", str(root)]
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def ids(path: Path) -> set[str]:
+    with path.open(newline="") as stream:
+        return {row["id"] for row in csv.DictReader(stream)}
+
+
+def test_every_fold_validates_once_and_the_test_split_is_scored_by_all_together(workspace: Path) -> None:
+    tables = workspace / "Train_Test_Dataset" / NAME
+    train, test = (read_split(tables / f"{part}_split.csv", ["HEAD"]) for part in ("train", "test"))
+    folder = workspace / "Models" / NAME / "cross_validation"
+    folds = sorted({sample.fold for sample in train if sample.fold is not None})
+    assert folds == [0, 1, 2]
+    for fold in folds:
+        own = {sample.id for sample in train if sample.fold == fold}
+        assert ids(folder / f"fold_{fold}" / "per_case.csv") == own
+        assert load_model(folder / f"fold_{fold}" / "best_model.safetensors").info["fold"] == fold
+        assert (workspace / "logs" / NAME / f"cv-fold{fold}").is_dir()
+    assert ids(folder / "out_of_fold" / "per_case.csv") == {sample.id for sample in train}
+    assert ids(folder / "ensemble" / "per_case.csv") == {sample.id for sample in test}
+
+    result = read(folder / "cross_validation.json")
+    dices = [read(folder / f"fold_{fold}" / "evaluation.json")["mean_dice"] for fold in folds]
+    assert result["mean_dice"]["folds"] == dices
+    assert result["mean_dice"]["mean"] == pytest.approx(sum(dices) / 3)
+    spread = (sum((dice - sum(dices) / 3) ** 2 for dice in dices) / 2) ** 0.5
+    assert result["mean_dice"]["standard_deviation"] == pytest.approx(spread)
+    scored = (workspace / "Models" / NAME / "evaluations.jsonl").read_text().splitlines()
+    assert len(scored) == 1, "only the ensemble has seen the test split"
+
+
+def test_inference_takes_the_folds_as_an_ensemble(workspace: Path, tmp_path: Path) -> None:
+    folder = workspace / "Models" / NAME / "cross_validation"
+    assert inference.main([*where(workspace), "--model", str(folder), "--output", str(tmp_path / "out")]) == 0
+    run = read(tmp_path / "out" / "run.json")
+    members = [load_model(folder / f"fold_{fold}" / "best_model.safetensors").sha256 for fold in range(3)]
+    assert [one["sha256"] for one in run["models"]] == members == read(folder / "cross_validation.json")["models"]
+
+
+def test_a_cross_validation_goes_on_where_it_stopped(workspace: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(workspace, tmp_path / "copy"))
+    folder = root / "Models" / NAME / "cross_validation"
+    before = [(folder / f"fold_{fold}" / "best_model.safetensors").read_bytes() for fold in range(3)]
+    shutil.rmtree(folder / "fold_2")
+    (folder / "cross_validation.json").unlink()
+    assert training.main([*where(root), "--fold", "all", "--resume", "--device", "cpu"]) == 0
+    after = [load_model(folder / f"fold_{fold}" / "best_model.safetensors") for fold in range(3)]
+    assert (folder / "fold_0" / "best_model.safetensors").read_bytes() == before[0]
+    assert (folder / "fold_1" / "best_model.safetensors").read_bytes() == before[1]
+    assert after[2].info["fold"] == 2 and (folder / "cross_validation.json").is_file()
+
+
+def test_scoring_again_is_counted_and_changes_nothing(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(workspace, tmp_path / "copy"))
+    models = root / "Models" / NAME
+    assert training.main([*where(root), "--device", "cpu"]) == 0
+    first = read(models / "evaluation.json")
+    model = (models / "best_model.safetensors").read_bytes()
+    assert training.main([*where(root), "--score", "--device", "cpu"]) == 0
+    again = read(models / "evaluation.json")
+    assert (models / "best_model.safetensors").read_bytes() == model
+    assert again["classes"] == first["classes"] and again["scored_before"] == first["scored_before"] + 1 == 2
+    assert len((models / "evaluations.jsonl").read_text().splitlines()) == 3
+
+    # A model that was trained on other tables may have seen the test images.
+    assert train_test_data_preparation.main([*where(root), "--data", str(root / "head"), "--seed", "1", "--force"]) == 0
+    assert image_preprocessing.main([*where(root), "--jobs", "1"]) == 0
+    capsys.readouterr()
+    assert training.main([*where(root), "--score", "--device", "cpu"]) == 2
+    assert "it may have seen the images" in capsys.readouterr().err
+    assert len((models / "evaluations.jsonl").read_text().splitlines()) == 3
+
+
+def test_the_summary_needs_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert training.main(["--task", "nerve_unet", "--workspace", str(tmp_path), "--summary"]) == 0
+    said = capsys.readouterr().out
+    assert "252x252 pixels in, 68x68 out" in said and "31,030,593" in said and "16.05 G" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flags", [["--fold", "some"], ["--fold", "-1"], ["--fold", "all", "--sanity-check"]])
+def test_flags_that_mean_nothing_are_refused(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert training.main(["--workspace", str(tmp_path), *flags]) == 2
+    assert "error:" in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""Scored cases made of label maps, without a network."""
+
+from pathlib import Path
+
+import numpy as np
+
+from sonoseg.core.images import Pixels, encode_label_map, write_image, write_label_map
+from sonoseg.core.manifest import Spacing
+from sonoseg.core.task import Task
+from sonoseg.postprocess.interpret import measure_labels
+from sonoseg.train.evaluate import Case, surface_tolerance
+from sonoseg.train.metrics import agreement
+from sonoseg.train.shape_errors import shape_errors
+
+SIZE = (120, 160)
+
+
+def head_map(x: float = 80, y: float = 60, across: float = 50, down: float = 36) -> Pixels:
+    """Return a label map of one filled ellipse, its half-axes given."""
+    rows, columns = np.indices(SIZE)
+    return np.asarray(((columns - x) / across) ** 2 + ((rows - y) / down) ** 2 <= 1, dtype=np.uint8)
+
+
+def spine_map(tilt: int = 0, drop: int = 0, without: tuple[int, ...] = ()) -> Pixels:
+    """Return a label map with MID (1), VTB (2) and EPI (3), tilted and dropped by pixels, some left out."""
+    rows, columns = np.indices(SIZE)
+    middle = 80 + tilt * (rows - 60) / 60
+    labels = np.zeros(SIZE, np.uint8)
+    for index, mask in (
+        (2, (abs(columns - 80) <= 30) & (abs(rows - 95 - drop) <= 10)),
+        (1, (abs(columns - middle) <= 5) & (rows >= 12) & (rows <= 108)),
+        (3, (abs(columns - 80) <= 25) & (abs(rows - 70 - drop) <= 5)),
+    ):
+        if index not in without:
+            labels[mask] = index
+    return labels
+
+
+def made_case(
+    name: str,
+    patient: str,
+    found: Pixels,
+    reference: Pixels,
+    task: Task,
+    spacing: Spacing | None = (0.5, 0.5),
+    root: Path | None = None,
+) -> Case:
+    """Return the Case of a predicted and a reference label map; with `root`, image and mask are written there."""
+    unit = "mm" if spacing else "px"
+    image = np.random.default_rng(0).integers(20, 60, SIZE, dtype=np.uint8)
+    image[12:16] = 230  # the skin's echo
+    ours, theirs = (measure_labels(labels, image, task, spacing) for labels in (found, reference))
+    if root:
+        write_image(root / f"{name}.png", image)
+        write_label_map(root / f"{name}_mask.png", reference, task.colors)
+    return Case(
+        id=name,
+        patient=patient,
+        agreement={
+            name: agreement(found == index, reference == index, spacing, surface_tolerance(task, unit))
+            for index, name in enumerate(task.class_names, start=1)
+        },
+        pixel_accuracy=float(np.mean(found == reference)),
+        measured=ours.measurements,
+        distance_unit=unit,
+        reference=theirs.measurements,
+        shape_errors=shape_errors(ours.shapes, theirs.shapes, task, spacing, in_mm=spacing is not None),
+        image_path=f"{name}.png",
+        mask_path=f"{name}_mask.png",
+        prediction=encode_label_map(found, task.colors),
+        status="flagged" if not found.any() else "ok",
+        reasons=[] if found.any() else ["nothing found"],
+    )

@@ -1,0 +1,125 @@
+"""What an evaluation leaves on the disk, and the count of how often a test split has been scored."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sonoseg.core.task import Task
+from sonoseg.core.workspace import Workspace
+from sonoseg.train import report
+from sonoseg.train.evaluate import Case
+from sonoseg.train.outcome import append_line, scorings, write_evaluation
+from tests.train.made_cases import made_case, spine_map
+
+
+def facts(digest: str = "aa") -> dict[str, Any]:
+    return {"sha256": "m0", "fold": 1, "seed": 42, "data": {"spine/test_split.csv": digest}}
+
+
+@pytest.fixture(autouse=True)
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page has tests of its own, and takes a while."""
+    monkeypatch.setattr("sonoseg.train.outcome.evaluation_page", lambda *_: "a page")
+
+
+@pytest.fixture
+def cases(spine: Task, tmp_path: Path) -> list[Case]:
+    found = [spine_map(tilt=n) for n in range(3)] + [spine_map(without=(3,))]
+    return [made_case(f"case{n}", str(n), one, spine_map(), spine, root=tmp_path) for n, one in enumerate(found)]
+
+
+def test_each_scoring_of_a_test_split_is_one_more_line(spine: Task, tmp_path: Path, cases: list[Case]) -> None:
+    workspace = Workspace(tmp_path, "spine")
+    folder = workspace.models / "somewhere"
+    before = []
+    for digest in ("aa", "bb", "aa", "aa"):
+        summary = write_evaluation(folder, "test", cases, spine, workspace, facts(digest))
+        assert json.loads((folder / "evaluation.json").read_text()) == summary
+        before.append(summary["scored_before"])
+    assert before == [0, 0, 1, 2]
+    lines = [json.loads(line) for line in (workspace.models / "evaluations.jsonl").read_text().splitlines()]
+    assert [(line["test_split_sha256"], line["scoring"]) for line in lines] == [
+        ("aa", 1),
+        ("bb", 1),
+        ("aa", 2),
+        ("aa", 3),
+    ]
+    last = lines[-1]
+    assert last["time"].endswith("+00:00") and (last["task"], last["part"]) == ("spine", "test")
+    assert (last["model_sha256"], last["fold"], last["images"], last["patients"]) == ("m0", 1, 4, 4)
+    assert last["mean_dice"] == summary["mean_dice"]
+    assert last["dice"] == {name: one["dice"]["mean"] for name, one in summary["classes"].items()}
+
+
+@pytest.mark.parametrize("part", ["validation", "out-of-fold"])
+def test_other_parts_are_not_counted(part: str, spine: Task, tmp_path: Path, cases: list[Case]) -> None:
+    summary = write_evaluation(tmp_path / "out", part, cases, spine, Workspace(tmp_path, "spine"), facts())
+    assert "scored_before" not in summary and not list(tmp_path.rglob("evaluations.jsonl"))
+
+
+@pytest.mark.parametrize("damage", [b'{"test_split_sha256": "aa", "ima', b"\xff\xfe", b"[1]\n", b"\n"])
+def test_a_damaged_line_is_passed_over_and_does_not_swallow_the_next(damage: bytes, tmp_path: Path) -> None:
+    log = tmp_path / "Models" / "evaluations.jsonl"
+    assert scorings(log, "aa") == 0
+    append_line(log, {"test_split_sha256": "aa"})
+    with log.open("ab") as stream:
+        stream.write(damage)
+    assert scorings(log, "aa") == 1
+    append_line(log, {"test_split_sha256": "aa", "word": "Wörth"})
+    append_line(log, {"test_split_sha256": "bb"})
+    assert (scorings(log, "aa"), scorings(log, "bb")) == (2, 1)
+    lines = log.read_bytes().split(b"\n")
+    assert json.loads(lines[-2]) == {"test_split_sha256": "bb"} and lines[-1] == b""
+
+
+def test_the_scoring_is_on_record_before_any_number_can_be_seen(
+    spine: Task, tmp_path: Path, cases: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sonoseg.train.outcome.evaluation_page", stop)
+    workspace = Workspace(tmp_path, "spine")
+    with pytest.raises(KeyboardInterrupt):
+        write_evaluation(workspace.models, "test", cases, spine, workspace, facts())
+    assert scorings(workspace.models / "evaluations.jsonl", "aa") == 1
+    assert not (workspace.models / "evaluation.json").exists()
+
+
+def test_the_table_holds_every_value_of_every_case(spine: Task, tmp_path: Path, cases: list[Case]) -> None:
+    write_evaluation(tmp_path / "out", "validation", cases, spine, Workspace(tmp_path, "spine"), facts())
+    with (tmp_path / "out" / "per_case.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["id"] for row in rows] == ["case0", "case1", "case2", "case3"]
+    for row, case in zip(rows, cases, strict=True):
+        assert float(row["EPI_surface_dice"]) == case.agreement["EPI"].surface_dice
+        assert float(row["VTB_hausdorff"]) == case.agreement["VTB"].hausdorff
+        assert float(row["MID_end_point_error_mm"]) == case.shape_errors["MID"]["end_point_error_mm"].value
+        assert float(row["pixel_accuracy"]) == case.pixel_accuracy
+    assert float(rows[0]["MID_dice"]) == 1 and float(rows[3]["EPI_dice"]) == 0
+    assert rows[3]["EPI_angle_error_deg"] == "" and rows[3]["skin_to_epi_mm"] == ""
+    assert float(rows[3]["skin_to_epi_mm_reference"]) > 0
+
+
+def test_the_terminal_shows_all_of_it_in_110_columns(
+    spine: Task, tmp_path: Path, cases: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path, "spine")
+    for _ in range(2):
+        summary = write_evaluation(workspace.models, "test", cases, spine, workspace, facts())
+    console = Console(width=110, record=True, file=(tmp_path / "said.txt").open("w"))
+    monkeypatch.setattr(report, "console", console)
+    report.print_scores(summary, "test")
+    said = console.export_text()
+    assert max(map(len, said.splitlines())) <= 110 and "…" not in said
+    rows = {name: next(line for line in said.splitlines() if name in line) for name in spine.class_names}
+    cells = {name: [cell.strip() for cell in row.strip("│ ").split("│")] for name, row in rows.items()}
+    scores = summary["classes"]["MID"]
+    wanted = [f"{scores[score]['mean']:.4f}" for score in ("dice", "iou", "surface_dice")]
+    assert [cells["MID"][column] for column in (1, 3, 4)] == wanted and len(set(wanted)) == 3
+    assert cells["EPI"][6:] == ["1 of 4", "0 of 0"]
+    assert "within 1 mm" in said and "has been scored 2 times" in said and "Not for clinical use" in said
