@@ -1,4 +1,4 @@
-"""Every task that comes along goes through the four scripts on its phantom: a new task file is tested by being there."""
+"""Every task goes through the four scripts on its phantom: a new task file is tested by being there."""
 
 import csv
 import json

@@ -112,6 +112,11 @@ def encode_label_map(labels: Pixels, colors: Sequence[str]) -> bytes:
     return stream.getvalue()
 
 
+def decode_label_map(png: bytes) -> Pixels:
+    """Return the class indices `(H, W)` uint8 of a picture that `encode_label_map` made."""
+    return np.asarray(Image.open(io.BytesIO(png))).astype(np.uint8)
+
+
 def rgb(color: str) -> tuple[int, int, int]:
     """Return `#rrggbb` as three integers 0 to 255."""
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

@@ -62,7 +62,7 @@ def new_figure(width_px: int, height_px: int) -> "Figure":
     from matplotlib.figure import Figure
 
     with rc_context({"font.size": 9}):
-        return Figure(figsize=(width_px / 96, height_px / 96), layout="constrained", facecolor="white")
+        return Figure(figsize=(width_px / 96, height_px / 96), layout="constrained", facecolor="white", dpi=DPI)
 
 
 def figure_uri(figure: "Figure") -> str:

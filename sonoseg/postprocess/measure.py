@@ -15,7 +15,7 @@ from sonoseg.core.images import Pixels
 from sonoseg.core.manifest import Spacing
 from sonoseg.core.shapes import Shape
 from sonoseg.core.task import Task
-from sonoseg.core.task_sections import DepthAlong, HeadBiometry, Midline
+from sonoseg.core.task_sections import DepthAlong, HeadBiometry, Midline, Structure
 from sonoseg.postprocess.crossing import crossing
 from sonoseg.postprocess.fitting import scaled
 from sonoseg.postprocess.skin import find_skin
@@ -56,6 +56,9 @@ class Scene:
     spacing: Spacing | None
     task: Task
 
+    def structure(self, name: str) -> Structure:
+        return self.task.structures[self.task.index_of(name) - 1]
+
 
 def measure(shapes: Sequence[Shape], image: Pixels, task: Task, spacing: Spacing | None) -> Measured:
     """Return every measurement that the task names, in its order; shapes and image are in original geometry."""
@@ -87,7 +90,7 @@ def midline(wanted: Midline, scene: Scene) -> Measured:
     if line is None:
         return Measured().absent(wanted.values, f"no {wanted.structure} found")
     found = Measured()
-    if _has_direction(line, scene.task):
+    if has_direction(line.points, scene.structure(wanted.structure)):
         found.values["midline_angle_deg"] = angle_from_vertical_deg(line.points[0], line.points[1], scene.spacing)
         if scene.spacing is None:
             found.notes["midline_angle_deg"] = SQUARE_PIXELS
@@ -109,7 +112,7 @@ def depth_along(wanted: DepthAlong, scene: Scene) -> Measured:
         if name not in scene.shapes:
             return found.absent(names, f"no {name} found")
     line = scene.shapes[wanted.line]
-    if not _has_direction(line, scene.task):
+    if not has_direction(line.points, scene.structure(wanted.line)):
         return found.absent(names, f"{wanted.line} is too short to have a direction")
     target = crossing(line.points, scene.shapes[wanted.structure])
     if target is None:
@@ -174,10 +177,9 @@ MEASURES: dict[str, Callable[[Any, Scene], Measured]] = {
 }
 
 
-def _has_direction(line: Shape, task: Task) -> bool:
-    """A line shorter than it is drawn thick is a blob: its axis is chance."""
-    thickness = task.structures[task.index_of(line.structure) - 1].thickness_px or 1.0
-    return math.dist(*line.points) >= thickness
+def has_direction(line: Points, structure: Structure) -> bool:
+    """Tell whether a line `(2, 2)` is longer than it is drawn thick; of a shorter one the axis is chance."""
+    return math.dist(*line) >= (structure.thickness_px or 1.0)
 
 
 def _circumference(ellipse: Ellipse) -> float:

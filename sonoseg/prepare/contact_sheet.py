@@ -1,14 +1,12 @@
 """Small pictures for the report's page: images with the outlines of their structures."""
 
-import io
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from sonoseg.core.images import Pixels, read_image, rgb
+from sonoseg.core.images import Pixels, decode_label_map, read_image, rgb
 from sonoseg.core.manifest import Sample
 from sonoseg.core.task import Task
 from sonoseg.prepare.verify import Checked
@@ -38,7 +36,7 @@ def thumbnail(one: Checked, task: Task, width: int = WIDTH) -> NDArray[np.uint8]
 
     Reads the image again. Raises DataError and OSError when it is no longer there.
     """
-    return outlined(read_image(one.item.image), np.asarray(Image.open(io.BytesIO(one.mask_png))), task, width)
+    return outlined(read_image(one.item.image), decode_label_map(one.mask_png), task, width)
 
 
 def outlined(image: Pixels, labels: Pixels, task: Task, width: int = WIDTH) -> NDArray[np.uint8]:

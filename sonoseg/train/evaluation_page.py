@@ -1,14 +1,10 @@
 """`evaluation.html`: what a network reached, for people: numbers, figures, and the cases that show where it fails."""
 
-import io
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from sonoseg.core.images import Pixels, read_image, read_mask
+from sonoseg.core.images import decode_label_map, read_image, read_mask
 from sonoseg.core.page import figure_uri, picture_uri, render
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace
@@ -124,7 +120,7 @@ def _bland_altman_plots(summary: dict[str, Any], cases: Sequence[Case], task: Ta
 def _picture(case: Case, workspace: Workspace) -> dict[str, Any]:
     image = read_image(workspace.locate(case.image_path))
     reference = read_mask(workspace.locate(case.mask_path))
-    plain, drawn = outlines(image, reference, _decoded(case.prediction), THUMBNAIL_PX)
+    plain, drawn = outlines(image, reference, decode_label_map(case.prediction), THUMBNAIL_PX)
     shown = {name: one for name, one in case.agreement.items() if not one.reference_empty or one.false_alarm}
     return {
         "case": case,
@@ -132,8 +128,3 @@ def _picture(case: Case, workspace: Workspace) -> dict[str, Any]:
         "drawn": picture_uri(drawn, "jpeg"),
         "classes": shown,
     }
-
-
-def _decoded(prediction: bytes) -> Pixels:
-    """Return the label map in a Case: a palette's indices, not its colours."""
-    return np.asarray(Image.open(io.BytesIO(prediction))).astype(np.uint8)

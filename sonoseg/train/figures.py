@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.core.images import Pixels, rgb
-from sonoseg.core.page import DPI, new_figure
+from sonoseg.core.page import new_figure
 from sonoseg.train.evaluate import limits_of_agreement
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def bland_altman(name: str, title: str, ours: Sequence[float], theirs: Sequence[
     assert low is not None and high is not None  # two values or more
     bias, in_unit = float(errors.mean()), f" ({unit})" if unit else ""
     with rc_context(FONT):
-        figure = _figure(CHART_WIDTH_PX, CHART_HEIGHT_PX)
+        figure = new_figure(CHART_WIDTH_PX, CHART_HEIGHT_PX)
         axes = _axes(figure)
         axes.axhline(0, color="0.75", linewidth=0.8, zorder=0)
         axes.plot((one + other) / 2, errors, "o", color=POINT_COLOR, alpha=0.6, markersize=4.5, markeredgewidth=0)
@@ -103,7 +103,7 @@ def dice_distribution(dice: dict[str, Sequence[float]]) -> "Figure":
 
     draw = np.random.default_rng(0)
     with rc_context(FONT):
-        figure = _figure(720, 90 + 62 * len(dice))
+        figure = new_figure(720, 90 + 62 * len(dice))
         axes = _axes(figure)
         places = range(len(dice), 0, -1)
         for place, values in zip(places, dice.values(), strict=True):
@@ -149,12 +149,6 @@ def outlines(image: Pixels, reference: Pixels, prediction: Pixels, width: int) -
             lines = [np.rint(((line + 0.5) * scale - 0.5) * 2**_SUBPIXEL_BITS).astype(np.int32) for line in found]
             cv2.polylines(drawn, lines, True, rgb(color), 2, cv2.LINE_AA, _SUBPIXEL_BITS)
     return small, drawn
-
-
-def _figure(width_px: int, height_px: int) -> "Figure":
-    figure = new_figure(width_px, height_px)
-    figure.set_dpi(DPI)
-    return figure
 
 
 def _axes(figure: "Figure") -> "Axes":

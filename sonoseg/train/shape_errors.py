@@ -1,6 +1,5 @@
 """How far a fitted shape is from the reference's: ends and direction of lines, size and place of the others."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from sonoseg.core.shapes import Shape
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import Structure
 from sonoseg.postprocess.fitting import scaled
+from sonoseg.postprocess.measure import has_direction
 
 Sides = tuple[Points | None, Points | None]
 """A shape's points in the prediction and in the reference, None where it is absent."""
@@ -53,10 +53,10 @@ def shape_errors(
 def _errors(structure: Structure, sides: Sides, spacing: Spacing | None, in_mm: bool) -> dict[str, ShapeError]:
     unit, lengths = ("mm", spacing) if in_mm else ("px", None)
     if structure.shape == "line":
-        directed: Sides = (_with_direction(sides[0], structure), _with_direction(sides[1], structure))
+        one, other = (line if line is not None and has_direction(line, structure) else None for line in sides)
         return {
             f"end_point_error_{unit}": _compare(sides, lambda one, other: _end_point_error(one, other, lengths)),
-            "angle_error_deg": _compare(directed, lambda one, other: _angle_error(one, other, spacing)),
+            "angle_error_deg": _compare((one, other), lambda one, other: _angle_error(one, other, spacing)),
         }
     errors = {f"centre_distance_{unit}": _compare(sides, lambda one, other: _centre_distance(one, other, lengths))}
     if structure.shape == "ellipse":
@@ -79,10 +79,6 @@ def _first_of_each(shapes: Sequence[Shape]) -> dict[str, Points]:
     for shape in shapes:
         first.setdefault(shape.structure, shape.points)
     return first
-
-
-def _with_direction(line: Points | None, structure: Structure) -> Points | None:
-    return line if line is not None and math.dist(*line) >= (structure.thickness_px or 1.0) else None
 
 
 def _end_point_error(one: Points, other: Points, spacing: Spacing | None) -> float:
