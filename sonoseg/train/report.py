@@ -80,13 +80,12 @@ def _classes_table(summary: dict[str, Any], part: str) -> Table:
         title=f"{part}: {summary['images']} images of {summary['patients']} patients",
         caption=f"surface Dice: share of the outlines within {summary['surface_tolerance']:g} {unit}",
     )
-    for column in ("class", "Dice", "95 % interval", "IoU", "surface Dice", f"HD95, {unit}", "missed", "false alarm"):
+    for column in ("class", "Dice,\n95 % interval", "IoU", "surface\nDice", f"HD95,\n{unit}", "missed", "false\nalarm"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for name, one in summary["classes"].items():
         table.add_row(
             name,
-            f"{one['dice']['mean']:.4f}",
-            _interval(one["dice"]["interval_95"]),
+            f"{one['dice']['mean']:.4f}{_interval(one['dice']['interval_95'])}",
             f"{one['iou']['mean']:.4f}",
             f"{one['surface_dice']['mean']:.4f}",
             f"{one['hd95']['mean']:.2f}",
@@ -121,4 +120,5 @@ def _shapes_table(summary: dict[str, Any]) -> Table:
 
 
 def _interval(bounds: list[float] | None) -> str:
-    return f"{bounds[0]:.3f}\N{EN DASH}{bounds[1]:.3f}" if bounds else ""
+    """Return an interval as a second line of its cell: beside the value it would not fit on a narrow terminal."""
+    return f"\n{bounds[0]:.3f}\N{EN DASH}{bounds[1]:.3f}" if bounds else ""
