@@ -73,5 +73,6 @@ def overlap_tiles(network: nn.Module, images: Tensor, output: tuple[int, int]) -
     strips = []
     for top in range(0, rows * output[0], output[0]):
         tiles = [padded[..., top : top + height, left : left + width] for left in range(0, cols * output[1], output[1])]
-        strips.append(torch.cat([activate(network(tile)) for tile in tiles], dim=-1))
+        strip = activate(network(torch.cat(tiles)))  # all tiles of a row at once, one after the other in the batch
+        strips.append(torch.cat(strip.chunk(cols), dim=-1))
     return torch.cat(strips, dim=-2)[..., :height, :width]
