@@ -88,6 +88,15 @@ def test_a_cross_validation_goes_on_where_it_stopped(workspace: Path, tmp_path: 
     assert after[2].info["fold"] == 2 and (folder / "cross_validation.json").is_file()
 
 
+def test_folds_of_an_earlier_split_are_refused(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(workspace, tmp_path / "copy"))
+    (root / "Models" / NAME / "cross_validation" / "fold_7").mkdir()
+    assert training.main([*where(root), "--fold", "all", "--resume", "--device", "cpu"]) == 2
+    assert "fold_7 left from a cross-validation with other folds" in capsys.readouterr().err
+
+
 def test_scoring_again_is_counted_and_changes_nothing(
     workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

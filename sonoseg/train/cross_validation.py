@@ -1,12 +1,26 @@
 """What several folds say together: the mean over them, and how far they spread."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
+from sonoseg.core.errors import ModelError
+
 SCORES = ("dice", "iou", "surface_dice", "hd95")
+
+
+def refuse_other_folds(folder: Path, folds: Sequence[int]) -> None:
+    """Raise ModelError when `folder` holds models of folds that there are no longer: they would join the ensemble."""
+    wanted = {f"fold_{fold}" for fold in folds}
+    others = sorted(path.name for path in folder.glob("fold_*") if path.name not in wanted)
+    if others:
+        raise ModelError(
+            f"{folder}: {', '.join(others)} left from a cross-validation with other folds, whose models would join the "
+            "ensemble; remove them, or move them elsewhere"
+        )
 
 
 def summarise_folds(
