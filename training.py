@@ -56,7 +56,7 @@ def story(argv: Sequence[str] | None) -> int:
     workspace = Workspace(arguments.workspace, task.name)
 
     # Torch and MONAI take seconds to import; --help and a wrong task have answered by now.
-    from sonoseg.train.cross_validation import refuse_other_folds
+    from sonoseg.train.cross_validation import forget_results, refuse_other_folds
     from sonoseg.train.data import folds_of, load_data
     from sonoseg.train.loop import start_fabric
     from sonoseg.train.report import console, print_outcome
@@ -77,6 +77,8 @@ def story(argv: Sequence[str] | None) -> int:
     if several:
         refuse_other_folds(folder, [data.fold for data in runs])
     check_writable(folder)
+    if several:
+        forget_results(folder)
     fabric = start_fabric(arguments.device, arguments.devices, arguments.precision)
 
     for data in runs if not arguments.score else []:

@@ -133,3 +133,52 @@ def test_flags_that_mean_nothing_are_refused(
 ) -> None:
     assert training.main(["--workspace", str(tmp_path), *flags]) == 2
     assert "error:" in capsys.readouterr().err
+
+
+def test_a_score_of_changed_settings_is_refused(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(workspace, tmp_path / "copy"))
+    assert training.main([*where(root), "--fold", "2", "--device", "cpu"]) == 0
+    assert training.main([*where(root), "--score", "--device", "cpu"]) == 0, "the test split is the same for all folds"
+    lines = (root / "Models" / NAME / "evaluations.jsonl").read_text()
+    small_task("fetal_head", root, epochs=2, postprocessing={"threshold": 0.9})
+    capsys.readouterr()
+    assert training.main([*where(root), "--score", "--device", "cpu"]) == 2
+    assert "other settings than the task file has now (postprocessing)" in capsys.readouterr().err
+    assert (root / "Models" / NAME / "evaluations.jsonl").read_text() == lines
+
+
+def test_folds_are_scored_in_one_unit(tmp_path: Path) -> None:
+    small_task("fetal_head", tmp_path, epochs=1)
+    data = phantoms("fetal_head", tmp_path)
+    table = data / "training_set_pixel_size_and_HC.csv"
+    rows = table.read_text().splitlines()
+    rows[1] = ",".join([rows[1].split(",")[0], "", rows[1].split(",")[2]])
+    table.write_text("\n".join(rows) + "\n")
+    for script, more in (
+        (train_test_data_preparation, ["--data", str(data)]),
+        (image_preprocessing, ["--jobs", "1"]),
+        (training, ["--fold", "all", "--device", "cpu"]),
+    ):
+        assert script.main([*where(tmp_path), *more]) == 0
+    folder = tmp_path / "Models" / NAME / "cross_validation"
+    units = {read(folder / f"fold_{fold}" / "evaluation.json")["distance_unit"] for fold in range(3)}
+    assert len(units) == 1 and read(folder / "cross_validation.json")["distance_unit"] in units
+
+
+def test_a_leak_in_the_table_of_copies_is_seen(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(workspace, tmp_path / "copy"))
+    index = root / "Train_Test_Dataset" / NAME / "train" / "index.csv"
+    with index.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    original = next(row for row in rows if row["augmentation"] == "none")
+    original["fold"] = str((int(original["fold"]) + 1) % 3)
+    with index.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert training.main([*where(root), "--device", "cpu"]) == 2
+    assert "made from another split" in capsys.readouterr().err

@@ -12,6 +12,14 @@ from sonoseg.core.errors import ModelError
 SCORES = ("dice", "iou", "surface_dice", "hd95")
 
 
+def forget_results(folder: Path) -> None:
+    """Remove what an earlier cross-validation came to: new models are about to stand beside it."""
+    (folder / "cross_validation.json").unlink(missing_ok=True)
+    for name in ("out_of_fold", "ensemble"):
+        for path in (folder / name).glob("*"):
+            path.unlink()
+
+
 def refuse_other_folds(folder: Path, folds: Sequence[int]) -> None:
     """Raise ModelError when `folder` holds models of folds that there are no longer: they would join the ensemble."""
     wanted = {f"fold_{fold}" for fold in folds}
@@ -29,7 +37,8 @@ def summarise_folds(
     """Return `cross_validation.json` from the evaluation of each fold (in order) and of all cases together.
 
     Spread is the standard deviation over folds (n - 1), null for a single fold. The interval over patients stands in
-    `out_of_fold`: every training patient once, each by the model that had not seen it.
+    `out_of_fold`: every training patient once, each by the model that was not trained on it. The fold also chose that
+    model's epoch, so these scores are a little too good; the ensemble's on the test split are not.
     """
     first = summaries[0]
     classes = {
@@ -44,6 +53,7 @@ def summarise_folds(
             errors[name] = _spread(values)
     return {
         "use": "not for clinical use",
+        "note": "no model was trained on the fold it is scored on, but that fold chose its epoch",
         "folds": len(summaries),
         "distance_unit": first["distance_unit"],
         "mean_dice": _spread([one["mean_dice"] for one in summaries]),
@@ -58,7 +68,7 @@ def folds_table(result: Mapping[str, Any]) -> Table:
     """Return the scores of `summarise_folds` as a table for the terminal."""
     whole, folds = result["out_of_fold"], result["folds"]
     title = f"cross-validation: mean ± standard deviation of {folds} folds"
-    table = Table(title=f"{title}\n{whole['images']} images of {whole['patients']} patients")
+    table = Table(caption=result["note"], title=f"{title}\n{whole['images']} images of {whole['patients']} patients")
     for column in ("class", "Dice", "IoU", "surface Dice", f"HD95, {result['distance_unit']}", "Dice of each fold"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for name, scores in result["classes"].items():

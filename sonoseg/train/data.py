@@ -77,7 +77,6 @@ def folds_of(workspace: Workspace) -> list[int]:
 
 def _check_same_sources(table: Path, rows: list[Prepared], samples: list[Sample]) -> None:
     """Stage 2 has to be of this split: same images, same patients, same folds."""
-    expected = {sample.id: (sample.patient, sample.fold) for sample in samples}
-    found = {row.source_id: (row.patient, row.fold) for row in rows}
-    if found != expected:
+    expected = {(sample.id, sample.patient, sample.fold) for sample in samples}
+    if {(row.source_id, row.patient, row.fold) for row in rows} != expected:
         raise DataError(f"{table}: made from another split than the one now in its folder; run stage 2 again")

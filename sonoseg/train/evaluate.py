@@ -59,11 +59,12 @@ class Case:
 
     @property
     def errors(self) -> dict[str, float]:
-        """Prediction minus reference, for the measurements that both have."""
+        """Prediction minus reference, for the measurements that both have; an angle of a line is at most 90 off."""
         pairs = {name: (self.measured.get(name), value) for name, value in self.reference.items()}
-        return {
+        both = {
             name: ours - theirs for name, (ours, theirs) in pairs.items() if ours is not None and theirs is not None
         }
+        return {name: (error + 90) % 180 - 90 if name.endswith("_deg") else error for name, error in both.items()}
 
     @property
     def dice(self) -> float:
@@ -92,16 +93,19 @@ def score(
     workspace: Workspace,
     task: Task,
     device: torch.device,
+    in_mm: bool | None = None,
 ) -> Iterator[Case]:
     """Yield a Case per prepared image: the result a user would get, against the mask at the image's own size.
 
     Several networks of one task, at least one, are an ensemble: their probabilities are averaged at the network's size.
     References are measured on the reference mask by the same code as the prediction; a value that the metadata table
-    gives for an image replaces the measured one.
+    gives for an image replaces the measured one. `in_mm` is the unit of all distances, by default mm when every one of
+    these images has a spacing; rows that are summarised together need the same.
     """
     by_id = {sample.id: sample for sample in samples}
     # One unit for all: an average of millimetres and pixels would mean nothing.
-    in_mm = all(by_id[row.source_id].spacing for row in rows)
+    if in_mm is None:
+        in_mm = all(by_id[row.source_id].spacing for row in rows)
     for network in networks:
         network.eval()
     for row in rows:
@@ -140,7 +144,7 @@ def _case(probabilities: np.ndarray, sample: Sample, workspace: Workspace, task:
         pixel_accuracy=float(np.mean(found.labels == reference)),
         measured=found.measurements,
         distance_unit="mm" if in_mm else "px",
-        reference={**truth.measurements, **sample.reference},
+        reference={**truth.measurements, **_comparable(sample)},
         shape_errors=shape_errors(found.shapes, truth.shapes, task, sample.spacing, in_mm),
         image_path=sample.image_path,
         mask_path=sample.mask_path,
@@ -148,6 +152,11 @@ def _case(probabilities: np.ndarray, sample: Sample, workspace: Workspace, task:
         status=found.status,
         reasons=list(found.reasons),
     )
+
+
+def _comparable(sample: Sample) -> dict[str, float | None]:
+    """Return the table's references that a measurement can meet: without a spacing none is made in millimetres."""
+    return {name: value for name, value in sample.reference.items() if sample.spacing or not name.endswith("_mm")}
 
 
 def surface_tolerance(task: Task, unit: str) -> float:

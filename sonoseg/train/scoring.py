@@ -34,7 +34,7 @@ def score_model(
 
     Raises ModelError when the model was trained on other tables than `data`: it may have seen these images.
     """
-    model = _read(folder / workspace.best_model.name, data, task)
+    model = _read(folder / workspace.best_model.name, data, task, any_fold=part == "test")
     cases = _score([model], part, rows, data, workspace, task, device)
     if cases:
         facts = {**model.info, "sha256": model.sha256}
@@ -45,22 +45,25 @@ def score_model(
 def score_folds(
     folder: Path, everything: Sequence[TrainingData], workspace: Workspace, task: Task, device: torch.device
 ) -> None:
-    """Score each fold's model on the fold it has not seen, all folds together, and their ensemble on the test split.
+    """Score each fold's model on the fold it was not trained on, all folds together, and their ensemble on the test split.
 
-    Writes `fold_<k>/evaluation.json`, `out_of_fold/`, `ensemble/` and, last, `cross_validation.json`.
+    Writes `fold_<k>/evaluation.json`, `out_of_fold/`, `ensemble/` and, last, `cross_validation.json`. A model was not
+    trained on its fold, but the fold chose its epoch. Raises ModelError for models that were not trained alike.
     """
-    (folder / "cross_validation.json").unlink(missing_ok=True)
+    in_mm = all(sample.spacing for sample in everything[0].samples if sample.fold is not None)
     models, pooled, summaries = [], [], []
     for data in everything:
         own = folder / f"fold_{data.fold}"
         model = _read(own / workspace.best_model.name, data, task)
-        cases = _score([model], f"fold {data.fold}", data.validation, data, workspace, task, device)
+        cases = _score([model], f"fold {data.fold}", data.validation, data, workspace, task, device, in_mm)
         facts = {**model.info, "sha256": model.sha256}
         history = read_history(own / "last.ckpt")
         summaries.append(write_evaluation(own, "validation", cases, task, workspace, facts, history))
         models.append(model)
         pooled += cases
 
+    if len({model.info["seed"] for model in models}) > 1:
+        raise ModelError(f"{folder}: its models have different seeds; run --fold all again without --resume")
     digest = hashlib.sha256("".join(model.sha256 for model in models).encode()).hexdigest()
     members = [model.sha256 for model in models]
     facts = {**models[0].info, "fold": "all", "sha256": digest, "members": members}
@@ -77,11 +80,21 @@ def score_folds(
     console.print(folds_table(result))
 
 
-def _read(path: Path, data: TrainingData, task: Task) -> LoadedModel:
-    """Return the model of `path`, provided that it was trained on the tables that are in the workspace now."""
+def _read(path: Path, data: TrainingData, task: Task, any_fold: bool = False) -> LoadedModel:
+    """Return the model of `path`, provided that it was trained for this task on the tables that are there now.
+
+    With `any_fold` it may have held out another fold than `data` does: the test split is the same for all.
+    """
     model = load_model(path)
+    ours, theirs = task.model_dump(), model.task.model_dump()
+    sections = sorted(name for name in ours if ours[name] != theirs[name])
+    if sections:
+        raise ModelError(
+            f"{path}: trained with other settings than the task file has now ({', '.join(sections)}); to choose settings "
+            "by the score of test images would spoil the test: undo the change, or train anew"
+        )
     changed = sorted(name for name, value in data.hashes.items() if model.info["data"].get(name) != value)
-    if changed or model.info["fold"] != data.fold:
+    if changed or (model.info["fold"] != data.fold and not any_fold):
         what = f"other tables ({', '.join(changed)})" if changed else f"fold {model.info['fold']} held out"
         raise ModelError(
             f"{path}: trained with {what} than now, so it may have seen the images it would be scored on; train it anew"
@@ -97,6 +110,7 @@ def _score(
     workspace: Workspace,
     task: Task,
     device: torch.device,
+    in_mm: bool | None = None,
 ) -> list[Case]:
     networks = []
     for model in models:
@@ -105,7 +119,7 @@ def _score(
         networks.append(network)
     cases: list[Case] = []
     with epoch_bar(f"score the {part} images", len(rows)) as advance:
-        for case in score(networks, rows, data.samples, workspace, task, device):
+        for case in score(networks, rows, data.samples, workspace, task, device, in_mm):
             cases.append(case)
             advance()
     return cases
