@@ -16,7 +16,7 @@ from sonoseg.core.workspace import Workspace
 from sonoseg.postprocess.interpret import interpret, measure_labels
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise
-from sonoseg.train.metrics import Agreement, agreement
+from sonoseg.train.metrics import Agreement, agreement, diagonal
 from sonoseg.train.networks.heads import predict
 from sonoseg.train.shape_errors import ShapeError, shape_errors
 
@@ -28,6 +28,9 @@ FEW_PATIENTS = 50
 
 SCORES = ("dice", "iou", "surface_dice", "hd95", "hausdorff", "pixel_accuracy")
 """The fields of an Agreement that are averaged."""
+
+LARGEST_ERROR = {"deg": 90.0, "pct": 100.0, "weeks": 42.0}
+"""What a missed value that is no length counts in the averages with missed ones."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Case:
     image_path, mask_path: as in the split table, relative to the workspace.
     prediction: the predicted label map as PNG bytes.
     status, reasons: `ok`, or `flagged` and why, as a user would be told.
+    diagonal: unit (`px`, and `mm` where the spacing is known) -> the image's diagonal.
     """
 
     id: str
@@ -56,6 +60,12 @@ class Case:
     prediction: bytes = b""
     status: str = "ok"
     reasons: list[str] = field(default_factory=list)
+    diagonal: dict[str, float] = field(default_factory=dict)
+
+    def worst_error(self, name: str) -> float:
+        """Return what a missed value counts: no error of its unit is larger. Lengths: the image's diagonal."""
+        unit = name.rsplit("_", 1)[-1]
+        return LARGEST_ERROR[unit] if unit in LARGEST_ERROR else self.diagonal[unit]
 
     @property
     def errors(self) -> dict[str, float]:
@@ -151,6 +161,8 @@ def _case(probabilities: np.ndarray, sample: Sample, workspace: Workspace, task:
         prediction=encode_label_map(found.labels, task.colors),
         status=found.status,
         reasons=list(found.reasons),
+        diagonal={"px": diagonal(image.shape, None)}
+        | ({"mm": diagonal(image.shape, sample.spacing)} if sample.spacing else {}),
     )
 
 
@@ -220,6 +232,10 @@ def _shape_error(name: str, error: str, cases: Sequence[Case]) -> dict[str, Any]
     both = [(one.value, case.patient) for one, case in zip(found, cases, strict=True) if one.value is not None]
     summary: dict[str, Any] = {"n": len(both), "n_missed": sum(one.missed for one in found)}
     summary["n_false_alarm"] = sum(one.false_alarm for one in found)
+    counted = [(one.value, case) for one, case in zip(found, cases, strict=True) if one.value is not None or one.missed]
+    if counted:
+        values = [case.worst_error(error) if value is None else value for value, case in counted]
+        summary["mean_with_missed"] = _mean_with_interval(values, [case.patient for _, case in counted])
     return summary | (_spread([value for value, _ in both], [patient for _, patient in both]) if both else {})
 
 
@@ -229,6 +245,10 @@ def _measurement(name: str, cases: Sequence[Case]) -> dict[str, Any]:
     wanted = [case for case in cases if case.reference.get(name) is not None]
     extra = [case for case in cases if case.reference.get(name) is None and case.measured.get(name) is not None]
     summary: dict[str, Any] = {"n": len(both), "n_missed": len(wanted) - len(both), "n_false_alarm": len(extra)}
+    if wanted:
+        values = [abs(case.errors[name]) if name in case.errors else case.worst_error(name) for case in wanted]
+        patients = [case.patient for case in wanted]
+        summary["mean_absolute_error_with_missed"] = _mean_with_interval(values, patients)
     if both:
         errors, patients = [case.errors[name] for case in both], [case.patient for case in both]
         absolute = [abs(error) for error in errors]

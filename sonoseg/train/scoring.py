@@ -45,7 +45,7 @@ def score_model(
 def score_folds(
     folder: Path, everything: Sequence[TrainingData], workspace: Workspace, task: Task, device: torch.device
 ) -> None:
-    """Score each fold's model on the fold it was not trained on, all folds together, and their ensemble on the test split.
+    """Score each fold's model on the fold it was not trained on, all folds together, their ensemble on the test split.
 
     Writes `fold_<k>/evaluation.json`, `out_of_fold/`, `ensemble/` and, last, `cross_validation.json`. A model was not
     trained on its fold, but the fold chose its epoch. Raises ModelError for models that were not trained alike.
@@ -90,7 +90,7 @@ def _read(path: Path, data: TrainingData, task: Task, any_fold: bool = False) ->
     sections = sorted(name for name in ours if ours[name] != theirs[name])
     if sections:
         raise ModelError(
-            f"{path}: trained with other settings than the task file has now ({', '.join(sections)}); to choose settings "
+            f"{path}: trained with other settings than the task file has now ({', '.join(sections)}); choosing them "
             "by the score of test images would spoil the test: undo the change, or train anew"
         )
     changed = sorted(name for name, value in data.hashes.items() if model.info["data"].get(name) != value)

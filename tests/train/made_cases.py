@@ -9,7 +9,7 @@ from sonoseg.core.manifest import Spacing
 from sonoseg.core.task import Task
 from sonoseg.postprocess.interpret import measure_labels
 from sonoseg.train.evaluate import Case, surface_tolerance
-from sonoseg.train.metrics import agreement
+from sonoseg.train.metrics import agreement, diagonal
 from sonoseg.train.shape_errors import shape_errors
 
 SIZE = (120, 160)
@@ -70,4 +70,5 @@ def made_case(
         prediction=encode_label_map(found, task.colors),
         status="flagged" if not found.any() else "ok",
         reasons=[] if found.any() else ["nothing found"],
+        diagonal={"px": diagonal(SIZE, None)} | ({"mm": diagonal(SIZE, spacing)} if spacing else {}),
     )

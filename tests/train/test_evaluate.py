@@ -32,6 +32,7 @@ def case(patient: str, one: Agreement = GOOD, hc: float | None = 101.0, referenc
         "mm",
         {"hc_mm": reference},
         pixel_accuracy=one.pixel_accuracy,
+        diagonal={"mm": 90.0},
     )
 
 
@@ -54,6 +55,7 @@ def test_measurements_count_what_is_missing_on_either_side(fetal_head: Task) -> 
     hc = summarise(cases, fetal_head)["measurements"]["hc_mm"]
     assert (hc["n"], hc["n_missed"], hc["n_false_alarm"]) == (2, 1, 1)
     assert hc["mean_absolute_error"]["mean"] == pytest.approx(2) and hc["bias"]["mean"] == pytest.approx(1)
+    assert hc["mean_absolute_error_with_missed"]["mean"] == pytest.approx((3 + 1 + 90) / 3)
     # differences 3 and -1: mean 1, standard deviation sqrt(8)
     assert hc["limits_of_agreement"] == pytest.approx([1 - 1.96 * 8**0.5, 1 + 1.96 * 8**0.5])
 
@@ -80,6 +82,10 @@ def averages(summary: dict[str, Any]) -> dict[str, float]:
         for kind in SCORES:
             sign = -1 if kind in ("hd95", "hausdorff") else 1
             found |= {f"{name} {kind}": sign * one[kind]["mean"], f"{name} {kind} median": sign * one[kind]["median"]}
+        for error, errors in one.get("shape_errors", {}).items():
+            found[f"{name} {error}"] = -errors["mean_with_missed"]["mean"]
+    for name, one in summary["measurements"].items():
+        found[name] = -one["mean_absolute_error_with_missed"]["mean"]
     return found
 
 
