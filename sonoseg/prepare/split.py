@@ -1,7 +1,7 @@
 """Who trains and who tests: a split of patients, never of images, and the guard that every later stage can call."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,7 +166,7 @@ def assert_no_leak(train: Sequence[Sample], test: Sequence[Sample]) -> None:
     """Raise DataError when a test result could be seen in training: the guard to call on tables that were read back.
 
     Named are a patient on both sides or in two folds, an image that is listed twice, and two images with the same
-    bytes on both sides.
+    bytes in two parts.
     """
     remedy = "run train_test_data_preparation.py again and train anew"
     both = sorted({sample.patient for sample in train} & {sample.patient for sample in test})
@@ -181,8 +181,13 @@ def assert_no_leak(train: Sequence[Sample], test: Sequence[Sample]) -> None:
         if sample.id in seen:
             raise DataError(f"image {sample.id}: listed twice in the split tables; {remedy}")
         seen.add(sample.id)
-    bytes_of: Mapping[str, str] = {sample.sha256: sample.id for sample in train}
-    for sample in test:
-        if sample.sha256 in bytes_of:
-            other = bytes_of[sample.sha256]
-            raise DataError(f"images {other} (training) and {sample.id} (test) are the same file; {remedy}")
+    first: dict[str, Sample] = {}
+    for sample in (*train, *test):
+        other = first.setdefault(sample.sha256, sample)
+        if other.fold != sample.fold:
+            named = " and ".join(f"{one.id} ({_part(one)}, patient {one.patient})" for one in (other, sample))
+            raise DataError(f"images {named} are the same file; {remedy}")
+
+
+def _part(sample: Sample) -> str:
+    return "test" if sample.fold is None else f"training, fold {sample.fold}"

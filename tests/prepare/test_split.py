@@ -129,7 +129,16 @@ def test_clean_tables_pass(tables):
     [
         ("test", {"patient": "P2"}, "patient P2: in the training and in the test table"),
         ("train", {"fold": 1}, "patient P1: in folds 0 and 1"),
-        ("test", {"sha256": "hash of b"}, "images b .training. and d .test. are the same file"),
+        (
+            "test",
+            {"sha256": "hash of b"},
+            r"images b \(training, fold 0, patient P1\) and d \(test, patient P3\) are the",
+        ),
+        (
+            "train",
+            {"sha256": "hash of c"},
+            r"images b \(training, fold 0, patient P1\) and c \(training, fold 1, patient P2\)",
+        ),
         ("test", {"id": "c"}, "image c: listed twice"),
     ],
 )
