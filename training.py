@@ -12,7 +12,7 @@ from sonoseg.core.cli import SEED, next_command, number_type, run_guarded, stage
 from sonoseg.core.files import check_writable
 from sonoseg.core.task import Task
 from sonoseg.core.task_files import load_task
-from sonoseg.core.workspace import Workspace
+from sonoseg.core.workspace import BEST_MODEL, Workspace
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -56,7 +56,7 @@ def story(argv: Sequence[str] | None) -> int:
     workspace = Workspace(arguments.workspace, task.name)
 
     # Torch and MONAI take seconds to import; --help and a wrong task have answered by now.
-    from sonoseg.train.cross_validation import forget_results, refuse_other_folds
+    from sonoseg.train.cross_validation import refuse_other_folds
     from sonoseg.train.data import folds_of, load_data
     from sonoseg.train.loop import start_fabric
     from sonoseg.train.report import console, print_outcome
@@ -77,8 +77,6 @@ def story(argv: Sequence[str] | None) -> int:
     if several:
         refuse_other_folds(folder, [data.fold for data in runs])
     check_writable(folder)
-    if several:
-        forget_results(folder)
     fabric = start_fabric(arguments.device, arguments.devices, arguments.precision)
 
     for data in runs if not arguments.score else []:
@@ -109,6 +107,7 @@ def train(
 ) -> None:
     """Train one model into `folder`: `last.ckpt` after every epoch, then `best_model.safetensors` and `curves.png`."""
     from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+    from sonoseg.train.cross_validation import forget_results
     from sonoseg.train.curves import draw_curves
     from sonoseg.train.datasets import EpochBatches, SegmentationDataset, loader
     from sonoseg.train.loop import train_epoch, validate
@@ -116,7 +115,7 @@ def train(
     from sonoseg.train.model_file import save_model
     from sonoseg.train.networks import build_network
     from sonoseg.train.optimizer import build_optimizer, learning_rates
-    from sonoseg.train.outcome import model_facts
+    from sonoseg.train.outcome import forget_evaluation, model_facts
     from sonoseg.train.report import console, epoch_bar, epoch_line, start_line
     from sonoseg.train.tracking import Tracker
 
@@ -168,8 +167,10 @@ def train(
     # The best epoch becomes the model: one file, which is read back before it is used.
     if tracker:
         tracker.close()
-        (folder / "evaluation.json").unlink(missing_ok=True)  # scores of an earlier model
-        save_model(folder / workspace.best_model.name, progress.best_state, task, model_facts(progress, data, settings))
+        forget_evaluation(folder)
+        if arguments.fold == ALL_FOLDS:
+            forget_results(folder.parent)
+        save_model(folder / BEST_MODEL, progress.best_state, task, model_facts(progress, data, settings))
         draw_curves(folder / "curves.png", progress.history, task, progress.best_epoch)
 
 

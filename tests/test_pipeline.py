@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import image_preprocessing
@@ -18,10 +19,10 @@ import train_test_data_preparation
 import training
 from sonoseg.core.images import image_size, read_mask
 from sonoseg.core.manifest import read_index, read_split
+from sonoseg.core.model_header import read_header
 from sonoseg.core.task_files import load_task
 from sonoseg.phantom.__main__ import main as make_phantoms
 from sonoseg.train.metrics import agreement
-from sonoseg.train.model_file import load_model
 
 TINY = {
     "extends": "spine",
@@ -119,7 +120,7 @@ def test_stage_2_is_the_same_on_one_and_two_processes(workspace: Path, tmp_path:
 
 def test_stage_3_leaves_one_model_that_knows_its_task(workspace: Path) -> None:
     folder = workspace / "Models" / "tiny"
-    model = load_model(folder / "best_model.safetensors")
+    model = read_header(folder / "best_model.safetensors")
     assert model.task.name == "tiny" and model.task.input.size == (64, 96)
     assert model.info["epochs"] == 2 and set(model.info["data"]) >= {"tiny/train_split.csv", "tiny/test_split.csv"}
     scores = json.loads((folder / "evaluation.json").read_text())
@@ -158,7 +159,7 @@ def test_stage_4_gives_every_image_a_mask_an_overlay_and_a_row(workspace: Path) 
     tests = read_split(workspace / "Train_Test_Dataset" / "tiny" / "test_split.csv", ["MID", "VTB", "EPI"])
     assert len(rows) == len(tests)
     run = json.loads((folder / "run.json").read_text())
-    assert run["model_sha256"] == load_model(workspace / "Models" / "tiny" / "best_model.safetensors").sha256
+    assert run["model_sha256"] == read_header(workspace / "Models" / "tiny" / "best_model.safetensors").sha256
     for sample in tests:
         name = Path(sample.image_path).stem
         assert read_mask(folder / f"{name}_mask.png").shape == (sample.height, sample.width)
@@ -183,7 +184,7 @@ def test_an_interrupted_training_goes_on_to_the_same_tensors(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = copy_of(workspace, tmp_path)
-    expected = load_model(root / "Models" / "tiny" / "best_model.safetensors").state
+    expected = load_file(root / "Models" / "tiny" / "best_model.safetensors")
     history = torch.load(root / "Models" / "tiny" / "last.ckpt", weights_only=True)["progress"]["history"]
     shutil.rmtree(root / "Models" / "tiny")
 
@@ -203,7 +204,7 @@ def test_an_interrupted_training_goes_on_to_the_same_tensors(
     assert training.main([*where(root), "--device", "cpu", "--resume"]) == 0
     epochs = events_of(root / "logs" / "tiny" / "cut").Scalars("dice/mean")
     assert [event.step for event in epochs] == [1, 2], "the resumed run goes on in its own curve"
-    state = load_model(root / "Models" / "tiny" / "best_model.safetensors").state
+    state = load_file(root / "Models" / "tiny" / "best_model.safetensors")
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
     resumed = torch.load(root / "Models" / "tiny" / "last.ckpt", weights_only=True)["progress"]["history"]
     for ours, theirs in zip(resumed, history, strict=True):

@@ -6,13 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 import image_preprocessing
 import inference
 import train_test_data_preparation
 import training
 from sonoseg.core.manifest import read_split
-from sonoseg.train.model_file import load_model
+from sonoseg.core.model_header import read_header
+from sonoseg.train.model_file import save_model
 from tests.small import phantoms, small_task
 
 NAME = "small_fetal_head"
@@ -52,7 +54,7 @@ def test_every_fold_validates_once_and_the_test_split_is_scored_by_all_together(
     for fold in folds:
         own = {sample.id for sample in train if sample.fold == fold}
         assert ids(folder / f"fold_{fold}" / "per_case.csv") == own
-        assert load_model(folder / f"fold_{fold}" / "best_model.safetensors").info["fold"] == fold
+        assert read_header(folder / f"fold_{fold}" / "best_model.safetensors").info["fold"] == fold
         assert (workspace / "logs" / NAME / f"cv-fold{fold}").is_dir()
     assert ids(folder / "out_of_fold" / "per_case.csv") == {sample.id for sample in train}
     assert ids(folder / "ensemble" / "per_case.csv") == {sample.id for sample in test}
@@ -71,7 +73,7 @@ def test_inference_takes_the_folds_as_an_ensemble(workspace: Path, tmp_path: Pat
     folder = workspace / "Models" / NAME / "cross_validation"
     assert inference.main([*where(workspace), "--model", str(folder), "--output", str(tmp_path / "out")]) == 0
     run = read(tmp_path / "out" / "run.json")
-    members = [load_model(folder / f"fold_{fold}" / "best_model.safetensors").sha256 for fold in range(3)]
+    members = [read_header(folder / f"fold_{fold}" / "best_model.safetensors").sha256 for fold in range(3)]
     assert [one["sha256"] for one in run["models"]] == members == read(folder / "cross_validation.json")["models"]
 
 
@@ -82,10 +84,28 @@ def test_a_cross_validation_goes_on_where_it_stopped(workspace: Path, tmp_path: 
     shutil.rmtree(folder / "fold_2")
     (folder / "cross_validation.json").unlink()
     assert training.main([*where(root), "--fold", "all", "--resume", "--device", "cpu"]) == 0
-    after = [load_model(folder / f"fold_{fold}" / "best_model.safetensors") for fold in range(3)]
+    after = [read_header(folder / f"fold_{fold}" / "best_model.safetensors") for fold in range(3)]
     assert (folder / "fold_0" / "best_model.safetensors").read_bytes() == before[0]
     assert (folder / "fold_1" / "best_model.safetensors").read_bytes() == before[1]
     assert after[2].info["fold"] == 2 and (folder / "cross_validation.json").is_file()
+
+
+def test_folds_that_were_not_trained_alike_are_refused_and_earlier_scores_stay(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(workspace, tmp_path / "copy"))
+    folder = root / "Models" / NAME / "cross_validation"
+    assert training.main([*where(root), "--fold", "all", "--resume", "--epochs", "3", "--device", "cpu"]) == 2
+    assert "other settings (epochs)" in capsys.readouterr().err
+    assert (folder / "cross_validation.json").is_file(), "nothing was replaced, so nothing is forgotten"
+
+    odd = folder / "fold_1" / "best_model.safetensors"
+    header = read_header(odd)
+    save_model(odd, load_file(odd), header.task, {**header.info, "planned_epochs": 9})
+    before = (folder / "cross_validation.json").read_bytes()
+    assert training.main([*where(root), "--fold", "all", "--score", "--device", "cpu"]) == 2
+    assert "its models differ in planned_epochs" in capsys.readouterr().err
+    assert (folder / "cross_validation.json").read_bytes() == before
 
 
 def test_folds_of_an_earlier_split_are_refused(

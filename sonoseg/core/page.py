@@ -66,7 +66,7 @@ def new_figure(width_px: int, height_px: int) -> "Figure":
 
 
 def figure_uri(figure: "Figure") -> str:
-    """Return a matplotlib figure as a `data:` URI (PNG), and close it; equal figures give equal bytes."""
+    """Return a matplotlib figure as a `data:` URI (PNG), and empty it; equal figures give equal bytes."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -74,7 +74,7 @@ def figure_uri(figure: "Figure") -> str:
     canvas = FigureCanvasAgg(figure)
     with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         canvas.print_png(stream, metadata={"Software": None})
-    _close(figure)
+    figure.clear()
     return _uri("image/png", stream.getvalue())
 
 
@@ -104,16 +104,6 @@ def _environment() -> "Environment":
     )
     environment.filters |= {"number": number, "percent": percent}
     return environment
-
-
-def _close(figure: "Figure") -> None:
-    """Empty the figure, and take it off pyplot's list when it came from there."""
-    import sys
-
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    if pyplot is not None:
-        pyplot.close(figure)
-    figure.clear()
 
 
 def _uri(kind: str, data: bytes) -> str:

@@ -55,10 +55,17 @@ class UNet(AnyNetwork):
         return product
 
 
+MONAI_NETWORKS = {
+    "attention_unet": "AttentionUnet",  # Oktay et al. 2018
+    "segresnet": "SegResNet",  # residual units throughout, Myronenko 2018
+}
+"""Further networks of MONAI by name: the class in `monai.networks.nets`. A line here is all that another one needs."""
+
+
 class MonaiNetwork(AnyNetwork):
     """Another network of MONAI that takes one channel in, with the arguments of its own constructor."""
 
-    name: Literal["attention_unet", "segresnet"]
+    name: Literal[tuple(MONAI_NETWORKS)]  # type: ignore[valid-type]  # mypy wants the names spelled out
     arguments: dict[str, Any] = Field({}, description="passed to MONAI's class as they stand")
     multiple_of: int = Field(16, ge=1, description="the input's sides have to be multiples of this")
 

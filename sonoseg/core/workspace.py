@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+BEST_MODEL = "best_model.safetensors"
+"""What training calls a model, in whatever folder it puts it, and what is looked for in a folder."""
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -26,7 +29,7 @@ class Workspace:
 
     @property
     def best_model(self) -> Path:
-        return self.models / "best_model.safetensors"
+        return self.models / BEST_MODEL
 
     @property
     def results(self) -> Path:

@@ -6,17 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from sonoseg.core.errors import ModelError
+from sonoseg.core.model_header import read_header
 from sonoseg.core.task import Task
-from sonoseg.core.workspace import Workspace
-from sonoseg.train.model_file import load_model
-from sonoseg.train.networks import build_network
-
-MODEL_NAME = Workspace(Path(), "any").best_model.name
-"""What training.py calls a model, and what is looked for in a folder."""
+from sonoseg.core.workspace import BEST_MODEL
+from sonoseg.train.model_file import load_network
 
 
 @dataclass(frozen=True)
@@ -58,13 +54,8 @@ def model_files(paths: Sequence[Path]) -> list[Path]:
 
 def load_member(path: Path, device: str) -> Member:
     """Read a model file and return it ready on `device`. Raises ModelError for anything but a SonoSeg model."""
-    model = load_model(path)
-    network = build_network(model.task)
-    try:
-        network.load_state_dict(model.state)
-    except RuntimeError as error:
-        raise ModelError(f"{path}: its weights do not fit its own network settings; train the model again") from error
-    return Member(network.to(torch.device(device)).eval(), model.task, str(path), model.sha256, model.info)
+    model = read_header(path)
+    return Member(load_network(model, device), model.task, str(path), model.sha256, model.info)
 
 
 def check_same_classes(members: Sequence[Member]) -> None:
@@ -83,12 +74,12 @@ def check_same_classes(members: Sequence[Member]) -> None:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    if (folder / MODEL_NAME).is_file():
-        return [folder / MODEL_NAME]
-    files = sorted((path for path in folder.glob(f"*/{MODEL_NAME}") if path.is_file()), key=_natural)
+    if (folder / BEST_MODEL).is_file():
+        return [folder / BEST_MODEL]
+    files = sorted((path for path in folder.glob(f"*/{BEST_MODEL}") if path.is_file()), key=_natural)
     if not files:
         raise ModelError(
-            f"{folder}: no {MODEL_NAME} in this folder or in its sub-folders; run training.py first, or name the files"
+            f"{folder}: no {BEST_MODEL} in this folder or in its sub-folders; run training.py first, or name the files"
         )
     return files
 

@@ -1,6 +1,5 @@
 """One trained model, or several together, as one callable: image in, findings out."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from sonoseg.core.errors import DataError, UsageError
 from sonoseg.core.images import Pixels
 from sonoseg.core.manifest import Spacing
+from sonoseg.core.model_header import digest_of
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import Enhancement, Input
 from sonoseg.infer.members import Member, check_same_classes, load_member, model_files
@@ -70,8 +70,7 @@ class Segmenter:
         One member: the SHA-256 of its file. Several: that of their own digests written one after the other, in order,
         as `training.py --fold all` names the ensemble.
         """
-        digests = [member.sha256 for member in self.members]
-        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+        return digest_of([member.sha256 for member in self.members])
 
     @property
     def info(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ class Case:
         unit = name.rsplit("_", 1)[-1]
         return LARGEST_ERROR[unit] if unit in LARGEST_ERROR else self.diagonal[unit]
 
-    @property
+    @cached_property
     def errors(self) -> dict[str, float]:
         """Prediction minus reference, for the measurements that both have; an angle of a line is at most 90 off."""
         pairs = {name: (self.measured.get(name), value) for name, value in self.reference.items()}
@@ -127,10 +128,7 @@ def score(
 
 
 def _mean_prediction(networks: Sequence[nn.Module], images: Tensor, task: Task) -> Tensor:
-    total = predict(networks[0], images, task)
-    for network in networks[1:]:
-        total = total + predict(network, images, task)
-    return total / len(networks)
+    return torch.stack([predict(network, images, task) for network in networks]).mean(dim=0)
 
 
 def _case(probabilities: np.ndarray, sample: Sample, workspace: Workspace, task: Task, in_mm: bool) -> Case:

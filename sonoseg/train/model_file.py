@@ -1,36 +1,19 @@
-"""One file is the whole model: safetensors weights with the task and the facts of its training as JSON in its header.
-
-Nothing in such a file is executed when it is read; any other kind of file is refused.
-"""
+"""The trained model as one file: written whole, and read back into a network. See `core.model_header`."""
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from sonoseg.core.errors import ModelError, TaskError
+from sonoseg.core.errors import ModelError
 from sonoseg.core.files import write_bytes
+from sonoseg.core.model_header import KEY, ModelHeader, header_text
 from sonoseg.core.task import Task
-from sonoseg.core.task_files import parse_task
-
-HEADER = "sonoseg"
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model file's content; `sha256` is of the whole file."""
-
-    task: Task
-    state: dict[str, Tensor]
-    info: dict[str, Any]
-    sha256: str
+from sonoseg.train.networks import build_network
 
 
 def save_model(path: Path, state: Mapping[str, Tensor], task: Task, info: Mapping[str, Any]) -> str:
@@ -38,31 +21,22 @@ def save_model(path: Path, state: Mapping[str, Tensor], task: Task, info: Mappin
 
     `info` is what JSON can hold: versions, data hashes, the chosen epoch.
     """
-    header = {"format": FORMAT, "task": task.model_dump(mode="json"), "info": dict(info)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    data = safetensors.torch.save(tensors, metadata={HEADER: json.dumps(header, sort_keys=True)})
+    data = safetensors.torch.save(tensors, metadata={KEY: header_text(task, info)})
     write_bytes(path, data)
     return hashlib.sha256(data).hexdigest()
 
 
-def load_model(path: Path) -> LoadedModel:
-    """Read a model file. Raises ModelError when it is missing, not safetensors, or not written by SonoSeg."""
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model file; run training.py first, or name one with --model")
+def load_network(header: ModelHeader, device: str | torch.device = "cpu") -> nn.Module:
+    """Return the trained network of a model file on `device`, ready to predict.
+
+    Raises ModelError when the weights are not those of the network that the header describes.
+    """
+    network = build_network(header.task)
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[HEADER])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
-    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        network.load_state_dict(safetensors.torch.load_file(header.path))
+    except (RuntimeError, safetensors.SafetensorError) as error:
         raise ModelError(
-            f"{path}: not a SonoSeg model ({type(error).__name__}); expected a .safetensors file written by training.py"
+            f"{header.path}: its weights do not fit its own network settings; train the model again"
         ) from error
-    if header.get("format") != FORMAT:
-        raise ModelError(
-            f"{path}: model format {header.get('format')!r}; this version of SonoSeg reads format {FORMAT}"
-        )
-    try:
-        task = parse_task(header["task"], source=str(path))
-    except (KeyError, TaskError) as error:
-        raise ModelError(f"{path}: the task inside the model cannot be used: {error}") from error
-    return LoadedModel(task, state, header.get("info", {}), hashlib.sha256(path.read_bytes()).hexdigest())
+    return network.to(torch.device(device)).eval()

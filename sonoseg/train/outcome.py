@@ -27,6 +27,7 @@ def model_facts(progress: Progress, data: TrainingData, settings: dict[str, Any]
         "seed": settings["seed"],
         "best_epoch": progress.best_epoch + 1,
         "epochs": progress.epoch,
+        "planned_epochs": settings["epochs"],
         "validation_dice": progress.best_dice,
         "use": "not for clinical use",
     }
@@ -59,6 +60,12 @@ def write_evaluation(
     write_text(folder / "evaluation.html", evaluation_page(summary, cases, task, workspace, history))
     write_json(folder / "evaluation.json", summary)
     return summary
+
+
+def forget_evaluation(folder: Path) -> None:
+    """Remove the scores of the model in `folder`: they would be taken for those of the one that replaces it."""
+    for name in ("evaluation.json", "evaluation.html", "per_case.csv"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def scorings(log: Path, test_split: str | None) -> int:

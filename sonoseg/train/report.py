@@ -12,6 +12,7 @@ from rich.table import Table
 from torch import nn
 
 from sonoseg.core.task import Task
+from sonoseg.core.workspace import BEST_MODEL
 from sonoseg.train.evaluate import in_one_unit
 from sonoseg.train.loop import Advance
 
@@ -50,7 +51,7 @@ def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], task: Task, i
 
 def print_outcome(folder: Path, logs: Path) -> None:
     """Print where a finished run's files are."""
-    files = {"model": "best_model.safetensors", "curves": "curves.png", "scores": "evaluation.html"}
+    files = {"model": BEST_MODEL, "curves": "curves.png", "scores": "evaluation.html"}
     files |= {"folds": "cross_validation.json", "as one": "ensemble/evaluation.html"}
     for what, name in files.items():
         if (folder / name).is_file():

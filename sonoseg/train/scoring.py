@@ -1,22 +1,22 @@
 """Score trained models: read them back from their files, segment images they have not seen, write what came of it."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sonoseg.core.errors import ModelError
 from sonoseg.core.files import write_json
 from sonoseg.core.manifest import Prepared
+from sonoseg.core.model_header import ModelHeader, digest_of, read_header
 from sonoseg.core.task import Task
-from sonoseg.core.workspace import Workspace
+from sonoseg.core.workspace import BEST_MODEL, Workspace
 from sonoseg.train.checkpoint import read_history
-from sonoseg.train.cross_validation import folds_table, summarise_folds
+from sonoseg.train.cross_validation import folds_table, forget_results, summarise_folds
 from sonoseg.train.data import TrainingData
 from sonoseg.train.evaluate import Case, score
-from sonoseg.train.model_file import LoadedModel, load_model
-from sonoseg.train.networks import build_network
+from sonoseg.train.model_file import load_network
 from sonoseg.train.outcome import write_evaluation
 from sonoseg.train.report import console, epoch_bar, print_scores
 
@@ -34,12 +34,10 @@ def score_model(
 
     Raises ModelError when the model was trained on other tables than `data`: it may have seen these images.
     """
-    model = _read(folder / workspace.best_model.name, data, task, any_fold=part == "test")
+    model = _read(folder / BEST_MODEL, data, task, any_fold=part == "test")
     cases = _score([model], part, rows, data, workspace, task, device)
     if cases:
-        facts = {**model.info, "sha256": model.sha256}
-        history = read_history(folder / "last.ckpt")
-        print_scores(write_evaluation(folder, part, cases, task, workspace, facts, history), part)
+        print_scores(_write_evaluation(model, part, cases, task, workspace), part)
 
 
 def score_folds(
@@ -48,25 +46,23 @@ def score_folds(
     """Score each fold's model on the fold it was not trained on, all folds together, their ensemble on the test split.
 
     Writes `fold_<k>/evaluation.json`, `out_of_fold/`, `ensemble/` and, last, `cross_validation.json`. A model was not
-    trained on its fold, but the fold chose its epoch. Raises ModelError for models that were not trained alike.
+    trained on its fold, but the fold chose its epoch. Raises ModelError, before anything is scored or removed, for
+    models that were not trained alike.
     """
+    models = [_read(folder / f"fold_{data.fold}" / BEST_MODEL, data, task) for data in everything]
+    for what in ("seed", "planned_epochs"):
+        if len({model.info.get(what) for model in models}) > 1:
+            raise ModelError(f"{folder}: its models differ in {what}; run --fold all again without --resume")
+    forget_results(folder)
     in_mm = all(sample.spacing for sample in everything[0].samples if sample.fold is not None)
-    models, pooled, summaries = [], [], []
-    for data in everything:
-        own = folder / f"fold_{data.fold}"
-        model = _read(own / workspace.best_model.name, data, task)
+    pooled, summaries = [], []
+    for data, model in zip(everything, models, strict=True):
         cases = _score([model], f"fold {data.fold}", data.validation, data, workspace, task, device, in_mm)
-        facts = {**model.info, "sha256": model.sha256}
-        history = read_history(own / "last.ckpt")
-        summaries.append(write_evaluation(own, "validation", cases, task, workspace, facts, history))
-        models.append(model)
+        summaries.append(_write_evaluation(model, "validation", cases, task, workspace))
         pooled += cases
 
-    if len({model.info["seed"] for model in models}) > 1:
-        raise ModelError(f"{folder}: its models have different seeds; run --fold all again without --resume")
-    digest = hashlib.sha256("".join(model.sha256 for model in models).encode()).hexdigest()
     members = [model.sha256 for model in models]
-    facts = {**models[0].info, "fold": "all", "sha256": digest, "members": members}
+    facts = {**models[0].info, "fold": "all", "sha256": digest_of(members), "members": members}
     for name in ("best_epoch", "epochs", "validation_dice", "images"):
         facts.pop(name, None)  # each member has its own
     out_of_fold = write_evaluation(folder / "out_of_fold", "out-of-fold", pooled, task, workspace, facts)
@@ -80,12 +76,21 @@ def score_folds(
     console.print(folds_table(result))
 
 
-def _read(path: Path, data: TrainingData, task: Task, any_fold: bool = False) -> LoadedModel:
+def _write_evaluation(
+    model: ModelHeader, part: str, cases: Sequence[Case], task: Task, workspace: Workspace
+) -> dict[str, Any]:
+    """Write one model's evaluation beside it, with the curves of its training."""
+    folder = model.path.parent
+    facts = {**model.info, "sha256": model.sha256}
+    return write_evaluation(folder, part, cases, task, workspace, facts, read_history(folder / "last.ckpt"))
+
+
+def _read(path: Path, data: TrainingData, task: Task, any_fold: bool = False) -> ModelHeader:
     """Return the model of `path`, provided that it was trained for this task on the tables that are there now.
 
     With `any_fold` it may have held out another fold than `data` does: the test split is the same for all.
     """
-    model = load_model(path)
+    model = read_header(path)
     ours, theirs = task.model_dump(), model.task.model_dump()
     sections = sorted(name for name in ours if ours[name] != theirs[name])
     if sections:
@@ -103,7 +108,7 @@ def _read(path: Path, data: TrainingData, task: Task, any_fold: bool = False) ->
 
 
 def _score(
-    models: Sequence[LoadedModel],
+    models: Sequence[ModelHeader],
     part: str,
     rows: Sequence[Prepared],
     data: TrainingData,
@@ -112,11 +117,7 @@ def _score(
     device: torch.device,
     in_mm: bool | None = None,
 ) -> list[Case]:
-    networks = []
-    for model in models:
-        network = build_network(model.task).to(device)
-        network.load_state_dict(model.state)
-        networks.append(network)
+    networks = [load_network(model, device) for model in models]
     cases: list[Case] = []
     with epoch_bar(f"score the {part} images", len(rows)) as advance:
         for case in score(networks, rows, data.samples, workspace, task, device, in_mm):

@@ -81,15 +81,6 @@ def test_a_figure_is_a_picture_and_then_empty():
     assert not figure.axes and uri == page.figure_uri(draw())
 
 
-def test_a_figure_of_pyplot_is_closed():
-    from matplotlib import pyplot
-
-    pyplot.switch_backend("agg")
-    figure, _ = pyplot.subplots()
-    page.figure_uri(figure)
-    assert not pyplot.fignum_exists(figure.number)
-
-
 def test_numbers_for_people():
     assert page.number(1234567) == "1\u202f234\u202f567"
     assert page.number(0.125, 2) == "0.12" and page.number(None) == page.number(float("nan")) == "\u2013"

@@ -14,9 +14,9 @@ from PIL import Image
 import inference
 from sonoseg.core.errors import ModelError
 from sonoseg.core.task import Task
-from sonoseg.core.workspace import Workspace
+from sonoseg.core.workspace import BEST_MODEL
 from sonoseg.infer import segmenter as segmenter_module
-from sonoseg.infer.members import MODEL_NAME, Member, model_files
+from sonoseg.infer.members import Member, model_files
 from sonoseg.infer.segmenter import Segmenter
 from sonoseg.train.model_file import save_model
 from sonoseg.train.networks import build_network
@@ -96,19 +96,18 @@ def test_other_classes_are_refused_by_name(spine, fetal_head, tmp_path):
 
 
 def test_a_folder_stands_for_its_models(tmp_path):
-    assert Workspace(tmp_path, "t").best_model.name == MODEL_NAME
     for fold in (10, 2, 0):
         (tmp_path / f"fold_{fold}").mkdir()
-        (tmp_path / f"fold_{fold}" / MODEL_NAME).touch()
+        (tmp_path / f"fold_{fold}" / BEST_MODEL).touch()
     (tmp_path / "fold_0" / "last.ckpt").touch()
     (tmp_path / "deep" / "er").mkdir(parents=True)
-    (tmp_path / "deep" / "er" / MODEL_NAME).touch()
-    members = [tmp_path / f"fold_{fold}" / MODEL_NAME for fold in (0, 2, 10)]
+    (tmp_path / "deep" / "er" / BEST_MODEL).touch()
+    members = [tmp_path / f"fold_{fold}" / BEST_MODEL for fold in (0, 2, 10)]
     assert model_files([tmp_path]) == members
     assert model_files([tmp_path / "fold_2"]) == members[1:2]
     assert model_files([members[2], tmp_path / "fold_0"]) == [members[2], members[0]]
-    (tmp_path / MODEL_NAME).touch()
-    assert model_files([tmp_path]) == [tmp_path / MODEL_NAME], "a sanity check beside a model is no part of it"
+    (tmp_path / BEST_MODEL).touch()
+    assert model_files([tmp_path]) == [tmp_path / BEST_MODEL], "a sanity check beside a model is no part of it"
 
 
 def test_wrong_models_are_one_sentence(spine, tmp_path):
@@ -132,7 +131,7 @@ def test_wrong_models_are_one_sentence(spine, tmp_path):
 def test_results_name_every_member(fetal_head, image, tmp_path, capsys):
     folder = tmp_path / "cross_validation"
     for seed in (0, 1):
-        saved(folder / f"fold_{seed}" / MODEL_NAME, small(fetal_head), seed)
+        saved(folder / f"fold_{seed}" / BEST_MODEL, small(fetal_head), seed)
     (tmp_path / "new").mkdir()
     Image.fromarray(image).save(tmp_path / "new" / "a.png")
     arguments = ["--images", tmp_path / "new", "--output", tmp_path / "out", "--model"]

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from lightning_fabric import Fabric
+from safetensors.torch import load_file
 
 from sonoseg.core.errors import ModelError
+from sonoseg.core.model_header import read_header
 from sonoseg.core.task import Task
 from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from sonoseg.train.model_file import load_model, save_model
+from sonoseg.train.model_file import save_model
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
 
@@ -19,9 +21,9 @@ FABRIC = Fabric(accelerator="cpu", devices=1)
 def test_a_model_file_carries_task_and_facts(tmp_path: Path, spine: Task) -> None:
     state = {"weight": torch.randn(3, 4), "steps": torch.tensor(7)}
     digest = save_model(tmp_path / "m.safetensors", state, spine, {"best_epoch": 3})
-    loaded = load_model(tmp_path / "m.safetensors")
+    loaded = read_header(tmp_path / "m.safetensors")
     assert loaded.task == spine and loaded.info == {"best_epoch": 3} and loaded.sha256 == digest
-    assert all(torch.equal(loaded.state[name], tensor) for name, tensor in state.items())
+    assert all(torch.equal(load_file(tmp_path / "m.safetensors")[name], tensor) for name, tensor in state.items())
 
 
 class Explosive:
@@ -41,7 +43,7 @@ def test_a_pickle_is_refused_and_not_executed(tmp_path: Path, reader: str) -> No
     network = torch.nn.Linear(2, 2)
     with pytest.raises(ModelError, match=str(path)):
         if reader == "model":
-            load_model(path)
+            read_header(path)
         else:
             load_checkpoint(path, FABRIC, network, torch.optim.Adam(network.parameters()), {})
     assert not traces.exists()
@@ -53,13 +55,13 @@ def test_a_cut_model_is_refused(tmp_path: Path, spine: Task, keep: int) -> None:
     save_model(path, {"weight": torch.randn(300)}, spine, {})
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ModelError, match="not a SonoSeg model"):
-        load_model(path)
+        read_header(path)
 
 
 def test_missing_files_say_what_to_do(tmp_path: Path) -> None:
     network = torch.nn.Linear(2, 2)
     with pytest.raises(ModelError, match=r"run training\.py first"):
-        load_model(tmp_path / "none.safetensors")
+        read_header(tmp_path / "none.safetensors")
     with pytest.raises(ModelError, match="without --resume"):
         load_checkpoint(tmp_path / "none.ckpt", FABRIC, network, torch.optim.Adam(network.parameters()), {})
 

@@ -2,13 +2,15 @@
 
 from typing import get_args
 
+import monai
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
 from sonoseg.core.errors import TaskError
 from sonoseg.core.task import Task
-from sonoseg.core.training_sections import AnyNetwork, MonaiNetwork, Network, SegNet, UNet2015
+from sonoseg.core.training_sections import MONAI_NETWORKS, AnyNetwork, MonaiNetwork, Network, SegNet, UNet2015
 from sonoseg.train.networks import NETWORKS, build_network
 from sonoseg.train.networks.heads import activate, class_map, foreground, outputs_of, overlap_tiles, predict, target_of
 from sonoseg.train.networks.segnet import SegNetNetwork
@@ -109,6 +111,21 @@ def test_arguments_that_monai_does_not_take_are_named(fetal_head: Task) -> None:
     with pytest.raises(TaskError, match=r"network.arguments: MONAI's SegResNet does not take .*filters"):
         build_network(task)
     assert MonaiNetwork(name="segresnet", multiple_of=8).output_size((24, 40)) == (24, 40)
+
+
+def test_a_size_that_does_not_go_through_a_network_of_monai_is_refused_before_training(fetal_head: Task) -> None:
+    settings = {"name": "attention_unet", "multiple_of": 4}
+    settings |= {"arguments": {"channels": [4, 8, 16, 32], "strides": [2, 2, 2]}}
+    whole = with_network(fetal_head, settings).model_dump()
+    whole["input"]["size"] = (100, 100)
+    with pytest.raises(TaskError, match=r"does not take 100x100 pixels .* network\.multiple_of"):
+        build_network(Task.model_validate(whole))
+
+
+def test_every_network_of_monai_in_the_dictionary_exists() -> None:
+    assert all(hasattr(monai.networks.nets, kind) for kind in MONAI_NETWORKS.values())
+    with pytest.raises(ValueError, match="attention_unet"):
+        TypeAdapter(Network).validate_python({"name": "none"})
 
 
 def test_one_channel_means_the_class_and_several_mean_background_first() -> None:

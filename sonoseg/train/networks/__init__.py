@@ -1,5 +1,6 @@
 """Networks by name. Each takes `(B, 1, h, w)` float and returns logits `(B, outputs, h', w')`, see `heads`."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import nn
 
 from sonoseg.core.errors import TaskError
 from sonoseg.core.task import Task
-from sonoseg.core.training_sections import MonaiNetwork, UNet
+from sonoseg.core.training_sections import MONAI_NETWORKS, MonaiNetwork, UNet
 from sonoseg.train.networks.heads import outputs_of
 from sonoseg.train.networks.segnet import SegNetNetwork
 from sonoseg.train.networks.unet2015 import UNet2015Network
@@ -47,15 +48,33 @@ NETWORKS: dict[str, Callable[[Any, int], nn.Module]] = {
     "unet": unet,
     "unet2015": UNet2015Network,
     "segnet": SegNetNetwork,
-    "attention_unet": from_monai(nets.AttentionUnet),  # Oktay et al. 2018
-    "segresnet": from_monai(nets.SegResNet),  # residual units throughout, Myronenko 2018
+    **{name: from_monai(getattr(nets, kind)) for name, kind in MONAI_NETWORKS.items()},
 }
 
 
 def build_network(task: Task) -> nn.Module:
     """Return the task's network with fresh weights, in the memory layout in which convolutions are fastest.
 
-    Raises TaskError for arguments that a network of MONAI does not take.
+    Raises TaskError for arguments that a network of MONAI does not take, and for an input size it does not take.
     """
     network = NETWORKS[task.network.name](task.network, outputs_of(task))
+    if isinstance(task.network, MonaiNetwork):
+        _check_size(network, task)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's own types
+
+
+def _check_size(network: nn.Module, task: Task) -> None:
+    """Raise TaskError unless the network gives maps of its input's size; tried without computing a number."""
+    image = torch.empty(1, 1, *task.input.size, device="meta")
+    try:
+        with torch.inference_mode():
+            size = tuple(copy.deepcopy(network).to("meta").eval()(image).shape[2:])
+        problem = "" if size == task.input.size else f"it gives maps of {size[0]}x{size[1]}"
+    except (RuntimeError, ValueError, IndexError) as error:
+        problem = str(error).splitlines()[0]
+    if problem:
+        raise TaskError(
+            f"input.size: {task.network.name} with these arguments does not take {task.input.size[0]}x"
+            f"{task.input.size[1]} pixels ({problem}); choose sides that its strides divide, and say so in "
+            "network.multiple_of"
+        )

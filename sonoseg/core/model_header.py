@@ -1,0 +1,69 @@
+"""What a model file says of itself: the task it was trained for and the facts of its training, without its weights.
+
+One file is the whole model: safetensors weights with all else as JSON in the file's own metadata. Nothing in it is
+executed when it is read; any other kind of file is refused. Reading the header needs no torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sonoseg.core.errors import ModelError, TaskError
+from sonoseg.core.files import sha256_of
+from sonoseg.core.task import Task
+from sonoseg.core.task_files import parse_task
+
+KEY = "sonoseg"
+"""Entry of the safetensors metadata that holds the header."""
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelHeader:
+    """A model file without its weights; `sha256` is of the whole file."""
+
+    path: Path
+    task: Task
+    info: dict[str, Any]
+    sha256: str
+
+
+def header_text(task: Task, info: Mapping[str, Any]) -> str:
+    """Return the header as a model file holds it; `info` is what JSON can hold."""
+    return json.dumps({"format": FORMAT, "task": task.model_dump(mode="json"), "info": dict(info)}, sort_keys=True)
+
+
+def read_header(path: Path) -> ModelHeader:
+    """Read a model file's header. Raises ModelError when it is missing, not safetensors, or not written by SonoSeg."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file; run training.py first, or name one with --model")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads((file.metadata() or {})[KEY])
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise ModelError(
+            f"{path}: not a SonoSeg model ({type(error).__name__}); expected a .safetensors file written by training.py"
+        ) from error
+    if header.get("format") != FORMAT:
+        raise ModelError(
+            f"{path}: model format {header.get('format')!r}; this version of SonoSeg reads format {FORMAT}"
+        )
+    try:
+        task = parse_task(header["task"], source=str(path))
+    except (KeyError, TaskError) as error:
+        raise ModelError(f"{path}: the task inside the model cannot be used: {error}") from error
+    return ModelHeader(path, task, header.get("info", {}), sha256_of(path))
+
+
+def digest_of(digests: Sequence[str]) -> str:
+    """Return the 64 hexadecimal digits that name one model, its own, or several together.
+
+    Several: the SHA-256 of their digests written one after the other, in order.
+    """
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
