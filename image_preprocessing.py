@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from rich.progress import track
 
 from sonoseg.core.cli import SEED, next_command, number_type, run_guarded, stage_parser
+from sonoseg.core.errors import UsageError
 from sonoseg.core.files import check_writable
 from sonoseg.core.manifest import write_index
+from sonoseg.core.task import Task
 from sonoseg.core.task_files import load_task
 from sonoseg.core.workspace import Workspace
 from sonoseg.preprocess.plan import PARTS, State, collect_jobs, run_jobs
@@ -32,7 +34,7 @@ def story(argv: Sequence[str] | None) -> int:
     arguments = parse(argv)
     task = load_task(arguments.task)
     workspace = Workspace(arguments.workspace, task.name)
-    copies = task.augmentation.copies if arguments.copies is None else arguments.copies
+    copies = copies_of(task, arguments.copies)
 
     jobs = collect_jobs(task, workspace, copies, arguments.seed)
     for job in jobs:
@@ -65,6 +67,15 @@ def story(argv: Sequence[str] | None) -> int:
         print(f"  {part}: {originals} enhanced images + {len(rows) - originals} augmented copies{note}")
     print(f"written to {workspace.split}\nnext: {next_command('training.py', arguments)}")
     return 0
+
+
+def copies_of(task: Task, wanted: int | None) -> int:
+    """Return how many copies of each training image to write. Raises UsageError when training draws them itself."""
+    if task.augmentation.online:
+        if wanted:
+            raise UsageError("--copies: this task has augmentation.online, its copies are drawn while it trains")
+        return 0
+    return task.augmentation.copies if wanted is None else wanted
 
 
 def main(argv: Sequence[str] | None = None) -> int:

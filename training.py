@@ -40,6 +40,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     precisions = ("auto", "32-true", "bf16-mixed", "16-mixed")
     parser.add_argument("--precision", choices=precisions, default="auto", help="auto: bf16 where the hardware has it")
+    parser.add_argument("--compile", action="store_true", help="compile the network first: a minute, then faster steps")
     arguments = parser.parse_args(argv)
     if arguments.sanity_check and arguments.fold == ALL_FOLDS:
         parser.error("--sanity-check looks at one fold; leave --fold all out")
@@ -109,38 +110,43 @@ def train(
     from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint
     from sonoseg.train.cross_validation import forget_results
     from sonoseg.train.curves import draw_curves
-    from sonoseg.train.datasets import EpochBatches, SegmentationDataset, loader
+    from sonoseg.train.datasets import EpochBatches, InOrder, Loader, SegmentationDataset
     from sonoseg.train.loop import train_epoch, validate
     from sonoseg.train.losses import SegmentationLoss
     from sonoseg.train.model_file import save_model
     from sonoseg.train.networks import build_network
     from sonoseg.train.optimizer import build_optimizer, learning_rates
     from sonoseg.train.outcome import forget_evaluation, model_facts
+    from sonoseg.train.processes import share_statistics
     from sonoseg.train.report import console, epoch_bar, epoch_line, start_line
     from sonoseg.train.tracking import Tracker
 
     # Parts: the same ones on a CPU, a GPU, or several under torchrun.
     fabric.seed_everything(arguments.seed, workers=True, verbose=False)
-    network = build_network(task)
-    network, optimizer = fabric.setup(network, build_optimizer(task.training.optimizer, network.parameters()))
+    network = share_statistics(build_network(task), fabric.world_size)
+    optimizer = build_optimizer(task.training.optimizer, network.parameters())
+    if arguments.compile:
+        network.compile()  # in place: its weights keep their names
+    network, optimizer = fabric.setup(network, optimizer)
     loss = SegmentationLoss(task.training.loss, task.is_binary, warm_up=not arguments.sanity_check)
     size = task.training.batch_size
-    batches = EpochBatches(len(data.train), size, arguments.seed, fabric.global_rank, fabric.world_size)
-    train_loader = loader(SegmentationDataset(data.train, workspace, task), batches)
-    validation_loader = loader(SegmentationDataset(data.validation, workspace, task), size)
+    images = SegmentationDataset(data.train, workspace, task, augmented=True, seed=arguments.seed)
+    held_out = SegmentationDataset(data.validation, workspace, task)
+    batches = EpochBatches(len(images), size, arguments.seed, fabric.global_rank, fabric.world_size)
+    train_loader, validation_loader = Loader(images, batches), Loader(held_out, InOrder(len(held_out), size))
 
     epochs = 1 if arguments.sanity_check else arguments.epochs or task.training.epochs
     limit = 2 if arguments.sanity_check else None
     steps = min(len(batches), limit or len(batches))
     settings = {"task": task.model_dump(mode="json"), "fold": data.fold, "seed": arguments.seed, "epochs": epochs}
-    settings |= {"data": data.hashes, "precision": fabric.strategy.precision.precision, "processes": fabric.world_size}
+    settings |= {"data": data.hashes, "precision": fabric.strategy.precision.precision}
     checkpoint = folder / "last.ckpt"
     progress = Progress(arguments.run if arguments.fold != ALL_FOLDS else f"{arguments.run}-fold{data.fold}")
     if arguments.resume and (arguments.fold != ALL_FOLDS or checkpoint.is_file()):
         progress = load_checkpoint(checkpoint, fabric, network, optimizer, settings)
     tracker = Tracker(workspace.logs / progress.run, task, progress.epoch) if fabric.is_global_zero else None
     if tracker:
-        console.print(start_line(task, network, len(data.train), len(data.validation), fabric.device), soft_wrap=True)
+        console.print(start_line(task, network, len(images), len(held_out), fabric.device), soft_wrap=True)
 
     while progress.epoch < epochs and not progress.has_stalled(task.training.patience):
         began, epoch = time.perf_counter(), progress.epoch

@@ -5,6 +5,8 @@ from typing import Any
 
 _HOMES = {
     "EpochBatches": "sonoseg.train.datasets",
+    "InOrder": "sonoseg.train.datasets",
+    "Loader": "sonoseg.train.datasets",
     "SegmentationDataset": "sonoseg.train.datasets",
     "SegmentationLoss": "sonoseg.train.losses",
     "Segmenter": "sonoseg.infer.segmenter",
@@ -16,7 +18,6 @@ _HOMES = {
     "learning_rates": "sonoseg.train.optimizer",
     "load_data": "sonoseg.train.data",
     "load_task": "sonoseg.core.task_files",
-    "loader": "sonoseg.train.datasets",
     "predict": "sonoseg.train.networks.heads",
     "read_image": "sonoseg.core.images",
     "read_mask": "sonoseg.core.images",

@@ -58,6 +58,11 @@ class Task(Part):
         """One class against background: the network then has one output, with a threshold on its probability."""
         return len(self.structures) == 1
 
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """(height, width) of the network's logits; unpadded convolutions give less than they are given."""
+        return self.network.output_size(self.input.size)
+
     def index_of(self, name: str) -> int:
         """Return the label value of a class, 1 for the first. Raises ValueError for an unknown name."""
         return self.class_names.index(name) + 1
@@ -118,7 +123,7 @@ class Task(Part):
 
     def _network_fits(self) -> None:
         try:
-            self.network.output_size(self.input.size)
+            self.output_size  # noqa: B018  (raises)
         except ValueError as problem:
             raise ValueError(f"input.size {list(self.input.size)}: {problem}") from None
         if self.is_binary:

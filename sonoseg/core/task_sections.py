@@ -160,9 +160,10 @@ class Gamma(Part):
 
 
 class Augmentation(Part):
-    """Training copies made by stage 2. Geometry warps image and mask by one map; gamma changes the image alone."""
+    """Copies of each training image. Geometry warps image and mask by one map; gamma changes the image alone."""
 
     copies: int = Field(7, ge=0)
+    online: bool = Field(False, description="copies are not made by stage 2, but drawn anew in every epoch of training")
     flip_horizontal: Probability = 0.0
     flip_vertical: Probability = 0.0
     shift_scale_rotate: ShiftScaleRotate | None = None

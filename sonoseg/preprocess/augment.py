@@ -3,6 +3,7 @@
 All geometry is one map from output pixels to input pixels, so image and mask are sampled once, at the same places.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,12 @@ def apply(drawn: Draw, image: Pixels, mask: Pixels) -> tuple[Pixels, Pixels]:
         levels = np.linspace(0, 1, 256) ** drawn.gamma * 255
         image = cv2.LUT(image, np.rint(levels).astype(np.uint8))
     return image, mask
+
+
+def copy_generator(source: str, seed: int, copy: int, *epoch: int) -> Generator:
+    """Return the generator of one copy of one image: the same for the same seed and id, whatever else is there."""
+    digest = hashlib.sha256(source.encode()).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big"), copy, *epoch])
 
 
 def sampling_map(drawn: Draw, size: tuple[int, ...]) -> tuple[Field, Field]:

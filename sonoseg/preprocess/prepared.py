@@ -15,7 +15,7 @@ from sonoseg.core.images import Pixels, read_image, read_mask, write_image, writ
 from sonoseg.core.manifest import Prepared, Sample
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace
-from sonoseg.preprocess.augment import apply, draw
+from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 
@@ -57,9 +57,8 @@ class Job:
         )
 
     def rng(self, copy: int) -> np.random.Generator:
-        """Return the generator of one copy: the same for the same seed and id, whatever else is in the dataset."""
-        digest = hashlib.sha256(self.sample.id.encode()).digest()
-        return np.random.default_rng([self.seed, int.from_bytes(digest[:8], "big"), copy])
+        """Return the generator of one copy, from 0."""
+        return copy_generator(self.sample.id, self.seed, copy)
 
     def check_sources(self) -> None:
         """Raise DataError when the image or its mask is not the one that stage 1 wrote down."""
@@ -76,7 +75,7 @@ class Job:
             "sources": [self.sample.sha256, self.sample.mask_sha256],
             "enhancement": self.task.enhancement.model_dump(),
             "input": self.task.input.model_dump(exclude={"intensity"}),
-            "augmentation": self.task.augmentation.model_dump(exclude={"copies"}) if self.copies else None,
+            "augmentation": self.task.augmentation.model_dump(exclude={"copies", "online"}) if self.copies else None,
             "copies": self.copies,
             "seed": self.seed if self.copies else None,
         }

@@ -1,56 +1,88 @@
-"""Stage 2's images as tensors, and which of them come in which order."""
+"""Stage 2's images as tensors, made ahead of the network, and which of them come in which order."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sonoseg.core.errors import DataError
+from sonoseg.core.errors import DataError, UsageError
 from sonoseg.core.images import Pixels, read_image, read_mask
 from sonoseg.core.manifest import Prepared
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace
+from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.intensity import normalise
+from sonoseg.train.distance import squared_distances
+from sonoseg.train.losses import class_indices
 
 CACHE_BYTES = 3 * 2**30
-"""Decoded pictures are kept when the whole set needs less than this; a laptop has room for it."""
+"""What is kept in memory when the whole set needs less than this; a laptop has room for it."""
+
+THREADS, AHEAD = 2, 2
+"""Threads that make batches, and how many batches they are ahead: decoding and warping leave Python's lock free."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`images` (B, 1, h, w) float32, `labels` (B, 1, h, w) int64."""
+    """`images` (B, 1, h, w) float32, `labels` (B, 1, h, w) int64.
+
+    `squares` (B, K, h, w) float32 are squared distances to the boundary of each class, where the loss wants them.
+    """
 
     images: Tensor
     labels: Tensor
+    squares: Tensor | None = None
 
 
-class SegmentationDataset(Dataset):
-    """Item -> (image (1, h, w) float32, labels (1, h, w) uint8). Decoded pictures stay in memory when they all fit."""
+class SegmentationDataset:
+    """The pictures of `rows` as they are trained on or validated. What was decoded stays in memory when all of it fits.
 
-    def __init__(self, rows: Sequence[Prepared], workspace: Workspace, task: Task):
+    A task that augments on the fly has each row 1 + copies times, with `augmented`: first as it is, then drawn anew in
+    every epoch. Item `i` of an epoch depends on seed, epoch and `i` alone.
+    """
+
+    def __init__(
+        self, rows: Sequence[Prepared], workspace: Workspace, task: Task, augmented: bool = False, seed: int = 0
+    ):
         self.rows = list(rows)
-        self._workspace = workspace
-        self._task = task
-        height, width = task.input.size
-        self._cache: dict[int, tuple[Pixels, Pixels]] | None = (
-            {} if 2 * height * width * len(rows) < CACHE_BYTES else None
-        )
+        self.versions = 1 + (task.augmentation.copies if augmented and task.augmentation.online else 0)
+        self._workspace, self._task, self._seed = workspace, task, seed
+        self.with_squares = False
+        """Whether items carry the squared distances that the Hausdorff loss compares with."""
+
+        pixels = int(np.prod(task.input.size)) * len(rows)
+        self._cache: dict[int, tuple[Pixels, Pixels]] | None = {} if 2 * pixels < CACHE_BYTES else None
+        wanted = 4 * len(task.structures) * pixels
+        self._squares: dict[int, Tensor] | None = {} if self.versions == 1 and wanted < CACHE_BYTES else None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.rows) * self.versions
 
-    @property
-    def cached(self) -> bool:
-        return self._cache is not None
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image, mask = self._pictures(index)
+    def item(self, index: int, epoch: int = 0) -> Batch:
+        """Return one item as a batch of one."""
+        row, version = divmod(index, self.versions)
+        image, mask = self._pictures(row)
+        if version:
+            rng = copy_generator(self.rows[row].source_id, self._seed, version, epoch)
+            image, mask = apply(draw(self._task.augmentation, rng), image, mask)
         values = normalise(image, self._task.input.intensity)
-        return torch.from_numpy(values)[None], torch.from_numpy(mask)[None]
+        labels = torch.from_numpy(mask)[None, None].long()
+        return Batch(torch.from_numpy(values)[None, None], labels, self._squares_of(row, labels))
+
+    def _squares_of(self, row: int, labels: Tensor) -> Tensor | None:
+        if not self.with_squares:
+            return None
+        if self._squares is not None and row in self._squares:
+            return self._squares[row]
+        squares = squared_distances(labels == class_indices(len(self._task.structures), labels))
+        if self._squares is not None:
+            self._squares[row] = squares
+        return squares
 
     def _pictures(self, index: int) -> tuple[Pixels, Pixels]:
         if self._cache is not None and index in self._cache:
@@ -68,42 +100,78 @@ class SegmentationDataset(Dataset):
         return image, mask
 
 
-class EpochBatches(Sampler[list[int]]):
+class EpochBatches:
     """Batches of shuffled indices that depend on (seed, epoch) alone, so that a resumed run sees the same ones.
 
-    With several processes each takes every `world`-th batch of the same order; the last, incomplete round is filled
-    from the beginning so that all make the same number of steps.
+    All batches are full: the last one is filled from the beginning of the epoch's order. Of several processes each
+    takes its part of every batch, so that together they make the same steps as one. Raises UsageError when a batch
+    cannot be divided among them.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world: int = 1):
+        if batch_size % world:
+            raise UsageError(
+                f"a batch of {batch_size} cannot be divided among {world} processes; use a number of processes that "
+                "divides training.batch_size, or change that in the task file"
+            )
         self.count, self.batch_size, self.seed, self.rank, self.world = count, batch_size, seed, rank, world
         self.epoch = 0
 
     def __len__(self) -> int:
-        batches = -(-self.count // self.batch_size)
-        return -(-batches // self.world)
+        return -(-self.count // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count).tolist()
-        batches = [order[start : start + self.batch_size] for start in range(0, self.count, self.batch_size)]
-        rounds = islice(cycle(batches), len(self) * self.world)
-        return islice(rounds, self.rank, None, self.world)
+        endless, share = cycle(order), self.batch_size // self.world
+        for _ in range(len(self)):
+            batch = list(islice(endless, self.batch_size))
+            yield batch[self.rank * share : (self.rank + 1) * share]
 
 
-def collate(items: Sequence[tuple[Tensor, Tensor]]) -> Batch:
-    """Stack items into one Batch."""
-    images, labels = zip(*items, strict=True)
-    return Batch(torch.stack(images), torch.stack(labels).long())
+class InOrder:
+    """Batches of all indices in their order, the last one as small as it comes."""
+
+    epoch = 0
+
+    def __init__(self, count: int, batch_size: int):
+        self.count, self.batch_size = count, batch_size
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in range(0, self.count, self.batch_size):
+            yield list(range(start, min(start + self.batch_size, self.count)))
 
 
-def loader(dataset: SegmentationDataset, batches: EpochBatches | int, workers: int | None = None) -> DataLoader:
-    """Return a loader of `Batch`: shuffled by `EpochBatches`, or in order with a batch size.
+class Loader:
+    """The batches of a dataset, made by threads while the network works on the ones before."""
 
-    A dataset that is kept in memory is read in this process; one that is not gets worker processes.
-    """
-    count = (0 if dataset.cached else 2) if workers is None else workers
-    if isinstance(batches, int):
-        return DataLoader(dataset, batch_size=batches, collate_fn=collate, num_workers=count)
-    return DataLoader(
-        dataset, batch_sampler=batches, collate_fn=collate, num_workers=count, persistent_workers=count > 0
+    def __init__(self, dataset: SegmentationDataset, batches: EpochBatches | InOrder):
+        self.dataset, self.batches = dataset, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch = self.batches.epoch
+        with ThreadPoolExecutor(THREADS, "batches") as pool:
+            waiting: deque = deque()
+            try:
+                for indices in chain(self.batches, [None] * AHEAD):
+                    if indices is not None:
+                        waiting.append([pool.submit(self.dataset.item, index, epoch) for index in indices])
+                    if waiting and (len(waiting) > AHEAD or indices is None):
+                        yield collate([item.result() for item in waiting.popleft()])
+            finally:  # also when no more batches are asked for
+                pool.shutdown(cancel_futures=True)
+
+
+def collate(items: Sequence[Batch]) -> Batch:
+    """Put batches behind one another as one."""
+    squares = [item.squares for item in items if item.squares is not None]
+    return Batch(
+        torch.cat([item.images for item in items]),
+        torch.cat([item.labels for item in items]),
+        torch.cat(squares) if squares else None,
     )

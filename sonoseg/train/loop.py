@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.utils.data import DataLoader
 
 from sonoseg.core.errors import ModelError, UsageError
 from sonoseg.core.task import Task
-from sonoseg.train.datasets import Batch
+from sonoseg.train.datasets import Batch, Loader
 from sonoseg.train.losses import SegmentationLoss
 from sonoseg.train.metrics import batch_dice
 from sonoseg.train.networks.heads import activate, class_map, target_of
+from sonoseg.train.processes import everyones
 
 Advance = Callable[[], None]
 
@@ -55,7 +55,7 @@ def train_epoch(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     loss: SegmentationLoss,
-    loader: DataLoader,
+    batches: Loader,
     task: Task,
     epoch: int,
     rates: Sequence[float],
@@ -69,25 +69,29 @@ def train_epoch(
     """
     network.train()
     sums: defaultdict[str, float] = defaultdict(float)
+    batches.dataset.with_squares = loss.weight(epoch) > 0 and task.output_size == task.input.size
     images, started, waited = 0, time.perf_counter(), 0.0
-    batches = iter(loader)
+    coming = iter(batches)
     for step, rate in enumerate(rates):
         asked = time.perf_counter()
-        batch = next(batches)
+        batch = next(coming)
         waited += time.perf_counter() - asked
 
         for group in optimizer.param_groups:
             group["lr"] = rate
 
         optimizer.zero_grad()
-        logits = network(fabric.to_device(batch.images))
-        terms = loss(logits, target_of(fabric.to_device(batch.labels), logits, task), epoch)
-        fabric.backward(terms["total"])
+        # Of several processes each has its part of the batch; the loss is of all of it.
+        logits = everyones(fabric, network(fabric.to_device(batch.images)))
+        labels = target_of(everyones(fabric, fabric.to_device(batch.labels)), logits, task)
+        squares = None if batch.squares is None else everyones(fabric, fabric.to_device(batch.squares))
+        terms = loss(logits, labels, epoch, squares)
+        fabric.backward(terms["total"] * fabric.world_size)
         optimizer.step()
 
         for name, term in terms.items():
-            sums[name] += float(term.detach()) * len(batch.images)
-        images += len(batch.images)
+            sums[name] += float(term.detach())
+        images += len(logits)
         if not torch.isfinite(terms["total"].detach()):
             raise ModelError(
                 f"the loss became {float(terms['total'].detach())} in epoch {epoch + 1}, step {step + 1}; "
@@ -95,10 +99,10 @@ def train_epoch(
             )
         advance()
     took = time.perf_counter() - started
-    scalars = {f"loss/{name}": total / images for name, total in sums.items()}
+    scalars = {f"loss/{name}": total / len(rates) for name, total in sums.items()}
     scalars["schedule/learning_rate"] = rate
     scalars["schedule/hausdorff_weight"] = loss.weight(epoch)
-    scalars["time/images_per_second"] = images * fabric.world_size / took
+    scalars["time/images_per_second"] = images / took
     scalars["time/data"] = waited / took
     return scalars
 

@@ -16,9 +16,9 @@ def test_every_offered_name_is_where_the_table_says(name: str) -> None:
 
 
 def test_what_a_notebook_needs_is_offered() -> None:
-    needed = "Segmenter load_task available_tasks Workspace read_image read_mask tint build_network loader load_data"
-    needed += " SegmentationDataset EpochBatches SegmentationLoss build_optimizer learning_rates start_fabric"
-    needed += " train_epoch validate summarise_network predict class_map"
+    needed = "Segmenter load_task available_tasks Workspace read_image read_mask tint build_network load_data"
+    needed += " SegmentationDataset EpochBatches InOrder Loader SegmentationLoss build_optimizer learning_rates"
+    needed += " start_fabric train_epoch validate summarise_network predict class_map"
     assert set(needed.split()) == set(sonoseg.__all__) <= set(dir(sonoseg))
 
 

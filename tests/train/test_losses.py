@@ -7,7 +7,8 @@ from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss
 from monai.losses import HausdorffDTLoss as MonaiHausdorff
 
 from sonoseg.core.training_sections import HausdorffSchedule, Loss
-from sonoseg.train.losses import HausdorffDTLoss, SegmentationLoss, distance_to_boundary, hausdorff_weight
+from sonoseg.train.distance import squared_distances
+from sonoseg.train.losses import HausdorffDTLoss, SegmentationLoss, class_indices, hausdorff_weight
 
 
 @pytest.fixture
@@ -81,26 +82,11 @@ def test_hausdorff_does_not_grow_with_the_image() -> None:
     assert float(HausdorffDTLoss()(large[0], large[1].long())) == pytest.approx(float(small), rel=0.1)
 
 
-def test_distance_to_boundary_by_hand() -> None:
-    mask = np.zeros((1, 7), np.uint8)
-    mask[0, 2:5] = 1
-    np.testing.assert_array_equal(distance_to_boundary(mask)[0], [2, 1, 1, 2, 1, 1, 2])
-    assert not distance_to_boundary(np.zeros((4, 4), np.uint8)).any()
-    assert not distance_to_boundary(np.ones((4, 4), np.uint8)).any()
-
-
-def test_distances_do_not_depend_on_where_a_mask_lies_in_memory() -> None:
-    rng, seen, taken = np.random.default_rng(0), set(), []
-    mask = (rng.random((4, 61, 93)) < 0.03).astype(np.uint8)  # sparse: long distances
-    for offset in range(128):
-        taken.append(np.empty(rng.integers(1, 5000)))  # so that results, too, get other places
-        buffer = np.zeros(mask.size + 128, np.uint8)
-        moved = buffer[offset : offset + mask.size].reshape(mask.shape)
-        moved[:] = mask
-        seen.add(np.stack([distance_to_boundary(part) for part in moved]).tobytes())
-    assert len(seen) == 1
-    squares = np.frombuffer(seen.pop(), np.float32) ** 2
-    assert np.abs(squares - np.rint(squares)).max() < 1e-4
+def test_distances_that_are_known_already_change_nothing(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    logits, labels = batch
+    known = squared_distances(labels == class_indices(2, labels))
+    torch.testing.assert_close(HausdorffDTLoss()(logits, labels, known), HausdorffDTLoss()(logits, labels))
+    assert HausdorffDTLoss()(logits, labels, known + 1) > HausdorffDTLoss()(logits, labels), "they are used"
 
 
 def test_schedule_values() -> None:

@@ -1,5 +1,7 @@
 """Networks: sizes, counts of the papers, what their outputs mean, and tiles that make up the whole."""
 
+import copy
+import shutil
 from typing import get_args
 
 import monai
@@ -10,8 +12,8 @@ from torch import nn
 
 from sonoseg.core.errors import TaskError
 from sonoseg.core.task import Task
-from sonoseg.core.training_sections import MONAI_NETWORKS, AnyNetwork, MonaiNetwork, Network, SegNet, UNet2015
-from sonoseg.train.networks import NETWORKS, build_network
+from sonoseg.core.training_sections import MONAI_NETWORKS, AnyNetwork, MonaiNetwork, Network, SegNet, UNet, UNet2015
+from sonoseg.train.networks import NETWORKS, build_network, unet
 from sonoseg.train.networks.heads import activate, class_map, foreground, outputs_of, overlap_tiles, predict, target_of
 from sonoseg.train.networks.segnet import SegNetNetwork
 from sonoseg.train.networks.unet2015 import UNet2015Network, centre
@@ -214,3 +216,17 @@ def test_summary_counts_by_hand(fetal_head: Task) -> None:
     assert statistics.total_mult_adds == sum(w * p for w, p in zip(weights, places, strict=True))
     table = network_table(task)
     assert f"{sum(weights):,}" in list(table.columns[3].cells)[-1]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler, which torch.compile needs")
+def test_a_compiled_network_learns_the_same_and_keeps_its_weights_names() -> None:
+    torch.manual_seed(0)
+    plain = unet(UNet(name="unet", channels=[4, 8], strides=[2], residual_units=1), 2)
+    compiled = copy.deepcopy(plain)
+    compiled.compile()
+    image = torch.randn(2, 1, 16, 16)
+    for network in (plain, compiled):
+        network(image).square().mean().backward()
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    for ours, theirs in zip(compiled.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)

@@ -1,8 +1,11 @@
 """Batches and learning rates depend on seed and epoch alone."""
 
+from itertools import chain
+
 import pytest
 import torch
 
+from sonoseg.core.errors import UsageError
 from sonoseg.core.training_sections import Optimizer
 from sonoseg.train.datasets import EpochBatches
 from sonoseg.train.optimizer import build_optimizer, learning_rates, plateau_factor
@@ -14,23 +17,26 @@ def order(batches: EpochBatches, epoch: int) -> list[list[int]]:
 
 
 def test_every_image_once_in_an_order_that_seed_and_epoch_decide() -> None:
-    batches = EpochBatches(23, 4, seed=1)
+    batches = EpochBatches(24, 4, seed=1)
     first, second = order(batches, 0), order(batches, 1)
-    assert sorted(index for batch in first for index in batch) == list(range(23))
-    assert [len(batch) for batch in first] == [4, 4, 4, 4, 4, 3] and len(batches) == 6
-    assert first != second and first == order(EpochBatches(23, 4, seed=1), 0)
-    assert first != order(EpochBatches(23, 4, seed=2), 0)
+    assert sorted(index for batch in first for index in batch) == list(range(24)) and len(batches) == 6
+    assert first != second and first == order(EpochBatches(24, 4, seed=1), 0)
+    assert first != order(EpochBatches(24, 4, seed=2), 0)
 
 
-def test_two_processes_share_one_order_and_make_the_same_number_of_steps() -> None:
-    ranks = [order(EpochBatches(23, 4, seed=1, rank=rank, world=2), 5) for rank in (0, 1)]
-    assert len(ranks[0]) == len(ranks[1]) == 3
-    together = [batch for pair in zip(*ranks, strict=True) for batch in pair]
-    assert together == order(EpochBatches(23, 4, seed=1), 5)
-    many = [order(EpochBatches(10, 8, seed=1, rank=rank, world=8), 0) for rank in range(8)]
-    assert all(len(batches) == 1 for batches in many), "more processes than batches: each still gets one"
-    uneven = [order(EpochBatches(20, 4, seed=1, rank=rank, world=2), 0) for rank in (0, 1)]
-    assert len(uneven[0]) == len(uneven[1]) == 3 and uneven[1][-1] == uneven[0][0]
+def test_the_last_batch_is_filled_from_the_beginning() -> None:
+    batches = order(EpochBatches(23, 4, seed=1), 0)
+    assert [len(batch) for batch in batches] == [4] * 6 and batches[-1][-1] == batches[0][0]
+    assert order(EpochBatches(1, 4, seed=1), 0) == [[0, 0, 0, 0]]
+
+
+def test_processes_share_every_batch() -> None:
+    whole = order(EpochBatches(23, 4, seed=1), 5)
+    for world in (2, 4):
+        ranks = [order(EpochBatches(23, 4, seed=1, rank=rank, world=world), 5) for rank in range(world)]
+        assert [list(chain(*parts)) for parts in zip(*ranks, strict=True)] == whole
+    with pytest.raises(UsageError, match="a batch of 4 cannot be divided among 3 processes"):
+        EpochBatches(23, 4, seed=1, rank=0, world=3)
 
 
 def rates_of(settings: Optimizer, epochs: int, steps: int) -> list[float]:

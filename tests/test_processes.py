@@ -1,0 +1,117 @@
+"""Several processes train as one: same batches, same losses, one writer; either goes on where the other stopped."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import image_preprocessing
+import train_test_data_preparation
+import training
+from sonoseg.train.processes import SharedBatchNorm, share_statistics
+from tests.conftest import REPOSITORY
+from tests.small import phantoms, small_task
+
+NAME = "small_spine_demo"
+EPOCHS = 3
+
+
+def where(root: Path) -> list[str]:
+    return ["--task", str(root / f"{NAME}.yaml"), "--workspace", str(root), "--device", "cpu", "--precision", "32-true"]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("workspace")
+    loss = {"hausdorff": {"start_epoch": 1, "ramp_epochs": 1, "max_weight": 0.5}}
+    optimizer = {"name": "sgd", "learning_rate": 0.05}
+    settings = {"epochs": EPOCHS, "batch_size": 4, "patience": None, "loss": loss, "optimizer": optimizer}
+    small_task("spine_demo", root, training=settings)
+    data = phantoms("spine_demo", root)
+    arguments = where(root)[:4]
+    assert train_test_data_preparation.main([*arguments, "--data", str(data)]) == 0
+    assert image_preprocessing.main([*arguments, "--jobs", "1"]) == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def alone(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("alone") / "w"))
+    assert training.main([*where(root), "--run", "one"]) == 0
+    return root
+
+
+def torchrun(root: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
+    command += [str(REPOSITORY / "training.py"), *where(root), *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root, env=environment)
+
+
+def history(root: Path) -> list[dict[str, float]]:
+    return torch.load(root / "Models" / NAME / "last.ckpt", weights_only=True)["progress"]["history"]
+
+
+def assert_same_training(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> None:
+    assert len(ours) == len(theirs) == EPOCHS
+    for own, other in zip(ours, theirs, strict=True):
+        for name in [name for name in other if name.startswith(("loss/", "dice/", "schedule/"))]:
+            assert own[name] == pytest.approx(other[name], abs=1e-4 if name.startswith("loss/") else 1e-2), name
+
+
+def test_two_processes_have_the_losses_of_one_and_one_writes(
+    alone: Path, prepared: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(prepared, tmp_path / "w"))
+    ended = torchrun(root, "--run", "two")
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert_same_training(history(root), history(alone))
+    assert ended.stdout.count(f"epoch   {EPOCHS}/{EPOCHS}") == 1, "one process speaks"
+    assert len(list((root / "logs" / NAME / "two").glob("events*"))) == 1, "and writes"
+    assert len((root / "Models" / NAME / "evaluations.jsonl").read_text().splitlines()) == 1
+
+
+def test_one_process_goes_on_where_two_stopped(alone: Path, prepared: Path, tmp_path: Path, monkeypatch) -> None:
+    import sonoseg.train.loop as loop
+
+    root = Path(shutil.copytree(prepared, tmp_path / "w"))
+    real = loop.train_epoch
+
+    def stop_in_the_third(*arguments: object, **named: object) -> dict[str, float]:
+        if arguments[6] == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "train_epoch", stop_in_the_third)
+    assert training.main([*where(root), "--run", "cut"]) == 130
+    assert len(history(root)) == 2
+    ended = torchrun(root, "--resume")
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert_same_training(history(root), history(alone))
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(prepared: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(prepared, tmp_path / "w"))
+    task = root / f"{NAME}.yaml"
+    task.write_text(task.read_text().replace("batch_size: 4", "batch_size: 3"))
+    ended = torchrun(root)
+    assert ended.returncode != 0 and "a batch of 3 cannot be divided among 2 processes" in ended.stderr
+
+
+def test_a_shared_batch_norm_of_one_process_is_the_plain_one(monkeypatch) -> None:
+    torch.manual_seed(0)
+    plain, shared = (torch.nn.Sequential(torch.nn.BatchNorm2d(3)) for _ in range(2))
+    share_statistics(shared, world=2)
+    assert type(shared[0]) is SharedBatchNorm and type(share_statistics(plain, world=1)[0]) is torch.nn.BatchNorm2d
+    monkeypatch.setattr("sonoseg.train.processes.all_reduce", lambda tensor: tensor)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 1)
+    for _ in range(2):
+        image = torch.randn(4, 3, 5, 6) * 3 + 1
+        torch.testing.assert_close(shared(image), plain(image), rtol=1e-4, atol=1e-5)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(shared.state_dict()[name], value)
+    torch.testing.assert_close(shared.eval()(image), plain.eval()(image))

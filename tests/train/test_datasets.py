@@ -1,0 +1,104 @@
+"""Items as they are trained on: read once, drawn anew where the task says so, and made ahead of the network."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sonoseg.core.images import write_image, write_label_map
+from sonoseg.core.manifest import Prepared
+from sonoseg.core.task import Task
+from sonoseg.core.workspace import Workspace
+from sonoseg.train import datasets
+from sonoseg.train.datasets import Batch, EpochBatches, InOrder, Loader, SegmentationDataset
+from sonoseg.train.distance import squared_distances
+
+SIZE = (32, 48)
+
+
+@pytest.fixture
+def task(spine: Task) -> Task:
+    whole = spine.model_dump()
+    whole["input"]["size"] = SIZE
+    whole["network"] |= {"channels": [4, 8], "strides": [2]}
+    whole["augmentation"] |= {"copies": 2, "online": True}
+    return Task.model_validate(whole)
+
+
+@pytest.fixture
+def rows(tmp_path: Path, task: Task) -> list[Prepared]:
+    rng = np.random.default_rng(0)
+    found = []
+    for number in range(5):
+        labels = np.zeros(SIZE, np.uint8)
+        labels[4 + number : 14, 10:20] = 1
+        labels[20:30, 5:40] = 2
+        write_image(tmp_path / f"{number}.png", rng.integers(0, 255, SIZE, dtype=np.uint8))
+        write_label_map(tmp_path / f"{number}_mask.png", labels, task.colors)
+        found.append(Prepared(str(number), str(number), "p", 0, f"{number}.png", f"{number}_mask.png", "none"))
+    return found
+
+
+def same(first: Batch, second: Batch) -> bool:
+    return torch.equal(first.images, second.images) and torch.equal(first.labels, second.labels)
+
+
+def test_copies_are_drawn_anew_in_every_epoch_and_the_same_every_time(
+    task: Task, rows: list[Prepared], tmp_path: Path
+) -> None:
+    made = [SegmentationDataset(rows, Workspace(tmp_path, "t"), task, augmented=True, seed=1) for _ in range(2)]
+    assert len(made[0]) == 15
+    for index in range(15):
+        assert same(made[0].item(index, 3), made[1].item(index, 3))
+    original, first, second = (made[0].item(index, 0) for index in (3, 4, 5))
+    assert same(original, made[0].item(3, 9)), "the first version is the image itself, in every epoch"
+    drawn = [made[0].item(4, epoch) for epoch in range(4)]
+    assert any(not same(drawn[0], other) for other in drawn[1:]) and not (same(original, first) and same(first, second))
+    other = SegmentationDataset(rows, Workspace(tmp_path, "t"), task, augmented=True, seed=2)
+    assert any(not same(other.item(index, 0), made[0].item(index, 0)) for index in range(15))
+    assert len(SegmentationDataset(rows, Workspace(tmp_path, "t"), task)) == 5, "validation has no copies"
+
+
+@pytest.mark.parametrize("augmented", [True, False])
+def test_squared_distances_are_those_of_the_labels(
+    augmented: bool, task: Task, rows: list[Prepared], tmp_path: Path
+) -> None:
+    dataset = SegmentationDataset(rows, Workspace(tmp_path, "t"), task, augmented=augmented)
+    assert dataset.item(1, 0).squares is None
+    dataset.with_squares = True
+    for epoch in (0, 1, 1):
+        item = dataset.item(1, epoch)
+        classes = torch.arange(1, 4).view(1, 3, 1, 1)
+        torch.testing.assert_close(item.squares, squared_distances(item.labels == classes))
+
+
+def test_batches_come_in_order_and_are_made_by_other_threads(
+    task: Task, rows: list[Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = SegmentationDataset(rows, Workspace(tmp_path, "t"), task, augmented=True)
+    threads = set()
+    real = dataset.item
+    monkeypatch.setattr(dataset, "item", lambda *which: (threads.add(threading.get_ident()), real(*which))[1])
+    batches = EpochBatches(len(dataset), 4, seed=1)
+    batches.epoch = 2
+    loader = Loader(dataset, batches)
+    found = list(loader)
+    assert len(found) == len(loader) == 4 and threading.get_ident() not in threads
+    for batch, indices in zip(found, batches, strict=True):
+        assert same(batch, datasets.collate([real(index, 2) for index in indices]))
+    assert [len(batch.images) for batch in Loader(dataset, InOrder(15, 4))] == [4, 4, 4, 3]
+
+
+def test_a_loader_that_is_left_early_leaves_no_thread_behind(task: Task, rows: list[Prepared], tmp_path: Path) -> None:
+    before = threading.active_count()
+    for _ in Loader(SegmentationDataset(rows, Workspace(tmp_path, "t"), task), InOrder(5, 1)):
+        break
+    assert threading.active_count() == before
+
+
+def test_what_a_thread_raises_is_raised(task: Task, rows: list[Prepared], tmp_path: Path) -> None:
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"3\.png"):
+        list(Loader(SegmentationDataset(rows, Workspace(tmp_path, "t"), task), InOrder(5, 2)))
