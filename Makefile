@@ -1,8 +1,8 @@
-# make demo: from a fresh clone to segmented, measured images.   make test: everything the tests need, then the tests.
+# make demo: from a fresh clone to segmented, measured images.   make test: everything the tests need, then the tests.   make bench: how fast it is.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 
 demo: .venv/ready
 	$(BIN)/python -m sonoseg.phantom --out Datasets/spine_demo
@@ -26,11 +26,15 @@ test: .venv/ready-for-tests
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SonoSeg needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; run: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -c "import sonoseg.preprocess.denoise"  # compiles it, so that no result waits for that
 	@touch $@
 
 .venv/ready-for-tests: .venv/ready requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf .venv

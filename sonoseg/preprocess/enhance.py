@@ -13,8 +13,10 @@ def enhance(image: Pixels, steps: Enhancement) -> Pixels:
     not blown up; unsharp masking adds back what a Gaussian takes away.
     """
     if steps.denoise:
-        step = steps.denoise
-        image = cv2.fastNlMeansDenoising(image, None, step.strength, step.template, step.search)
+        # Imported when needed: it compiles at the first run, and later takes a quarter of a second to load.
+        from sonoseg.preprocess.denoise import denoise
+
+        image = denoise(image, steps.denoise.strength, steps.denoise.template, steps.denoise.search)
     if steps.clahe:
         tiles = (steps.clahe.tiles, steps.clahe.tiles)
         image = cv2.createCLAHE(clipLimit=steps.clahe.clip, tileGridSize=tiles).apply(image)

@@ -1,5 +1,8 @@
 """Enhancement does what the field's own functions do, in the order that the task names."""
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -25,6 +28,11 @@ def test_spine_is_denoised_equalised_and_sharpened_in_this_order(speckle: np.nda
     expected = cv2.createCLAHE(2.0, (8, 8)).apply(expected)
     expected = cv2.addWeighted(expected, 1.5, cv2.GaussianBlur(expected, (0, 0), 3), -0.5, 0)
     np.testing.assert_array_equal(enhance(speckle, spine.enhancement), expected)
+
+
+def test_the_compiler_is_loaded_only_for_a_task_that_denoises() -> None:
+    program = "import sys, sonoseg.preprocess.enhance; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 def test_each_step_works(speckle: np.ndarray) -> None:

@@ -1,0 +1,1 @@
+"""How fast each stage is, against the plain way of doing the same: `make bench`."""

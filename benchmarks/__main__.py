@@ -1,0 +1,74 @@
+"""Run the benchmarks and write `benchmarks/results.json` and `docs/benchmarks.md`.
+
+    python -m benchmarks [name ...] [--workspace DIR]
+
+Run it on a machine that does nothing else.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import page
+from sonoseg.core.cli import run_guarded
+from sonoseg.core.errors import UsageError, choices
+from sonoseg.core.files import write_json, write_text
+from sonoseg.core.versions import versions
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS, PAGE = REPOSITORY / "benchmarks" / "results.json", REPOSITORY / "docs" / "benchmarks.md"
+
+NAMES = ("stage2", "denoise", "training_step", "engines", "folder", "realtime", "start", "scale")
+"""Modules of this package; each has `run(workspace)`, which yields figures."""
+
+
+def story(argv: list[str] | None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help=f"which ones, of {', '.join(NAMES)} (default: all)")
+    parser.add_argument("--workspace", type=Path, help="where the benchmarks' images go (default: a temporary folder)")
+    arguments = parser.parse_args(argv)
+    unknown = [name for name in arguments.names if name not in NAMES]
+    if unknown:
+        raise UsageError(f"{', '.join(unknown)}: no such benchmark; expected {choices(NAMES)}")
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    with tempfile.TemporaryDirectory() as temporary:
+        workspace = arguments.workspace or Path(temporary)
+        for name in arguments.names or NAMES:
+            print(f"{name} ...", flush=True)
+            figures = []
+            for one in importlib.import_module(f"benchmarks.{name}").run(workspace):
+                figures.append(one)
+                print(f"  {one.name}: {one.before:.4g} -> {one.after:.4g} s ({one.ratio:.2f}x) {one.unit}", flush=True)
+            results[name] = {"machine": machine(), "figures": [one.as_json() for one in figures]}
+            write_json(RESULTS, {key: results[key] for key in NAMES if key in results})
+    write_text(PAGE, page(results))
+    print(f"written to {RESULTS} and {PAGE}")
+    return 0
+
+
+def machine() -> dict[str, Any]:
+    """Return what a figure depends on: processor, cores, date, versions."""
+    model = next(
+        (line.partition(":")[2].strip() for line in _read("/proc/cpuinfo").splitlines() if "model name" in line),
+        platform.processor() or platform.machine(),
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": model, "cores": cores, "date": date.today().isoformat(), "versions": versions()}
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    sys.exit(run_guarded(story))

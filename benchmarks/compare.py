@@ -1,0 +1,62 @@
+"""Two ways of doing the same, timed alternately in one process: what changes with the machine's mood cancels out."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+ROUNDS, WARM_UP = 7, 2
+
+
+@dataclass
+class Figure:
+    """One line of the results. `before` and `after` are seconds per `unit`; `ratio` is the median of their quotients.
+
+    `target` says what was to be reached and `reached` whether it was; `floor` is the time that the machine's own limit
+    (bytes or operations over the measured ceiling) leaves, and `remains` what the rest is spent on.
+    """
+
+    name: str
+    unit: str
+    before: float
+    after: float
+    ratio: float
+    before_is: str
+    after_is: str
+    target: str = ""
+    reached: bool | None = None
+    floor: str = ""
+    remains: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(
+    plain: Callable[[], Any], fast: Callable[[], Any], per: int = 1, rounds: int = ROUNDS, warm_up: int = WARM_UP
+) -> tuple[float, float, float]:
+    """Return the median seconds of `plain` and `fast` for one of their `per` units, and the median ratio."""
+    pairs = []
+    for turn in range(warm_up + rounds):
+        pair = (seconds_of(plain), seconds_of(fast))
+        if turn >= warm_up:
+            pairs.append(pair)
+    plain_s, fast_s = (statistics.median(pair[side] for pair in pairs) for side in (0, 1))
+    return plain_s / per, fast_s / per, statistics.median(pair[0] / pair[1] for pair in pairs)
+
+
+def seconds_of(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def matrix_product_rate(size: int = 2048, dtype: str = "float32") -> float:
+    """Return this machine's ceiling, operations per second of a square matrix product."""
+    import torch
+
+    one = torch.rand(size, size).to(getattr(torch, dtype))
+    best = min(seconds_of(lambda: one @ one) for _ in range(6))
+    return float(2 * size**3 / best)

@@ -1,0 +1,104 @@
+"""Simulated images and prepared workspaces that the benchmarks share; made once per workspace."""
+
+import contextlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import image_preprocessing
+import train_test_data_preparation
+import training
+from sonoseg.core.images import list_images, write_image
+from sonoseg.core.task_files import load_task
+from sonoseg.core.workspace import Workspace
+from sonoseg.phantom.__main__ import main as make_phantoms
+
+
+def quietly(main: Callable[[list[str]], int], arguments: list[str]) -> None:
+    """Run a script without its output. Raises RuntimeError with what it said when it fails."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = main(arguments)
+    if code != 0:
+        raise RuntimeError(f"{arguments}: exit code {code}\n{said.getvalue()}")
+
+
+def phantoms(workspace: Path, kind: str = "spine", images: int = 24) -> Path:
+    """Return a folder of simulated images of one kind, at their full size."""
+    folder = workspace / f"{kind}_{images}"
+    if not folder.is_dir():
+        quietly(make_phantoms, ["--kind", kind, "--out", str(folder), "--images", str(images), "--seed", "1"])
+    return folder
+
+
+def split(workspace: Path, task: str, data: Path) -> list[str]:
+    """Run stage 1 on `data`, unless it has run; return the flags that name task and workspace."""
+    flags = ["--task", task, "--workspace", str(workspace)]
+    if not Workspace(workspace, load_task(task).name).split_table("train").is_file():
+        quietly(train_test_data_preparation.main, [*flags, "--data", str(data)])
+    return flags
+
+
+def prepared(workspace: Path, task: str, data: Path, *more: str) -> list[str]:
+    """Run stages 1 and 2; return the flags."""
+    flags = split(workspace, task, data)
+    quietly(image_preprocessing.main, [*flags, *more])
+    return flags
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Return the images of a folder of phantoms, without the masks among them."""
+    inside = next(path for path in (folder / "images", folder / "training_set") if path.is_dir())
+    return [path for path in list_images(inside) if not path.stem.endswith("_Annotation")]
+
+
+HEADS = r"""
+extends: fetal_head
+name: many_heads
+metadata: null
+patients: {pattern: '^(\d+)'}
+annotations: {format: mask_folder, images: images, masks: images, mask_suffix: _mask, fill_outlines: false}
+input: {size: [64, 96]}
+network: {channels: [8, 16, 32], strides: [2, 2], residual_units: 1}
+augmentation: {copies: 0}
+measurements: []
+review: null
+"""
+
+
+def many_heads(root: Path, count: int) -> tuple[Path, Path]:
+    """Make `count` different pictures, 240x320, each of one bright ellipse; return their folder and a small task.
+
+    Drawn, not simulated: thousands are wanted, no two alike, in a minute.
+    """
+    folder, task = root / f"heads_{count}", root / "many_heads.yaml"
+    task.parent.mkdir(parents=True, exist_ok=True)
+    task.write_text(HEADS)
+    if not (folder / "images").is_dir():
+        for number in range(count):
+            rng = np.random.default_rng(number)
+            tissue = cv2.resize(
+                rng.uniform(20, 120, (6, 8)).astype(np.float32), (320, 240), interpolation=cv2.INTER_CUBIC
+            )
+            mask = np.zeros((240, 320), np.uint8)
+            centre, axes = tuple(rng.integers(90, 150, 2).tolist()), tuple(rng.integers(35, 80, 2).tolist())
+            cv2.ellipse(mask, centre, axes, float(rng.uniform(0, 180)), 0, 360, 255, cv2.FILLED)
+            image = (tissue + 60 * (mask > 0)) * rng.rayleigh(0.8, mask.shape)
+            write_image(folder / "images" / f"{number:05d}.png", np.clip(image, 0, 255).astype(np.uint8), sync=False)
+            write_image(folder / "images" / f"{number:05d}_mask.png", mask, sync=False)
+    return folder, task
+
+
+def trained(root: Path, task: str, data: Path, epochs: int = 4) -> Path:
+    """Train a task's network for some epochs on `data`, unless it has been; return the model file.
+
+    It need not be good, only as fast as any other: what random weights find takes far longer to measure.
+    """
+    model = Workspace(root, load_task(task).name).best_model
+    if not model.is_file():
+        flags = prepared(root, task, data, "--copies", "1")
+        quietly(training.main, [*flags, "--epochs", str(epochs), "--device", "cpu", "--run", "benchmark"])
+    return model

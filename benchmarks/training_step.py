@@ -1,0 +1,162 @@
+"""Training: seconds per step of the spine network at its full size, and what its parts take of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.losses import DiceCELoss, HausdorffDTLoss
+from monai.networks import nets
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.compare import Figure, compare, matrix_product_rate, seconds_of
+from benchmarks.samples import phantoms, prepared
+from sonoseg.core.task import Task
+from sonoseg.core.task_files import load_task
+from sonoseg.core.workspace import Workspace
+from sonoseg.train import losses
+from sonoseg.train.data import load_data
+from sonoseg.train.datasets import EpochBatches, Loader, SegmentationDataset
+from sonoseg.train.loop import start_fabric, train_epoch
+from sonoseg.train.losses import SegmentationLoss
+from sonoseg.train.networks import build_network
+from sonoseg.train.optimizer import build_optimizer
+
+BATCH, STEPS = 2, 4
+
+
+def run(root: Path) -> Iterator[Figure]:
+    """Time steps with the Hausdorff loss on: MONAI's parts as they come, and SonoSeg's loop."""
+    root = root / "training"
+    prepared(root, "spine", phantoms(root, images=12), "--copies", "1")
+    task, workspace = load_task("spine"), Workspace(root, "spine")
+    data = load_data(task, workspace, 0)
+    images = SegmentationDataset(data.train, workspace, task)
+    images.with_squares = True
+    batch = next(iter(Loader(images, EpochBatches(len(images), BATCH, seed=0))))
+    plain = plain_steps(task, batch.images, batch.labels)
+
+    rate, half = matrix_product_rate(), matrix_product_rate(dtype="bfloat16")
+    operations = operations_of(task)
+    for precision, compiled, ceiling in (
+        ("32-true", False, rate), ("32-true", True, rate), ("bf16-mixed", False, half), ("bf16-mixed", True, half)
+    ):  # fmt: skip
+        epoch = Epoch(task, images, precision, compiled)
+        before, after, ratio = compare(plain, epoch.run, per=STEPS)
+        yield Figure(
+            name=f"training step, {precision}{', compiled' if compiled else ''}",
+            unit=f"batch of {BATCH}",
+            before=before,
+            after=after,
+            ratio=ratio,
+            before_is="MONAI's UNet, DiceCELoss and HausdorffDTLoss, plain loop in 32 bits, images in memory",
+            after_is="`train_epoch` with its loader: channels_last, target distances from the loader",
+            target="2.2x",
+            reached=ratio >= 2.2,
+            floor=f"{operations / ceiling * 1000:.0f} ms",
+            remains=f"{operations / 1e9:.0f} GFLOP a step, {operations / after / 1e9:.0f} GFLOP/s reached of "
+            f"{ceiling / 1e9:.0f} in a matrix product; waiting for data {epoch.waited:.2%} of the step.",
+        )
+    yield hausdorff_share(task, images)
+    yield online(root, task, data.train)
+
+
+def plain_steps(task: Task, images: torch.Tensor, labels: torch.Tensor) -> Any:
+    """Return STEPS training steps as one writes them with MONAI."""
+    network = nets.UNet(
+        2, 1, 1 + len(task.structures), task.network.channels, task.network.strides, num_res_units=2, norm="batch"
+    )
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    region = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, reduction="mean")
+    boundary = HausdorffDTLoss(include_background=False, to_onehot_y=True, softmax=True, reduction="mean")
+
+    def steps() -> None:
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            logits = network(images)
+            (region(logits, labels) + 1e-4 * boundary(logits, labels)).backward()
+            optimizer.step()
+
+    return steps
+
+
+class Epoch:
+    """STEPS steps of SonoSeg's own loop; `waited` is the part of the last ones that was spent waiting for data."""
+
+    def __init__(self, task: Task, images: SegmentationDataset, precision: str, compiled: bool = False):
+        self.task, self.fabric = task, start_fabric("cpu", 1, precision)
+        torch.manual_seed(0)
+        network = build_network(task)
+        optimizer = build_optimizer(task.training.optimizer, network.parameters())
+        if compiled:
+            network.compile()
+        self.network, self.optimizer = self.fabric.setup(network, optimizer)
+        self.loss = SegmentationLoss(task.training.loss, warm_up=False)
+        self.batches = Loader(images, EpochBatches(len(images), BATCH, seed=0))
+        self.waited = 0.0
+
+    def run(self) -> None:
+        rates = [1e-3] * STEPS
+        scalars = train_epoch(self.fabric, self.network, self.optimizer, self.loss, self.batches, self.task, 99, rates)
+        self.waited = scalars["time/data"]
+
+
+def operations_of(task: Task) -> float:
+    """Return the floating-point operations of one step, forward and backward."""
+    network = build_network(task)
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(BATCH, 1, *task.input.size)).mean().backward()
+    return float(counter.get_total_flops())
+
+
+def hausdorff_share(task: Task, images: SegmentationDataset) -> Figure:
+    """Time the boundary term, forward and backward, on the logits of a training batch: MONAI's and SonoSeg's."""
+    torch.manual_seed(0)
+    batch = next(iter(Loader(images, EpochBatches(len(images), BATCH, seed=0))))
+    near = torch.nn.functional.one_hot(batch.labels[:, 0].roll(4, -1), 1 + len(task.structures)).permute(0, 3, 1, 2)
+    logits = (8.0 * near + torch.randn(near.shape)).requires_grad_()
+    theirs = HausdorffDTLoss(include_background=False, to_onehot_y=True, softmax=True, reduction="mean")
+    ours = losses.HausdorffDTLoss()
+    before, after, ratio = compare(
+        lambda: theirs(logits, batch.labels).backward(), lambda: ours(logits, batch.labels, batch.squares).backward()
+    )
+    epoch = Epoch(task, images, "bf16-mixed")
+    epoch.run()
+    step = min(seconds_of(epoch.run) for _ in range(3)) / STEPS
+    share = after / step
+    return Figure(
+        name="Hausdorff term",
+        unit=f"batch of {BATCH}",
+        before=before,
+        after=after,
+        ratio=ratio,
+        before_is="MONAI's HausdorffDTLoss",
+        after_is="exact OpenCV transforms of the prediction, the reference's from the loader; equal values",
+        target="10 % of the step",
+        reached=share <= 0.10,
+        remains=f"{share:.1%} of the fastest training step without compiling ({step * 1000:.0f} ms, bf16).",
+    )
+
+
+def online(root: Path, task: Task, rows: Any) -> Figure:
+    """Compare epochs that read copies with epochs that draw them, image by image."""
+    workspace = Workspace(root, task.name)
+    drawing = Task.model_validate(
+        {**task.model_dump(), "augmentation": {**task.augmentation.model_dump(), "copies": 1, "online": True}}
+    )
+    originals = [row for row in rows if row.augmentation == "none"]
+    offline = Epoch(task, SegmentationDataset(rows, workspace, task), "bf16-mixed")
+    fresh = Epoch(drawing, SegmentationDataset(originals, workspace, drawing, augmented=True), "bf16-mixed")
+    before, after, ratio = compare(offline.run, fresh.run, per=STEPS)
+    return Figure(
+        name="copies drawn on the fly",
+        unit=f"training step, batch of {BATCH}, bf16",
+        before=before,
+        after=after,
+        ratio=ratio,
+        before_is="copies of stage 2, kept in memory",
+        after_is="copies drawn by the loader's threads, with their distance maps",
+        target="1.0x",
+        reached=ratio >= 0.97,
+        remains=f"Waiting for data {fresh.waited:.2%} of the step; the threads share the two cores with the network.",
+    )

@@ -1,0 +1,39 @@
+"""ONNX Runtime: an optional extra, for machines on which OpenVINO is not available or not the fastest."""
+
+import io
+from typing import Any
+
+import numpy as np
+
+from sonoseg.infer.engines.base import Files, Kind, Maps, Run
+
+_OPSET = 17
+
+
+def convert(traced: Any, size: tuple[int, int]) -> Files:
+    """Return the `.onnx` file of a traced network. Raises what torch's exporter raises."""
+    import torch
+
+    stream = io.BytesIO()
+    # The newer exporter needs the network itself, and cannot take a trace.
+    torch.onnx.export(traced, (torch.zeros(1, 1, *size),), stream, opset_version=_OPSET, dynamo=False)
+    return {".onnx": stream.getvalue()}
+
+
+def start(files: Files, callers: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; its warnings are about the graph, which the check judges
+    options.intra_op_num_threads = 1 if callers else 0
+    session = onnxruntime.InferenceSession(files[".onnx"], options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(images: Maps) -> Maps:
+        maps = [session.run(None, {name: one[None]})[0] for one in np.ascontiguousarray(images)]
+        return maps[0] if len(maps) == 1 else np.concatenate(maps)
+
+    return run
+
+
+ONNXRUNTIME = Kind("onnxruntime", "onnxruntime onnx", convert, start)

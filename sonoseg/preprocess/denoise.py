@@ -1,0 +1,155 @@
+"""Non-local means (Buades, Coll, Morel 2005), byte for byte that of `cv2.fastNlMeansDenoising`, in less time.
+
+Two pixels weigh each other alike, so half of the search window is compared and serves both. All sums are of whole
+numbers: neither the order nor the number of threads changes the result.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoseg.core.images import Pixels
+
+Whole = NDArray[np.int32]
+
+MIN_ROWS = 32
+"""Below this height a band gains nothing from a thread of its own: it compares up to `search / 2` rows above it too."""
+
+
+def denoise(image: Pixels, strength: float, template: int, search: int, threads: int | None = None) -> Pixels:
+    """Return `image` (H, W) uint8, each pixel the average of those around it whose surroundings look alike.
+
+    strength: the difference in grey levels at which a weight falls to 1/e; template, search: sides in pixels of the
+    squares that are compared, and of the square in which they lie; an even one counts as the next odd one. threads:
+    as many as OpenCV is set to use, when not given.
+    """
+    radius, reach = template // 2, search // 2
+    border = radius + reach
+    padded = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REFLECT_101)
+    table, shift = weight_table(strength, 2 * radius + 1, 2 * reach + 1)
+    output = np.empty(image.shape, np.uint8)
+    height = image.shape[0]
+    threads = threads or max(1, cv2.getNumThreads())
+    rows = max(MIN_ROWS, -(-height // threads))
+
+    def fill(top: int) -> None:
+        _fill_rows(output, top, min(top + rows, height), padded, radius, reach, table, shift)
+
+    if rows >= height:
+        fill(0)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, range(0, height, rows)))
+    return output
+
+
+def weight_table(strength: float, template: int, search: int) -> tuple[Whole, int]:
+    """Return the weight of two squares by their sum of squared differences, shifted right by the second result.
+
+    The weight is exp(-mean squared difference / strength^2), and 0 below a thousandth, in units that keep the largest
+    sum of weighted pixels within 31 bits. The shift is the division by the template's area, rounded up to a power of
+    two. This is OpenCV's arithmetic (`fast_nlmeans_denoising_invoker.hpp`). The last weight is 0, and that of all
+    larger sums.
+    """
+    area = template**2
+    shift = (area - 1).bit_length()
+    step = 2**shift / area
+    means = np.arange(int(255**2 / step + 1)) * step
+    unit = (2**31 - 1) // (search**2 * 255)
+    # OpenCV squares the strength in float32, where a tiny one becomes 0.
+    squared = max(float(np.float32(strength) * np.float32(strength)), 1e-45)
+    weights = np.rint(unit * np.exp(-means / squared))
+    return np.append(weights[weights >= 0.001 * unit], 0).astype(np.int32), shift
+
+
+def compiled(signature: str) -> Callable[[Callable], Any]:
+    """Compile a function for this machine, or load what an earlier process compiled.
+
+    It is kept beside this file, in the user's cache folder, or in NUMBA_CACHE_DIR. Where none of them can be written,
+    or what is there cannot be read, it is compiled once per process.
+    """
+
+    def compile(function: Callable) -> Any:
+        try:
+            return numba.njit(signature, nogil=True, cache=True)(function)
+        except Exception:  # an unreadable file raises anything; a fault of the function itself comes up again
+            return numba.njit(signature, nogil=True)(function)
+
+    return compile
+
+
+@numba.njit
+def _add_squares(columns: Whole, a: Pixels, b: Pixels, sign: int) -> None:
+    """Add to `columns` the squared differences of two rows of pixels, or take them away."""
+    for x in range(columns.size):
+        difference = np.int32(a[x]) - np.int32(b[x])
+        columns[x] += np.int32(sign) * difference * difference
+
+
+@numba.njit
+def _look_up(weights: Whole, columns: Whole, size: int, table: Whole, shift: int) -> None:
+    """Fill `weights` with those of squares `size` wide, the sums of whose columns are given."""
+    # Unsigned numbers: as an index, a signed one would be tested for being negative.
+    bits, last = np.uint32(shift), np.uint32(table.size - 1)
+    entering = columns[size - 1 :]
+    total, leaving = np.uint32(columns[: size - 1].sum()), np.uint32(0)
+    for x in range(weights.size):
+        total = np.uint32(total + np.uint32(np.uint32(entering[x]) - leaving))
+        leaving = np.uint32(columns[x])
+        weights[x] = table[min(total >> bits, last)]
+
+
+@numba.njit
+def _accumulate(weight_sums: Whole, sums: Whole, weights: Whole, pixels: Pixels) -> None:
+    """Add the weights, and the weighted pixels, to a row of each."""
+    for x in range(weights.size):
+        weight_sums[x] += weights[x]
+        sums[x] += weights[x] * np.int32(pixels[x])
+
+
+@compiled("void(uint8[:, ::1], int64, int64, uint8[:, ::1], int64, int64, int32[::1], int64)")
+def _fill_rows(
+    output: Pixels, top: int, bottom: int, padded: Pixels, radius: int, reach: int, table: Whole, shift: int
+) -> None:
+    """Fill the rows `top` to `bottom` of `output` (H, W) from the image with a border of `radius + reach` pixels.
+
+    Each pixel is compared with the one `dy` rows below and `dx` columns to the right of it, a row of pixels at a time:
+    what a row needs stays in the processor's nearest cache. The sums have a border of `reach` for partners outside the
+    band; a pixel's column there is the one where its square starts in `padded`.
+    """
+    height, width, size, border = bottom - top, output.shape[1], 2 * radius + 1, radius + reach
+    weight_sums = np.zeros((height + 2 * reach, width + 2 * reach), np.int32)
+    sums = np.zeros_like(weight_sums)
+    columns = np.empty((2 * reach + 1, padded.shape[1]), np.int32)
+    row_of_weights = np.empty(width + reach, np.int32)
+    for dy in range(reach + 1):
+        columns[:] = 0
+        first = top - dy
+        for y in range(first - 2 * radius, bottom):
+            for dx in range(-reach if dy else 1, reach + 1):
+                count = width + abs(dx)
+                left = reach - max(dx, 0)
+                right = left + dx
+                column = columns[reach + dx, : count + 2 * radius]
+                upper, lower = padded[:, left : left + column.size], padded[dy:, right : right + column.size]
+                _add_squares(column, upper[y + border + radius], lower[y + border + radius], 1)
+                if y < first:
+                    continue
+                weights = row_of_weights[:count]
+                _look_up(weights, column, size, table, shift)
+                a, b = slice(left, left + count), slice(right, right + count)
+                row = y - top + reach
+                _accumulate(weight_sums[row, a], sums[row, a], weights, lower[y + border, radius:])
+                _accumulate(weight_sums[row + dy, b], sums[row + dy, b], weights, upper[y + border, radius:])
+                _add_squares(column, upper[y + border - radius], lower[y + border - radius], -1)
+    own = np.int64(table[0])
+    for y in range(height):
+        for x in range(width):
+            total = own + weight_sums[y + reach, x + reach]
+            weighted = own * padded[top + y + border, x + border] + sums[y + reach, x + reach]
+            output[top + y, x] = (weighted + total // 2) // total
