@@ -51,7 +51,7 @@ def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], task: Task, i
 
 def print_outcome(folder: Path, logs: Path) -> None:
     """Print where a finished run's files are."""
-    files = {"model": BEST_MODEL, "curves": "curves.png", "scores": "evaluation.html"}
+    files = {"model": BEST_MODEL, "curves": "curves.png", "scores": "evaluation.html", "card": "MODEL_CARD.md"}
     files |= {"folds": "cross_validation.json", "as one": "ensemble/evaluation.html"}
     for what, name in files.items():
         if (folder / name).is_file():

@@ -16,6 +16,7 @@ from sonoseg.train.checkpoint import read_history
 from sonoseg.train.cross_validation import folds_table, forget_results, summarise_folds
 from sonoseg.train.data import TrainingData
 from sonoseg.train.evaluate import Case, score
+from sonoseg.train.model_card import write_model_card
 from sonoseg.train.model_file import load_network
 from sonoseg.train.outcome import write_evaluation
 from sonoseg.train.report import console, epoch_bar, print_scores
@@ -30,14 +31,17 @@ def score_model(
     task: Task,
     device: torch.device,
 ) -> None:
-    """Score the model in `folder` on `rows` and write the evaluation beside it. No rows: nothing is written.
+    """Score the model in `folder` on `rows`, and write evaluation and card beside it; no rows: a card without scores.
 
     Raises ModelError when the model was trained on other tables than `data`: it may have seen these images.
     """
     model = _read(folder / BEST_MODEL, data, task, any_fold=part == "test")
     cases = _score([model], part, rows, data, workspace, task, device)
     if cases:
-        print_scores(_write_evaluation(model, part, cases, task, workspace), part)
+        summary = _write_evaluation(model, part, cases, data, task, workspace)
+        print_scores(summary, part)
+    else:
+        write_model_card(model, data, None)
 
 
 def score_folds(
@@ -58,7 +62,7 @@ def score_folds(
     pooled, summaries = [], []
     for data, model in zip(everything, models, strict=True):
         cases = _score([model], f"fold {data.fold}", data.validation, data, workspace, task, device, in_mm)
-        summaries.append(_write_evaluation(model, "validation", cases, task, workspace))
+        summaries.append(_write_evaluation(model, "validation", cases, data, task, workspace))
         pooled += cases
 
     members = [model.sha256 for model in models]
@@ -77,12 +81,14 @@ def score_folds(
 
 
 def _write_evaluation(
-    model: ModelHeader, part: str, cases: Sequence[Case], task: Task, workspace: Workspace
+    model: ModelHeader, part: str, cases: Sequence[Case], data: TrainingData, task: Task, workspace: Workspace
 ) -> dict[str, Any]:
-    """Write one model's evaluation beside it, with the curves of its training."""
+    """Write one model's evaluation beside it, with the curves of its training, and its card."""
     folder = model.path.parent
     facts = {**model.info, "sha256": model.sha256}
-    return write_evaluation(folder, part, cases, task, workspace, facts, read_history(folder / "last.ckpt"))
+    summary = write_evaluation(folder, part, cases, task, workspace, facts, read_history(folder / "last.ckpt"))
+    write_model_card(model, data, summary)
+    return summary
 
 
 def _read(path: Path, data: TrainingData, task: Task, any_fold: bool = False) -> ModelHeader:

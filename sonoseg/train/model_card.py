@@ -1,0 +1,151 @@
+"""`MODEL_CARD.md`, written beside every trained model: what it was made from, how good it is, what it is not for.
+
+The sections follow Mitchell et al. (2019), "Model Cards for Model Reporting". What only a person can know is left to be
+completed, and kept when the card is written again.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sonoseg.core.files import write_text
+from sonoseg.core.model_header import ModelHeader
+from sonoseg.core.task import Task
+from sonoseg.train.data import TrainingData
+from sonoseg.train.evaluate import in_one_unit
+
+NAME = "MODEL_CARD.md"
+TO_COMPLETE = "*Author to complete.*"
+
+_BY_A_PERSON = ("Intended use", "Where the images come from", "Known limits")
+"""Sections that only a person can write."""
+
+_HINTS = {
+    "Intended use": "For which question, which users, which patients.",
+    "Where the images come from": "Hospitals, scanners, transducers, dates, who annotated, consent and licence.",
+    "Known limits": "Patients, scanners and findings on which it was not tried.",
+}
+
+
+def write_model_card(model: ModelHeader, data: TrainingData, summary: Mapping[str, Any] | None) -> Path:
+    """Write the card beside `model`, with the scores of `summary` (`evaluation.json`), or without any for None.
+
+    What a person wrote into the sections that are theirs is kept.
+    """
+    path = model.path.parent / NAME
+    written = _sections(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else {}
+    return write_text(path, model_card(model, data, summary, written))
+
+
+def model_card(
+    model: ModelHeader, data: TrainingData, summary: Mapping[str, Any] | None, written: Mapping[str, str]
+) -> str:
+    """Return the card in Markdown; `written` are sections, heading -> text, that a person has completed."""
+    task = model.task
+    parts = [
+        f"# {_plain(task.title)} (`{task.name}`)",
+        "**Not for clinical use.** Research software: no result of it may guide a needle or a diagnosis.",
+        *(_section(name, written.get(name, f"{TO_COMPLETE} {_HINTS[name]}")) for name in _BY_A_PERSON[:2]),
+        _section("Model", _model(model)),
+        _section("Data and split", _data(data)),
+        _section("Scores", _scores(summary, task)),
+        _section(_BY_A_PERSON[2], written.get(_BY_A_PERSON[2], f"{TO_COMPLETE} {_HINTS[_BY_A_PERSON[2]]}")),
+        _section("Made with", ", ".join(f"{name} {value}" for name, value in model.info.get("versions", {}).items())),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def disjointness(data: TrainingData) -> str:
+    """Return how far training and test are kept apart; where no patient has two images, patients may be unknown."""
+    patients = {sample.patient for sample in data.samples}
+    if len(patients) < len(data.samples):
+        return f"by patient: {len(patients)} patients, none of them in two parts"
+    return (
+        "by image: every image counts as a patient of its own. If in truth a patient has several, they may be in two "
+        "parts, and then the scores are too good"
+    )
+
+
+def _model(model: ModelHeader) -> str:
+    info, task = model.info, model.task
+    size = "x".join(map(str, task.input.size))
+    lines = [
+        f"* Classes: {', '.join(f'{one.name} ({one.shape})' for one in task.structures)}",
+        f"* Network: `{task.network.name}`, {size} pixels, {task.input.fit}; all settings are inside the file",
+        f"* File: `{model.path.name}`, SHA-256 `{model.sha256}`",
+    ]
+    if "best_epoch" in info:
+        dice = f"{info['validation_dice']:.4f}"
+        lines.append(
+            f"* Trained {info['epochs']} epochs, seed {info['seed']}; epoch {info['best_epoch']} kept for its "
+            f"validation Dice, {dice} on fold {info['fold']}"
+        )
+    return "\n".join(lines)
+
+
+def _data(data: TrainingData) -> str:
+    spaced = sum(sample.spacing is not None for sample in data.samples)
+    validating = {row.source_id for row in data.validation}
+    training = {row.source_id for row in data.train}
+    rows = [
+        f"* {len(data.samples)} annotated images: {len(training)} trained, {len(validating)} validated, "
+        f"{len(data.test)} tested",
+        f"* Kept apart {disjointness(data)}",
+        f"* Pixel size known for {spaced} of {len(data.samples)} images",
+        *(f"* `{name}` SHA-256 `{digest}`" for name, digest in sorted(data.hashes.items())),
+    ]
+    return "\n".join(rows)
+
+
+def _scores(summary: Mapping[str, Any] | None, task: Task) -> str:
+    if summary is None:
+        return "None: the test split is empty."
+    unit = summary["distance_unit"]
+    lines = [
+        f"On the {summary['part']} images: {summary['images']} of {summary['patients']} patients. Means over patients, "
+        "with 95 % intervals by resampling them.",
+        "",
+        f"| class | Dice | IoU | surface Dice at {summary['surface_tolerance']:g} {unit} | HD95, {unit} | missed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, one in summary["classes"].items():
+        missed = f"{one['n_missed']} of {one['n'] - one['n_empty_reference']}"
+        means = " | ".join(_mean(one[score], digits) for score, digits in SHOWN)
+        lines.append(f"| {name} | {means} | {missed} |")
+    measured = in_one_unit(summary["measurements"])
+    if measured:
+        lines += ["", "| measurement | mean absolute error | bias | missed |", "|---|---|---|---|"]
+    for name in measured:
+        one = summary["measurements"][name]
+        errors = f"{_mean(one['mean_absolute_error'], 2)} | {_mean(one['bias'], 2)}"
+        lines.append(f"| {name} | {errors} | {one['n_missed']} |")
+    if "warning" in summary:
+        lines += ["", f"{summary['warning']}."]
+    if summary.get("scored_before"):
+        lines += ["", f"Scoring number {summary['scored_before'] + 1} of this test split: it is no longer untouched."]
+    return "\n".join(lines)
+
+
+SHOWN = (("dice", 3), ("iou", 3), ("surface_dice", 3), ("hd95", 1))
+
+
+def _mean(one: Mapping[str, Any], digits: int) -> str:
+    bounds = one["interval_95"]
+    return f"{one['mean']:.{digits}f}" + (f" ({bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})" if bounds else "")
+
+
+def _section(name: str, text: str) -> str:
+    return f"## {name}\n\n{text}"
+
+
+def _sections(card: str) -> dict[str, str]:
+    """Return the sections of an earlier card that a person has completed."""
+    parts = re.split(r"^## (.+)$", card, flags=re.MULTILINE)
+    found = dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=False))
+    return {name: text for name, text in found.items() if name in _BY_A_PERSON and not text.startswith(TO_COMPLETE)}
+
+
+def _plain(text: str) -> str:
+    """Return a line in which no character is markup."""
+    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,56 @@
+"""The card beside a model: facts from files, a person's words kept, nothing invented."""
+
+from pathlib import Path
+
+import torch
+
+from sonoseg.core.manifest import Prepared, Sample
+from sonoseg.core.model_header import read_header
+from sonoseg.core.task import Task
+from sonoseg.train.data import TrainingData
+from sonoseg.train.evaluate import summarise
+from sonoseg.train.model_card import TO_COMPLETE, disjointness, write_model_card
+from sonoseg.train.model_file import save_model
+from tests.conftest import changed
+from tests.train.made_cases import head_map, made_case
+
+
+def sample(id: str, patient: str, fold: int | None) -> Sample:
+    return Sample(id, "i", "m", patient, fold, {}, 10, 10, None, "", "")
+
+
+def prepared(id: str, patient: str) -> Prepared:
+    return Prepared(id, id, patient, 0, "i", "m", "none")
+
+
+def data_of(patients: str) -> TrainingData:
+    rows = [prepared(str(number), patient) for number, patient in enumerate(patients)]
+    samples = [sample(row.id, row.patient, 0) for row in rows]
+    return TrainingData(0, rows[:2], rows[2:3], rows[3:], samples, {"t/test_split.csv": "ab" * 32})
+
+
+def test_a_card_says_what_the_files_say_and_keeps_what_a_person_wrote(tmp_path: Path, fetal_head: Task) -> None:
+    task = changed(fetal_head, title="Head <script>|x")
+    facts = {"seed": 3, "epochs": 7, "best_epoch": 5, "validation_dice": 0.87654, "fold": 0, "versions": {"torch": "9"}}
+    save_model(tmp_path / "best_model.safetensors", {"w": torch.zeros(1)}, task, facts)
+    header = read_header(tmp_path / "best_model.safetensors")
+    cases = [made_case(str(n), f"p{n}", head_map(x=80 + n), head_map(), fetal_head) for n in range(3)]
+    summary = {"part": "test", **summarise(cases, fetal_head)}
+    path = write_model_card(header, data_of("aabb"), summary)
+    text = path.read_text()
+    assert "Not for clinical use" in text and "<script>" not in text and header.sha256 in text
+    assert "epoch 5 kept for its validation Dice, 0.8765 on fold 0" in text and "torch 9" in text
+    dice = summary["classes"]["HEAD"]["dice"]
+    low, high = dice["interval_95"]
+    assert f"| HEAD | {dice['mean']:.3f} ({low:.3f} to {high:.3f}) |" in text
+    assert text.count(TO_COMPLETE) == 3
+
+    path.write_text(text.replace(f"{TO_COMPLETE} For which question", "Measuring heads of dolls; for which question"))
+    again = write_model_card(header, data_of("aabb"), None).read_text()
+    assert "Measuring heads of dolls" in again and again.count(TO_COMPLETE) == 2
+    assert "None: the test split is empty." in again
+
+
+def test_disjointness_is_never_claimed_for_unknown_patients() -> None:
+    assert disjointness(data_of("aabb")) == "by patient: 2 patients, none of them in two parts"
+    assert disjointness(data_of("abcd")).startswith("by image")
