@@ -62,17 +62,26 @@ def predict(network: nn.Module, images: Tensor, task: Task) -> Tensor:
 def overlap_tiles(network: nn.Module, images: Tensor, output: tuple[int, int]) -> Tensor:
     """Return probabilities of the whole image, tile by tile; each tile is given the surroundings that it needs.
 
-    The overlap-tile strategy of the U-Net paper, section 1: beyond the image's border its mirror image is seen.
-    `images` (B, 1, h, w) have the size that the network takes, `output` (h', w') is the size that it gives.
+    The overlap-tile strategy of the U-Net paper, section 1: beyond the image's border its mirror image is seen. Tiles
+    are spread evenly from border to border, so that no more of it is mirrored than has to be; where they overlap they
+    are averaged. `images` (B, 1, h, w) have the size that the network takes, `output` (h', w') is the size it gives.
     """
     height, width = images.shape[-2:]
-    rows, cols = -(-height // output[0]), -(-width // output[1])
     margin = ((height - output[0]) // 2, (width - output[1]) // 2)
-    after = (rows * output[0] - height + margin[0], cols * output[1] - width + margin[1])
-    padded = functional.pad(images, (margin[1], after[1], margin[0], after[0]), mode="reflect")
-    strips = []
-    for top in range(0, rows * output[0], output[0]):
-        tiles = [padded[..., top : top + height, left : left + width] for left in range(0, cols * output[1], output[1])]
+    padded = functional.pad(images, (margin[1], margin[1], margin[0], margin[0]), mode="reflect")
+    lefts = tile_starts(width, output[1])
+    found, times = torch.zeros(()), torch.zeros(())
+    for top in tile_starts(height, output[0]):
+        tiles = [padded[..., top : top + height, left : left + width] for left in lefts]
         strip = activate(network(torch.cat(tiles)))  # all tiles of a row at once, one after the other in the batch
-        strips.append(torch.cat(strip.chunk(cols), dim=-1))
-    return torch.cat(strips, dim=-2)[..., :height, :width]
+        for left, tile in zip(lefts, strip.chunk(len(lefts)), strict=True):
+            around = (left, width - left - output[1], top, height - top - output[0])
+            found = found + functional.pad(tile, around)
+            times = times + functional.pad(torch.ones_like(tile[:1, :1]), around)
+    return found / times
+
+
+def tile_starts(length: int, tile: int) -> list[int]:
+    """Return where the fewest tiles that cover `length` begin, spread evenly; one begins at 0, one ends at the end."""
+    count = -(-length // tile)
+    return [round(number * (length - tile) / max(1, count - 1)) for number in range(count)]
