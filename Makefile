@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench fuzz killtest loadtest clean
 
 demo: .venv/ready
 	$(BIN)/python -m sonoseg.phantom --out Datasets/spine_demo
@@ -35,6 +35,16 @@ test: .venv/ready-for-tests
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks
+
+# Minutes each: broken inputs, sudden deaths, a large folder. docs/trust.md has what came of them.
+fuzz: .venv/ready-for-tests
+	$(BIN)/python -m stress.fuzz
+
+killtest: .venv/ready
+	$(BIN)/python -m stress.killtest
+
+loadtest: .venv/ready
+	$(BIN)/python -m stress.load
 
 clean:
 	rm -rf .venv

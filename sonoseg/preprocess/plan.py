@@ -47,7 +47,8 @@ class State:
     def write(self, workspace: Workspace) -> None:
         """Write the state. Pictures that it calls finished are on the disk before it is."""
         os.sync()
-        write_json(self.path(workspace), vars(self))
+        # Jobs end in any order; the file is the same all the same.
+        write_json(self.path(workspace), {**vars(self), "done": dict(sorted(self.done.items()))})
 
 
 def collect_jobs(task: Task, workspace: Workspace, copies: int, seed: int) -> list[Job]:

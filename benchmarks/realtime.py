@@ -1,0 +1,44 @@
+"""Video: from a frame in memory to its measured result, one at a time."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.compare import Figure
+from benchmarks.samples import phantoms, pictures, trained
+from sonoseg import Segmenter
+from sonoseg.core.images import read_image
+
+FRAMES, FRAME_S = 300, 0.033
+
+
+def run(root: Path) -> Iterator[Figure]:
+    """Yield the latency of `spine_realtime` beside that of `spine`, frame by frame in turn."""
+    data = phantoms(root)
+    frames = [read_image(path) for path in pictures(data)]
+    segmenters = [Segmenter.load(trained(root, name, data), "cpu") for name in ("spine", "spine_realtime")]
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for number in range(20 + FRAMES):
+        frame = frames[number % len(frames)]
+        for segmenter, found in zip(segmenters, seconds, strict=True):
+            started = time.perf_counter()
+            segmenter(frame, (0.2, 0.2))
+            if number >= 20:
+                found.append(time.perf_counter() - started)
+    before, after = (np.array(found) for found in seconds)
+    last = float(np.percentile(after, 99))
+    height, width = frames[0].shape
+    yield Figure(
+        name=f"frame of {height}x{width} to measured result",
+        unit="median latency",
+        before=float(np.median(before)),
+        after=float(np.median(after)),
+        ratio=float(np.median(before / after)),
+        before_is="task `spine`",
+        after_is="task `spine_realtime`: no denoising, 256x352, a third of the weights",
+        target="33 ms",
+        reached=last < FRAME_S,
+        remains=f"99th percentile {last * 1000:.1f} ms over {FRAMES} frames.",
+    )

@@ -1,0 +1,270 @@
+"""Broken input by the thousands: each ends well, or with one of SonoSeg's own errors. `make fuzz`.
+
+    python -m stress.fuzz [--inputs 10000] [--seed 0] [--keep DIR]
+
+Task files, annotations and tables are drawn by Hypothesis from valid ones with parts replaced; pictures are valid ones
+with bytes changed, cut and repeated. What raises anything else is kept in DIR, to become a test.
+"""
+
+import argparse
+import faulthandler
+import io
+import json
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from PIL import Image
+from rich.progress import Progress
+
+from sonoseg.core.cli import SEED, number_type, run_guarded
+from sonoseg.core.errors import FaultsError, SonoSegError
+from sonoseg.core.images import image_size, read_image, read_mask, write_image
+from sonoseg.core.task_files import FOLDER, available_tasks, load_task
+from sonoseg.prepare.annotations.shapes_json import read_shapes_json
+from sonoseg.prepare.metadata import read_metadata
+from sonoseg.prepare.rasterize import label_map
+from sonoseg.prepare.shape_checks import check_shapes
+
+SECONDS = 20
+"""A single input that takes longer ends the run: it hangs."""
+
+SIZE = (40, 60)
+"""Of the picture that annotations are about."""
+
+SHARES = {"task file": 0.2, "annotations": 0.2, "metadata": 0.2, "picture": 0.4}
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.just("../../etc/passwd"),
+    st.lists(st.floats(), max_size=4), st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
+)  # fmt: skip
+
+
+class Findings:
+    """How the inputs ended, and what raised something that is not an error of ours."""
+
+    def __init__(self, keep: Path):
+        self.keep, self.counts = keep, Counter[tuple[str, str]]()
+        self.faults: list[str] = []
+
+    def note(self, kind: str, work: Callable[[], Any], content: Callable[[], bytes]) -> None:
+        """Do `work` on one input; keep its `content` when it raises what it may not."""
+        faulthandler.dump_traceback_later(SECONDS, exit=True)
+        try:
+            work()
+            self.counts[kind, "ok"] += 1
+        except SonoSegError:
+            self.counts[kind, "refused"] += 1
+        except Exception as error:
+            self.counts[kind, "FAULT"] += 1
+            name = f"{kind.replace(' ', '_')}_{len(self.faults)}"
+            self.keep.mkdir(parents=True, exist_ok=True)
+            (self.keep / name).write_bytes(content())
+            self.faults.append(f"{name}: {type(error).__name__}: {error}")
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+@st.composite
+def changed(draw: st.DrawFn, value: Any) -> Any:
+    """Return `value` with up to three of its parts, however deep, replaced, removed or doubled."""
+    result = json.loads(json.dumps(value))
+    for _ in range(draw(st.integers(0, 3))):
+        places = list(_places(result))
+        holder, key = draw(st.sampled_from(places))
+        action = draw(st.sampled_from(["replace", "remove", "double"]))
+        if action == "replace":
+            holder[key] = draw(ODD)
+        elif action == "remove":
+            del holder[key]
+        elif isinstance(holder, list):
+            holder.insert(key, holder[key])
+        else:
+            holder[draw(st.text(max_size=5))] = holder[key]
+        if not list(_places(result)):
+            break
+    return result
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in list(items):
+        yield value, key
+        yield from _places(part)
+
+
+def examples(strategy: st.SearchStrategy[Any], count: int, number: int, work: Callable[[Any], None]) -> None:
+    """Call `work` with `count` examples of a strategy, the same ones for the same `number`."""
+
+    @seed(number)
+    @settings(
+        max_examples=count, database=None, deadline=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(strategy)
+    def run(value: Any) -> None:
+        work(value)
+
+    run()
+
+
+def fuzz_tasks(count: int, number: int, folder: Path, findings: Findings, advance: Callable[[], None]) -> None:
+    valid = [yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")) for name in available_tasks()]
+    path = folder / "task.yaml"
+
+    def one(fields: Any) -> None:
+        path.write_text(yaml.safe_dump(fields, allow_unicode=True), encoding="utf-8")
+        findings.note("task file", lambda: load_task(path), path.read_bytes)
+        advance()
+
+    examples(st.sampled_from(valid).flatmap(changed), count, number, one)
+
+
+def fuzz_annotations(count: int, number: int, folder: Path, findings: Findings, advance: Callable[[], None]) -> None:
+    task = load_task("spine")
+    write_image(folder / "images" / "a.png", np.zeros(SIZE, np.uint8))
+    valid = {"a": [["MID", "line", [[3, 4], [30, 34]]], ["VTB", "rect", [[5, 5], [20, 20]]]], "a.png": []}
+    path = folder / "annotations.json"
+
+    def read() -> None:
+        items, faults = read_shapes_json(folder, task)
+        for item in items:
+            found = check_shapes(item.shapes, SIZE, item.id)
+            faults += found
+            if not any(fault.level == "error" for fault in found):
+                label_map([shape for _, shape in item.shapes], SIZE, task)
+        if any(fault.level == "error" for fault in faults):
+            raise FaultsError("refused", [fault.message for fault in faults])
+
+    def one(fields: Any) -> None:
+        path.write_text(json.dumps(fields), encoding="utf-8")
+        findings.note("annotations", read, path.read_bytes)
+        advance()
+
+    examples(changed(valid), count, number, one)
+
+
+def fuzz_metadata(count: int, number: int, folder: Path, findings: Findings, advance: Callable[[], None]) -> None:
+    task = load_task("spine")
+    cell = st.one_of(
+        st.text(max_size=12), st.sampled_from(["image", "row_mm", "001", "NA", "0,2", "1e999", '"', "\ufeff"])
+    )
+    row = st.lists(cell, min_size=1, max_size=6)
+    table = st.tuples(st.sampled_from([",", ";", "\t", "|"]), st.lists(row, max_size=6), st.booleans())
+    path = folder / "metadata.csv"
+
+    def one(drawn: Any) -> None:
+        delimiter, rows, headed = drawn
+        lines = [["image", "patient", "row_mm", "col_mm"]] * headed + rows
+        text = "\n".join(delimiter.join(cells) for cells in lines)
+        path.write_bytes(text.encode("utf-8", errors="surrogatepass"))
+        findings.note("metadata", lambda: read_metadata(path, task), path.read_bytes)
+        advance()
+
+    examples(table, count, number, one)
+
+
+def fuzz_pictures(count: int, number: int, folder: Path, findings: Findings, advance: Callable[[], None]) -> None:
+    rng = random.Random(number)
+    sources = list(valid_pictures())
+    for _ in range(count):
+        suffix, data = rng.choice(sources)
+        path = folder / f"picture{suffix}"
+        path.write_bytes(broken(data, rng))
+        work = rng.choice([read_image, read_mask, image_size])
+        findings.note("picture", lambda work=work, path=path: work(path), path.read_bytes)
+        advance()
+
+
+def valid_pictures() -> Iterator[tuple[str, bytes]]:
+    """Yield (suffix, bytes) of small pictures in every mode and compression that the reader is given."""
+    grey = Image.fromarray((np.indices((23, 31)).sum(axis=0) * 4 % 256).astype(np.uint8))
+    deep = Image.fromarray((np.indices((23, 31)).sum(axis=0) * 997 % 65536).astype(np.uint16))
+    for mode, suffixes in (
+        ("L", (".png", ".jpg", ".tif", ".bmp")), ("1", (".png", ".tif")), ("P", (".png", ".bmp")),
+        ("RGB", (".png", ".jpg", ".tif", ".bmp")), ("RGBA", (".png", ".tif")), ("CMYK", (".jpg", ".tif")),
+        ("LA", (".png",)),
+    ):  # fmt: skip
+        for suffix in suffixes:
+            yield suffix, _encoded(grey.convert(mode), suffix)
+    yield ".png", _encoded(deep, ".png")
+    for compression in ("tiff_lzw", "tiff_deflate", "packbits", "jpeg"):
+        yield ".tif", _encoded(grey, ".tif", compression=compression)
+    yield ".tif", _encoded(deep, ".tif", compression="tiff_adobe_deflate")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    yield ".jpg", _encoded(grey, ".jpg", exif=exif)
+
+
+def _encoded(picture: Image.Image, suffix: str, **more: Any) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, {".jpg": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:].upper()), **more)
+    return stream.getvalue()
+
+
+def broken(data: bytes, rng: random.Random) -> bytes:
+    """Return `data` with one to four accidents: bits flipped, bytes set, cut off, cut out, doubled, made of zeros."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        if not changed:
+            break
+        at, length = rng.randrange(len(changed)), rng.randint(1, 40)
+        match rng.randrange(7):
+            case 0:
+                changed[at] ^= 1 << rng.randrange(8)
+            case 1:
+                changed[at] = rng.choice((0, 1, 127, 128, 255))
+            case 2:
+                del changed[at:]
+            case 3:
+                del changed[at : at + length]
+            case 4:
+                changed[at:at] = changed[at : at + length]
+            case 5:
+                changed[at : at + length] = bytes(min(length, len(changed) - at))
+            case 6:  # a number of four bytes, as sizes and offsets are
+                changed[at : at + 4] = rng.choice((0, 2**31 - 1, 2**32 - 1, 30000)).to_bytes(
+                    4, rng.choice(("big", "little"))
+                )
+    return bytes(changed)
+
+
+KINDS = {"task file": fuzz_tasks, "annotations": fuzz_annotations, "metadata": fuzz_metadata, "picture": fuzz_pictures}
+
+
+def fuzz(inputs: int, number: int, keep: Path) -> Findings:
+    """Try `inputs` inputs, the same ones for the same `number`, and return how they ended."""
+    findings = Findings(keep)
+    with tempfile.TemporaryDirectory() as folder, Progress() as bar:
+        for kind, share in SHARES.items():
+            count = round(inputs * share)
+            work = bar.add_task(kind, total=count)
+            KINDS[kind](count, number, Path(folder), findings, lambda work=work: bar.advance(work))
+    return findings
+
+
+def story(argv: list[str] | None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m stress.fuzz", description=__doc__.splitlines()[0])
+    parser.add_argument("--inputs", type=number_type(int, 10), default=10_000, help="how many inputs in all")
+    parser.add_argument("--seed", type=SEED, default=0, help="same seed, same inputs")
+    parser.add_argument("--keep", type=Path, default=Path("fuzz_faults"), help="where inputs that are faults are kept")
+    arguments = parser.parse_args(argv)
+    findings = fuzz(arguments.inputs, arguments.seed, arguments.keep)
+    for (kind, end), count in sorted(findings.counts.items()):
+        print(f"{kind:12} {end:8} {count}")
+    for fault in findings.faults[:20]:
+        print(fault)
+    print(f"{sum(findings.counts.values())} inputs, {len(findings.faults)} faults")
+    return 1 if findings.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_guarded(story))

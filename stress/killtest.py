@@ -1,0 +1,151 @@
+"""The four scripts killed at seeded moments, started again, and compared with an undisturbed run. `make killtest`.
+
+python -m stress.killtest [--kills 50] [--seed 0]
+"""
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.progress import track
+from safetensors.torch import load_file
+
+from sonoseg.core.cli import SEED, number_type, run_guarded
+from sonoseg.core.errors import SonoSegError
+from sonoseg.phantom.__main__ import main as make_phantoms
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+STAGES = ("train_test_data_preparation.py", "image_preprocessing.py", "training.py", "inference.py")
+
+TASK = {
+    "extends": "spine",
+    "name": "killed",
+    "title": "Killed",
+    "input": {"size": [64, 96]},
+    "enhancement": {"denoise": None},
+    "augmentation": {"copies": 3},
+    "network": {"channels": [8, 16, 32], "strides": [2, 2], "residual_units": 1},
+    "training": {"epochs": 6, "batch_size": 4, "patience": None, "loss": {"hausdorff": None}},
+}
+
+TIMELESS = ("results.csv", ".png", ".json", ".csv", ".html")
+NOT_COMPARED = ("run.json", "evaluation.html", "evaluation.json", "curves.png")
+"""They hold times; the tensors, the history and the tables behind them are compared instead."""
+
+
+class Lost(SonoSegError):
+    """A script that was started again did not end well, or not with what an undisturbed run gives."""
+
+
+def command(stage: str, root: Path, *more: str) -> list[str]:
+    flags = ["--task", str(root / "killed.yaml"), "--workspace", str(root), *more]
+    if stage == "training.py":
+        flags += ["--device", "cpu"]
+    if stage == "inference.py":
+        flags += ["--engine", "torch"]
+    return [sys.executable, str(REPOSITORY / stage), *flags]
+
+
+def run(stage: str, root: Path, *more: str) -> float:
+    """Run a script to its end and return its seconds. Raises Lost when it fails."""
+    started = time.monotonic()
+    ended = subprocess.run(command(stage, root, *more), capture_output=True, text=True, cwd=root)
+    if ended.returncode != 0:
+        raise Lost(f"{stage} ended with {ended.returncode}: {ended.stderr.strip()}")
+    return time.monotonic() - started
+
+
+def run_and_kill(stage: str, root: Path, moment: float) -> bool:
+    """Start a script and kill it after `moment` seconds; return whether it was still running."""
+    process = subprocess.Popen(
+        command(stage, root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root, start_new_session=True
+    )
+    try:
+        process.wait(timeout=moment)
+        return False
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)  # the script alone: its workers are left to themselves
+        process.wait()
+        return True
+
+
+def again(stage: str, root: Path) -> None:
+    """Start a killed script the way a person would: a training goes on where there is something to go on from."""
+    resumable = stage == "training.py" and (root / "Models" / "killed" / "last.ckpt").is_file()
+    run(stage, root, *(["--resume"] if resumable else []))
+
+
+def content(root: Path) -> dict[str, Any]:
+    """Return everything that a run is compared by: name -> bytes, tensors or rows."""
+    found: dict[str, Any] = {}
+    for folder in ("Train_Test_Dataset", "result", "Models"):
+        for path in sorted((root / folder).rglob("*")):
+            if path.is_file() and path.name.endswith(TIMELESS) and path.name not in NOT_COMPARED:
+                found[str(path.relative_to(root))] = path.read_bytes()
+    models = root / "Models" / "killed"
+    if (models / "best_model.safetensors").is_file():
+        weights = load_file(models / "best_model.safetensors")
+        found["weights"] = {name: tensor.numpy().tobytes() for name, tensor in weights.items()}
+        history = torch.load(models / "last.ckpt", weights_only=True)["progress"]["history"]
+        found["history"] = [{name: row[name] for name in row if not name.startswith("time/")} for row in history]
+        found["scores"] = json.loads((models / "evaluation.json").read_text())["classes"]
+    return found
+
+
+def compare(ours: dict[str, Any], theirs: dict[str, Any], stage: str) -> None:
+    """Raise Lost when two runs differ in a file, a weight or a score."""
+    wrong = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    if wrong:
+        raise Lost(f"after a kill of {stage} these differ from an undisturbed run: {', '.join(wrong[:5])}")
+
+
+def killtest(kills: int, number: int, root: Path) -> Counter[str]:
+    """Kill each script in turn, `kills` times in all, and return how often each was still running. Raises Lost."""
+    rng = random.Random(number)
+    base = root / "undisturbed"
+    data = base / "Datasets" / "killed"
+    base.mkdir(parents=True)
+    (base / "killed.yaml").write_text(yaml.safe_dump(TASK))
+    make_phantoms(["--out", str(data), "--images", "16", "--seed", "4", "--size-scale", "0.3"])
+    before, after, seconds = {}, {}, {}
+    for stage in STAGES:
+        before[stage] = Path(shutil.copytree(base, root / f"before_{stage}"))
+        seconds[stage] = run(stage, base)
+        after[stage] = content(base)
+
+    running: Counter[str] = Counter()
+    for turn in track(range(kills), "kill"):
+        stage = STAGES[turn % len(STAGES)]
+        shutil.rmtree(root / "copy", ignore_errors=True)
+        copy = Path(shutil.copytree(before[stage], root / "copy"))
+        running[stage] += run_and_kill(stage, copy, rng.uniform(0, seconds[stage]))
+        again(stage, copy)
+        compare(content(copy), after[stage], stage)
+    return running
+
+
+def story(argv: list[str] | None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m stress.killtest", description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=number_type(int, 1), default=50, help="how many in all")
+    parser.add_argument("--seed", type=SEED, default=0, help="same seed, same moments")
+    arguments = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        running = killtest(arguments.kills, arguments.seed, Path(folder))
+    for stage, count in running.items():
+        print(f"{stage}: killed {count} times while it ran, and ended as if it had not been")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_guarded(story))

@@ -1,0 +1,103 @@
+"""A folder of 10,000 images, one in a hundred bad in some way: the bad ones, and no others, fail. `make loadtest`.
+
+python -m stress.load [--images 10000] [--seed 0]
+"""
+
+import argparse
+import csv
+import io
+import json
+import random
+import struct
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+import inference
+from benchmarks.samples import many_heads, trained
+from sonoseg.core.cli import SEED, number_type, run_guarded
+from sonoseg.core.errors import SonoSegError
+
+TRAINED_ON = 60
+
+
+class Miscounted(SonoSegError):
+    """Rows and inputs do not agree."""
+
+
+def several_frames(data: bytes) -> bytes:
+    stream, frame = io.BytesIO(), Image.new("L", (40, 40))
+    frame.save(stream, "TIFF", save_all=True, append_images=[frame, frame])
+    return stream.getvalue()
+
+
+def declared_huge(data: bytes) -> bytes:
+    """Return a PNG whose header speaks of 30000x30000 pixels."""
+    header = b"IHDR" + struct.pack(">II", 30000, 30000) + data[24:29]
+    return data[:8] + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+
+
+def tiny(data: bytes) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (3, 3)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+BAD: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "cut off in the header": lambda data: data[:20],
+    "cut off in the middle": lambda data: data[: len(data) // 2],
+    "text": lambda data: b"not a picture at all",
+    "zeros": lambda data: bytes(len(data)),
+    "damaged pixels": lambda data: data[:60] + bytes(200) + data[260:],
+    "several frames": several_frames,
+    "declared huge": declared_huge,
+    "too small": tiny,
+}
+
+
+def load(images: int, number: int, root: Path) -> dict[str, int]:
+    """Segment `images` pictures of which every hundredth is bad; return the counts. Raises Miscounted."""
+    model = trained(root, str(many_heads(root, TRAINED_ON)[1]), many_heads(root, TRAINED_ON)[0], epochs=2)
+    folder = many_heads(root, images)[0] / "images"
+    for mask in folder.glob("*_mask.png"):
+        mask.unlink()
+    names = sorted(path.name for path in folder.glob("*.png"))
+    bad = dict(zip(random.Random(number).sample(names, max(1, images // 100)), list(BAD) * images, strict=False))
+    for name, way in bad.items():
+        (folder / name).write_bytes(BAD[way]((folder / name).read_bytes()))
+
+    output = root / "result"
+    code = inference.main(["--images", str(folder), "--model", str(model), "--output", str(output)])
+    with (output / "results.csv").open(newline="") as stream:
+        rows = {row["image"]: row for row in csv.DictReader(stream)}
+    counts = json.loads((output / "run.json").read_text())["counts"]
+    failed = {name for name, row in rows.items() if row["status"] == "failed"}
+    if failed != set(bad):
+        wrong = sorted(failed ^ set(bad))[:5]
+        raise Miscounted(f"failed rows and bad files differ: {', '.join(f'{one} ({bad.get(one)})' for one in wrong)}")
+    without = [name for name in failed if not rows[name]["reason"]]
+    if without or set(rows) != set(names) or code != 1:
+        raise Miscounted(f"{len(rows)} rows for {len(names)} images, {len(without)} without a reason, exit code {code}")
+    if counts["inputs"] != len(names) or counts["ok"] + counts["flagged"] + counts["failed"] != len(names):
+        raise Miscounted(f"run.json counts {counts} for {len(names)} images")
+    return counts
+
+
+def story(argv: list[str] | None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m stress.load", description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=number_type(int, 20), default=10_000, help="how many in all")
+    parser.add_argument("--seed", type=SEED, default=0, help="same seed, same bad ones")
+    arguments = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        counts = load(arguments.images, arguments.seed, Path(folder))
+    print(f"{counts}: the bad ones are exactly the failed rows")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_guarded(story))
