@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ NAMES = ("stage2", "denoise", "training_step", "engines", "folder", "realtime", 
 """Modules of this package; each has `run(workspace)`, which yields figures."""
 
 
-def story(argv: list[str] | None) -> int:
+def story(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"which ones, of {', '.join(NAMES)} (default: all)")
     parser.add_argument("--workspace", type=Path, help="where the benchmarks' images go (default: a temporary folder)")

@@ -63,9 +63,8 @@ def run(root: Path) -> Iterator[Figure]:
 
 def plain_steps(task: Task, images: torch.Tensor, labels: torch.Tensor) -> Any:
     """Return STEPS training steps as one writes them with MONAI."""
-    network = nets.UNet(
-        2, 1, 1 + len(task.structures), task.network.channels, task.network.strides, num_res_units=2, norm="batch"
-    )
+    channels = (16, 32, 64, 128, 256, 512)
+    network = nets.UNet(2, 1, 1 + len(task.structures), channels, (2,) * 5, num_res_units=2, norm="batch")
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     region = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, reduction="mean")
     boundary = HausdorffDTLoss(include_background=False, to_onehot_y=True, softmax=True, reduction="mean")

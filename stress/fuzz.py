@@ -14,7 +14,8 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def fuzz_pictures(count: int, number: int, folder: Path, findings: Findings, adv
         path = folder / f"picture{suffix}"
         path.write_bytes(broken(data, rng))
         work = rng.choice([read_image, read_mask, image_size])
-        findings.note("picture", lambda work=work, path=path: work(path), path.read_bytes)
+        findings.note("picture", partial(work, path), path.read_bytes)
         advance()
 
 
@@ -247,11 +248,11 @@ def fuzz(inputs: int, number: int, keep: Path) -> Findings:
         for kind, share in SHARES.items():
             count = round(inputs * share)
             work = bar.add_task(kind, total=count)
-            KINDS[kind](count, number, Path(folder), findings, lambda work=work: bar.advance(work))
+            KINDS[kind](count, number, Path(folder), findings, partial(bar.advance, work))
     return findings
 
 
-def story(argv: list[str] | None) -> int:
+def story(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stress.fuzz", description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=number_type(int, 10), default=10_000, help="how many inputs in all")
     parser.add_argument("--seed", type=SEED, default=0, help="same seed, same inputs")

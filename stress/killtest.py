@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def killtest(kills: int, number: int, root: Path) -> Counter[str]:
     return running
 
 
-def story(argv: list[str] | None) -> int:
+def story(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stress.killtest", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=number_type(int, 1), default=50, help="how many in all")
     parser.add_argument("--seed", type=SEED, default=0, help="same seed, same moments")

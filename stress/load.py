@@ -12,7 +12,7 @@ import struct
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -88,7 +88,7 @@ def load(images: int, number: int, root: Path) -> dict[str, int]:
     return counts
 
 
-def story(argv: list[str] | None) -> int:
+def story(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stress.load", description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=number_type(int, 20), default=10_000, help="how many in all")
     parser.add_argument("--seed", type=SEED, default=0, help="same seed, same bad ones")
