@@ -70,7 +70,7 @@ def prepare(argv: Sequence[str] | None) -> int:
 
     # Compare the images with each other: copies under another patient's name, and what stands apart.
     names = {one.item.id: one.item.image.relative_to(data).as_posix() for one in checked}
-    pairs = find_alike([one.small for one in checked], [sample.patient for sample in samples])
+    pairs = find_alike([one.small for one in checked], samples)
     faults += split.warnings + alike_faults(pairs, samples, names) + spacing_faults(samples, names)
     faults += area_faults(checked, task, names) + ellipse_faults(checked, task, names)
 

@@ -31,6 +31,11 @@ class Sample:
     mask_sha256: str
     reference: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def part(self) -> str:
+        """`test`, or `training, fold 2`."""
+        return "test" if self.fold is None else f"training, fold {self.fold}"
+
 
 @dataclass(frozen=True)
 class Prepared:

@@ -31,14 +31,18 @@ KINDS = {
     "shape": Kind("shapes that cannot be drawn", "correct the annotation"),
     "same_of_two": Kind("pictures that are there for two patients", "remove one of each, or correct the patients"),
     "alike_across": Kind(
-        "pairs of almost equal images in training and test",
-        "look at each pair; if it shows one patient, correct the patients, if it is a copy, remove one",
+        "groups of almost equal images of several patients, in training and in test",
+        "look at each; if it shows one patient, correct the patients, if it is of copies, keep one",
     ),
     "no_patients": Kind("patients that are not known", "say in the table which images belong to one patient"),
     "patient_names": Kind("patients whose names are almost equal", "spell each patient in one way"),
     "alike": Kind(
-        "pairs of almost equal images of two training, or two test, patients",
-        "look at each pair; if it shows one patient, correct the patients",
+        "groups of almost equal images of several training, or several test, patients",
+        "look at each; if it shows one patient, correct the patients",
+    ),
+    "alike_cut": Kind(
+        "searches for almost equal images that were cut short",
+        "correct the patients of those that were found, and run again",
     ),
     "split": Kind(
         "ways in which the split is not what was asked for", "add patients, or accept it and say so with the results"
@@ -55,7 +59,9 @@ KINDS = {
     "area": Kind("structures of an unusual size", "look at them: a slip of the hand looks like this"),
     "not_ellipse": Kind("masks that are no ellipse, as the task says they are", "look at them, and correct the masks"),
     "same_of_one": Kind("pictures that are there twice, of one patient", "remove one of each: it counts twice"),
-    "grey": Kind("masks with grey values", "export masks without smoothing and not as JPEG, if you can"),
+    "grey": Kind(
+        "masks with grey values or smoothed edges", "export masks without smoothing and not as JPEG, if you can"
+    ),
     "outside": Kind("shapes that reach beyond their image", "check that they were drawn on this picture"),
     "crossing": Kind("regions whose outline crosses itself", "look at them: they are filled by the even-odd rule"),
     "spacing": Kind("pixel spacings that are unusual", "check the table: millimetres depend on it"),

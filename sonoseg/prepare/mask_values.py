@@ -5,6 +5,7 @@ import numpy as np
 
 from sonoseg.core.images import Pixels
 from sonoseg.core.task import Task
+from sonoseg.prepare.smoothed_edges import smoothed_edges
 
 THIN, THIN_PX = 0.02, 6.0
 """An outline is nowhere thicker than this part of the image's diagonal, or these pixels; anything thicker is filled."""
@@ -14,8 +15,8 @@ def class_indices(values: Pixels, task: Task) -> tuple[Pixels, str | None]:
     """Return class indices `(H, W)` uint8 for a mask's stored values, and a warning or None.
 
     One class: 0 and one other value (1, 255, ...) are background and class; further grey values (soft or JPEG edges)
-    are cut at half of the largest, with a warning. Several classes: the values are the indices themselves. Raises
-    ValueError for a value above the number of classes.
+    are cut at half of the largest, with a warning. Several classes: the values are the indices themselves, with a
+    warning where they look smoothed. Raises ValueError for a value above the number of classes.
     """
     found = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
     classes = len(task.class_names)
@@ -29,7 +30,7 @@ def class_indices(values: Pixels, task: Task) -> tuple[Pixels, str | None]:
         expected = ", ".join(f"{index} {name}" for index, name in enumerate(["background", *task.class_names]))
         unknown = [int(value) for value in found if value > classes]
         raise ValueError(f"mask values {_short(unknown)} are no class; expected {expected}")
-    return values, None
+    return values, smoothed_edges(values, task)
 
 
 def _short(values: list[int]) -> str:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from sonoseg.core.images import Pixels
 from sonoseg.core.manifest import Sample
@@ -29,17 +31,91 @@ ROWS = 256
 """Hashes compared with all others at a time: 20 MB of memory for 10 000 images."""
 
 MAX_CANDIDATES = 1_000_000
-"""More candidates than these are not confirmed one by one; a film of one patient under many names has as many."""
+"""Candidates after which the search ends: as many as a film of 1400 frames has, each under its own patient."""
+
+NAMED = 3
+"""Images that a warning names of each part of a group."""
+
+Column = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Alike:
-    """Two images of different patients that are almost the same, by their places in the list that was searched."""
+    """Two images of different patients that are almost the same, by their places in the list that was searched.
+
+    `across`: one of them trains, the other tests.
+    """
 
     first: int
     second: int
     bits: int
     correlation: float
+    across: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """Images, by their places in order, each of which is almost the same as another of them; `closest` are two."""
+
+    images: Column
+    closest: Alike
+    across: bool
+
+
+@dataclass(frozen=True)
+class AlikePairs:
+    """All pairs of almost equal images that were found, most alike first, as columns `(N,)`: N may be a million.
+
+    The search was cut short when `unsearched` is above 0: that many images at the end of the list were not compared
+    with each other.
+    """
+
+    first: Column
+    second: Column
+    bits: NDArray[np.uint8]
+    correlation: NDArray[np.float32]
+    across: NDArray[np.bool_]
+    unsearched: int = 0
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def most_alike(self, count: int) -> list[Alike]:
+        """Return the `count` most alike pairs."""
+        return [self._pair(at) for at in range(min(count, len(self)))]
+
+    def to_look_at(self, count: int) -> list[Alike]:
+        """Return `count` pairs to look at: training with test before others, then one of each group before a second."""
+        key = 2 * self._components()[2] + self.across
+        # Pairs with the same key, the most alike first, are ranked 0, 1, 2, ...
+        order = np.argsort(key, kind="stable")
+        starts = np.flatnonzero(np.diff(key[order], prepend=-1))
+        rank = np.empty(len(self), dtype=np.intp)
+        rank[order] = np.arange(len(self)) - np.repeat(starts, np.diff(starts, append=len(self)))
+        return [self._pair(at) for at in np.lexsort((rank, ~self.across))[:count]]
+
+    def groups(self) -> list[Group]:
+        """Return the groups of images that pairs connect, that with the most alike pair first."""
+        images, of_image, of_pair = self._components()
+        members = np.split(images[np.argsort(of_image, kind="stable")], np.cumsum(np.bincount(of_image))[:-1])
+        closest = np.unique(of_pair, return_index=True)[1]
+        across = np.bincount(of_pair, weights=self.across) > 0
+        return [Group(members[at], self._pair(closest[at]), bool(across[at])) for at in np.argsort(closest)]
+
+    def _components(self) -> tuple[Column, Column, Column]:
+        """Return the images that have a pair, in order, the number of the group of each, and that of each pair."""
+        if not len(self):
+            return self.first, self.first, self.first
+        # Images without a pair would be groups of their own.
+        images, places = np.unique(np.concatenate([self.first, self.second]), return_inverse=True)
+        first, second = places[: len(self)], places[len(self) :]
+        links = coo_array((np.ones(len(self), dtype=np.bool_), (first, second)), shape=(len(images), len(images)))
+        of_image = connected_components(links, directed=False)[1].astype(np.intp)
+        return images, of_image, of_image[first]
+
+    def _pair(self, at: int) -> Alike:
+        correlation, across = float(self.correlation[at]), bool(self.across[at])
+        return Alike(int(self.first[at]), int(self.second[at]), int(self.bits[at]), correlation, across)
 
 
 def small_picture(image: Pixels) -> Pixels:
@@ -58,61 +134,99 @@ def perceptual_hash(small: Pixels) -> int:
     return int.from_bytes(np.packbits(above).tobytes(), "big")
 
 
-def find_alike(smalls: Sequence[Pixels], patients: Sequence[str]) -> list[Alike]:
-    """Return the pairs of almost equal pictures of different patients, most alike first.
+def find_alike(smalls: Sequence[Pixels], samples: Sequence[Sample]) -> AlikePairs:
+    """Return the pairs of almost equal pictures of different patients.
 
-    `smalls` are pictures of `small_picture`, one per image; `patients` their patients. Pictures without any contrast
-    are like nothing. Time grows with the square of the count (10 000 images: about a second), memory does not.
+    `smalls` are pictures of `small_picture`, one per sample. Pictures without any contrast are like nothing. Time grows
+    with the square of the count (10 000 images: about a second), memory does not.
     """
-    if len(smalls) < 2:
-        return []
     hashes = np.array([perceptual_hash(small) for small in smalls], dtype=np.uint64)
-    group = np.unique(np.array(patients), return_inverse=True)[1]
+    group = np.unique(np.array([sample.patient for sample in samples]), return_inverse=True)[1]
     vectors, contrast = _normalised(smalls)
-    found: list[Alike] = []
-    examined = 0
+    parts, examined, unsearched = [], 0, 0
     for start in range(0, len(hashes), ROWS):
         rows = slice(start, start + ROWS)
         bits = np.bitwise_count(hashes[rows, None] ^ hashes[None, start:])
         near = (bits <= MAX_BITS) & (group[rows, None] != group[None, start:])
         near &= contrast[rows, None] & contrast[None, start:]
         first, second = np.nonzero(np.triu(near, k=1))
-        keep = slice(0, max(0, MAX_CANDIDATES - examined))
-        first, second = first[keep], second[keep]
+        room = MAX_CANDIDATES - examined
+        if len(first) > room:
+            unsearched = len(hashes) - start - int(first[room])
+            first, second = first[:room], second[:room]
         examined += len(first)
         for begin in range(0, len(first), ROWS * ROWS // 4):
             part = slice(begin, begin + ROWS * ROWS // 4)
             a, b = first[part], second[part]
             correlation = np.einsum("ij,ij->i", vectors[start + a], vectors[start + b])
-            for at in np.flatnonzero(correlation >= MIN_CORRELATION):
-                pair = int(start + a[at]), int(start + b[at])
-                found.append(Alike(*pair, int(bits[a[at], b[at]]), float(correlation[at])))
-    return sorted(found, key=lambda pair: (-round(pair.correlation, 6), pair.bits, pair.first, pair.second))
+            sure = correlation >= MIN_CORRELATION
+            parts.append((start + a[sure], start + b[sure], bits[a[sure], b[sure]], correlation[sure]))
+        if unsearched:
+            break
+    return _sorted(parts, np.array([sample.fold is None for sample in samples], dtype=bool), unsearched)
+
+
+def _sorted(
+    parts: Sequence[tuple[Column, Column, NDArray[np.uint8], NDArray[np.float32]]],
+    testing: NDArray[np.bool_],
+    unsearched: int,
+) -> AlikePairs:
+    """Join (first, second, bits, correlation) of each part of the search, most alike first."""
+    none = (np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.uint8), np.empty(0, np.float32))
+    first, second, bits, correlation = (np.concatenate(column) for column in zip(none, *parts, strict=True))
+    order = np.lexsort((second, first, bits, -np.round(correlation, 6)))
+    first, second = first[order], second[order]
+    return AlikePairs(first, second, bits[order], correlation[order], testing[first] != testing[second], unsearched)
 
 
 def _normalised(smalls: Sequence[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return unit vectors `(N, 1024)` with mean 0, whose products are correlations, and which had any contrast."""
-    vectors = np.stack(smalls).reshape(len(smalls), -1).astype(np.float32)
+    vectors = np.array(smalls, dtype=np.float32).reshape(len(smalls), SIDE * SIDE)
     vectors -= vectors.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(norm, 1e-6), norm[:, 0] > 1
 
 
-def alike_faults(pairs: Sequence[Alike], samples: Sequence[Sample], names: Mapping[str, str]) -> list[Fault]:
-    """Return a warning per pair that names both files, their parts and patients; `names` are the paths by id."""
+def alike_faults(pairs: AlikePairs, samples: Sequence[Sample], names: Mapping[str, str]) -> list[Fault]:
+    """Return a warning per group of almost equal images, and one when the search was cut short.
+
+    `pairs` are of these samples; `names` are their images' paths by id.
+    """
     faults = []
-    for pair in pairs:
-        first, second = samples[pair.first], samples[pair.second]
-        across = (first.fold is None) != (second.fold is None)
+    for group in pairs.groups():
+        message = _of_two(group, samples, names) if len(group.images) == 2 else _of_many(group, samples, names)
+        where = names[samples[group.images[0]].id]
+        faults.append(warning(where, message, "alike_across" if group.across else "alike"))
+    if pairs.unsearched:
         message = (
-            f"{part_of(first)}, patient {first.patient}: almost the same picture as {names[second.id]}, "
-            f"{part_of(second)}, patient {second.patient} ({pair.bits} of 64 bits differ, "
-            f"correlation {pair.correlation:.3f})"
+            f"the search for almost equal images ended after {MAX_CANDIDATES} candidates: this image and those after "
+            f"it, {pairs.unsearched} of {len(samples)}, were not compared with each other"
         )
-        faults.append(warning(names[first.id], message, "alike_across" if across else "alike"))
+        faults.append(warning(names[samples[-pairs.unsearched].id], message, "alike_cut"))
     return faults
 
 
-def part_of(sample: Sample) -> str:
-    """Return `test`, or `training, fold 2`."""
-    return "test" if sample.fold is None else f"training, fold {sample.fold}"
+def _of_two(group: Group, samples: Sequence[Sample], names: Mapping[str, str]) -> str:
+    pair = group.closest
+    first, second = samples[pair.first], samples[pair.second]
+    return (
+        f"{first.part}, patient {first.patient}: almost the same picture as {names[second.id]}, "
+        f"{second.part}, patient {second.patient} ({pair.bits} of 64 bits differ, correlation {pair.correlation:.3f})"
+    )
+
+
+def _of_many(group: Group, samples: Sequence[Sample], names: Mapping[str, str]) -> str:
+    images = [samples[at] for at in group.images]
+    parts = []
+    for part, members in (
+        ("training", [sample for sample in images if sample.fold is not None]),
+        ("test", [sample for sample in images if sample.fold is None]),
+    ):
+        if members:
+            named = ", ".join(f"{names[one.id]} of patient {one.patient}" for one in members[:NAMED])
+            parts.append(f"{len(members)} in {part} ({named}{', ...' if len(members) > NAMED else ''})")
+    patients = len({sample.patient for sample in images})
+    return (
+        f"one of {len(images)} images of {patients} patients, each almost the same picture as another of them: "
+        f"{' and '.join(parts)}; are they frames of one film?"
+    )

@@ -14,7 +14,7 @@ from sonoseg.core.task import Task
 from sonoseg.core.versions import versions
 from sonoseg.prepare.faults import EXAMPLES, Fault, concerns_of, in_order
 from sonoseg.prepare.metadata import Meta
-from sonoseg.prepare.near_duplicates import Alike
+from sonoseg.prepare.near_duplicates import AlikePairs
 from sonoseg.prepare.summary import areas, intensity, near_duplicates, patients_summary, pixel_shape, touching_border
 from sonoseg.prepare.verify import Checked
 
@@ -24,7 +24,7 @@ def build_report(
     checked: Sequence[Checked],
     samples: Sequence[Sample],
     meta: Mapping[str, Meta],
-    pairs: Sequence[Alike],
+    pairs: AlikePairs,
     faults: Sequence[Fault],
     settings: dict[str, Any],
 ) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from sonoseg.core.page import picture_uri, render
 from sonoseg.core.task import Task
 from sonoseg.prepare.contact_sheet import spread_evenly, thumbnail
 from sonoseg.prepare.faults import Concern, Fault, concerns_of, printable
-from sonoseg.prepare.near_duplicates import Alike, part_of
+from sonoseg.prepare.near_duplicates import Alike, AlikePairs
 from sonoseg.prepare.verify import Checked
 
 SHEET, NAMED, PAIRS = 24, 12, 8
@@ -33,7 +33,7 @@ def dataset_page(
     task: Task,
     checked: Sequence[Checked],
     samples: Sequence[Sample],
-    pairs: Sequence[Alike],
+    pairs: AlikePairs,
     faults: Sequence[Fault],
     names: Mapping[str, str],
 ) -> str:
@@ -50,7 +50,7 @@ def dataset_page(
         report=report,
         sheet=[sheet.picture(sample.id, _place(sample)) for sample in spread_evenly(samples, SHEET)],
         named=[sheet.picture(identity, note) for identity, note in sheet.named(concerns)],
-        pairs=[sheet.pair(pair) for pair in _across_first(pairs, samples)[:PAIRS]],
+        pairs=[sheet.pair(pair) for pair in pairs.to_look_at(PAIRS)],
     )
 
 
@@ -82,11 +82,7 @@ def headline(concern: Concern) -> str:
 
 
 def _place(sample: Sample) -> str:
-    return f"{part_of(sample)}, patient {sample.patient}"
-
-
-def _across_first(pairs: Sequence[Alike], samples: Sequence[Sample]) -> list[Alike]:
-    return sorted(pairs, key=lambda pair: (samples[pair.first].fold is None) == (samples[pair.second].fold is None))
+    return f"{sample.part}, patient {sample.patient}"
 
 
 class _Sheet:
@@ -105,8 +101,7 @@ class _Sheet:
     def pair(self, pair: Alike) -> dict[str, Any]:
         both = [self._samples[index] for index in (pair.first, pair.second)]
         note = f"{pair.bits} of 64 bits differ, correlation {pair.correlation:.3f}"
-        across = (both[0].fold is None) != (both[1].fold is None)
-        return {"images": [self.picture(one.id, _place(one)) for one in both], "note": note, "across": across}
+        return {"images": [self.picture(one.id, _place(one)) for one in both], "note": note, "across": pair.across}
 
     def named(self, concerns: Iterable[Concern]) -> list[tuple[str, str]]:
         """Return (id, why) of up to 12 images that warnings name, a few of each kind, the most serious kinds first."""
@@ -117,7 +112,7 @@ class _Sheet:
                 id_of["/".join(one.item.mask.parts[folder:])] = identity
         waiting = []
         for concern in concerns:
-            if concern.kind in ("alike", "alike_across"):  # those are shown in pairs
+            if concern.kind in ("alike", "alike_across", "alike_cut"):  # those are shown in pairs
                 continue
             found = ((_image_of(fault.where, id_of), fault.message) for fault in concern.faults)
             waiting.append([(identity, why) for identity, why in found if identity is not None])

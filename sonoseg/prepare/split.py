@@ -185,9 +185,5 @@ def assert_no_leak(train: Sequence[Sample], test: Sequence[Sample]) -> None:
     for sample in (*train, *test):
         other = first.setdefault(sample.sha256, sample)
         if other.fold != sample.fold:
-            named = " and ".join(f"{one.id} ({_part(one)}, patient {one.patient})" for one in (other, sample))
+            named = " and ".join(f"{one.id} ({one.part}, patient {one.patient})" for one in (other, sample))
             raise DataError(f"images {named} are the same file; {remedy}")
-
-
-def _part(sample: Sample) -> str:
-    return "test" if sample.fold is None else f"training, fold {sample.fold}"

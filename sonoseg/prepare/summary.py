@@ -10,7 +10,7 @@ import numpy as np
 from sonoseg.core.manifest import Sample
 from sonoseg.core.task import Task
 from sonoseg.prepare.metadata import Meta
-from sonoseg.prepare.near_duplicates import MAX_BITS, MIN_CORRELATION, Alike, part_of
+from sonoseg.prepare.near_duplicates import MAX_BITS, MIN_CORRELATION, AlikePairs
 from sonoseg.prepare.statistics import SIDES
 from sonoseg.prepare.verify import Checked
 
@@ -118,23 +118,27 @@ def patients_summary(samples: Sequence[Sample], meta: Mapping[str, Meta], task: 
     }
 
 
-def near_duplicates(pairs: Sequence[Alike], samples: Sequence[Sample]) -> dict[str, Any]:
-    """Return the count of almost equal pairs of two patients, and the most alike of them."""
-    across = sum((samples[pair.first].fold is None) != (samples[pair.second].fold is None) for pair in pairs)
+def near_duplicates(pairs: AlikePairs, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return the counts of almost equal pairs of two patients and of the groups they make, and the most alike pairs."""
+    groups = pairs.groups()
     listed = [
         {
             "ids": [samples[pair.first].id, samples[pair.second].id],
-            "parts": [part_of(samples[pair.first]), part_of(samples[pair.second])],
+            "parts": [samples[pair.first].part, samples[pair.second].part],
             "bits": pair.bits,
             "correlation": round(pair.correlation, 4),
         }
-        for pair in pairs[:LISTED_PAIRS]
+        for pair in pairs.most_alike(LISTED_PAIRS)
     ]
     return {
         "max_bits": MAX_BITS,
         "min_correlation": MIN_CORRELATION,
         "pairs": len(pairs),
-        "pairs_in_training_and_test": across,
+        "pairs_in_training_and_test": int(pairs.across.sum()),
+        "groups": len(groups),
+        "groups_in_training_and_test": sum(group.across for group in groups),
+        "images_in_largest_group": max((len(group.images) for group in groups), default=0),
+        "images_not_compared": pairs.unsearched,
         "most_alike": listed,
     }
 

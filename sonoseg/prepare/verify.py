@@ -24,6 +24,8 @@ from sonoseg.prepare.rasterize import draw, label_map
 from sonoseg.prepare.shape_checks import check_shapes
 from sonoseg.prepare.statistics import StructureNumbers, measure_structures
 
+JPEG = (".jpg", ".jpeg")
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -136,6 +138,8 @@ def _read(item: Annotated, image: Pixels, task: Task, data: Path) -> tuple[Pixel
         labels, note = class_indices(values, task)
     except ValueError as problem:
         return None, [error(where, str(problem), "values")]
+    if note is None and not task.is_binary and item.mask.suffix.lower() in JPEG:
+        note = "a JPEG, which changes the values of single pixels: masks of several classes must be saved as PNG"
     faults = [warning(where, note, "grey")] if note else []
     if task.annotations.fill_outlines:
         labels = fill_label_outlines(labels, task)

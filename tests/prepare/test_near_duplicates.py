@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.prepare.near_duplicates import find_alike, perceptual_hash, small_picture
+from sonoseg.core.manifest import Sample
+from sonoseg.prepare import near_duplicates
+from sonoseg.prepare.near_duplicates import alike_faults, find_alike, perceptual_hash, small_picture
 
 
 @cache
@@ -16,6 +18,29 @@ def speckle(seed, size=(240, 320)):
     shapes = cv2.GaussianBlur(random.normal(size=size), None, 25) * 900
     grain = cv2.GaussianBlur(random.normal(size=size), None, 2) * 60
     return np.clip(90 + shapes + grain, 0, 255).astype(np.uint8)
+
+
+def samples_of(patients, test=()):
+    """Return a sample per patient named, in fold 0 or, for the patients in `test`, in the test part."""
+    return [
+        Sample(f"i{at:03}", "", "", patient, None if patient in test else 0, {}, 1, 1, None, "", "")
+        for at, patient in enumerate(patients)
+    ]
+
+
+def places(pairs):
+    return [(pair.first, pair.second) for pair in pairs.most_alike(100)]
+
+
+def film(frames, seed=1):
+    """Return small pictures that all are almost the same, none twice."""
+    still = small_picture(speckle(seed)).astype(np.float64)
+    noise = np.random.default_rng(seed).normal(0, 2, (frames, *still.shape))
+    return list(np.clip(still + noise, 0, 255).round().astype(np.uint8))
+
+
+def faults_of(smalls, samples):
+    return alike_faults(find_alike(smalls, samples), samples, {one.id: f"{one.id}.png" for one in samples})
 
 
 def bits(first, second):
@@ -36,38 +61,114 @@ COPIES = {
 def test_a_copy_of_another_patient_is_found(change):
     pictures = [speckle(seed) for seed in range(12)]
     pictures.append(COPIES[change](pictures[4]))
-    found = find_alike([small_picture(p) for p in pictures], [f"P{index}" for index in range(13)])
-    assert [(pair.first, pair.second) for pair in found] == [(4, 12)]
-    assert found[0].correlation > 0.9 and found[0].bits <= 10
+    found = find_alike([small_picture(p) for p in pictures], samples_of(map(str, range(13))))
+    (pair,) = found.most_alike(9)
+    assert (pair.first, pair.second) == (4, 12) and pair.correlation > 0.9 and pair.bits <= 10
 
 
 def test_other_pictures_are_far_apart():
     pictures = [speckle(seed) for seed in range(40)]
-    assert find_alike([small_picture(p) for p in pictures], [str(index) for index in range(40)]) == []
+    found = find_alike([small_picture(p) for p in pictures], samples_of(map(str, range(40))))
+    assert len(found) == 0 and found.groups() == found.to_look_at(9) == found.most_alike(9) == []
     assert min(bits(a, b) for index, a in enumerate(pictures) for b in pictures[:index]) > 6
 
 
 def test_images_of_one_patient_may_be_alike():
     small = small_picture(speckle(1))
-    assert find_alike([small, small], ["P", "P"]) == []
-    assert len(find_alike([small, small], ["P", "Q"])) == 1
+    assert len(find_alike([small, small], samples_of("PP"))) == 0
+    assert len(find_alike([small, small], samples_of("PQ"))) == 1
 
 
 def test_pictures_without_contrast_are_like_nothing():
     black = np.zeros((32, 32), np.uint8)
-    assert find_alike([black, black, black + 9], ["a", "b", "c"]) == []
-    assert find_alike([], []) == [] and find_alike([black], ["a"]) == []
+    assert len(find_alike([black, black, black + 9], samples_of("abc"))) == 0
+    assert len(find_alike([], [])) == 0 and len(find_alike([black], samples_of("a"))) == 0
 
 
 def test_pairs_are_found_across_blocks():
     """600 pictures are compared in three blocks of rows."""
     smalls = [np.random.default_rng(seed).integers(0, 256, (32, 32), dtype=np.uint8) for seed in range(600)]
     smalls[599], smalls[300] = smalls[2], smalls[299]
-    found = find_alike(smalls, [str(index) for index in range(600)])
-    assert [(pair.first, pair.second, pair.bits) for pair in found] == [(2, 599, 0), (299, 300, 0)]
+    found = find_alike(smalls, samples_of(map(str, range(600))))
+    assert [(pair.first, pair.second, pair.bits) for pair in found.most_alike(9)] == [(2, 599, 0), (299, 300, 0)]
 
 
 def test_brightness_changes_few_bits():
     image = speckle(3)
     assert bits(image, cv2.add(image, 20)) <= 2
     assert bits(image, 255 - image) > 40
+
+
+def test_a_pair_is_named_with_parts_and_patients():
+    small = small_picture(speckle(1))
+    (fault,) = faults_of([small, small], samples_of("PQ", test="Q"))
+    assert (fault.where, fault.kind) == ("i000.png", "alike_across")
+    assert fault.message == (
+        "training, fold 0, patient P: almost the same picture as i001.png, test, patient Q "
+        "(0 of 64 bits differ, correlation 1.000)"
+    )
+    assert faults_of([small, small], samples_of("PQ"))[0].kind == "alike"
+
+
+def test_images_that_pairs_connect_are_one_group():
+    """0 and 2, 2 and 4 share no patient, so they are pairs; 0 and 4 do, so only 2 connects them."""
+    first, second = film(3, seed=1), film(2, seed=2)
+    smalls = [first[0], second[0], first[1], second[1], first[2]]
+    samples = samples_of("ABCDA", test="BD")
+    found = find_alike(smalls, samples)
+    assert sorted(places(found)) == [(0, 2), (1, 3), (2, 4)]
+    groups = found.groups()
+    assert sorted(group.images.tolist() for group in groups) == [[0, 2, 4], [1, 3]]
+    assert not any(group.across for group in groups)
+    assert groups[0].closest == found.most_alike(1)[0]
+    of_three = next(fault for fault in faults_of(smalls, samples) if fault.where == "i000.png")
+    assert of_three.message == (
+        "one of 3 images of 2 patients, each almost the same picture as another of them: 3 in training "
+        "(i000.png of patient A, i002.png of patient C, i004.png of patient A); are they frames of one film?"
+    )
+
+
+def test_a_film_under_many_names_is_one_warning():
+    samples = samples_of([f"P{at}" for at in range(300)], test=[f"P{at}" for at in range(0, 300, 5)])
+    (fault,) = faults_of(film(300), samples)
+    assert (fault.where, fault.kind) == ("i000.png", "alike_across")
+    assert fault.message == (
+        "one of 300 images of 300 patients, each almost the same picture as another of them: 240 in training "
+        "(i001.png of patient P1, i002.png of patient P2, i003.png of patient P3, ...) and 60 in test "
+        "(i000.png of patient P0, i005.png of patient P5, i010.png of patient P10, ...); are they frames of one film?"
+    )
+
+
+def test_pairs_to_look_at_come_from_every_group():
+    """Two films in training, a looser pair in training and test: that first, then one of each film, then the rest."""
+    first, second = film(4, seed=1), film(4, seed=2)
+    loose = [small_picture(speckle(5)), small_picture(COPIES["shifted"](speckle(5)))]
+    samples = samples_of("ABCDEFGHIJ", test="J")
+    found = find_alike([*first, *second, *loose], samples)
+    assert len(found) == 13 and found.most_alike(13)[-1].across
+    shown = found.to_look_at(13)
+    assert (shown[0].first, shown[0].second, shown[0].across) == (8, 9, True)
+    assert {shown[1].first < 4, shown[2].first < 4} == {True, False}
+    assert shown[1] == found.most_alike(1)[0]
+    assert len(set(shown)) == 13 and found.to_look_at(3) == shown[:3]
+
+
+def test_a_search_that_was_cut_short_says_so(monkeypatch):
+    """Of 5 frames' 10 candidates 0-1, ... 0-4, 1-2, 1-3 are examined: the pairs of 1 to 4 are not known in full."""
+    samples = samples_of("ABCDE")
+    monkeypatch.setattr(near_duplicates, "MAX_CANDIDATES", 6)
+    found = find_alike(film(5), samples)
+    assert sorted(places(found)) == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (1, 3)] and found.unsearched == 4
+    (cut,) = [fault for fault in faults_of(film(5), samples) if fault.kind == "alike_cut"]
+    assert cut.where == "i001.png" and "4 of 5, were not compared with each other" in cut.message
+    monkeypatch.setattr(near_duplicates, "MAX_CANDIDATES", 10)
+    assert find_alike(film(5), samples).unsearched == 0
+    assert [fault.kind for fault in faults_of(film(5), samples)] == ["alike"]
+
+
+def test_a_cut_between_two_blocks_of_rows(monkeypatch):
+    """The first block of 2 rows fills the room to the last candidate; the next one has more."""
+    monkeypatch.setattr(near_duplicates, "ROWS", 2)
+    monkeypatch.setattr(near_duplicates, "MAX_CANDIDATES", 7)
+    found = find_alike(film(5), samples_of("ABCDE"))
+    assert len(found) == 7 and found.unsearched == 3

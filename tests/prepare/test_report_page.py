@@ -1,6 +1,7 @@
 """The page and the data behind it, on datasets that are spoiled on purpose."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -100,6 +101,27 @@ def test_a_copy_within_a_patient_is_no_concern(dataset):
     assert dataset.report()["near_duplicates"]["pairs"] == 0
 
 
+def test_a_film_under_300_names_leaves_a_small_report(dataset, capsys):
+    still = speckle(7).astype(np.int16)
+    for frame in range(300):
+        noise = np.random.default_rng(frame).integers(-6, 7, still.shape)
+        dataset.put(f"f{frame:03}_a", np.clip(still + noise, 0, 255).astype(np.uint8))
+    assert dataset.run() == 0
+    assert "almost the same picture as another of them" in capsys.readouterr().out
+    report = dataset.report()
+    (alike,) = [fault for fault in report["warnings"] if fault["kind"] == "alike_across"]
+    assert alike["where"] == "images/f000_a.png" and "one of 300 images of 300 patients" in alike["message"]
+    found = report["near_duplicates"]
+    assert (found["pairs"], found["groups"], found["images_in_largest_group"]) == (300 * 299 // 2, 1, 300)
+    assert found["groups_in_training_and_test"] == 1 and found["images_not_compared"] == 0
+    assert len(found["most_alike"]) == 200
+    assert (dataset.out / "dataset_report.json").stat().st_size < 200_000
+    page = dataset.page()
+    assert page.count('class="pair"') == 8 and page.count("Training and test.") == 8
+    assert "44\u202f842 more pairs are not shown" in page
+    assert len(re.sub(r"data:image/[^\"]+", "", page)) < 200_000
+
+
 def test_what_is_odd_is_named(dataset):
     border, tiny, halves = (np.zeros((240, 320), np.uint8) for _ in range(3))
     border[:60, 100:200] = 255
@@ -133,12 +155,29 @@ def test_many_empty_and_grey_masks_are_one_line_each(dataset, capsys):
     dataset.run()
     said = capsys.readouterr().out
     assert "6 masks that are empty: nothing is annotated there (images/p0_a.png, images/p1_a.png, " in said
-    assert "5 masks with grey values (masks/p0_b_mask.png" in said
+    assert "5 masks with grey values or smoothed edges (masks/p0_b_mask.png" in said
     assert said.count("(warning)") == len(kinds(dataset.report()))
     report = dataset.report()
     assert report["grey_masks"] == 5 and kinds(report)["empty"] == 6
     assert len([w for w in report["warnings"] if w["kind"] == "empty"]) == 6
     assert "Pixels above half of the mask" in dataset.page()
+
+
+def test_smoothed_masks_of_two_classes_are_shown(dataset, tmp_path):
+    labels = np.zeros((240, 320), np.uint8)
+    labels[80:160, 100:220] = 2
+    soft = labels.copy()
+    soft[79:161, 99:221] = 1
+    soft[80:160, 100:220] = 2
+    for name in (f"p{patient}_{image}" for patient in range(10) for image in "ab"):
+        dataset.put(name, mask=soft if name == "p4_a" else labels)
+    two = TASK.replace("fetal_head", "spine").replace("[{name", "[{name: RIM, shape: region, color: '#00ff00'}, {name")
+    (tmp_path / "two.yaml").write_text(f"{two}postprocessing: null\n")
+    assert main(["--task", str(tmp_path / "two.yaml"), "--workspace", str(tmp_path)]) == 0
+    (found,) = [fault for fault in dataset.report()["warnings"] if fault["kind"] == "grey"]
+    assert found["where"] == "masks/p4_a_mask.png" and "class 1 RIM is almost only a rim" in found["message"]
+    page = dataset.page()
+    assert "1 mask has edges that seem smoothed" in page and "Pixels above half" not in page
 
 
 def test_brightness_inside_and_around(dataset):

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from sonoseg.prepare.outliers import LOW_IOU
 from sonoseg.prepare.statistics import ellipse_iou, measure_structures, ring_mean, touched_sides
 from sonoseg.prepare.summary import cohens_d, quantiles
 
@@ -66,6 +67,46 @@ def test_an_ellipse_fits_itself_and_a_square_does_not():
     two[10:30, 10:30] = two[90:110, 130:150] = True
     assert ellipse_iou(two) < 0.5
     assert 0 < ellipse_iou(square(rows=slice(3, 4), columns=slice(3, 4))) <= 1
+
+
+def ellipse(long, short, degrees=0.0, centre=(20.0, 20.0), size=41):
+    """Return the pixels `(size, size)` whose centres lie in an ellipse with these half axes."""
+    rows, columns = np.mgrid[:size, :size]
+    x, y, angle = columns - centre[0], rows - centre[1], np.radians(degrees)
+    along, aside = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    return (along / long) ** 2 + (aside / short) ** 2 <= 1
+
+
+SHIFTS = [(0, 0), (0.13, 0.3), (0.25, 0.2), (0.5, 0.3), (0.5, 0.5)]
+
+
+@pytest.mark.parametrize("radius", range(3, 11))
+def test_a_small_disc_is_an_ellipse(radius):
+    assert min(ellipse_iou(ellipse(radius, radius, 0, (20 + x, 20 + y))) for x, y in SHIFTS) > LOW_IOU
+
+
+@pytest.mark.parametrize(("long", "short"), [(5, 4), (6, 3), (6, 4), (7, 5), (8, 3), (10, 3), (10, 6), (10, 9)])
+def test_a_small_ellipse_is_an_ellipse(long, short):
+    found = [ellipse_iou(ellipse(long, short, d, (20 + x, 20 + y))) for d in range(0, 180, 15) for x, y in SHIFTS]
+    assert min(found) > LOW_IOU
+
+
+@pytest.mark.parametrize("radius", range(3, 11))
+def test_other_small_shapes_are_no_ellipses(radius):
+    disc = ellipse(radius, radius)
+    crescent = disc & ~ellipse(radius, radius, centre=(20 + 0.7 * radius, 20))
+    corner = np.zeros((41, 41), bool)
+    corner[20 - radius : 20 + radius, 18:20] = corner[18 + radius : 20 + radius, 18 : 18 + 2 * radius] = True
+    blobs = ellipse(radius, radius, centre=(9, 20)) | ellipse(radius, radius, centre=(31, 20))
+    for shape in (crescent, corner, blobs):
+        assert ellipse_iou(shape) < LOW_IOU
+
+
+def test_an_ellipse_that_leaves_the_image_counts_what_lies_outside():
+    """A disc's lower half at the top: its ellipse's upper part lies outside, so where it stands changes nothing."""
+    half = ellipse(10, 10)
+    half[:20] = False
+    assert ellipse_iou(half[19:]) == pytest.approx(ellipse_iou(half))
 
 
 def test_an_ellipse_at_the_border_is_not_judged(make_task):
