@@ -4,13 +4,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.progress import track
 
 from sonoseg.core.cli import SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.core.errors import UsageError
-from sonoseg.core.files import check_writable
-from sonoseg.core.manifest import write_index
+from sonoseg.core.integrity import recorded
+from sonoseg.core.lock import locked
+from sonoseg.core.manifest import Prepared, write_index
 from sonoseg.core.task import Task
 from sonoseg.core.task_files import load_task
 from sonoseg.core.workspace import Workspace
@@ -36,37 +38,54 @@ def story(argv: Sequence[str] | None) -> int:
     workspace = Workspace(arguments.workspace, task.name)
     copies = copies_of(task, arguments.copies)
 
-    jobs = collect_jobs(task, workspace, copies, arguments.seed)
-    for job in jobs:
-        job.check_sources()
-    keys = {job.name: job.key() for job in jobs}
-    done = State.read(workspace).done
-    waiting = [job for job in jobs if not job.is_done(keys[job.name], done)]
-    print(f"{len(jobs)} images of task {task.name}: {len(jobs) - len(waiting)} already prepared, {len(waiting)} to do")
-
-    # An index says "finished", and so does a key in the state: while pictures change they have neither.
-    names = {job.name for job in waiting}
-    state = State(copies, arguments.seed, {name: key for name, key in keys.items() if name not in names})
-    if waiting:
-        check_writable(workspace.split)
-        for part in PARTS:
-            workspace.index(part).unlink(missing_ok=True)
-        state.write(workspace)
-    try:
-        for name in track(run_jobs(waiting, arguments.jobs), "enhance", len(waiting), disable=not waiting):
-            state.done[name] = keys[name]
-    finally:
-        state.write(workspace)
-
-    for part in PARTS:
-        rows = [row for job in jobs if job.part == part for row in job.rows()]
-        write_index(workspace.index(part), rows)
-        removed = remove_leftovers(workspace.index(part).parent, rows)
-        originals = sum(row.augmentation == "none" for row in rows)
-        note = f", {removed} files of earlier settings removed" if removed else ""
-        print(f"  {part}: {originals} enhanced images + {len(rows) - originals} augmented copies{note}")
+    # Stage 1 writes into the same folder: neither runs while the other does.
+    with locked(workspace.split, say=print):
+        prepare(task, workspace, copies, arguments)
     print(f"written to {workspace.split}\nnext: {next_command('training.py', arguments)}")
     return 0
+
+
+def prepare(task: Task, workspace: Workspace, copies: int, arguments: argparse.Namespace) -> None:
+    """Make the pictures that are not there yet, then the two tables, and last the list of all of them."""
+    jobs = {job.name: job for job in collect_jobs(task, workspace, copies, arguments.seed)}
+    for job in jobs.values():
+        job.check_sources()
+    keys = {name: job.key() for name, job in jobs.items()}
+    done = State.read(workspace).done
+    waiting = [job for name, job in jobs.items() if not job.is_done(keys[name], done)]
+    print(f"{len(jobs)} images of task {task.name}: {len(jobs) - len(waiting)} already prepared, {len(waiting)} to do")
+
+    with recorded(workspace.split, "stage2") as record:
+        # An index says "finished", and so does a key in the state: while pictures change they have neither.
+        names = {job.name for job in waiting}
+        state = State(copies, arguments.seed, {name: key for name, key in keys.items() if name not in names})
+        if waiting:
+            record.begin()
+            for part in PARTS:
+                workspace.index(part).unlink(missing_ok=True)
+            state.write(workspace)
+        try:
+            for name in track(run_jobs(waiting, arguments.jobs), "enhance", len(waiting), disable=not waiting):
+                for path in pictures(jobs[name].rows(), workspace):
+                    record.wrote(path)
+                state.done[name] = keys[name]
+        finally:
+            state.write(workspace)
+
+        for part in PARTS:
+            rows = [row for job in jobs.values() if job.part == part for row in job.rows()]
+            write_index(workspace.index(part), rows)
+            for path in pictures(rows, workspace):
+                record.keep(path)
+            removed = remove_leftovers(workspace.index(part).parent, rows)
+            originals = sum(row.augmentation == "none" for row in rows)
+            note = f", {removed} files of earlier settings removed" if removed else ""
+            print(f"  {part}: {originals} enhanced images + {len(rows) - originals} augmented copies{note}")
+
+
+def pictures(rows: Sequence[Prepared], workspace: Workspace) -> list[Path]:
+    """Return the images and masks of rows of the index."""
+    return [workspace.locate(name) for row in rows for name in (row.image_path, row.mask_path)]
 
 
 def copies_of(task: Task, wanted: int | None) -> int:

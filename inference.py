@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 import time
 from collections import Counter
@@ -9,13 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sonoseg.core.cli import EXIT_OK, EXIT_SOME_FAILED, run_guarded, stage_parser
+from sonoseg.core.cli import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
 from sonoseg.core.errors import UsageError
 from sonoseg.core.files import check_writable
 from sonoseg.core.manifest import Spacing
 from sonoseg.core.task_files import load_task
 from sonoseg.core.workspace import Workspace
+from sonoseg.infer.engines import NAMES as ENGINES
 
+SETTINGS = ("images", "model", "metadata", "spacing", "device", "engine", "jobs")
+"""Flags that `run.json` repeats."""
 SHOWN = 10
 """Failed and flagged images that are named in the terminal; the table has them all."""
 
@@ -35,6 +39,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     spacing = parser.add_argument("--spacing", type=float, nargs="+", metavar="MM", help="mm per pixel: ROW [COL]")
     metadata = parser.add_argument("--metadata", type=Path, help="table of spacings (default: one beside the images)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", *ENGINES),
+        default="auto",
+        help="what computes the network; auto: the fastest one here that agrees with torch, found out once per model",
+    )
+    parser.add_argument(
+        "--jobs", type=number_type(int, 1), default=os.cpu_count() or 1, help="images that are worked on side by side"
+    )
     parser.add_argument("--heatmap", action="store_true", help="also draw the probability of each class")
     empty = argparse.Namespace(task=None)  # --task stays None when it is not given: --model may bring its own task
     for option in (images, model, output, spacing, metadata):
@@ -67,12 +80,15 @@ def story(argv: Sequence[str] | None) -> int:
 
     from rich.progress import track
 
-    from sonoseg.infer.results import segment_source, write_run, write_table
+    from sonoseg.infer.batch import segment_all
+    from sonoseg.infer.results import write_run, write_table
     from sonoseg.infer.segmenter import Segmenter
     from sonoseg.infer.sources import from_folder, from_test_split
     from sonoseg.infer.wording import model_line
 
-    segmenter = Segmenter.load(models, arguments.device)
+    segmenter = Segmenter.load(
+        models, device=arguments.device, engine=arguments.engine, callers=arguments.jobs, say=print
+    )
     if segmenter.task.name != task.name and (arguments.task or not arguments.model):
         raise UsageError(f"{models[0]} was trained for task {segmenter.task.name}, not {task.name}; leave --task out")
     task = segmenter.task  # from here on the model says what the task is
@@ -84,17 +100,19 @@ def story(argv: Sequence[str] | None) -> int:
     else:
         inputs = from_test_split(workspace, task)
     print(f"{len(inputs.sources)} images, {model_line(segmenter)}")
-    print("".join(f"  {remark}\n" for remark in inputs.remarks), end="")
+    remarks = [*dict.fromkeys(remark for one in segmenter.members for remark in one.engine.remarks), *inputs.remarks]
+    print("".join(f"  {remark}\n" for remark in remarks), end="")
 
     check_writable(output)
     output.mkdir(parents=True, exist_ok=True)
     (output / "run.json").unlink(missing_ok=True)
     started = time.monotonic()
     heatmap = arguments.heatmap or task.review.heatmap
-    rows = [segment_source(source, segmenter, output, heatmap) for source in track(inputs.sources, "segment")]
+    segmented = segment_all(inputs.sources, segmenter, output, heatmap, arguments.jobs)
+    rows = list(track(segmented, "segment", total=len(inputs.sources)))
     seconds = time.monotonic() - started
     write_table(output, rows, task)
-    settings = {name: _plain(getattr(arguments, name)) for name in ("images", "model", "metadata", "spacing", "device")}
+    settings = {name: _plain(getattr(arguments, name)) for name in SETTINGS}
     write_run(output, rows, segmenter, {**settings, "heatmap": heatmap}, seconds)
     return report(rows, output, seconds)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoseg.core.cli import SEED, next_command, number_type, run_guarded, stage_parser
-from sonoseg.core.files import check_writable
+from sonoseg.core.integrity import recorded
+from sonoseg.core.lock import locked
 from sonoseg.core.task import Task
 from sonoseg.core.task_files import load_task
 from sonoseg.core.workspace import BEST_MODEL, Workspace
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from sonoseg.train.data import TrainingData
 
 ALL_FOLDS = "all"
+CHECKPOINT = "last.ckpt"
+CURVES = "curves.png"
+MADE_BY_TRAINING = (BEST_MODEL, CHECKPOINT, CURVES)
+"""Files of a model's folder that scoring does not write."""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -56,18 +61,25 @@ def story(argv: Sequence[str] | None) -> int:
     task = load_task(arguments.task)
     workspace = Workspace(arguments.workspace, task.name)
 
+    if arguments.summary:
+        from sonoseg.train.report import console
+        from sonoseg.train.summary import network_table
+
+        console.print(network_table(task))
+        return 0
+    # Any number of trainings may read the same split; stages 1 and 2 wait until none does.
+    with locked(workspace.split, shared=True, say=print):
+        return train_and_score(task, workspace, arguments)
+
+
+def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namespace) -> int:
+    """Train one model, or one per fold, and score it. Raises SonoSegError and OSError."""
     # Torch and MONAI take seconds to import; --help and a wrong task have answered by now.
     from sonoseg.train.cross_validation import refuse_other_folds
     from sonoseg.train.data import folds_of, load_data
     from sonoseg.train.loop import start_fabric
     from sonoseg.train.report import console, print_outcome
     from sonoseg.train.scoring import score_folds, score_model
-
-    if arguments.summary:
-        from sonoseg.train.summary import network_table
-
-        console.print(network_table(task))
-        return 0
 
     # Data: which images train, which validate. Of the test split no image is opened before the last block.
     several = arguments.fold == ALL_FOLDS
@@ -77,21 +89,23 @@ def story(argv: Sequence[str] | None) -> int:
         folder /= "cross_validation" if several else "sanity_check"
     if several:
         refuse_other_folds(folder, [data.fold for data in runs])
-    check_writable(folder)
-    fabric = start_fabric(arguments.device, arguments.devices, arguments.precision)
+    folders = [folder / f"fold_{data.fold}" if several else folder for data in runs]
+    with locked(folder, say=print), recorded(folder, "stage3") as record:
+        fabric = start_fabric(arguments.device, arguments.devices, arguments.precision)
+        for data, own in zip(runs if not arguments.score else [], folders, strict=False):
+            train(task, workspace, data, own, fabric, arguments)
+        if not fabric.is_global_zero:
+            return 0
 
-    for data in runs if not arguments.score else []:
-        train(task, workspace, data, folder / f"fold_{data.fold}" if several else folder, fabric, arguments)
-    if not fabric.is_global_zero:
-        return 0
-
-    # The test split is scored once: by the chosen epoch, or by the models of all folds together.
-    if several:
-        score_folds(folder, runs, workspace, task, fabric.device)
-    elif arguments.sanity_check:  # looks at two validation images instead
-        score_model(folder, "validation", runs[0].validation[:2], runs[0], workspace, task, fabric.device)
-    else:
-        score_model(folder, "test", runs[0].test, runs[0], workspace, task, fabric.device)
+        # The test split is scored once: by the chosen epoch, or by the models of all folds together.
+        if several:
+            score_folds(folder, runs, workspace, task, fabric.device)
+        elif arguments.sanity_check:  # looks at two validation images instead
+            score_model(folder, "validation", runs[0].validation[:2], runs[0], workspace, task, fabric.device)
+        else:
+            score_model(folder, "test", runs[0].test, runs[0], workspace, task, fabric.device)
+        for path in [own / name for own in folders for name in MADE_BY_TRAINING]:
+            record.keep(path)  # --score, and --resume of a run that was complete, leave them as they are
     print_outcome(folder, workspace.logs)
     following = next_command("training.py" if arguments.sanity_check else "inference.py", arguments)
     console.print(f"next: {following}{f' --model {folder}' if several else ''}", soft_wrap=True)
@@ -140,7 +154,7 @@ def train(
     steps = min(len(batches), limit or len(batches))
     settings = {"task": task.model_dump(mode="json"), "fold": data.fold, "seed": arguments.seed, "epochs": epochs}
     settings |= {"data": data.hashes, "precision": fabric.strategy.precision.precision}
-    checkpoint = folder / "last.ckpt"
+    checkpoint = folder / CHECKPOINT
     progress = Progress(arguments.run if arguments.fold != ALL_FOLDS else f"{arguments.run}-fold{data.fold}")
     if arguments.resume and (arguments.fold != ALL_FOLDS or checkpoint.is_file()):
         progress = load_checkpoint(checkpoint, fabric, network, optimizer, settings)
@@ -177,7 +191,7 @@ def train(
         if arguments.fold == ALL_FOLDS:
             forget_results(folder.parent)
         save_model(folder / BEST_MODEL, progress.best_state, task, model_facts(progress, data, settings))
-        draw_curves(folder / "curves.png", progress.history, task, progress.best_epoch)
+        draw_curves(folder / CURVES, progress.history, task, progress.best_epoch)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -63,9 +63,7 @@ def assert_same_training(ours: list[dict[str, float]], theirs: list[dict[str, fl
             assert own[name] == pytest.approx(other[name], abs=1e-4 if name.startswith("loss/") else 1e-2), name
 
 
-def test_two_processes_have_the_losses_of_one_and_one_writes(
-    alone: Path, prepared: Path, tmp_path: Path
-) -> None:
+def test_two_processes_have_the_losses_of_one_and_one_writes(alone: Path, prepared: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(prepared, tmp_path / "w"))
     ended = torchrun(root, "--run", "two")
     assert ended.returncode == 0, ended.stderr[-2000:]

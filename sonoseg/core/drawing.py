@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +11,14 @@ from sonoseg.core.images import Pixels, rgb
 
 def tint(image: Pixels, labels: Pixels, colors: Sequence[str], opacity: float = 0.45) -> NDArray[np.uint8]:
     """Return `image` (H, W) as RGB (H, W, 3) uint8 with each class of `labels` (H, W) laid over it in its colour."""
-    table = np.array([(0, 0, 0), *map(rgb, colors)], np.float32)
-    grey = np.repeat(image[..., None], 3, axis=2)
-    mixed = (1 - opacity) * grey + opacity * table[labels]
-    return np.where((labels > 0)[..., None], np.rint(mixed), grey).astype(np.uint8)
+    grey = np.arange(256, dtype=np.uint8)[:, None]
+    plain = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    picture = plain.copy()
+    for index, color in enumerate(colors, start=1):
+        table = np.rint((1 - opacity) * grey + opacity * np.array(rgb(color), np.float32)).astype(np.uint8)
+        inside = (labels == index).view(np.uint8)
+        left, top, width, height = cv2.boundingRect(inside)
+        if width:
+            part = slice(top, top + height), slice(left, left + width)
+            cv2.copyTo(cv2.LUT(plain[part], table[None]), inside[part], picture[part])
+    return picture

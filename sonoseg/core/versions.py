@@ -7,6 +7,8 @@ PACKAGES = (
     "sonoseg",
     "torch",
     "monai",
+    "openvino",
+    "onnxruntime",
     "lightning-fabric",
     "numpy",
     "opencv-python-headless",

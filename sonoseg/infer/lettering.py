@@ -32,17 +32,19 @@ class Lettering:
 
     def __init__(self, picture: Picture, unit: float):
         size = max(9, round(13 * unit))
-        self.base = Image.fromarray(picture).convert("RGBA")
-        self.layer = Image.new("RGBA", self.base.size)
+        self.picture = picture
+        self.height, self.width = picture.shape[:2]
+        self.layer = Image.new("RGBA", (self.width, self.height))
         self.draw = ImageDraw.Draw(self.layer)
+        self.written: list[tuple[float, float, float, float]] = []
         self.font, self.size = _font(size), size
-        self.width, self.height = self.base.size
         self.line = math.ceil(size * 1.35)
 
     def strip(self, text: str, color: Color) -> tuple[int, int, int, int]:
         """Write a text along the lower edge and the disclaimer at its right end."""
         top, pad = self.height - round(self.line * 1.25), self.size // 2
-        self.draw.rectangle((0, top, self.width, self.height), fill=(0, 0, 0, round(255 * _PANEL)))
+        self.written.append((0, top, self.width, self.height))
+        self.draw.rectangle(self.written[-1], fill=(0, 0, 0, round(255 * _PANEL)))
         middle = (top + self.height) / 2
         room = self.width - 2 * pad - self.size
         notice = self.draw.textlength(_DISCLAIMER, self.font)
@@ -59,7 +61,7 @@ class Lettering:
         left = min(max(at[0], 0), self.width - width - 2 * pad)
         top = min(max(at[1] - self.line / 2, 0), self.height - self.line)
         box = (round(left), round(top), round(left + width + 2 * pad), round(top + self.line))
-        self.draw.rounded_rectangle(box, radius=pad, fill=(0, 0, 0, round(255 * _PANEL)))
+        self._box(box, pad)
         self.draw.text((left + pad, top + self.line / 2), text, fill=WHITE, font=self.font, anchor="lm")
         return box
 
@@ -73,7 +75,7 @@ class Lettering:
         right, top = self.width - 2 * pad, 2 * pad + self.line // 2
         left = right - width
         box = (left - room - 2 * pad, pad, self.width - pad, top + len(colors) + self.line // 2 + pad)
-        self.draw.rounded_rectangle(box, radius=pad, fill=(0, 0, 0, round(255 * _PANEL)))
+        self._box(box, pad)
         for row, color in enumerate(colors, start=top):
             self.draw.line((left, row, right, row), fill=color)
         for share, text in marks.items():
@@ -99,10 +101,10 @@ class Lettering:
             left, top, right, low = (max(0, value) for value in box)
             return int(occupied[top:low, left:right].sum()) + self.width * self.height * _overlaps(box, taken)
 
-        left, top, right, low = best = min(boxes, key=hidden)
+        left, top = (best := min(boxes, key=hidden))[:2]
         if hidden(best) >= self.width * self.height:
             return best  # no corner is free: the same numbers stand in the tables
-        self.draw.rounded_rectangle((left, top, right, low), radius=pad, fill=(0, 0, 0, round(255 * _PANEL)))
+        self._box(best, pad)
         for index, (color, text) in enumerate(rows):
             middle = top + pad / 2 + (index + 0.5) * self.line
             if color:
@@ -113,7 +115,23 @@ class Lettering:
         return best
 
     def finish(self) -> Picture:
-        return np.array(Image.alpha_composite(self.base, self.layer).convert("RGB"))
+        """Return the picture with all that was written; only the places where something was are blended."""
+        picture = self.picture.copy()
+        for box in self.written:
+            # Letters may reach a little beyond their box.
+            left, top = (max(0, math.floor(value) - self.size) for value in box[:2])
+            right = min(self.width, math.ceil(box[2]) + self.size)
+            low = min(self.height, math.ceil(box[3]) + self.size)
+            if left < right and top < low:
+                below = Image.fromarray(self.picture[top:low, left:right]).convert("RGBA")
+                above = self.layer.crop((left, top, right, low))
+                picture[top:low, left:right] = np.asarray(Image.alpha_composite(below, above).convert("RGB"))
+        return picture
+
+    def _box(self, box: tuple[float, float, float, float], radius: float) -> None:
+        """Darken a box with round corners, to write in."""
+        self.written.append(box)
+        self.draw.rounded_rectangle(box, radius=radius, fill=(0, 0, 0, round(255 * _PANEL)))
 
     def _shortened(self, text: str, room: float) -> str:
         if self.draw.textlength(text, self.font) <= room:

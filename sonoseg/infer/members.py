@@ -6,20 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from sonoseg.core.errors import ModelError
 from sonoseg.core.model_header import read_header
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import BEST_MODEL
-from sonoseg.train.model_file import load_network
+from sonoseg.infer.engines.base import Engine
+from sonoseg.infer.engines.choose import Wish, engine_of
 
 
 @dataclass(frozen=True)
 class Member:
-    """A network with the task it was trained for; `file`, `sha256` and `info` are those of its model file, if any."""
+    """A network that runs, with the task it was trained for; the rest is of its model file, if it has one."""
 
-    network: nn.Module
+    engine: Engine
     task: Task
     file: str = ""
     sha256: str = ""
@@ -52,10 +51,10 @@ def model_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def load_member(path: Path, device: str) -> Member:
-    """Read a model file and return it ready on `device`. Raises ModelError for anything but a SonoSeg model."""
+def load_member(path: Path, wish: Wish) -> Member:
+    """Read a model file and return it ready to run. Raises ModelError for anything but a SonoSeg model."""
     model = read_header(path)
-    return Member(load_network(model, device), model.task, str(path), model.sha256, model.info)
+    return Member(engine_of(model, wish), model.task, str(path), model.sha256, model.info)
 
 
 def check_same_classes(members: Sequence[Member]) -> None:

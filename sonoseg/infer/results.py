@@ -119,7 +119,13 @@ def write_run(
             "model_sha256": segmenter.sha256,
             "model_info": segmenter.info,
             "models": [
-                {"file": one.file, "sha256": one.sha256, "task": one.task.name, "info": one.info}
+                {
+                    "file": one.file,
+                    "sha256": one.sha256,
+                    "task": one.task.name,
+                    "engine": one.engine.describe(),
+                    "info": one.info,
+                }
                 for one in segmenter.members
             ],
             "threshold": segmenter.threshold,

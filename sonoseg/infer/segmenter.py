@@ -1,14 +1,14 @@
 """One trained model, or several together, as one callable: image in, findings out."""
 
-from collections.abc import Sequence
+import ctypes
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sonoseg.core.errors import DataError, UsageError
 from sonoseg.core.images import Pixels
@@ -16,12 +16,13 @@ from sonoseg.core.manifest import Spacing
 from sonoseg.core.model_header import digest_of
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import Enhancement, Input
+from sonoseg.infer.engines.base import Maps
+from sonoseg.infer.engines.choose import Wish
 from sonoseg.infer.members import Member, check_same_classes, load_member, model_files
 from sonoseg.postprocess.interpret import Findings, interpret
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise
-from sonoseg.train.networks.heads import predict
 
 MIN_SIDE = 8
 """Shorter sides are refused: nothing anatomical is left in so few pixels."""
@@ -31,27 +32,42 @@ class Segmenter:
     """One member, or an ensemble whose class probabilities are averaged in the image's own geometry.
 
     Members may differ in network, input size and enhancement, but not in classes. Threshold, rules, measurements and
-    review are those of the first member's task.
+    review are those of the first member's task. Several threads may call it at once. After the first call nothing is
+    read from the disk, so it serves the frames of a video; what it returns belongs to the caller and stays as it is.
     """
 
     def __init__(self, members: Sequence[Member], device: str = "cpu"):
         """Take at least one member, whose networks are on `device`. Raises ModelError when their classes differ."""
         check_same_classes(members)
         self.members = tuple(members)
-        self.device = torch.device(device)
+        self.device = device
 
     @classmethod
-    def load(cls, path: Path | str | Sequence[Path | str], device: str = "auto") -> "Segmenter":
-        """Return the segmenter of a model file, of several, or of a folder, ready on `device`.
+    def load(
+        cls,
+        path: Path | str | Sequence[Path | str],
+        device: str = "auto",
+        engine: str = "auto",
+        callers: int = 0,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> "Segmenter":
+        """Return the segmenter of a model file, of several, or of a folder, ready to run.
 
-        A folder stands for the `best_model.safetensors` in it, or else for those in its direct sub-folders. `device`
-        is `auto` (CUDA when there is one), `cpu` or `cuda`. Raises ModelError for a file that is missing, named twice
-        or not a SonoSeg model, a folder without models, and classes that differ; UsageError for a device that is not
+        A folder stands for the `best_model.safetensors` in it, or else for those in its direct sub-folders.
+        device: `auto` (CUDA when there is one), `cpu` or `cuda`.
+        engine: `auto` (on the CPU the fastest that is installed and agrees with torch, which a first load finds out and
+        keeps beside the model; on CUDA torch), `torch`, `openvino` or `onnxruntime`.
+        callers: threads that will call at once, each of which gets one core; 0 is one thread that gets them all. The
+        results do not depend on it, but for torch's last bits.
+        say: told what takes long, before it begins.
+        Raises ModelError for a file that is missing, named twice or not a SonoSeg model, a folder without models, and
+        classes that differ, or an engine that cannot run a model; UsageError for a device or an engine that is not
         there.
         """
         chosen = choose_device(device)
         paths = [path] if isinstance(path, Path | str) else path
-        return cls([load_member(file, chosen) for file in model_files([Path(one) for one in paths])], chosen)
+        wish = Wish(engine, chosen, callers, say)
+        return cls([load_member(file, wish) for file in model_files([Path(one) for one in paths])], chosen)
 
     @property
     def task(self) -> Task:
@@ -86,34 +102,44 @@ class Segmenter:
         grey = check_image(image)
         return interpret(self.probabilities(grey), grey, self.task, check_spacing(spacing))
 
-    @torch.inference_mode()
     def probabilities(self, image: Pixels) -> NDArray[np.float32]:
         """Return class probabilities `(1 + K, H, W)` float32, background first, for a grey image `(H, W)` uint8."""
         enhanced: dict[Enhancement, Pixels] = {}
-        batches: dict[tuple[Enhancement, Input], Tensor] = {}
-        total = np.zeros((1 + len(self.task.structures), *image.shape), np.float32)
+        batches: dict[tuple[Enhancement, Input], Maps] = {}
+        total: Maps | None = None
         for member in self.members:
             steps, wanted = member.task.enhancement, member.task.input
             if steps not in enhanced:
                 enhanced[steps] = enhance(image, steps)
             fit = Fit.of(image.shape, wanted)
             if (steps, wanted) not in batches:
-                values = normalise(fit.apply(enhanced[steps]), wanted.intensity)
-                batches[steps, wanted] = torch.from_numpy(values)[None, None].to(
-                    self.device, memory_format=torch.channels_last
-                )
-            total += fit.invert(predict(member.network, batches[steps, wanted], member.task)[0].cpu().numpy())
-        total /= len(self.members)
-        return total
+                batches[steps, wanted] = normalise(fit.apply(enhanced[steps]), wanted.intensity)[None, None]
+            maps = fit.invert(member.engine.run(batches[steps, wanted])[0])
+            total = maps if total is None else np.add(total, maps, out=total)
+        assert total is not None  # there is a member
+        return total if len(self.members) == 1 else np.divide(total, len(self.members), out=total)
 
 
 def choose_device(wanted: str) -> str:
     """Return `cpu` or `cuda` for `auto`, `cpu` or `cuda`. Raises UsageError when CUDA is asked for and not there."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if wanted == "cpu" or (wanted == "auto" and not _has_driver()):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
         raise UsageError("--device cuda: no CUDA device is available here; use --device cpu")
-    return wanted
+    return "cpu"
+
+
+def _has_driver() -> bool:
+    """Tell whether CUDA's driver is there at all: most computers are told in a millisecond, without torch."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def check_image(image: NDArray[np.uint8]) -> Pixels:

@@ -50,13 +50,12 @@ def from_folder(
     if results is not None and results.resolve() == folder.resolve():
         raise DataError(f"{folder}: results cannot go among the images; name another folder with --output")
     paths = list_images(folder)
-    masks = [path for path in paths if _is_mask(path, task)]
-    paths = [path for path in paths if path not in masks]
+    count = len(paths)
+    paths = [path for path in paths if not _is_mask(path, task)]
+    masks = count - len(paths)
     remarks = []
     if masks:
-        remarks.append(
-            f"{len(masks)} masks (names ending in {_mask_suffix(task)}) lie among the images and are left out"
-        )
+        remarks.append(f"{masks} masks (names ending in {_mask_suffix(task)}) lie among the images and are left out")
     if not paths:
         raise DataError(f"{folder}: no image in this folder; expected {', '.join(SUFFIXES)} files")
     table, source = ({}, "") if spacing else _spacing_table(folder, paths, task, metadata)

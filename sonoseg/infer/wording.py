@@ -9,10 +9,11 @@ from sonoseg.postprocess.interpret import Findings
 
 
 def model_line(segmenter: Segmenter) -> str:
-    """Return what segments: the task, the model or how many of them, the device, the threshold of a single class."""
+    """Return what segments: task, model or how many of them, device, engines, the threshold of a single class."""
     count, name = len(segmenter.members), segmenter.sha256[:12]
     line = f"task {segmenter.task.name}, {f'mean of {count} models' if count > 1 else 'model'} {name}"
-    line += f" on {segmenter.device}"
+    engines = dict.fromkeys(f"{one.engine.name} {one.engine.version}" for one in segmenter.members)
+    line += f" on {segmenter.device}, {' and '.join(engines)}"
     if segmenter.threshold is not None:
         line += f", threshold {segmenter.threshold:g}"
     return line + (f"; rules and measurements are those of {segmenter.members[0].file}" if count > 1 else "")

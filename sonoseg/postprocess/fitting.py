@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sonoseg.core.geometry import Ellipse, Points, scale_of
 from sonoseg.core.manifest import Spacing
 from sonoseg.core.shapes import Shape
+from sonoseg.postprocess.extent import extent, places
 from sonoseg.postprocess.lines import fit_line
 
 Mask = NDArray[np.bool_]
@@ -76,10 +77,13 @@ def fit_ellipse(mask: Mask, spacing: Spacing | None = None) -> Ellipse | None:
 
 def edge_points(mask: Mask) -> Points:
     """Return the mid-points `(N, 2)` between every pixel inside the mask and its four neighbours outside."""
+    part = extent(mask, margin=1)
+    top, left = part[0].start, part[1].start
+    mask = mask[part]
     rows, columns = np.nonzero(mask[:, 1:] != mask[:, :-1])
-    beside = np.stack([columns + _HALF_PIXEL, rows], axis=1)
+    beside = np.stack([columns + left + _HALF_PIXEL, rows + top], axis=1)
     rows, columns = np.nonzero(mask[1:] != mask[:-1])
-    return np.concatenate([beside, np.stack([columns, rows + _HALF_PIXEL], axis=1)])
+    return np.concatenate([beside, np.stack([columns + left, rows + top + _HALF_PIXEL], axis=1)])
 
 
 def scaled(ellipse: Ellipse, scale: NDArray[np.float64]) -> Ellipse:
@@ -103,7 +107,7 @@ def fit_regions(mask: Mask) -> list[Points]:
     Holes are filled. Outlines are simplified by less than half a pixel. A piece one pixel wide has no outline: it gets
     a rectangle of that width.
     """
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     polygons = []
     for contour in sorted(contours, key=cv2.contourArea, reverse=True):
         polygon = cv2.approxPolyDP(contour, _HALF_PIXEL, True).reshape(-1, 2).astype(np.float64)
@@ -124,11 +128,11 @@ def _around(start: Points, end: Points) -> Points:
 
 
 def _largest_filled(mask: Mask) -> Mask:
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = np.zeros(mask.shape, np.uint8)
     if contours:
         cv2.drawContours(filled, [max(contours, key=cv2.contourArea)], -1, 1, thickness=cv2.FILLED)
-    return filled.astype(bool)
+    return filled.view(bool)
 
 
 def _direct_fit(points: Points, limit: float) -> Ellipse | None:
@@ -149,7 +153,7 @@ def _direct_fit(points: Points, limit: float) -> Ellipse | None:
 
 def _ellipse_of_moments(mask: Mask, scale: NDArray[np.float64]) -> Ellipse | None:
     """Ellipse with a mask's centre and second moments: its variance along an axis of length d is d^2 / 16."""
-    rows, columns = np.nonzero(mask)
+    rows, columns = places(mask)
     points = np.stack([columns, rows], axis=1) * scale
     if len(points) < 3:
         return None

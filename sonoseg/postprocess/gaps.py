@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sonoseg.core.images import Pixels
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import Structure
+from sonoseg.postprocess.extent import extent
 
 Mask = NDArray[np.bool_]
 
@@ -24,10 +25,14 @@ def clean(labels: Pixels, task: Task) -> Pixels:
     A class's pieces that the covering class parts count as one. A piece goes when it is smaller than
     `postprocessing.min_area_fraction` of the image, or, for `keep: largest`, when another one is larger.
     """
-    cleaned = labels.copy()
+    whole = labels.copy()
+    part = extent(labels)
+    labels, cleaned = labels[part], whole[part]
+    if not labels.size:
+        return whole
     full: dict[str, Mask] = {}
     dropped: dict[str, Mask] = {}
-    smallest = task.postprocessing.min_area_fraction * labels.size
+    smallest = task.postprocessing.min_area_fraction * whole.size
     for structure in reversed(task.drawing_order()):
         index = task.index_of(structure.name)
         own = cleaned == index
@@ -40,7 +45,7 @@ def clean(labels: Pixels, task: Task) -> Pixels:
         cleaned[own & ~kept] = 0
         full[structure.name] = _completed(kept, cover)
         dropped[structure.name] = (labels == index) & ~kept
-    return cleaned
+    return whole
 
 
 def full_masks(labels: Pixels, task: Task) -> NDArray[np.bool_]:
@@ -51,12 +56,19 @@ def full_masks(labels: Pixels, task: Task) -> NDArray[np.bool_]:
     """
     if not task.postprocessing.fill_gaps:
         return np.stack([labels == index for index in range(1, len(task.structures) + 1)])
+    masks = np.zeros((len(task.structures), *labels.shape), bool)
+    rows, columns = extent(labels)
+    labels = labels[rows, columns]
+    if not labels.size:
+        return masks
     full: dict[str, Mask] = {}
     # From the top: where EPI lies over MID over VTB, MID gets the pixel back first, and VTB from it.
     for structure in reversed(task.drawing_order()):
         own = labels == task.index_of(structure.name)
         full[structure.name] = _completed(own, _union(full, structure, labels.shape))
-    return np.stack([full[name] for name in task.class_names])
+    for mask, name in zip(masks, task.class_names, strict=True):
+        mask[rows, columns] = full[name]
+    return masks
 
 
 def inside_hull(own: Mask, candidates: Mask) -> Mask:
@@ -65,11 +77,10 @@ def inside_hull(own: Mask, candidates: Mask) -> Mask:
     Tested edge by edge: a filled polygon would take in rim pixels whose centre is outside. Empty in, empty out.
     """
     inside = np.zeros_like(candidates)
-    points = cv2.findNonZero(own.astype(np.uint8))
-    rows, columns = np.nonzero(candidates)
-    if points is None or not rows.size:
+    if not candidates.any() or not own.any():
         return inside
-    corners = cv2.convexHull(points, clockwise=False).reshape(-1, 2).astype(np.int64)
+    rows, columns = np.nonzero(candidates)
+    corners = cv2.convexHull(cv2.findNonZero(own.view(np.uint8)), clockwise=False).reshape(-1, 2).astype(np.int64)
     kept = (columns >= corners[:, 0].min()) & (columns <= corners[:, 0].max())
     kept &= (rows >= corners[:, 1].min()) & (rows <= corners[:, 1].max())
     for (x, y), (next_x, next_y) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
@@ -90,11 +101,13 @@ def _completed(own: Mask, cover: Mask) -> Mask:
 
 def _kept(own: Mask, cover: Mask, smallest: float, only_largest: bool) -> Mask:
     """Return the pixels of `own` whose piece is large enough; pieces joined by `cover` are one piece."""
-    _, pieces = cv2.connectedComponents((own | _bridges(own, cover)).astype(np.uint8), connectivity=8)
+    _, pieces = cv2.connectedComponents((own | _bridges(own, cover)).view(np.uint8), connectivity=8)
     areas = np.bincount(pieces[own])  # own pixels alone: a bridge does not make a speck large
     stays = areas >= max(smallest, 1)
     if only_largest and stays.any():
         stays &= np.arange(areas.size) == areas.argmax()
+    if stays[1:].all():
+        return own
     return own & np.append(stays, False)[np.minimum(pieces, stays.size)]
 
 
@@ -106,7 +119,7 @@ def _bridges(own: Mask, cover: Mask) -> Mask:
     """
     if not cover.any() or not own.any():
         return np.zeros_like(own)
-    half_width = cv2.distanceTransform(np.pad(cover, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max()
-    distance = cv2.distanceTransform((~own).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    half_width = cv2.distanceTransform(np.pad(cover, 1).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max()
+    distance = cv2.distanceTransform((~own).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # Both sides reach half of the longest gap.
     return cover & (distance <= _WIDEST_CROSSING * half_width)

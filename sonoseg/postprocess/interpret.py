@@ -14,6 +14,7 @@ from sonoseg.core.shapes import Shape
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import Range
 from sonoseg.postprocess.anatomy import apply_rules
+from sonoseg.postprocess.extent import extent
 from sonoseg.postprocess.fitting import fit_shapes
 from sonoseg.postprocess.gaps import clean, full_masks
 from sonoseg.postprocess.measure import Measured, measure
@@ -61,8 +62,9 @@ def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spa
     confidence = {}
     for index, name in enumerate(task.class_names, start=1):
         own = labels == index
-        if own.any():
-            confidence[name] = float(probabilities[index][own].mean(dtype=np.float64))
+        part = extent(own)
+        if own[part].size:
+            confidence[name] = float(probabilities[index][part][own[part]].mean(dtype=np.float64))
     reasons = review(task, masks, measured, confidence, suppressed)
     return Findings(
         labels=labels,
@@ -83,7 +85,12 @@ def class_map(probabilities: NDArray[np.float32], task: Task) -> Pixels:
     """Return labels `(H, W)` uint8: the most probable class of each pixel; of one class, pixels above its threshold."""
     if task.is_binary:
         return (probabilities[1] > task.postprocessing.threshold).astype(np.uint8)
-    return probabilities.argmax(axis=0).astype(np.uint8)
+    # What `argmax` gives, the first of equal ones included; along the first axis it is slow.
+    labels, best = np.zeros(probabilities.shape[1:], np.uint8), probabilities[0].copy()
+    for index, probability in enumerate(probabilities[1:], start=1):
+        np.copyto(labels, np.uint8(index), where=probability > best)
+        np.maximum(best, probability, out=best)
+    return labels
 
 
 def measure_labels(labels: Pixels, image: Pixels, task: Task, spacing: Spacing | None) -> Findings:

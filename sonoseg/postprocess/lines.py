@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.core.geometry import Points
+from sonoseg.postprocess.extent import places
 
 Array = NDArray[np.float64]
 
@@ -30,7 +31,7 @@ def fit_line(mask: NDArray[np.bool_]) -> Points:
     any angle and ignores stray pixels. A round blob or a single pixel gives two (nearly) equal ends: a place without a
     direction. Raises ValueError for an empty mask.
     """
-    rows, columns = np.nonzero(mask)
+    rows, columns = places(mask)
     if not rows.size:
         raise ValueError("an empty mask has no line")
     points = np.stack([columns, rows], axis=1).astype(np.float64)
@@ -92,13 +93,13 @@ def _nearest_capsule(mask: NDArray[np.bool_], ends: Points, radius: float) -> Po
     return values[:4].reshape(2, 2)
 
 
-def _descend(pixels: Points, target: Array, values: Array, edge: float) -> Array:
+def _descend(pixels: Array, target: Array, values: Array, edge: float) -> Array:
     soft, slopes = _soft_capsule(pixels, values, edge)
     error, damping = float(((target - soft) ** 2).sum()), 1e-2
     for _ in range(_STEPS):
-        normal = slopes.T @ slopes
+        normal = slopes @ slopes.T
         damped = normal + damping * np.diag(np.diag(normal) + np.finfo(float).eps)
-        step = np.linalg.lstsq(damped, slopes.T @ (target - soft))[0]
+        step = np.linalg.lstsq(damped, slopes @ (target - soft))[0]
         tried, tried_slopes = _soft_capsule(pixels, values + step, edge)
         tried_error = float(((target - tried) ** 2).sum())
         if tried_error < error:
@@ -110,30 +111,38 @@ def _descend(pixels: Points, target: Array, values: Array, edge: float) -> Array
     return values
 
 
-def _pixels_near(mask: NDArray[np.bool_], ends: Points, radius: float) -> tuple[Points, Array]:
-    """Return the pixels around a capsule `(N, 2)` and whether each is in the mask `(N,)`."""
+def _pixels_near(mask: NDArray[np.bool_], ends: Points, radius: float) -> tuple[Array, Array]:
+    """Return the pixels around a capsule `(2, N)`, x and y, and whether each is in the mask `(N,)`."""
     reach = radius + _REACH_PX
     left, top = np.maximum(np.floor(ends.min(axis=0) - reach), 0).astype(int)
     right, bottom = np.ceil(ends.max(axis=0) + reach).astype(int) + 1
     part = mask[top:bottom, left:right]
     rows, columns = np.indices(part.shape)
-    pixels = np.stack([columns.ravel() + left, rows.ravel() + top], axis=1).astype(np.float64)
+    pixels = np.stack([columns.ravel() + left, rows.ravel() + top]).astype(np.float64)
     near = _from_segment(pixels, ends)[0] <= reach
-    return pixels[near], part.ravel()[near].astype(np.float64)
+    return pixels[:, near], part.ravel()[near].astype(np.float64)
 
 
-def _from_segment(pixels: Points, ends: Points) -> tuple[Array, Array, Points]:
-    """Return each pixel's distance from a segment, the place (0 to 1) of its nearest point, the unit vector from it."""
-    along = ends[1] - ends[0]
-    place = np.clip((pixels - ends[0]) @ along / max(float(along @ along), np.finfo(float).eps), 0, 1)
-    away = pixels - ends[0] - place[:, None] * along
-    distance = np.hypot(away[:, 0], away[:, 1])
-    return distance, place, away / np.maximum(distance, np.finfo(float).eps)[:, None]
+def _from_segment(pixels: Array, ends: Points) -> tuple[Array, Array, Array]:
+    """Return how far pixels `(2, N)` are from a segment, the place (0 to 1) of the nearest point on it, the unit vector
+    `(2, N)` from there. Rows of x and of y: this is done hundreds of times, and pairs would be slower."""
+    (x, y), along = ends[0], ends[1] - ends[0]
+    from_start = pixels - [[x], [y]]
+    place = (along @ from_start) / max(float(along @ along), np.finfo(float).eps)
+    np.clip(place, 0, 1, out=place)
+    from_start -= along[:, None] * place
+    distance = np.sqrt((from_start**2).sum(axis=0))
+    return distance, place, from_start / np.maximum(distance, np.finfo(float).eps)
 
 
-def _soft_capsule(pixels: Points, values: Array, edge: float) -> tuple[Array, Array]:
-    """Return the soft drawing `(N,)` of a capsule (x, y, x, y, radius) and its derivatives `(N, 5)`."""
+def _soft_capsule(pixels: Array, values: Array, edge: float) -> tuple[Array, Array]:
+    """Return the soft drawing `(N,)` of a capsule (x, y, x, y, radius) and its derivatives `(5, N)`."""
     distance, place, away = _from_segment(pixels, values[:4].reshape(2, 2))
     soft = (1 + np.tanh((values[4] - distance) / (2 * edge))) / 2
-    steepness = (soft * (1 - soft) / edge)[:, None]
-    return soft, steepness * np.column_stack([(1 - place)[:, None] * away, place[:, None] * away, np.ones(len(pixels))])
+    slopes = np.empty((5, len(soft)))
+    np.multiply(soft, 1 - soft, out=slopes[4])
+    slopes[4] /= edge
+    away *= slopes[4]
+    np.multiply(away, place, out=slopes[2:4])
+    np.subtract(away, slopes[2:4], out=slopes[:2])
+    return soft, slopes

@@ -17,13 +17,13 @@ from sonoseg.train.networks import build_network
 
 
 def save_model(path: Path, state: Mapping[str, Tensor], task: Task, info: Mapping[str, Any]) -> str:
-    """Write the model atomically and return the file's SHA-256.
+    """Write the model atomically, read it back before it replaces an earlier one, and return the file's SHA-256.
 
     `info` is what JSON can hold: versions, data hashes, the chosen epoch.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     data = safetensors.torch.save(tensors, metadata={KEY: header_text(task, info)})
-    write_bytes(path, data)
+    write_bytes(path, data, reread=True)
     return hashlib.sha256(data).hexdigest()
 
 

@@ -16,11 +16,12 @@ from sonoseg.core.errors import ModelError
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import BEST_MODEL
 from sonoseg.infer import segmenter as segmenter_module
-from sonoseg.infer.members import Member, model_files
+from sonoseg.infer.members import model_files
 from sonoseg.infer.segmenter import Segmenter
 from sonoseg.train.model_file import save_model
 from sonoseg.train.networks import build_network
 from tests.conftest import changed
+from tests.infer.members import member
 
 NETWORK = {"name": "unet", "channels": [4, 8], "strides": [2], "residual_units": 0}
 
@@ -71,7 +72,7 @@ def test_what_members_share_is_computed_once(spine, image, monkeypatch):
     monkeypatch.setattr(segmenter_module, "enhance", lambda pixels, steps: calls.append(steps) or pixels)
     sharper = small(spine, enhancement={"unsharp": {}})
     tasks = [small(spine), small(spine), sharper, small(spine, input={"size": (64, 64)})]
-    Segmenter([Member(build_network(task).eval(), task) for task in tasks]).probabilities(image)
+    Segmenter([member(build_network(task).eval(), task) for task in tasks]).probabilities(image)
     assert calls == [spine.enhancement, sharper.enhancement]
 
 

@@ -12,9 +12,8 @@ import inference
 from sonoseg.core.images import read_image, read_mask
 from sonoseg.core.task import Task
 from sonoseg.infer.heatmap import draw_heatmap, probability_levels
-from sonoseg.infer.members import Member
-from sonoseg.infer.segmenter import Segmenter
 from tests.conftest import changed
+from tests.infer.members import always_load, member
 
 HEIGHT, WIDTH = 160, 256
 
@@ -57,7 +56,7 @@ def plain(task: Task, heatmap: bool = False, threshold: float = 0.5) -> Task:
 
 
 def run(monkeypatch, network, task: Task, folder: Path, *flags: str) -> Path:
-    monkeypatch.setattr(Segmenter, "load", classmethod(lambda cls, path, device: cls([Member(network, task)])))
+    always_load(monkeypatch, member(network, task))
     out = folder.parent / "out"
     inference.main(["--task", task.name, "--images", str(folder), "--output", str(out), *flags])
     return out

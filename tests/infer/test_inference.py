@@ -16,11 +16,10 @@ from sonoseg.core.errors import DataError
 from sonoseg.core.manifest import Sample, write_split
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace
-from sonoseg.infer.members import Member
-from sonoseg.infer.segmenter import Segmenter
 from sonoseg.infer.sources import from_folder, output_names
 from sonoseg.train.model_file import save_model
 from sonoseg.train.networks import build_network
+from tests.infer.members import always_load, member
 
 AXES = (60, 45)  # half-axes in pixels of the head in every picture
 ELLIPSE_HC = 331.5  # Ramanujan II by hand: h = (15/105)^2 = 0.0204, pi * 105 * (1 + 0.0612 / 11.995)
@@ -38,9 +37,7 @@ def task(fetal_head: Task) -> Task:
 
 @pytest.fixture
 def fake_model(monkeypatch, task) -> None:
-    monkeypatch.setattr(
-        Segmenter, "load", classmethod(lambda cls, path, device: cls([Member(bright_is_head, task, "m", "f" * 64)]))
-    )
+    always_load(monkeypatch, member(bright_is_head, task, "m", "f" * 64))
 
 
 def head_picture() -> np.ndarray:
@@ -129,8 +126,8 @@ def test_an_unexpected_fault_of_one_image_is_its_own(monkeypatch, task, pictures
             raise RuntimeError("out of memory")
         return bright_is_head(batch)
 
-    monkeypatch.setattr(Segmenter, "load", classmethod(lambda cls, path, device: cls([Member(fails_once, task)])))
-    assert run("--task", "fetal_head", "--images", pictures, "--output", tmp_path / "out") == 1
+    always_load(monkeypatch, member(fails_once, task))
+    assert run("--task", "fetal_head", "--images", pictures, "--output", tmp_path / "out", "--jobs", 1) == 1
     assert [row["status"] for row in table(tmp_path / "out").values()] == ["ok", "failed", "ok"]
     assert "out of memory" in table(tmp_path / "out")["a.png"]["reason"]
 

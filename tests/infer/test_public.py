@@ -29,6 +29,6 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_importing_sonoseg_loads_no_torch() -> None:
     has_torch = "print('torch' in sys.modules)"
-    code = f"import sys, sonoseg, inference; sonoseg.load_task; {has_torch}; sonoseg.Segmenter; {has_torch}"
+    code = f"import sys, sonoseg, inference; sonoseg.Segmenter; {has_torch}; sonoseg.predict; {has_torch}"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "True"]

@@ -1,5 +1,8 @@
 """The segmenter and the overlay: the original geometry, pixel by pixel, and one clear sentence for a wrong input."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -7,12 +10,14 @@ import torch
 from sonoseg.core.errors import DataError, ModelError
 from sonoseg.core.task import Task
 from sonoseg.infer.lettering import TINY_PX
-from sonoseg.infer.members import Member
 from sonoseg.infer.overlay import draw_overlay
 from sonoseg.infer.segmenter import Segmenter
 from sonoseg.postprocess.interpret import measure_labels
 from sonoseg.train.model_file import save_model
 from sonoseg.train.networks import build_network
+from tests.infer.members import member
+
+DISK = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename", "import"}
 
 
 def bright_is_first_class(batch: torch.Tensor) -> torch.Tensor:
@@ -35,7 +40,7 @@ def test_a_square_comes_back_where_it_was(fetal_head, fit, size):
     image = np.zeros(size, np.uint8)
     left, top, right, bottom = width // 4, height // 8, width // 2, height // 3
     image[top : bottom + 1, left : right + 1] = 255
-    found = Segmenter([Member(bright_is_first_class, square_task(fetal_head, fit))])(image)
+    found = Segmenter([member(bright_is_first_class, square_task(fetal_head, fit))])(image)
     assert found.labels.shape == size and found.masks.shape == (1, *size)
     tolerance = 1 + max(height / 256, width / 384)  # half a network pixel at each edge, and the threshold's
     assert np.abs(found.shapes[0].points - [[left, top], [right, bottom]]).max() <= tolerance
@@ -55,7 +60,7 @@ def test_tiny_images_get_colours_but_no_text(fetal_head):
 
 
 def test_rgb_and_grey_agree_and_the_input_is_not_changed(fetal_head):
-    segmenter = Segmenter([Member(bright_is_first_class, square_task(fetal_head, "letterbox"))])
+    segmenter = Segmenter([member(bright_is_first_class, square_task(fetal_head, "letterbox"))])
     grey = np.zeros((100, 150), np.uint8)
     grey[20:60, 30:90] = 255
     before = grey.copy()
@@ -77,7 +82,7 @@ def test_rgb_and_grey_agree_and_the_input_is_not_changed(fetal_head):
 )
 def test_a_wrong_input_is_refused_in_one_sentence(fetal_head, image, spacing, message):
     with pytest.raises(DataError, match=message):
-        Segmenter([Member(bright_is_first_class, square_task(fetal_head, "letterbox"))])(image, spacing)
+        Segmenter([member(bright_is_first_class, square_task(fetal_head, "letterbox"))])(image, spacing)
 
 
 def small(task: Task) -> Task:
@@ -94,7 +99,7 @@ def test_a_model_file_gives_the_same_answer_as_its_network(fetal_head, tmp_path)
     image = np.random.default_rng(0).integers(0, 255, (40, 60), dtype=np.uint8)
     probabilities = segmenter.probabilities(image)
     assert probabilities.shape == (2, 40, 60) and probabilities.sum(axis=0) == pytest.approx(1, abs=1e-5)
-    assert np.allclose(probabilities, Segmenter([Member(network, task)]).probabilities(image), atol=1e-6)
+    assert np.allclose(probabilities, Segmenter([member(network, task)]).probabilities(image), atol=1e-6)
     assert (segmenter.sha256, segmenter.info["epoch"], segmenter.task) == (digest, 3, task)
 
 
@@ -102,3 +107,33 @@ def test_weights_of_another_network_are_refused(fetal_head, tmp_path):
     save_model(tmp_path / "m.safetensors", {"weight": torch.zeros(3)}, small(fetal_head), {})
     with pytest.raises(ModelError, match="do not fit"):
         Segmenter.load(tmp_path / "m.safetensors")
+
+
+def test_a_frame_costs_no_disk_access_and_stays_what_it_was(spine, tmp_path):
+    task = Task.model_validate({**small(spine).model_dump(), "enhancement": {"clahe": {}, "unsharp": {}}})
+    torch.manual_seed(0)
+    save_model(tmp_path / "m.safetensors", build_network(task).state_dict(), task, {})
+    segmenter = Segmenter.load(tmp_path / "m.safetensors", "cpu", "openvino")
+    frames = np.random.default_rng(0).integers(0, 255, (4, 60, 80), dtype=np.uint8)
+    first = segmenter(frames[0], (0.1, 0.1))
+    kept = first.labels.copy(), first.probabilities.copy()
+    touched: list[str] = []
+    watching = [True]
+    sys.addaudithook(lambda event, _: touched.append(event) if watching and event in DISK else None)
+    again = [segmenter(frame, (0.1, 0.1)) for frame in [*frames[1:], frames[0]]][-1]
+    watching.clear()  # a hook cannot be taken away
+    assert not touched
+    assert np.array_equal(first.labels, kept[0]) and np.array_equal(first.probabilities, kept[1])
+    assert np.array_equal(again.probabilities, kept[1]), "a frame does not depend on the one before"
+
+
+def test_threads_may_share_a_segmenter(spine, tmp_path):
+    task = small(spine)
+    save_model(tmp_path / "m.safetensors", build_network(task).state_dict(), task, {})
+    frames = list(np.random.default_rng(1).integers(0, 255, (30, 60, 80), dtype=np.uint8))
+    for engine in ("torch", "openvino"):
+        segmenter = Segmenter.load(tmp_path / "m.safetensors", "cpu", engine)
+        alone = [segmenter.probabilities(frame) for frame in frames]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(segmenter.probabilities, frames))
+        assert all(np.allclose(ours, theirs, atol=1e-6) for ours, theirs in zip(together, alone, strict=True))

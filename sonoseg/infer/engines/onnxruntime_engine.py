@@ -1,6 +1,8 @@
 """ONNX Runtime: an optional extra, for machines on which OpenVINO is not available or not the fastest."""
 
-import io
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,12 @@ def convert(traced: Any, size: tuple[int, int]) -> Files:
     """Return the `.onnx` file of a traced network. Raises what torch's exporter raises."""
     import torch
 
-    stream = io.BytesIO()
-    # The newer exporter needs the network itself, and cannot take a trace.
-    torch.onnx.export(traced, (torch.zeros(1, 1, *size),), stream, opset_version=_OPSET, dynamo=False)
-    return {".onnx": stream.getvalue()}
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a trace it does not know the arguments' names
+        file = Path(folder) / "network.onnx"
+        # The newer exporter needs the network itself, and cannot take a trace.
+        torch.onnx.export(traced, (torch.zeros(1, 1, *size),), file, opset_version=_OPSET, dynamo=False)
+        return {".onnx": file.read_bytes()}
 
 
 def start(files: Files, callers: int) -> Run:

@@ -66,7 +66,7 @@ def overlap_tiles(network: nn.Module, images: Tensor, output: tuple[int, int]) -
     are spread evenly from border to border, so that no more of it is mirrored than has to be; where they overlap they
     are averaged. `images` (B, 1, h, w) have the size that the network takes, `output` (h', w') is the size it gives.
     """
-    height, width = images.shape[-2:]
+    height, width = (int(side) for side in images.shape[-2:])  # numbers also while the network is being traced
     margin = ((height - output[0]) // 2, (width - output[1]) // 2)
     padded = functional.pad(images, (margin[1], margin[1], margin[0], margin[0]), mode="reflect")
     lefts = tile_starts(width, output[1])

@@ -1,0 +1,119 @@
+"""Conversions and what is known of them, kept beside the model so that the next start needs no torch.
+
+`engines/<sha256 of the model>.json` is the record; `engines/<sha256>-<engine>-<version><suffix>` are the conversions.
+The record is written last and holds the digest of every file: what was cut short, changed, made of another model or by
+other versions counts as not there.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache as cached
+from pathlib import Path
+from typing import Any
+
+from sonoseg.core.files import write_bytes, write_json
+from sonoseg.core.model_header import ModelHeader
+from sonoseg.infer.engines.base import Files
+from sonoseg.infer.engines.kinds import installed, version_of
+
+FOLDER = "engines"
+_FORMAT = 1
+_SONOSEG = Path(__file__).resolve().parents[2]
+_CODE = ("train/networks/*.py", "infer/engines/*.py")
+"""What a conversion is made of, and checked against, besides the model: when it changes, so may what is computed."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of one engine for one model; `problem` says why it cannot be used, and is empty when it can.
+
+    files: suffix -> SHA-256 of the conversion's files, none for torch.
+    """
+
+    version: str
+    milliseconds: float | None = None
+    agreement: float | None = None
+    problem: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def read_trials(model: ModelHeader) -> dict[str, Trial] | None:
+    """Return engine -> trial of a model; None when there is no record, or one of other versions or another machine."""
+    try:
+        record = json.loads(_record(model).read_text(encoding="utf-8"))
+        if {name: record[name] for name in _key(model)} != _key(model):
+            return None
+        trials = {name: Trial(**record["trials"][name]) for name in ("torch", *installed())}
+        return trials if all(isinstance(one.files, dict) for one in trials.values()) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def read_files(model: ModelHeader, name: str, trial: Trial) -> Files | None:
+    """Return the files of a conversion, or None when one is missing or not what was written."""
+    files = {}
+    for suffix, digest in trial.files.items():
+        try:
+            files[suffix] = _file(model, name, trial.version, suffix).read_bytes()
+        except OSError:
+            return None
+        if hashlib.sha256(files[suffix]).hexdigest() != digest:
+            return None
+    return files or None
+
+
+def write(model: ModelHeader, trials: Mapping[str, Trial], conversions: Mapping[str, Files]) -> None:
+    """Write conversions, then the record, and remove those of an earlier model in this one's place. Raises OSError."""
+    _record(model).unlink(missing_ok=True)
+    _remove_replaced(model)
+    for name, files in conversions.items():
+        for suffix, data in files.items():
+            write_bytes(_file(model, name, trials[name].version, suffix), data)
+    record = {**_key(model), "model": model.path.name, "trials": {name: asdict(one) for name, one in trials.items()}}
+    write_json(_record(model), record)
+
+
+def digests(files: Files) -> dict[str, str]:
+    return {suffix: hashlib.sha256(data).hexdigest() for suffix, data in files.items()}
+
+
+def _folder(model: ModelHeader) -> Path:
+    return model.path.parent / FOLDER
+
+
+def _record(model: ModelHeader) -> Path:
+    return _folder(model) / f"{model.sha256}.json"
+
+
+def _file(model: ModelHeader, name: str, version: str, suffix: str) -> Path:
+    return _folder(model) / f"{model.sha256}-{name}-{version}{suffix}"
+
+
+def _key(model: ModelHeader) -> dict[str, Any]:
+    """Return what a record has to say to be about this model, this machine and this version of SonoSeg."""
+    return {
+        "format": _FORMAT,
+        "model_sha256": model.sha256,
+        "versions": {"torch": version_of("torch"), **installed()},
+        "machine": platform.machine(),
+        "code": _code(),
+    }
+
+
+@cached
+def _code() -> str:
+    files = sorted(file for pattern in _CODE for file in _SONOSEG.glob(pattern))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _remove_replaced(model: ModelHeader) -> None:
+    """Remove what belongs to models that had this model's file name before it: training again leaves no heap."""
+    for record in _folder(model).glob("*.json"):
+        with suppress(OSError, ValueError, AttributeError):
+            if json.loads(record.read_text(encoding="utf-8")).get("model") == model.path.name:
+                for file in _folder(model).glob(f"{record.stem}*"):
+                    file.unlink()

@@ -1,0 +1,192 @@
+"""Lists of digests: what they hold, when they are there, and that no changed byte passes."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sonoseg.__main__ import main
+from sonoseg.core import files
+from sonoseg.core.files import move, sha256_of, write_bytes
+from sonoseg.core.integrity import list_bytes, read_list, recorded
+from sonoseg.core.verify import compare, plan
+
+ODD = ["plain.png", "two words.png", "line\nend.png", "back\\slash.png", "é.png", "=1+1.png", "r\r.png", "\udcff.png"]
+
+
+def statuses(*paths: Path) -> dict[str, str]:
+    entries, findings = plan(paths)
+    return {one.path.name: one.status for one in [*findings, *map(compare, entries)] if one.status != "ok"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A finished stage: two files, one of them below."""
+    with recorded(tmp_path / "out", "stage4"):
+        write_bytes(tmp_path / "out" / "a.png", b"aaaa")
+        write_bytes(tmp_path / "out" / "fold_0" / "b.json", b"bbbb")
+    return tmp_path / "out"
+
+
+def test_names_come_back_and_sha256sum_reads_the_list(tmp_path: Path) -> None:
+    with recorded(tmp_path, "stage4"):
+        for name in ODD:
+            write_bytes(tmp_path / name, name.encode("utf-8", "surrogateescape"))
+    digests, faults = read_list(tmp_path / "stage4.sha256")
+    assert digests == {name: sha256_of(tmp_path / name) for name in ODD} and not faults
+    assert statuses(tmp_path) == {}
+    if shutil.which("sha256sum"):
+        done = subprocess.run(["sha256sum", "--strict", "--quiet", "-c", "stage4.sha256"], cwd=tmp_path, check=False)
+        assert done.returncode == 0
+
+
+def test_what_is_written_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> str:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr("sonoseg.core.integrity.sha256_of", fail)
+    with recorded(tmp_path, "stage4") as record:
+        record.wrote(write_bytes(tmp_path / "a", b"a"))
+    assert (tmp_path / "stage4.sha256").read_bytes() == list_bytes({"a": sha256_of(tmp_path / "a")})
+    assert not files.WATCHERS
+
+
+def test_the_list_goes_before_the_first_change_and_comes_last(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), recorded(folder, "stage4"):
+        assert (folder / "stage4.sha256").is_file(), "nothing has changed yet"
+        write_bytes(folder / "a.png", b"new")
+        assert not (folder / "stage4.sha256").exists()
+        raise KeyboardInterrupt
+    assert not (folder / "stage4.sha256").exists()
+    assert statuses(folder) == {"out": "unlisted", "fold_0": "unlisted"}
+
+
+def test_a_refused_run_leaves_the_list(folder: Path) -> None:
+    before = (folder / "stage4.sha256").read_bytes()
+    with pytest.raises(KeyError), recorded(folder, "stage4"):
+        write_bytes(folder / "evaluations.jsonl", b"grows")
+        raise KeyError
+    assert (folder / "stage4.sha256").read_bytes() == before and statuses(folder) == {}
+
+
+def test_every_byte_counts_those_of_the_list_too(folder: Path) -> None:
+    for path in (folder / "a.png", folder / "fold_0" / "b.json", folder / "stage4.sha256"):
+        whole = path.read_bytes()
+        for place in range(len(whole)):
+            for bit in (0x01, 0x20):
+                path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+                assert statuses(folder), f"{path.name}: bit {bit:#x} of byte {place}"
+        path.write_bytes(whole)
+    assert statuses(folder) == {}
+
+
+def test_each_difference_has_its_word(folder: Path) -> None:
+    (folder / "a.png").write_bytes(b"aaab")
+    (folder / "fold_0" / "b.json").unlink()
+    (folder / "note.txt").write_text("")
+    (folder / "new").mkdir()
+    (folder / "new" / "c.png").write_text("")
+    assert statuses(folder) == {"a.png": "changed", "b.json": "missing", "note.txt": "extra", "new": "unlisted"}
+
+
+def test_what_grows_and_what_is_hidden_is_no_difference(folder: Path) -> None:
+    for name in ("evaluations.jsonl", "MODEL_CARD.md", ".sonoseg.lock", "dataset_check.html"):
+        (folder / name).write_text("more")
+    (folder / "engines").mkdir()
+    (folder / "engines" / "x.json").write_text("{}")
+    assert statuses(folder) == {}
+
+
+def test_a_folder_below_answers_for_itself(folder: Path) -> None:
+    with recorded(folder / "cross_validation", "stage3"):
+        write_bytes(folder / "cross_validation" / "c", b"c")
+    assert statuses(folder) == statuses(folder.parent) == {}
+    (folder / "cross_validation" / "c").write_bytes(b"d")
+    assert statuses(folder) == {"c": "changed"}
+
+
+def test_what_another_run_left_is_kept_by_its_first_digest(folder: Path) -> None:
+    (folder / "a.png").write_bytes(b"damaged between the runs")
+    with recorded(folder, "stage4") as record:
+        write_bytes(folder / "of_other_images.png", b"c")
+        record.keep_earlier()
+    assert statuses(folder) == {"a.png": "changed"}
+    with recorded(folder, "stage4"):
+        write_bytes(folder / "a.png", b"made again")
+    assert statuses(folder) == {"fold_0": "unlisted", "of_other_images.png": "extra"}, "not kept, so not in the list"
+
+
+def test_sources_outside_are_listed_and_what_is_moved_is_listed_where_it_is(tmp_path: Path) -> None:
+    source = write_bytes(tmp_path / "Datasets" / "s.png", b"s")
+    folder = tmp_path / "Train_Test_Dataset"
+    with recorded(folder, "stage1", root=tmp_path) as record:
+        record.keep(source, sha256_of(source))
+        move(write_bytes(folder / "t.csv.new", b"t"), folder / "t.csv")
+    assert read_list(folder / "stage1.sha256")[0].keys() == {"../Datasets/s.png", "t.csv"}
+    source.write_bytes(b"t")
+    assert statuses(folder) == {"s.png": "changed"}
+
+
+def test_a_file_alone_is_found_in_the_list_of_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder / "fold_0")
+    assert statuses(Path("b.json")) == {}
+    Path("b.json").write_bytes(b"bbbc")
+    (folder / "a.png").write_bytes(b"not asked for")
+    assert statuses(Path("b.json")) == {"b.json": "changed"}
+    assert statuses(folder / "stage4.sha256") == {"b.json": "changed", "a.png": "changed"}
+
+
+@pytest.mark.parametrize(
+    ("break_it", "code", "said"),
+    [
+        (lambda folder: None, 0, "2 checked: 2 ok, 0 changed"),
+        (lambda folder: (folder / "a.png").write_bytes(b"x"), 1, "a.png: its SHA-256 is not the one in stage4.sha256"),
+        (lambda folder: (folder / "stage4.sha256").unlink(), 1, "no list (*.sha256)"),
+        (lambda folder: shutil.rmtree(folder), 2, "no such file or folder"),
+        (lambda folder: [shutil.rmtree(folder), folder.mkdir()], 1, "nothing in it"),
+        (lambda folder: (folder / "stage4.sha256").write_bytes(b""), 1, "it is empty"),
+    ],
+)
+def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str], break_it, code: int, said: str) -> None:
+    break_it(folder)
+    assert main(["verify", str(folder)]) == code
+    spoken = capsys.readouterr()
+    assert said in spoken.out + spoken.err
+
+
+def test_a_name_cannot_play_with_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "\x1b[31m\nred\udcff").write_text("")
+    assert main(["verify", str(folder), "--list"]) == 1
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and "\\x1b[31m\\nred\\udcff" in said and "ok        " in said
+
+
+def test_a_model_without_a_list_is_told_by_its_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from safetensors.numpy import save
+
+    from sonoseg.core.model_header import KEY, header_text
+    from sonoseg.core.task_files import load_task
+
+    path = tmp_path / "best_model.safetensors"
+    path.write_bytes(save({}, metadata={KEY: header_text(load_task("spine"), {})}))
+    assert main(["verify", str(path)]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("unlisted") and "task spine" in said and sha256_of(path) in said
+    path.write_bytes(path.read_bytes()[:-9])
+    assert statuses(path) == {path.name: "changed"}
+
+
+def test_a_model_is_read_back_before_the_old_one_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_bytes(tmp_path / "m", b"old")
+    real = os.fsync
+
+    def lose_a_bit(handle: int) -> None:
+        real(handle)
+        os.pwrite(handle, b"N", 0)
+
+    monkeypatch.setattr(os, "fsync", lose_a_bit)
+    with pytest.raises(OSError, match="gave back other bytes") as raised:
+        write_bytes(path, b"new", reread=True)
+    assert raised.value.filename == str(path) and path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1

@@ -1,0 +1,137 @@
+"""A folder is held by one writer, or by readers; what a dead process left never stands in the way."""
+
+import errno
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+import sonoseg.core.lock as lock
+from sonoseg.core.errors import UsageError
+from sonoseg.core.lock import NAME, NAME_WITHOUT_LOCKS, locked
+
+NOBODY = 2**22 + 1
+"""Above the largest process id that Linux gives."""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_second_writer_is_refused_by_the_first_ones_name_and_then_let_in(tmp_path: Path) -> None:
+    folder = tmp_path / "result"
+    who = f"result is in use by process {os.getpid()} on {socket.gethostname()} since"
+    with locked(folder):
+        with pytest.raises(UsageError, match=who), locked(folder):
+            pass
+        (folder / "kept").write_text("")
+    with locked(folder):
+        assert names(folder) == [NAME, "kept"]
+    assert names(folder) == ["kept"]
+
+
+def test_what_was_made_for_the_lock_goes_with_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), locked(tmp_path / "a" / "b"):
+        raise KeyError
+    assert names(tmp_path) == []
+
+
+def test_readers_share_and_keep_a_writer_out_until_the_last_has_gone(tmp_path: Path) -> None:
+    first, second = locked(tmp_path, shared=True), locked(tmp_path, shared=True)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with pytest.raises(UsageError, match="is in use by process"), locked(tmp_path):
+        pass
+    second.__exit__(None, None, None)
+    assert names(tmp_path) == []
+    with locked(tmp_path), pytest.raises(UsageError, match="is in use"), locked(tmp_path, shared=True):
+        pass
+
+
+def test_a_reader_makes_nothing(tmp_path: Path) -> None:
+    with locked(tmp_path / "none", shared=True):
+        assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"), locked(tmp_path / "file" / "below"):
+        pass
+
+
+def test_a_file_of_a_dead_process_is_no_lock(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text(json.dumps({"pid": NOBODY, "host": "x", "since": "then", "what": "training.py"}))
+    with locked(tmp_path):
+        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK"])
+def test_the_first_of_several_processes_holds_it_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    with locked(tmp_path):
+        monkeypatch.setenv(variable, "1")
+        with locked(tmp_path):
+            pass
+        assert names(tmp_path) == [NAME]
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", fail)
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_a_file_that_only_one_can_make_does(tmp_path: Path) -> None:
+    said: list[str] = []
+    with locked(tmp_path, say=said.append):
+        assert names(tmp_path) == [NAME_WITHOUT_LOCKS] and "no locks" in said[0]
+        for shared in (False, True):
+            with pytest.raises(UsageError, match=f"remove .*{NAME_WITHOUT_LOCKS}"), locked(tmp_path, shared):
+                pass
+    assert names(tmp_path) == []
+
+
+@pytest.mark.usefixtures("no_locks")
+@pytest.mark.parametrize(("host", "pid", "refused"), [(None, NOBODY, False), (None, 1, True), ("other", NOBODY, True)])
+def test_without_locks_only_a_process_known_to_be_dead_is_passed_over(
+    tmp_path: Path, host: str | None, pid: int, refused: bool
+) -> None:
+    holder = {"pid": pid, "host": host or socket.gethostname(), "since": "then", "what": "training.py"}
+    (tmp_path / NAME_WITHOUT_LOCKS).write_text(json.dumps(holder))
+    if refused:
+        with pytest.raises(UsageError, match=f"process {pid} on"), locked(tmp_path):
+            pass
+    else:
+        with locked(tmp_path):
+            pass
+        assert names(tmp_path) == []
+
+
+def test_a_system_without_file_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "fcntl", None)
+    said: list[str] = []
+    with locked(tmp_path, say=said.append):
+        assert said and names(tmp_path) == [NAME_WITHOUT_LOCKS]
+
+
+def test_a_file_that_was_taken_away_while_it_was_opened_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, away = lock._lock, []
+
+    def lock_late(handle: int, shared: bool) -> None:
+        if not away:  # the run before ends between opening and locking
+            away.append((tmp_path / NAME).unlink())
+        real(handle, shared)
+
+    monkeypatch.setattr(lock, "_lock", lock_late)
+    with locked(tmp_path), pytest.raises(UsageError, match="is in use"), locked(tmp_path):
+        pass

@@ -1,0 +1,21 @@
+"""Members made of plain functions, which stand for trained networks."""
+
+from collections.abc import Callable
+
+import pytest
+from torch import Tensor
+
+from sonoseg.core.task import Task
+from sonoseg.infer.engines.torch_engine import torch_engine
+from sonoseg.infer.members import Member
+from sonoseg.infer.segmenter import Segmenter
+
+
+def member(network: Callable[[Tensor], Tensor], task: Task, *of_file: object) -> Member:
+    """Return a member that runs `network` in torch; `of_file` are the file and the digest it should name."""
+    return Member(torch_engine(network, task), task, *of_file)
+
+
+def always_load(monkeypatch: pytest.MonkeyPatch, *members: Member) -> None:
+    """Make every model file be these members."""
+    monkeypatch.setattr(Segmenter, "load", classmethod(lambda cls, *_, **__: cls(members)))

@@ -1,0 +1,312 @@
+"""Engines: each gives what torch gives, the fastest one is taken, and what is kept is never trusted blindly."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import inference
+from sonoseg.core.errors import ModelError, UsageError
+from sonoseg.core.model_header import read_header
+from sonoseg.core.task import Task
+from sonoseg.infer.engines import NAMES, cache, choose
+from sonoseg.infer.engines.base import Files, Kind, Run
+from sonoseg.infer.engines.check import agreement, sample_images
+from sonoseg.infer.engines.choose import Wish, engine_of
+from sonoseg.infer.engines.kinds import KINDS, installed
+from sonoseg.infer.engines.torch_engine import runner
+from sonoseg.infer.engines.tracing import trace
+from sonoseg.infer.segmenter import Segmenter
+from sonoseg.train.model_file import save_model
+from sonoseg.train.networks import build_network
+from tests.conftest import REPOSITORY, changed
+
+UNET = {"name": "unet", "channels": [4, 8], "strides": [2], "residual_units": 1}
+UNPADDED = {"name": "unet2015", "channels": [4, 8, 16], "padding": "valid", "target": "cropped"}
+SEGNET = {"name": "segnet", "channels": [4, 8, 8], "convolutions": [1, 1, 1]}
+SEGRESNET = {
+    "name": "segresnet",
+    "arguments": {"init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]},
+}
+NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
+    "unet": (UNET, (32, 48)),
+    "segnet": (SEGNET, (32, 48)),
+    "segnet with skip": ({**SEGNET, "skip": True}, (32, 48)),
+    "unet2015": ({"name": "unet2015", "channels": [4, 8, 16]}, (32, 48)),
+    "unet2015 in tiles": (UNPADDED, (92, 100)),
+    "unet2015 scaled": ({**UNPADDED, "target": "resized"}, (92, 100)),
+    "attention_unet": ({"name": "attention_unet", "arguments": {"channels": [4, 8], "strides": [2]}}, (32, 48)),
+    "segresnet": (SEGRESNET, (32, 48)),
+}
+
+
+def small(task: Task, name: str = "unet") -> Task:
+    network, size = NETWORKS[name]
+    return changed(task, network=network, input={"size": size}, enhancement={})
+
+
+def saved(path: Path, task: Task, seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    save_model(path, build_network(task).state_dict(), task, {})
+    return path
+
+
+@pytest.fixture
+def model(spine: Task, tmp_path: Path) -> Path:
+    return saved(tmp_path / "model" / "m.safetensors", small(spine))
+
+
+@pytest.fixture
+def only_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sonoseg.infer.engines.kinds.KINDS", {"openvino": KINDS["openvino"]})
+
+
+def kept(model: Path, ends: str) -> Path:
+    (file,) = (model.parent / "engines").glob(f"*{ends}")
+    return file
+
+
+def test_every_name_has_its_parts() -> None:
+    assert set(NAMES) == {"torch", *KINDS}
+
+
+@pytest.mark.parametrize("engine", KINDS)
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("classes", ["spine", "fetal_head"])
+def test_an_engine_gives_what_torch_gives(request, engine: str, name: str, classes: str) -> None:
+    if engine not in installed():
+        pytest.skip(f"{engine} is not installed")
+    task = small(request.getfixturevalue(classes), name)
+    torch.manual_seed(1)
+    network = build_network(task).eval()
+    images = sample_images(task)
+    reference = runner(network, task)(images)
+    files = KINDS[engine].convert(trace(network, task), task.input.size)
+    for callers in (0, 2):
+        maps = KINDS[engine].start(files, callers)(images)
+        assert maps.dtype == np.float32 and maps.shape == reference.shape == (
+            3,
+            len(task.structures) + 1,
+            *images.shape[2:],
+        )
+        assert np.abs(maps - reference).max() < 1e-5
+        assert agreement(maps, reference, task) > 0.999
+
+
+@pytest.mark.parametrize("engine", KINDS)
+def test_many_callers_at_once_get_their_own_answers(fetal_head: Task, engine: str) -> None:
+    if engine not in installed():
+        pytest.skip(f"{engine} is not installed")
+    task = small(fetal_head)
+    files = KINDS[engine].convert(trace(build_network(task).eval(), task), task.input.size)
+    images = np.random.default_rng(0).random((40, 1, 1, 32, 48), dtype=np.float32)
+    alone = [KINDS[engine].start(files, 1)(one) for one in images]
+    run = KINDS[engine].start(files, 4)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(run, images))
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(together, alone, strict=True))
+
+
+def test_agreement_by_hand(spine: Task, fetal_head: Task) -> None:
+    reference = np.zeros((1, 4, 2, 5), np.float32)
+    reference[:, 0], reference[:, 2] = 0.7, 0.3
+    assert agreement(reference, reference, spine) == 1
+    near = reference.copy()
+    near[0, :, 0, 0] = 0.695, 0, 0.305, 0
+    assert agreement(near, reference, spine) == 1
+    near[0, :, 0, 0] = 0.68, 0, 0.32, 0
+    assert agreement(near, reference, spine) == 0.9, "the class is the same, but the probability is far off"
+    other = reference.copy()
+    other[0, :, 1, :2] = np.array([[0.3, 0, 0.7, 0]]).T
+    assert agreement(other, reference, spine) == pytest.approx(0.8)
+    tied = reference.copy()
+    tied[:, 0], tied[:, 2] = 0.50001, 0.49999
+    assert agreement(1 - tied[:, [2, 1, 0, 3]] * [[[[1]], [[0]], [[1]], [[0]]]], tied, spine) == 0, "no probabilities"
+    assert agreement(tied[:, [2, 1, 0, 3]], tied, spine) == 1, "either of two equal classes will do"
+    assert agreement(np.full_like(reference, np.nan), reference, spine) == 0
+    assert agreement(reference[..., :4], reference, spine) == 0
+    strict = changed(fetal_head, postprocessing={"threshold": 0.3})
+    inside = np.array([0.2, 0.295, 0.29999, 0.305], np.float32)
+    outside = np.array([0.2, 0.302, 0.30001, 0.305], np.float32)
+    maps = [np.stack([1 - values, values])[None, :, None] for values in (inside, outside)]
+    assert agreement(*maps, strict) == 0.75, "0.295 and 0.302 are on either side of the threshold, not at it"
+
+
+def test_the_images_of_the_check_have_structure(spine: Task, fetal_head: Task) -> None:
+    for task in (spine, fetal_head):
+        images = sample_images(task)
+        assert images.shape == (3, 1, *task.input.size) and images.dtype == np.float32
+        assert np.array_equal(images, sample_images(task))
+        assert all(one.std() > 0.05 for one in images) and not np.array_equal(images[0], images[1])
+
+
+def test_the_fastest_is_taken_and_torch_is_there_for_the_rest(model: Path, only_openvino: None) -> None:
+    told: list[str] = []
+    first = engine_of(read_header(model), Wish(say=told.append))
+    assert first.name in ("torch", "openvino") and len(told) == 1 and str(model) in told[0]
+    record = json.loads(kept(model, ".json").read_text())
+    assert record["model_sha256"] == read_header(model).sha256 and record["trials"]["openvino"]["agreement"] == 1
+    for fastest in ("torch", "openvino"):
+        for name in ("torch", "openvino"):
+            record["trials"][name]["milliseconds"] = 1.0 if name == fastest else 2.0
+        kept(model, ".json").write_text(json.dumps(record))
+        engine = engine_of(read_header(model), Wish(say=told.append))
+        assert (engine.name, engine.milliseconds, engine.remarks) == (fastest, 1.0, ())
+    assert len(told) == 1, "what is kept needs no second trial"
+    named = [engine_of(read_header(model), Wish(name)) for name in ("torch", "openvino")]
+    assert [one.name for one in named] == ["torch", "openvino"]
+    images = sample_images(read_header(model).task)
+    assert np.allclose(named[0].run(images), named[1].run(images), atol=1e-5)
+
+
+def damages(model: Path, other: Path) -> Iterator[tuple[str, Any]]:
+    record, weights = kept(model, ".json"), kept(model, ".bin")
+    yield "record cut short", lambda: record.write_text(record.read_text()[:100])
+    yield "record of nothing", lambda: record.write_text("[]")
+    yield "record gone", record.unlink
+    yield "weights changed", lambda: weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    yield "weights gone", weights.unlink
+    yield "network cut short", lambda: kept(model, ".xml").write_bytes(b"")
+    yield "weights of another model", lambda: shutil.copy(kept(other, ".bin"), weights)
+    yield "record of another model", lambda: shutil.copy(kept(other, ".json"), record)
+    text = record.read_text()
+    yield "another version", lambda: record.write_text(text.replace(installed()["openvino"], "2001.1"))
+    yield "no files named", lambda: record.write_text(text.replace('".bin"', '".txt"'))
+    yield "no list of files", lambda: record.write_text(text.replace('"files": {}', '"files": 3'))
+    yield "an engine missing", lambda: record.write_text(text.replace('"torch": {', '"jax": {'))
+    yield "another machine", lambda: record.write_text(text.replace('"machine": "', '"machine": "other '))
+    yield "another SonoSeg", lambda: record.write_text(text.replace('"code": "', '"code": "0'))
+
+
+def test_what_is_damaged_or_anothers_is_made_anew(
+    model: Path, spine: Task, tmp_path: Path, only_openvino: None
+) -> None:
+    other = saved(tmp_path / "other" / "m.safetensors", small(spine), seed=5)
+    wish = Wish("openvino")
+    images = sample_images(small(spine))
+    expected = engine_of(read_header(model), wish).run(images)
+    assert np.abs(engine_of(read_header(other), wish).run(images) - expected).max() > 1e-3
+    for what, damage in damages(model, other):
+        damage()
+        told: list[str] = []
+        engine = engine_of(read_header(model), Wish("openvino", say=told.append))
+        assert np.array_equal(engine.run(images), expected) and told, what
+        assert engine_of(read_header(model), Wish("openvino", say=told.append)).agreement == 1
+        assert len(told) == 1, what
+
+
+def test_a_model_in_anothers_place_takes_the_conversions_away(model: Path, spine: Task, only_openvino: None) -> None:
+    engine_of(read_header(model), Wish())
+    before = {path.name for path in (model.parent / "engines").iterdir()}
+    beside = saved(model.parent / "beside.safetensors", small(spine), seed=3)
+    engine_of(read_header(beside), Wish())
+    saved(model, small(spine), seed=4)
+    engine_of(read_header(model), Wish())
+    after = {path.name for path in (model.parent / "engines").iterdir()}
+    assert len(before) == 3 and len(after) == 6 and not before & after
+    assert any(name.startswith(read_header(beside).sha256) for name in after)
+
+
+def test_a_folder_that_cannot_be_written_costs_time_only(model: Path, monkeypatch, only_openvino: None) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(cache, "write_bytes", refuse)
+    engine = engine_of(read_header(model), Wish("openvino"))
+    assert engine.agreement == 1 and len(engine.remarks) == 1 and "cannot be written" in engine.remarks[0]
+
+
+def other_answer(kind: Kind) -> Kind:
+    def start(files: Files, callers: int) -> Run:
+        run = kind.start(files, callers)
+        return lambda images: run(images)[:, ::-1]
+
+    return Kind(kind.package, kind.install, kind.convert, start)
+
+
+def no_conversion(*_: object) -> Files:
+    raise RuntimeError("aten::unheard_of\nand a long list of nodes")
+
+
+def test_an_engine_that_disagrees_or_fails_is_not_used(model: Path, monkeypatch) -> None:
+    real = KINDS["openvino"]
+    broken = {
+        "agrees with torch on": other_answer(real),
+        "aten::unheard_of": Kind("openvino", "", no_conversion, real.start),
+    }
+    for message, kind in broken.items():
+        shutil.rmtree(model.parent / "engines", ignore_errors=True)
+        monkeypatch.setattr("sonoseg.infer.engines.kinds.KINDS", {"openvino": kind})
+        monkeypatch.setattr(choose, "KINDS", {"openvino": kind})
+        for _ in range(2):  # the second is told by the record
+            engine = engine_of(read_header(model), Wish())
+            assert engine.name == "torch" and len(engine.remarks) == 1 and message in engine.remarks[0]
+            assert "\n" not in engine.remarks[0]
+            with pytest.raises(ModelError, match=f"openvino cannot run it: .*{message}.*--engine torch"):
+                engine_of(read_header(model), Wish("openvino"))
+        assert {path.suffix for path in (model.parent / "engines").iterdir()} == {".json"}
+
+
+def test_wrong_wishes_are_one_sentence(model: Path, monkeypatch) -> None:
+    header = read_header(model)
+    with pytest.raises(UsageError, match="no such engine; expected auto, torch, openvino or onnxruntime"):
+        engine_of(header, Wish("tensorrt"))
+    with pytest.raises(UsageError, match="runs on the CPU"):
+        engine_of(header, Wish("openvino", "cuda"))
+    monkeypatch.setattr(choose, "installed", dict)
+    with pytest.raises(UsageError, match="not installed; run pip install onnxruntime onnx"):
+        engine_of(header, Wish("onnxruntime"))
+    assert engine_of(header, Wish()).name == "torch"
+    assert not (model.parent / "engines").exists()
+
+
+def test_results_say_what_computed_them(model: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "new").mkdir()
+    Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / "new" / "a.png")
+    flags = ["--images", tmp_path / "new", "--output", tmp_path / "out", "--model", model, "--engine", "openvino"]
+    assert inference.main([str(flag) for flag in flags]) == 0
+    assert f"on cpu, openvino {installed()['openvino']}" in capsys.readouterr().out
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    engine = run["models"][0]["engine"]
+    assert (engine["name"], engine["version"], engine["agreement"]) == ("openvino", installed()["openvino"], 1)
+    assert engine["milliseconds"] > 0 and run["settings"]["engine"] == "openvino"
+
+
+def test_members_of_an_ensemble_have_engines_of_their_own(model: Path, spine: Task, tmp_path: Path) -> None:
+    other = saved(tmp_path / "other.safetensors", small(spine, "segresnet"), seed=2)
+    image = np.random.default_rng(0).integers(0, 255, (40, 70), dtype=np.uint8)
+    torch_alone, openvino = (Segmenter.load([model, other], "cpu", engine) for engine in ("torch", "openvino"))
+    assert [one.engine.name for one in openvino.members] == ["openvino"] * 2
+    assert np.allclose(torch_alone.probabilities(image), openvino.probabilities(image), atol=1e-5)
+
+
+def test_a_kept_engine_needs_no_torch(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60), dtype=np.uint8)).save(
+        tmp_path / "new" / "a.png"
+    )
+    flags = ["--images", tmp_path / "new", "--output", tmp_path / "out", "--model", model, "--engine", "openvino"]
+    code = (
+        "import sys, inference\n"
+        f"assert inference.main({[str(flag) for flag in flags]}) == 0\n"
+        "heavy = {'torch', 'monai', 'lightning_fabric', 'sklearn', 'pandas', 'matplotlib', 'onnxruntime', 'numba'}\n"
+        "print('imported:', *sorted(heavy & set(sys.modules)))\n"
+        "print('telemetry:', sys.modules.get('openvino_telemetry'))"
+    )
+    said = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout.splitlines())
+    assert "torch" in said[0][-2] and said[1][-2] == "imported:"
+    assert said[0][-1] == said[1][-1] == "telemetry: None", "nothing is reported to anybody"
+    assert (tmp_path / "out" / "a_mask.png").is_file()
