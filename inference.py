@@ -12,7 +12,8 @@ from typing import Any
 
 from sonoseg.core.cli import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
 from sonoseg.core.errors import UsageError
-from sonoseg.core.files import check_writable
+from sonoseg.core.integrity import recorded
+from sonoseg.core.lock import locked
 from sonoseg.core.manifest import Spacing
 from sonoseg.core.task_files import load_task
 from sonoseg.core.workspace import Workspace
@@ -103,17 +104,18 @@ def story(argv: Sequence[str] | None) -> int:
     remarks = [*dict.fromkeys(remark for one in segmenter.members for remark in one.engine.remarks), *inputs.remarks]
     print("".join(f"  {remark}\n" for remark in remarks), end="")
 
-    check_writable(output)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "run.json").unlink(missing_ok=True)
-    started = time.monotonic()
-    heatmap = arguments.heatmap or task.review.heatmap
-    segmented = segment_all(inputs.sources, segmenter, output, heatmap, arguments.jobs)
-    rows = list(track(segmented, "segment", total=len(inputs.sources)))
-    seconds = time.monotonic() - started
-    write_table(output, rows, task)
-    settings = {name: _plain(getattr(arguments, name)) for name in SETTINGS}
-    write_run(output, rows, segmenter, {**settings, "heatmap": heatmap}, seconds)
+    with locked(output, say=print), recorded(output, "stage4") as record:
+        record.begin()
+        (output / "run.json").unlink(missing_ok=True)
+        started = time.monotonic()
+        heatmap = arguments.heatmap or task.review.heatmap
+        segmented = segment_all(inputs.sources, segmenter, output, heatmap, arguments.jobs)
+        rows = list(track(segmented, "segment", total=len(inputs.sources)))
+        seconds = time.monotonic() - started
+        write_table(output, rows, task)
+        settings = {name: _plain(getattr(arguments, name)) for name in SETTINGS}
+        write_run(output, rows, segmenter, {**settings, "heatmap": heatmap}, seconds)
+        record.keep_earlier()  # of other images, in the same folder
     return report(rows, output, seconds)
 
 

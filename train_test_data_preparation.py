@@ -4,10 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sonoseg.core.cli import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.core.errors import DataError
-from sonoseg.core.files import check_writable
+
+if TYPE_CHECKING:
+    from sonoseg.core.task import Task
+    from sonoseg.core.workspace import Workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,12 +23,26 @@ def prepare(argv: Sequence[str] | None) -> int:
     options = parser().parse_args(argv)
 
     # Loaded here so that --help does not wait for them.
+    from sonoseg.core.lock import locked
+    from sonoseg.core.task_files import load_task
+    from sonoseg.core.workspace import Workspace
+
+    task = load_task(options.task)
+    workspace = Workspace(options.workspace, task.name)
+    data = options.data or workspace.dataset
+    if not data.is_dir():
+        raise DataError(f"{data}: no such folder; put images and annotations there, or name their folder with --data")
+    with locked(workspace.split, say=print):
+        return check_and_split(task, workspace, data, options)
+
+
+def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: argparse.Namespace) -> int:
+    """Look at everything, decide on a split, and write both; the folder they go to is held by this run."""
     from rich.console import Console
     from rich.progress import Progress
 
     from sonoseg.core.files import write_text
-    from sonoseg.core.task_files import load_task
-    from sonoseg.core.workspace import Workspace
+    from sonoseg.core.integrity import recorded
     from sonoseg.prepare.annotations import READERS
     from sonoseg.prepare.faults import concerns_of, stop_on_errors
     from sonoseg.prepare.near_duplicates import alike_faults, find_alike
@@ -37,12 +55,6 @@ def prepare(argv: Sequence[str] | None) -> int:
     from sonoseg.prepare.verify import same_pictures, verify
 
     console = Console(highlight=False, markup=False)
-    task = load_task(options.task)
-    workspace = Workspace(options.workspace, task.name)
-    data = options.data or workspace.dataset
-    if not data.is_dir():
-        raise DataError(f"{data}: no such folder; put images and annotations there, or name their folder with --data")
-    check_writable(workspace.split)
 
     # Find the images and what is known about them, and look at every pixel once.
     items, faults = READERS[task.annotations.format](data, task)
@@ -80,7 +92,11 @@ def prepare(argv: Sequence[str] | None) -> int:
     if options.report_only:
         write_text(check_path(workspace), page)
     else:
-        write_dataset(checked, samples, report, page, task, workspace, same_split=already)
+        with recorded(workspace.split, "stage1", root=workspace.root) as record:
+            write_dataset(checked, samples, report, page, task, workspace, same_split=already)
+            for sample in samples:
+                record.keep(workspace.locate(sample.image_path), sample.sha256)
+                record.keep(workspace.locate(sample.mask_path), sample.mask_sha256)
 
     # Say what was found and where to go on.
     lines = [line for concern in concerns_of(faults) for line in concern.lines()]

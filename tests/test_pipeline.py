@@ -265,7 +265,7 @@ def test_a_changed_image_is_noticed(workspace: Path, tmp_path: Path, capsys: pyt
         (image_preprocessing, [], "stage 1 writes it"),
         (training, [], "stage 1 writes it"),
         (inference, [], "run training.py first"),
-        (training, ["--task", "knee"], "nerve_unet_hc18, spine or spine_demo"),
+        (training, ["--task", "knee"], "nerve_unet_hc18, spine, spine_demo or spine_realtime"),
         (image_preprocessing, ["--jobs", "0"], "at least 1"),
         (training, ["--epochs", "0"], "at least 1"),
     ],

@@ -1,13 +1,12 @@
 """What stage 1 leaves on the disk, in an order that never shows half a dataset as a finished one."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sonoseg.core.errors import DataError, UsageError
-from sonoseg.core.files import write_bytes, write_json, write_text
+from sonoseg.core.files import move, write_bytes, write_json, write_text
 from sonoseg.core.manifest import Sample, read_table, write_split
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace
@@ -115,7 +114,7 @@ def write_dataset(
         if not same_split:
             workspace.split_table("test").unlink(missing_ok=True)
         for part, path in fresh.items():
-            os.replace(path, workspace.split_table(part))
+            move(path, workspace.split_table(part))
     finally:
         for path in fresh.values():
             path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sonoseg.core.files import write_csv, write_json, write_text
+from sonoseg.core.files import naming, write_csv, write_json, write_text
 from sonoseg.core.task import Task
 from sonoseg.core.versions import versions
 from sonoseg.core.workspace import Workspace
@@ -91,7 +91,7 @@ def append_line(log: Path, entry: dict[str, Any]) -> None:
     After a line without an end, which an interruption left, it begins a new one.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab+") as stream:
+    with naming(log), log.open("ab+") as stream:
         size = stream.seek(0, os.SEEK_END)
         if size:
             stream.seek(size - 1)

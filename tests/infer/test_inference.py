@@ -69,7 +69,7 @@ def test_a_folder_of_good_images(fake_model, pictures, tmp_path):
     assert run("--task", "fetal_head", "--images", pictures, "--spacing", 0.5, "--output", out) == 0
     names = ("a", "b", "=c d")
     expected = {f"{name}{end}" for name in names for end in ("_mask.png", "_overlay.png", ".json")}
-    assert {path.name for path in out.iterdir()} == expected | {"results.csv", "run.json"}
+    assert {path.name for path in out.iterdir()} == expected | {"results.csv", "run.json", "stage4.sha256"}
     record = json.loads((out / "a.json").read_text())
     assert record["measurements"]["hc_mm"] == pytest.approx(ELLIPSE_HC / 2, abs=1.6)  # cv2 draws its rim as well
     assert record["spacing_mm"] == {"row": 0.5, "col": 0.5} and record["spacing_from"] == "--spacing"
