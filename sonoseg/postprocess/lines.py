@@ -21,6 +21,8 @@ _EDGES_PX = (0.4, 0.15, 0.06)
 mask, because the few pixels on the round ends tell where they are."""
 _REACH_PX = 3.0
 """Pixels this far outside the first estimate still take part."""
+_PIXELS = 10_000
+"""More pixels than a line of 10 px has across a large image tell no more of its ends: of a blob some are enough."""
 
 
 def fit_line(mask: NDArray[np.bool_]) -> Points:
@@ -112,14 +114,15 @@ def _descend(pixels: Array, target: Array, values: Array, edge: float) -> Array:
 
 
 def _pixels_near(mask: NDArray[np.bool_], ends: Points, radius: float) -> tuple[Array, Array]:
-    """Return the pixels around a capsule `(2, N)`, x and y, and whether each is in the mask `(N,)`."""
+    """Return pixels around a capsule `(2, N)`, x and y, and whether each is in the mask `(N,)`; N is at most 10 000."""
     reach = radius + _REACH_PX
     left, top = np.maximum(np.floor(ends.min(axis=0) - reach), 0).astype(int)
     right, bottom = np.ceil(ends.max(axis=0) + reach).astype(int) + 1
     part = mask[top:bottom, left:right]
     rows, columns = np.indices(part.shape)
     pixels = np.stack([columns.ravel() + left, rows.ravel() + top]).astype(np.float64)
-    near = _from_segment(pixels, ends)[0] <= reach
+    near = np.flatnonzero(_from_segment(pixels, ends)[0] <= reach)
+    near = near[:: -(-len(near) // _PIXELS)]
     return pixels[:, near], part.ravel()[near].astype(np.float64)
 
 

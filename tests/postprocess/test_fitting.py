@@ -7,6 +7,7 @@ import pytest
 
 from sonoseg.core.geometry import Ellipse
 from sonoseg.postprocess.fitting import fit_ellipse, fit_rectangle, fit_regions, fit_shapes, scaled
+from sonoseg.postprocess.lines import _pixels_near, fit_line
 from tests.postprocess import drawn_shapes as drawn
 
 SHAPE = (300, 320)
@@ -54,6 +55,14 @@ def test_line_with_a_gap_and_a_stray_pixel_is_still_found():
     mask[145:158] = False
     mask[5, 5] = True
     assert far_off(fit_shapes(mask, "MID", "line")[0].points, wanted) < 1
+
+
+def test_a_very_thick_line_is_fitted_on_some_of_its_pixels_and_as_well():
+    start, end = (150.0, 120.0), (420.0, 300.0)
+    mask = drawn.line((420, 560), start, end, thickness=160)
+    pixels, target = _pixels_near(mask, np.array([start, end]), 80)
+    assert pixels.shape[1] == len(target) <= 10_000 < mask.sum()
+    assert far_off(fit_line(mask), np.array([start, end])) < 0.5
 
 
 def test_rectangle_is_exact_and_ignores_whiskers():
