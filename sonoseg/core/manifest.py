@@ -75,7 +75,10 @@ def _split_row(sample: Sample, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def read_split(path: Path, classes: Sequence[str]) -> list[Sample]:
-    """Read a split table. Raises DataError when it is missing, has other classes, or a cell cannot be read."""
+    """Read a split table. Raises DataError when it is missing, has other classes, or a cell cannot be read.
+
+    Files are called after the ids: one that would lead out of their folder is such a cell.
+    """
     return [_parse(path, line, row, lambda row: _sample(row, classes)) for line, row in read_table(path, "stage 1")]
 
 
@@ -85,6 +88,8 @@ def _sample(row: dict[str, str], classes: Sequence[str]) -> Sample:
         for name, value in row.items()
         if name.startswith("reference_") and value
     }
+    if row["id"] in ("", ".", "..") or set(row["id"]) & set("/\\\0"):
+        raise ValueError(f"id {row['id']!r} is no name of an image")
     return Sample(
         id=row["id"],
         image_path=row["image_path"],

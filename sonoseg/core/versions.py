@@ -14,8 +14,6 @@ PACKAGES = (
     "opencv-python-headless",
     "opencv-python",
     "numba",
-    "openvino",
-    "onnxruntime",
     "scikit-image",
     "scikit-learn",
     "iterative-stratification",

@@ -1,0 +1,51 @@
+"""Check 2: labels that mean nothing score at chance, however many images of each patient there are.
+
+Here the pupil is one that does nothing but memorise: it repeats the mask of the training image that looks most like the
+one it is asked about. `tests/test_chance.py` trains a network on the same.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import image_preprocessing
+import train_test_data_preparation
+from sonoseg.core.images import read_image, read_mask
+from sonoseg.core.manifest import Prepared, read_index
+from tests.test_chance import TASK, chance, write_images
+
+
+def memorised(root: Path) -> float:
+    """Return the mean Dice, over the test images, of the mask of the most similar training image."""
+    folder = root / "Train_Test_Dataset" / "chance"
+    train, test = (read_index(folder / part / "index.csv") for part in ("train", "test"))
+
+    def seen(row: Prepared) -> tuple[np.ndarray, np.ndarray]:
+        return read_image(root / row.image_path).astype(float), read_mask(root / row.mask_path) > 0
+
+    known = [seen(row) for row in train]
+    scores = []
+    for row in test:
+        image, mask = seen(row)
+        _, ours = min(known, key=lambda one: float(np.square(one[0] - image).sum()))
+        scores.append(2 * np.count_nonzero(ours & mask) / (np.count_nonzero(ours) + np.count_nonzero(mask)))
+    return float(np.mean(scores))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "at_chance"), [(r"^(p\d+)_", True), (r"^(.+)$", False)], ids=["whole patients", "single images"]
+)
+def test_random_labels(tmp_path: Path, pattern: str, at_chance: bool) -> None:
+    """The second row calls every image a patient of its own: the pupil then shines, so the first row means something."""
+    write_images(tmp_path / "Datasets" / "chance")
+    (tmp_path / "chance.yaml").write_text(yaml.safe_dump(TASK | {"patients": {"pattern": pattern}}))
+    where = ["--task", str(tmp_path / "chance.yaml"), "--workspace", str(tmp_path)]
+    assert train_test_data_preparation.main(where) == 0
+    assert image_preprocessing.main([*where, "--jobs", "1"]) == 0
+    score = memorised(tmp_path)
+    if at_chance:
+        assert score < chance(tmp_path) + 0.15
+    else:
+        assert score > 0.9

@@ -1,0 +1,102 @@
+"""Check 9: six epochs, or three, a kill and a resume: every tensor and every row of scores is the same (CPU)."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import image_preprocessing
+import train_test_data_preparation
+import training
+from tests.conftest import REPOSITORY
+from tests.small import phantoms, small_task
+
+NAME = "small_spine"
+EPOCHS = 6
+
+KILLED = """
+import os, signal, sys
+import torch
+import sonoseg.train.loop as loop
+import training
+
+torch.set_num_threads(1)
+real = loop.train_epoch
+
+def killed_in_the_fourth(*arguments, **named):
+    scalars = real(*arguments, **named)
+    if arguments[6] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return scalars
+
+loop.train_epoch = killed_in_the_fourth
+sys.exit(training.main(sys.argv[1:]))
+"""
+
+
+def where(root: Path) -> list[str]:
+    return ["--task", str(root / f"{NAME}.yaml"), "--workspace", str(root)]
+
+
+def flags(root: Path) -> list[str]:
+    return [*where(root), "--device", "cpu", "--precision", "32-true", "--run", "run"]
+
+
+def same(ours: Any, theirs: Any, at: str = "state") -> None:
+    """Compare everything that a checkpoint holds, to the last bit; only what is a time may differ."""
+    if isinstance(ours, torch.Tensor):
+        assert torch.equal(ours, theirs), at
+    elif isinstance(ours, dict):
+        assert ours.keys() == theirs.keys(), at
+        for key in ours:
+            if not str(key).startswith("time/"):
+                same(ours[key], theirs[key], f"{at}.{key}")
+    elif isinstance(ours, list | tuple):
+        assert len(ours) == len(theirs), at
+        for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            same(one, other, f"{at}[{number}]")
+    else:
+        assert ours == theirs, at
+
+
+def test_killed_and_resumed(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    root = tmp_path / "straight"
+    root.mkdir()
+    loss = {"hausdorff": {"start_epoch": 2, "ramp_epochs": 2, "max_weight": 0.5}}
+    settings = {"batch_size": 4, "patience": None, "loss": loss}
+    settings |= {"epochs": EPOCHS, "optimizer": {"learning_rate": 0.005, "schedule": "one_cycle"}}
+    small_task("spine", root, training=settings, augmentation={"online": True, "copies": 1}, enhancement={"denoise": None})
+    data = phantoms("spine", root, 10)
+    assert train_test_data_preparation.main([*where(root), "--data", str(data)]) == 0
+    assert image_preprocessing.main([*where(root), "--jobs", "1"]) == 0
+    other = Path(shutil.copytree(root, tmp_path / "killed"))
+
+    assert training.main(flags(root)) == 0
+    killed = subprocess.run([sys.executable, "-c", KILLED, *flags(other)], cwd=REPOSITORY, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    checkpoint = Path("Models") / NAME / "last.ckpt"
+    assert torch.load(other / checkpoint, weights_only=True)["progress"]["epoch"] == 3
+    assert not (other / "Models" / NAME / "best_model.safetensors").exists()
+    assert training.main([*flags(other), "--resume"]) == 0
+
+    ours, theirs = (torch.load(one / checkpoint, weights_only=True) for one in (root, other))
+    assert len(ours["progress"]["history"]) == EPOCHS
+    same(ours, theirs)
+    models = [load_file(one / "Models" / NAME / "best_model.safetensors") for one in (root, other)]
+    same(*models)
+    tables = [(one / "Models" / NAME / "per_case.csv").read_bytes() for one in (root, other)]
+    assert tables[0] == tables[1]
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Any:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)

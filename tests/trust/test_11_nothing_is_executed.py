@@ -1,0 +1,81 @@
+"""Check 11: a pickle dressed as a model or a checkpoint is refused; nothing in it is executed."""
+
+import os
+import pickle
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import inference as stage4
+import training as stage3
+from tests.trust.runs import NAME, flags, run
+
+
+class Explosive:
+    """Unpickling this makes a folder, which shows that something was executed."""
+
+    def __init__(self, target: Path):
+        self.target = target
+
+    def __reduce__(self) -> tuple:
+        return (os.makedirs, (str(self.target), 0o777, True))
+
+
+def bare(path: Path, trace: Path) -> None:
+    path.write_bytes(pickle.dumps(Explosive(trace)))
+
+
+def archive(path: Path, trace: Path) -> None:
+    torch.save({"network": Explosive(trace), "settings": {}, "progress": {"history": Explosive(trace)}}, path)
+
+
+def old_archive(path: Path, trace: Path) -> None:
+    torch.save({"network": Explosive(trace)}, path, _use_new_zipfile_serialization=False)
+
+
+@pytest.fixture(params=[bare, archive, old_archive], ids=lambda make: make.__name__)
+def bomb(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A file that makes a folder `executed` beside it when it is unpickled."""
+    path = tmp_path / "bomb"
+    request.param(path, tmp_path / "executed")
+    return path
+
+
+def test_the_bomb_works(bomb: Path) -> None:
+    with suppress(RuntimeError):  # no checkpoint either, as it turns out too late
+        torch.load(bomb, weights_only=False)
+    assert (bomb.parent / "executed").is_dir()
+
+
+@pytest.mark.parametrize("name", ["best_model.safetensors", "model.pt", "model.ckpt", "model.pkl"])
+def test_as_a_model(workspace: Path, bomb: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    path = bomb.rename(workspace / name)
+    assert run(stage4, workspace, "--model", str(path)) == 2
+    assert f"{path}: not a SonoSeg model" in capsys.readouterr().err
+    path.replace(workspace / "Models" / NAME / "best_model.safetensors")
+    for stage, more in ((stage4, []), (stage3, ["--score"])):
+        assert run(stage, workspace, *more) == 2
+        assert "not a SonoSeg model" in capsys.readouterr().err
+    assert not (bomb.parent / "executed").exists()
+
+
+def test_as_a_checkpoint(workspace: Path, bomb: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = bomb.replace(workspace / "Models" / NAME / "last.ckpt")
+    assert run(stage3, workspace, "--resume") == 2
+    assert f"{path}: not a readable checkpoint" in capsys.readouterr().err
+    assert run(stage3, workspace, "--score") == 0, "the curves are left out, the scores are there"
+    assert not (bomb.parent / "executed").exists()
+
+
+def test_as_a_task_file(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = f"name: !!python/object/apply:os.mkdir ['{tmp_path / 'executed'}']\n"
+    with pytest.raises(yaml.YAMLError):
+        yaml.safe_load(text)
+    (workspace / f"{NAME}.yaml").write_text(text)
+    for stage in (stage3, stage4):
+        assert stage.main(flags(stage, workspace)) == 2
+        assert "not readable as YAML" in capsys.readouterr().err
+    assert not (tmp_path / "executed").exists()

@@ -1,0 +1,58 @@
+"""Check 13, as far as there are names that others choose: no name of an image leads a result out of its folder.
+
+Archives and DICOM files are not read, so no member's name and no UID becomes a path.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sonoseg.core.images import list_images, write_image
+from sonoseg.core.task import Task
+from sonoseg.infer.results import result_files
+from sonoseg.infer.sources import output_names
+from tests.trust.conftest import Segmented, everything
+
+NAMES = [
+    "...png", "....png", "..\\..\\up.png", "C:\\up.png", "\\\\server\\up.png", "~.png", "~root.png", "$HOME.png",
+    "%2e%2e%2fup.png", "a\r..\r.png", "-rf.png", "nul.png", "..;.png", "run.png", "results.png", "stage4.png",
+    " .png", ".. .png", "|cat.png", "`id`.png",
+]  # fmt: skip
+
+
+def test_of_an_image(segmented: Segmented, tmp_path: Path, scene: np.ndarray) -> None:
+    images, output = tmp_path / "new", tmp_path / "deep" / "results"
+    for number, name in enumerate(NAMES):
+        write_image(images / name, np.roll(scene, number, axis=1))
+    paths = list_images(images)
+    assert len(paths) == sum(not name.startswith(".") for name in NAMES), "hidden files are no images"
+    before = everything(tmp_path)
+    code, rows = segmented(images, output)
+    after = everything(tmp_path)
+    new = {name for name in after if after[name] != before.get(name)} - {"deep", "deep/results"}
+    assert all(name.startswith("deep/results/") and name.count("/") == 2 for name in new), "something is elsewhere"
+    assert {name: data for name, data in after.items() if name in before} == before
+    assert len(rows) == len(paths) and code == 1
+    failed = {name for name, row in rows.items() if row["status"] == "failed"}
+    assert failed == {"C:\\up.png", "\\\\server\\up.png", "a\\r..\\r.png"}
+    assert all("rename it" in rows[name]["reason"] for name in failed)
+
+
+def test_every_result_lies_directly_in_the_folder(fetal_head: Task, tmp_path: Path) -> None:
+    """Names of files cannot hold a slash or a zero; all the others are tried, also beside dots."""
+    letters = [chr(code) for code in range(1, 256) if chr(code) != "/"]
+    paths = [Path(f"{before}{letter}{after}.png") for letter in letters for before, after in (("", ""), ("..", ".."))]
+    for name in output_names(paths):
+        for file in result_files(tmp_path, name, fetal_head):
+            assert os.path.dirname(os.path.normpath(file)) == str(tmp_path), repr(name)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "/up", "..", "A b", "", "a\n"])
+def test_a_task_cannot_be_called_a_path(fetal_head: Task, name: str) -> None:
+    with pytest.raises(ValueError, match="name"):
+        Task.model_validate({**fetal_head.model_dump(), "name": name})
+    structure = fetal_head.structures[0].model_dump()
+    with pytest.raises(ValueError, match="name"):
+        Task.model_validate({**fetal_head.model_dump(), "structures": [{**structure, "name": name}]})

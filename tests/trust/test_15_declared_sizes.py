@@ -1,0 +1,102 @@
+"""Check 15: a small file that declares a huge picture is refused from its header, in little memory."""
+
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sonoseg.core.images import MAX_PIXELS
+from tests.conftest import REPOSITORY
+from tests.trust.conftest import Segmented
+
+SIDE = 30_000
+ROOM_MB = 200
+"""What reading may take on top of the libraries; decoded, the picture would need 900."""
+
+READER = """
+import json, resource, sys
+from pathlib import Path
+import numpy, PIL.Image
+from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from sonoseg.core.errors import DataError
+from sonoseg.core.images import image_size, read_image, read_mask
+
+now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+room = now + int(sys.argv[1]) * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+said = {}
+for name in sys.argv[2:]:
+    for read in (image_size, read_image, read_mask):
+        try:
+            read(Path(name))
+            said[name, read.__name__] = "taken"
+        except DataError as error:
+            said[name, read.__name__] = str(error)
+peak = int(next(line for line in open("/proc/self/status") if line.startswith("VmPeak")).split()[1]) * 1024
+print(json.dumps({"said": [[*key, text] for key, text in said.items()], "grew_mb": (peak - now) / 2**20}))
+"""
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, deep: bool = False) -> bytes:
+    """A PNG of about 40 kB: a whole file, whose pixels are all the same."""
+    packed = zlib.compressobj(9)
+    row = b"\0" * (1 + width * (2 if deep else 1))
+    pixels = b"".join([packed.compress(row) for _ in range(min(height, 1300))]) + packed.flush()
+    header = struct.pack(">IIBBBBB", width, height, 16 if deep else 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def patched(path: Path, kind: str, old: bytes, new: bytes) -> None:
+    """A small valid picture of 200x100 pixels whose header is made to declare more."""
+    Image.fromarray(np.zeros((100, 200), np.uint8)).save(path, kind)
+    data = path.read_bytes()
+    assert data.count(old) >= 1
+    path.write_bytes(data.replace(old, new, 1))
+
+
+@pytest.fixture
+def bombs(tmp_path: Path) -> list[Path]:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(png(SIDE, SIDE))
+    (folder / "deep.png").write_bytes(png(SIDE, SIDE, deep=True))
+    patched(folder / "b.jpg", "JPEG", struct.pack(">HH", 100, 200), struct.pack(">HH", SIDE, SIDE))
+    patched(folder / "c.bmp", "BMP", struct.pack("<ii", 200, 100), struct.pack("<ii", SIDE, SIDE))
+    tag, value = struct.pack("<HHI", 256, 4, 1), struct.pack("<I", 200)
+    Image.fromarray(np.zeros((100, 200), np.uint8)).save(folder / "d.tif", "TIFF")
+    data = (folder / "d.tif").read_bytes()
+    for number, small in ((256, 200), (257, 100)):
+        for code in (3, 4):
+            old = struct.pack("<HHI", number, code, 1) + struct.pack("<I", small)
+            data = data.replace(old, struct.pack("<HHII", number, 4, 1, SIDE))
+    assert tag and value
+    (folder / "d.tif").write_bytes(data)
+    return sorted(folder.iterdir())
+
+
+def test_little_memory(bombs: list[Path]) -> None:
+    assert SIDE * SIDE > MAX_PIXELS and all(path.stat().st_size < 200_000 for path in bombs)
+    command = [sys.executable, "-c", READER, str(ROOM_MB), *map(str, bombs)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert len(found["said"]) == 3 * len(bombs) and found["grew_mb"] < ROOM_MB / 2
+    for name, read, said in found["said"]:
+        assert said == f"{name}: {SIDE}x{SIDE} pixels declared; at most {MAX_PIXELS} are decoded", read
+
+
+def test_the_batch_goes_on(segmented: Segmented, bombs: list[Path], tmp_path: Path, scene: np.ndarray) -> None:
+    Image.fromarray(scene).save(bombs[0].with_name("good.png"))
+    code, rows = segmented(bombs[0].parent, tmp_path / "out")
+    assert code == 1 and rows["good.png"]["status"] == "ok" and len(rows) == len(bombs) + 1
+    assert all(f"{SIDE}x{SIDE} pixels declared" in rows[path.name]["reason"] for path in bombs)
