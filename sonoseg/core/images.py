@@ -8,13 +8,13 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from sonoseg.core.errors import DataError, choices
 from sonoseg.core.files import write_bytes
+from sonoseg.core.png import encode_png
 
 Pixels = NDArray[np.uint8]
 
@@ -22,8 +22,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 50_000_000
 """Largest picture that is decoded: far above any ultrasound still, far below what fills a laptop's memory."""
 
-_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG)
-"""Trying every filter on every row, which is the default, takes as long again and saves a hundredth of the bytes."""
 _MODES_8_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 _MODES = (*_MODES_8_BIT, "I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -91,12 +89,7 @@ def read_mask(path: Path) -> Pixels:
 
 def write_image(path: Path, image: NDArray[np.uint8], sync: bool = True) -> Path:
     """Write `(H, W)` grey or `(H, W, 3)` RGB uint8 as PNG, atomically."""
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".png", image, _PNG)
-    if not done:
-        raise DataError(f"{path}: the picture of shape {image.shape} could not be encoded as PNG")
-    return write_bytes(path, data.tobytes(), sync)
+    return write_bytes(path, encode_png(image), sync)
 
 
 def write_label_map(path: Path, labels: Pixels, colors: Sequence[str], sync: bool = True) -> Path:
@@ -109,12 +102,7 @@ def encode_label_map(labels: Pixels, colors: Sequence[str]) -> bytes:
 
     `colors` are `#rrggbb` for classes 1, 2, ...; background is black.
     """
-    palette = [0, 0, 0, *(channel for color in colors for channel in rgb(color))]
-    picture = Image.fromarray(labels)
-    picture.putpalette(palette)
-    stream = io.BytesIO()
-    picture.save(stream, format="PNG", compress_level=1)
-    return stream.getvalue()
+    return encode_png(labels, [(0, 0, 0), *map(rgb, colors)])
 
 
 def decode_label_map(png: bytes) -> Pixels:

@@ -32,19 +32,16 @@ class Lettering:
 
     def __init__(self, picture: Picture, unit: float):
         size = max(9, round(13 * unit))
-        self.picture = picture
         self.height, self.width = picture.shape[:2]
-        self.layer = Image.new("RGBA", (self.width, self.height))
-        self.draw = ImageDraw.Draw(self.layer)
-        self.written: list[tuple[float, float, float, float]] = []
+        self.page = Image.fromarray(picture)
+        self.draw = ImageDraw.Draw(self.page, "RGBA")  # colours with an opacity are blended into the RGB picture
         self.font, self.size = _font(size), size
         self.line = math.ceil(size * 1.35)
 
     def strip(self, text: str, color: Color) -> tuple[int, int, int, int]:
         """Write a text along the lower edge and the disclaimer at its right end."""
         top, pad = self.height - round(self.line * 1.25), self.size // 2
-        self.written.append((0, top, self.width, self.height))
-        self.draw.rectangle(self.written[-1], fill=(0, 0, 0, round(255 * _PANEL)))
+        self.draw.rectangle((0, top, self.width, self.height), fill=(0, 0, 0, round(255 * _PANEL)))
         middle = (top + self.height) / 2
         room = self.width - 2 * pad - self.size
         notice = self.draw.textlength(_DISCLAIMER, self.font)
@@ -115,22 +112,11 @@ class Lettering:
         return best
 
     def finish(self) -> Picture:
-        """Return the picture with all that was written; only the places where something was are blended."""
-        picture = self.picture.copy()
-        for box in self.written:
-            # Letters may reach a little beyond their box.
-            left, top = (max(0, math.floor(value) - self.size) for value in box[:2])
-            right = min(self.width, math.ceil(box[2]) + self.size)
-            low = min(self.height, math.ceil(box[3]) + self.size)
-            if left < right and top < low:
-                below = Image.fromarray(self.picture[top:low, left:right]).convert("RGBA")
-                above = self.layer.crop((left, top, right, low))
-                picture[top:low, left:right] = np.asarray(Image.alpha_composite(below, above).convert("RGB"))
-        return picture
+        """Return the picture with all that was written on it."""
+        return np.asarray(self.page)
 
     def _box(self, box: tuple[float, float, float, float], radius: float) -> None:
         """Darken a box with round corners, to write in."""
-        self.written.append(box)
         self.draw.rounded_rectangle(box, radius=radius, fill=(0, 0, 0, round(255 * _PANEL)))
 
     def _shortened(self, text: str, room: float) -> str:
