@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.compare import Figure, compare
+from benchmarks.compare import Figure, compare, matrix_product_rate
 from benchmarks.samples import phantoms, trained
 from sonoseg.core.model_header import read_header
 from sonoseg.core.task import Task
@@ -16,18 +16,22 @@ from sonoseg.infer.engines.choose import Wish, engine_of
 from sonoseg.infer.engines.kinds import installed
 from sonoseg.train.model_file import load_network
 from sonoseg.train.networks.heads import predict
+from sonoseg.train.summary import summarise_network
 
 TASKS = (("fetal_head", "head"), ("spine", "spine"), ("spine_realtime", "spine"))
 
 
 def run(root: Path) -> Iterator[Figure]:
     """Yield, for three networks and each engine that is installed, its time against eager torch as one writes it."""
+    ceilings = {dtype: matrix_product_rate(dtype=dtype) for dtype in ("float32", "bfloat16")}
     for name, kind in TASKS:
         header = read_header(trained(root, name, phantoms(root, kind)))
         images = np.random.default_rng(0).random((1, 1, *header.task.input.size), dtype=np.float32)
+        operations = 2 * summarise_network(header.task).total_mult_adds
         eager = partial(plainly, load_network(header), torch.from_numpy(images), header.task)
         for name_of_engine in ("torch", *installed()):
             engine = engine_of(header, Wish(name_of_engine, "cpu"))
+            floor = operations / ceilings["bfloat16" if "bf16" in name_of_engine else "float32"]
             before, after, ratio = compare(eager, partial(engine.run, images))
             yield Figure(
                 name=f"`{name}`, {engine.name}",
@@ -37,8 +41,15 @@ def run(root: Path) -> Iterator[Figure]:
                 ratio=ratio,
                 before_is="torch, eager, contiguous memory",
                 after_is=f"--engine {engine.name}",
-                remains=f"Agrees with torch on {engine.agreement:.3%} of the pixels." if engine.agreement else "",
+                floor=f"{floor * 1000:.0f} ms",
+                remains=remains(engine.agreement, operations / after / 1e9),
             )
+
+
+def remains(agreement: float | None, rate: float) -> str:
+    """Say what the network's speed is, and how far it may be trusted."""
+    agrees = f" Agrees with torch on {agreement:.3%} of the pixels." if agreement else ""
+    return f"{rate:.0f} GFLOP/s.{agrees}"
 
 
 @torch.inference_mode()

@@ -1,7 +1,10 @@
 """A network in one table: layers, output shapes, parameters, multiply-adds."""
 
+import math
+
 import torch
 from rich.table import Table
+from torch import nn
 from torchinfo import ModelStatistics, summary
 
 from sonoseg.core.task import Task
@@ -13,7 +16,17 @@ def summarise_network(task: Task) -> ModelStatistics:
 
     Printing it shows torchinfo's own tree of the layers.
     """
-    return summary(build_network(task), input_data=torch.zeros(1, 1, *task.input.size), depth=9, verbose=0)
+    image = torch.zeros(1, 1, *task.input.size)
+    statistics = summary(build_network(task), input_data=image, depth=9, verbose=0)
+    for layer in statistics.summary_list:
+        if isinstance(layer.module, nn.ConvTranspose2d):
+            # Each input pixel meets every weight once; torchinfo counts them once for each output pixel.
+            bias = 0 if layer.module.bias is None else layer.module.bias.numel()
+            places = [math.prod(size[2:]) for size in (layer.input_size, layer.output_size)]
+            macs = layer.module.weight.numel() * places[0] + bias * places[1]
+            statistics.total_mult_adds += macs - layer.macs
+            layer.macs = macs
+    return statistics
 
 
 def network_table(task: Task) -> Table:

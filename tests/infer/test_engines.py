@@ -98,8 +98,11 @@ def test_an_engine_gives_what_torch_gives(request, engine: str, name: str, class
             len(task.structures) + 1,
             *images.shape[2:],
         )
-        assert np.abs(maps - reference).max() < 1e-5
-        assert agreement(maps, reference, task) > 0.999
+        if KINDS[engine].by_name_only:
+            assert np.abs(maps - reference).max() < 0.05, "fewer digits, but the same network"
+        else:
+            assert np.abs(maps - reference).max() < 1e-5
+            assert agreement(maps, reference, task) > 0.999
 
 
 @pytest.mark.parametrize("engine", KINDS)
@@ -125,6 +128,7 @@ def test_agreement_by_hand(spine: Task, fetal_head: Task) -> None:
     assert agreement(near, reference, spine) == 1
     near[0, :, 0, 0] = 0.68, 0, 0.32, 0
     assert agreement(near, reference, spine) == 0.9, "the class is the same, but the probability is far off"
+    assert agreement(near, reference, spine, tolerance=0.03) == 1
     other = reference.copy()
     other[0, :, 1, :2] = np.array([[0.3, 0, 0.7, 0]]).T
     assert agreement(other, reference, spine) == pytest.approx(0.8)
@@ -166,6 +170,15 @@ def test_the_fastest_is_taken_and_torch_is_there_for_the_rest(model: Path, only_
     assert [one.name for one in named] == ["torch", "openvino"]
     images = sample_images(read_header(model).task)
     assert np.allclose(named[0].run(images), named[1].run(images), atol=1e-5)
+
+
+def test_fewer_digits_are_taken_by_name_only(model: Path) -> None:
+    engine_of(read_header(model), Wish())
+    record = json.loads(kept(model, ".json").read_text())
+    record["trials"]["openvino_bf16"]["milliseconds"] = 1e-6
+    kept(model, ".json").write_text(json.dumps(record))
+    assert engine_of(read_header(model), Wish()).name != "openvino_bf16"
+    assert engine_of(read_header(model), Wish("openvino_bf16")).name == "openvino_bf16"
 
 
 def damages(model: Path, other: Path) -> Iterator[tuple[str, Any]]:
@@ -258,7 +271,9 @@ def test_an_engine_that_disagrees_or_fails_is_not_used(model: Path, monkeypatch)
 
 def test_wrong_wishes_are_one_sentence(model: Path, monkeypatch) -> None:
     header = read_header(model)
-    with pytest.raises(UsageError, match="no such engine; expected auto, torch, openvino or onnxruntime"):
+    with pytest.raises(
+        UsageError, match="no such engine; expected auto, torch, openvino, onnxruntime or openvino_bf16"
+    ):
         engine_of(header, Wish("tensorrt"))
     with pytest.raises(UsageError, match="runs on the CPU"):
         engine_of(header, Wish("openvino", "cuda"))

@@ -50,9 +50,13 @@ class Kind:
     install: what to give to pip.
     convert: (traced network, input size (h, w)) -> files. start: (files, callers) -> `Run`; `callers` is how many
     threads will call it at once, each of which then gets one core; 0 is one thread that gets all of them.
+    by_name_only: never the choice of `auto`, because it computes with fewer digits.
+    tolerance: how far a probability may be from torch's.
     """
 
     package: str
     install: str
     convert: Callable[[Any, tuple[int, int]], Files]
     start: Callable[[Files, int], Run]
+    by_name_only: bool = False
+    tolerance: float = 0.01

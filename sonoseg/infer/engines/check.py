@@ -13,8 +13,6 @@ ENOUGH = 0.999
 """Part of the pixels on which an engine has to agree with torch."""
 _TIE = 1e-4
 """Classes whose probabilities differ by less are as probable as each other: rounding decides between them."""
-_FARTHEST = 0.01
-"""A pixel whose probabilities differ by more does not agree, whatever its class."""
 _IMAGES, _SEED = 3, 0
 _SECONDS = 0.4
 """Each engine is timed for at least so long: a single run of a few milliseconds says little."""
@@ -31,11 +29,11 @@ def sample_images(task: Task) -> Maps:
     return np.stack([normalise(picture, task.input.intensity)[None] for picture in pictures])
 
 
-def agreement(ours: Maps, reference: Maps, task: Task) -> float:
+def agreement(ours: Maps, reference: Maps, task: Task, tolerance: float = 0.01) -> float:
     """Return the part, 0 to 1, of the pixels of `(B, 1 + K, h, w)` probabilities that agree.
 
-    A pixel agrees when it is of the same class, or of one that is as probable, and no probability is far off. Another
-    shape, or a value that is no number, is no agreement at all.
+    A pixel agrees when it is of the same class, or of one that is as probable, and no probability differs by more than
+    `tolerance`. Another shape, or a value that is no number, is no agreement at all.
     """
     if ours.shape != reference.shape or not np.isfinite(ours).all():
         return 0.0
@@ -46,7 +44,7 @@ def agreement(ours: Maps, reference: Maps, task: Task) -> float:
     else:
         taken = np.take_along_axis(reference, ours.argmax(axis=1)[:, None], axis=1)[:, 0]
         same = taken > reference.max(axis=1) - _TIE
-    near = np.abs(ours - reference).max(axis=1) <= _FARTHEST
+    near = np.abs(ours - reference).max(axis=1) <= tolerance
     return float((same & near).mean())
 
 

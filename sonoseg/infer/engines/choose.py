@@ -64,7 +64,8 @@ def _check(wish: Wish) -> None:
 def _choice(trials: dict[str, Trial], wish: Wish, model: ModelHeader) -> str:
     """Return the engine's name. Raises ModelError when the one asked for cannot run this model."""
     if wish.name == "auto":
-        return min(trials, key=lambda name: np.inf if trials[name].problem else trials[name].milliseconds or 0)
+        allowed = [name for name in trials if name not in KINDS or not KINDS[name].by_name_only]
+        return min(allowed, key=lambda name: np.inf if trials[name].problem else trials[name].milliseconds or 0)
     if trials[wish.name].problem:
         raise ModelError(f"{model.path}: {wish.name} cannot run it: {trials[wish.name].problem}; use --engine torch")
     return wish.name
@@ -102,16 +103,17 @@ def _try_all(model: ModelHeader) -> tuple[dict[str, Trial], dict[str, Files]]:
     reference, milliseconds = timed(runner(network, model.task), images)
     trials, conversions = {"torch": Trial(torch.__version__, milliseconds)}, {}
     traced = cached(lambda: trace(network, model.task))
+    converted = cached(lambda convert: convert(traced(), model.task.input.size))
     for name, version in installed().items():
         try:
-            files = KINDS[name].convert(traced(), model.task.input.size)
+            files = converted(KINDS[name].convert)
             run: Run = KINDS[name].start(files, 0)
             maps, milliseconds = timed(run, images)
         except Exception as error:  # a network that an engine does not know brings about any kind of error
             first = next(iter(str(error).strip().splitlines()), "")
             trials[name] = Trial(version, problem=f"it cannot convert this network ({type(error).__name__}: {first})")
             continue
-        share = agreement(maps, reference, model.task)
+        share = agreement(maps, reference, model.task, KINDS[name].tolerance)
         if share < ENOUGH:
             problem = f"it agrees with torch on {share:.2%} of the pixels only"
             trials[name] = Trial(version, milliseconds, share, problem)

@@ -2,6 +2,7 @@
 
 import sys
 from collections import deque
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,8 +12,6 @@ import numpy as np
 from sonoseg.infer.engines.base import Files, Kind, Maps, Run
 
 _SETTINGS = {
-    # What the CPU likes best may be bfloat16, and then results would differ from machine to machine.
-    "INFERENCE_PRECISION_HINT": "f32",
     # Its threads share the cores with those that decode and write: none of them should be tied to one.
     "ENABLE_CPU_PINNING": False,
 }
@@ -30,11 +29,13 @@ def convert(traced: Any, size: tuple[int, int]) -> Files:
         return {suffix: file.with_suffix(suffix).read_bytes() for suffix in (".xml", ".bin")}
 
 
-def start(files: Files, callers: int) -> Run:
+def start(files: Files, callers: int, precision: str = "f32") -> Run:
+    """Return the network, ready to run on the CPU. `precision` is never left to OpenVINO, which would take bfloat16 on
+    one machine and float32 on another: their results would differ."""
     core = _openvino().Core()
     model = core.read_model(files[".xml"], files[".bin"])
     share = {"NUM_STREAMS": callers, "INFERENCE_NUM_THREADS": callers} if callers else {"PERFORMANCE_HINT": "LATENCY"}
-    compiled = core.compile_model(model, "CPU", {**_SETTINGS, **share})
+    compiled = core.compile_model(model, "CPU", {**_SETTINGS, **share, "INFERENCE_PRECISION_HINT": precision})
     idle: deque[Any] = deque()
 
     def run(images: Maps) -> Maps:
@@ -58,3 +59,6 @@ def _openvino() -> Any:
 
 
 OPENVINO = Kind("openvino", "openvino", convert, start)
+OPENVINO_BF16 = Kind(
+    "openvino", "openvino", convert, partial(start, precision="bf16"), by_name_only=True, tolerance=0.25
+)
