@@ -92,13 +92,13 @@ def many_heads(root: Path, count: int) -> tuple[Path, Path]:
     return folder, task
 
 
-def trained(root: Path, task: str, data: Path, epochs: int = 4) -> Path:
+def trained(root: Path, task: str, data: Path, epochs: int = 8) -> Path:
     """Train a task's network for some epochs on `data`, unless it has been; return the model file.
 
-    It need not be good, only as fast as any other: what random weights find takes far longer to measure.
+    It need not be good, only as fast as a good one: scattered masks take far longer to measure.
     """
     model = Workspace(root, load_task(task).name).best_model
     if not model.is_file():
-        flags = prepared(root, task, data, "--copies", "1")
+        flags = prepared(root, task, data, "--copies", "3")
         quietly(training.main, [*flags, "--epochs", str(epochs), "--device", "cpu", "--run", "benchmark"])
     return model

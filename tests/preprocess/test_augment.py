@@ -5,7 +5,7 @@ import pytest
 
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import Augmentation, Elastic, GridDistortion, ShiftScaleRotate
-from sonoseg.preprocess.augment import Draw, apply, draw, sampling_map
+from sonoseg.preprocess.augment import Draw, _cubic_weights, apply, draw, sampling_map
 
 
 def disc(height: int = 121, width: int = 161, x: float = 60, y: float = 50, radius: float = 15) -> np.ndarray:
@@ -65,6 +65,21 @@ def test_grid_distortion_keeps_the_frame() -> None:
     assert across[0, 0] == 0 and across[0, -1] == pytest.approx(69, abs=1e-4)
     assert down[-1, 0] == pytest.approx(49, abs=1e-4)
     assert (np.diff(across, axis=1) > 0).all() and (np.diff(down, axis=0) > 0).all()
+
+
+def test_an_elastic_field_is_cubic_between_its_knots() -> None:
+    weights = _cubic_weights(length=41, step=8.0, knots=10)
+    assert weights[0].tolist() == [0, 1, *[0] * 8] and weights[16].tolist() == [0, 0, 0, 1, *[0] * 6], (
+        "at a knot: itself"
+    )
+    np.testing.assert_allclose(weights[4, :4], [-0.0625, 0.5625, 0.5625, -0.0625])  # Keys 1981, half way
+    np.testing.assert_allclose(
+        weights @ np.arange(10) ** 2, (np.arange(41) / 8 + 1) ** 2, rtol=1e-5
+    )  # exact for parabolas
+    across, down = sampling_map(Draw(elastic=(5, 0.01, 0.05)), (480, 640))
+    moved = across - np.arange(640)
+    assert 2 < moved.std() < 10 and abs(np.corrcoef(moved[:, :-1].ravel(), moved[:, 1:].ravel())[0, 1]) > 0.99
+    assert across.dtype == down.dtype == np.float32 and across.flags.c_contiguous
 
 
 def test_gamma_leaves_the_mask_alone() -> None:
