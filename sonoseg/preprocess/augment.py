@@ -4,6 +4,7 @@ All geometry is one map from output pixels to input pixels, so image and mask ar
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,10 +116,11 @@ def _turn(x: Field, y: Field, drawn: Draw, height: int, width: int) -> tuple[Fie
     """Shift, scale and rotate about the image's centre; the inverse map, since it asks where a pixel comes from."""
     assert drawn.shift is not None
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    turn = np.deg2rad(drawn.rotate_deg)
-    cosine, sine = float(np.cos(turn)) / drawn.scale, float(np.sin(turn)) / drawn.scale
+    turn = math.radians(drawn.rotate_deg)
+    cosine, sine = math.cos(turn) / drawn.scale, math.sin(turn) / drawn.scale  # floats keep the maps in 32 bits
     x, y = x - centre_x - drawn.shift[0] * width, y - centre_y - drawn.shift[1] * height
-    return cosine * x + sine * y + centre_x, -sine * x + cosine * y + centre_y
+    x, y = cosine * x + sine * y, cosine * y - sine * x
+    return x + np.float32(centre_x), y + np.float32(centre_y)
 
 
 def _bend(positions: Field, widths: tuple[float, ...], size: int) -> Field:
