@@ -82,6 +82,7 @@ def story(argv: Sequence[str] | None) -> int:
     from rich.progress import track
 
     from sonoseg.infer.batch import segment_all
+    from sonoseg.infer.finished import fingerprint
     from sonoseg.infer.results import write_run, write_table
     from sonoseg.infer.segmenter import Segmenter
     from sonoseg.infer.sources import from_folder, from_test_split
@@ -109,13 +110,18 @@ def story(argv: Sequence[str] | None) -> int:
         (output / "run.json").unlink(missing_ok=True)
         started = time.monotonic()
         heatmap = arguments.heatmap or task.review.heatmap
-        segmented = segment_all(inputs.sources, segmenter, output, heatmap, arguments.jobs)
+        segmented = segment_all(
+            inputs.sources, segmenter, output, heatmap, arguments.jobs, fingerprint(segmenter, heatmap)
+        )
         rows = list(track(segmented, "segment", total=len(inputs.sources)))
         seconds = time.monotonic() - started
         write_table(output, rows, task)
         settings = {name: _plain(getattr(arguments, name)) for name in SETTINGS}
-        write_run(output, rows, segmenter, {**settings, "heatmap": heatmap}, seconds)
+        write_run(output, rows, segmenter, {**settings, "heatmap": heatmap}, seconds, arguments.command)
         record.keep_earlier()  # of other images, in the same folder
+    earlier = sum("earlier" in row for row in rows)
+    if earlier:
+        print(f"{earlier} of them finished by an earlier run with this model and these settings; they stay as they are")
     return report(rows, output, seconds)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 ROUNDS, WARM_UP = 7, 2
 
 
@@ -60,3 +62,23 @@ def matrix_product_rate(size: int = 2048, dtype: str = "float32") -> float:
     one = torch.rand(size, size).to(getattr(torch, dtype))
     best = min(seconds_of(lambda: one @ one) for _ in range(6))
     return float(2 * size**3 / best)
+
+
+def memory_rate(mebibytes: int = 256) -> float:
+    """Return this machine's ceiling, bytes read and written per second by a copy too large for any cache."""
+    one = np.zeros(mebibytes << 20, np.uint8)
+    other = np.ones_like(one)
+    best = min(seconds_of(lambda: np.copyto(other, one)) for _ in range(6))
+    return 2 * one.nbytes / best
+
+
+def integer_rate() -> float:
+    """Return this machine's ceiling, 32-bit additions per second of one core on data in its nearest cache."""
+    one = np.ones(2048, np.int32)
+    times = 2000
+
+    def add() -> None:
+        for _ in range(times):
+            np.add(one, one, out=one)
+
+    return times * one.size / min(seconds_of(add) for _ in range(6))

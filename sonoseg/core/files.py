@@ -141,6 +141,11 @@ def check_writable(folder: Path) -> None:
         raise UsageError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
 
 
+def still_there(path: Path, digest: str) -> None:
+    """Count a file that an earlier run wrote, and whose digest has just been found to be `digest`, as this run's."""
+    _tell(path, digest)
+
+
 def _tell(path: Path, digest: str) -> None:
     for watcher in WATCHERS:
         watcher.after(path, digest)

@@ -21,7 +21,7 @@ _SPARE = 1
 
 
 def segment_all(
-    sources: Sequence[Source], segmenter: Segmenter, folder: Path, heatmap: bool, workers: int
+    sources: Sequence[Source], segmenter: Segmenter, folder: Path, heatmap: bool, workers: int, by: str = ""
 ) -> Iterator[dict[str, Any]]:
     """Segment images and yield their rows of `results.csv`, in the order of `sources`. See `segment_source`.
 
@@ -37,7 +37,7 @@ def segment_all(
     try:
         while True:
             begun = islice(waiting, _AHEAD * workers - len(rows))
-            rows.extend(pool.submit(segment_source, source, segmenter, folder, heatmap) for source in begun)
+            rows.extend(pool.submit(segment_source, source, segmenter, folder, heatmap, by) for source in begun)
             if not rows:
                 break
             yield rows.popleft().result()

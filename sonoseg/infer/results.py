@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.core.errors import DataError
-from sonoseg.core.files import write_csv, write_json
-from sonoseg.core.images import Pixels, read_image, write_image, write_label_map
+from sonoseg.core.files import sha256_of, write_bytes, write_csv, write_json
+from sonoseg.core.images import Pixels, encode_label_map, read_image
+from sonoseg.core.png import encode_png
+from sonoseg.core.provenance import run_record
 from sonoseg.core.task import Task
-from sonoseg.core.versions import versions
+from sonoseg.infer.finished import finished, sealed
 from sonoseg.infer.heatmap import draw_heatmap, probability_levels
 from sonoseg.infer.overlay import draw_overlay
 from sonoseg.infer.segmenter import Segmenter, check_image
@@ -28,22 +30,33 @@ DISCLAIMER = "not for clinical use"
 STATUSES = ("ok", "flagged", "failed")
 
 
-def segment_source(source: Source, segmenter: Segmenter, folder: Path, heatmap: bool = False) -> dict[str, Any]:
+def segment_source(
+    source: Source, segmenter: Segmenter, folder: Path, heatmap: bool = False, by: str = ""
+) -> dict[str, Any]:
     """Segment one image, write its results, and return its row of `results.csv`; `heatmap` also writes probabilities.
 
-    An image that cannot be used gives a row with status `failed` and the reason, and what an earlier run wrote for it
-    is removed. Raises OSError when a result cannot be written: then the next one cannot either.
+    `by`: what `finished.fingerprint` gives; an image that an earlier run has finished by the same stays as it is, and
+    its row has `earlier`: True. An image that cannot be used gives a row with status `failed` and the reason, and what
+    an earlier run wrote for it is removed. Raises OSError when a result cannot be written: then the next one cannot
+    either.
     """
     task = segmenter.task
     mask, picture, record, *maps = result_files(folder, source.name, task)
+    drawn = [picture, *(maps if heatmap else [])]
     problem = name_problem(source.path.name)
     if problem:
         return _failed(source, folder, task, f"{printable(source.path.name)}: {problem} in the file name; rename it")
+    digest = _digest_of(source.path)
+    earlier = finished(record, source, digest, by, [mask, *drawn]) if by else None
+    if earlier:
+        return {**_row(source, earlier), "earlier": True}
     try:
         image = check_image(read_image(source.path))
         found = segmenter(image, source.spacing)
-        overlay = draw_overlay(image, found, task)
-        pictures = heatmap_pictures(image, found, task) if heatmap else []
+        pictures = [draw_overlay(image, found, task), *(heatmap_pictures(image, found, task) if heatmap else [])]
+        files = {mask: encode_label_map(found.labels, task.colors)}
+        files |= dict(zip(drawn, map(encode_png, pictures), strict=True))
+        facts = describe(source, image, found, segmenter)
     except DataError as error:
         return _failed(source, folder, task, str(error))
     except Exception as error:  # whatever one image brings about must not end the batch
@@ -51,16 +64,14 @@ def segment_source(source: Source, segmenter: Segmenter, folder: Path, heatmap: 
     try:
         record.unlink(missing_ok=True)  # written last: while it is there, all of them belong together
         _remove(maps)  # an earlier run may have drawn them, and this one may not
-        write_label_map(mask, found.labels, task.colors)
-        write_image(picture, overlay)
-        for path, pixels in zip(maps if heatmap else [], pictures, strict=True):
-            write_image(path, pixels)
-        write_json(record, describe(source, image, found, segmenter))
+        for path, data in files.items():
+            write_bytes(path, data)
+        write_json(record, sealed(facts, source, digest, by, files))
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
         return _failed(source, folder, task, f"{source.path.name}: too long a name for its results; shorten it")
-    return _row(source, image, found)
+    return _row(source, facts)
 
 
 def result_files(folder: Path, name: str, task: Task) -> list[Path]:
@@ -106,10 +117,17 @@ def write_table(folder: Path, rows: Sequence[Mapping[str, Any]], task: Task) -> 
 
 
 def write_run(
-    folder: Path, rows: Sequence[Mapping[str, Any]], segmenter: Segmenter, settings: Mapping[str, Any], seconds: float
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    segmenter: Segmenter,
+    settings: Mapping[str, Any],
+    seconds: float,
+    command: Sequence[str] = (),
 ) -> Path:
     """Write `run.json`, the last file of a run: its presence means that the run came to its end."""
     statuses = Counter(row["status"] for row in rows)
+    models = {one.file: one.sha256 for one in segmenter.members}
+    record = run_record(command, segmenter.task, settings, models)
     return write_json(
         folder / "run.json",
         {
@@ -129,9 +147,8 @@ def write_run(
                 for one in segmenter.members
             ],
             "threshold": segmenter.threshold,
-            "settings": dict(settings),
-            "task_settings": segmenter.task.model_dump(mode="json"),
-            "versions": versions(),
+            "task_settings": record.pop("task"),
+            **record,
             "notice": DISCLAIMER,
         },
     )
@@ -148,18 +165,23 @@ def _remove(paths: Sequence[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _row(source: Source, image: Pixels, found: Findings) -> dict[str, Any]:
-    row_mm, col_mm = source.spacing or (None, None)
+def _digest_of(path: Path) -> str:
+    """Return an image's digest; empty when it cannot be read, of which `read_image` says why."""
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
+
+
+def _row(source: Source, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of `results.csv` from what `describe` says."""
+    spacing = facts["spacing_mm"] or {"row": None, "col": None}
     return {
-        "image": source.path.name,
+        **{name: facts[name] for name in ("image", "status", "width", "height", "spacing_from")},
         "name": source.name,
-        "status": found.status,
-        "reason": "; ".join(found.reasons),
-        "width": image.shape[1],
-        "height": image.shape[0],
-        "row_mm": row_mm,
-        "col_mm": col_mm,
-        "spacing_from": source.spacing_from,
-        **found.measurements,
-        **{f"confidence_{name}": value for name, value in found.confidence.items()},
+        "reason": "; ".join(facts["reasons"]),
+        "row_mm": spacing["row"],
+        "col_mm": spacing["col"],
+        **facts["measurements"],
+        **{f"confidence_{name}": value for name, value in facts["confidence"].items()},
     }

@@ -1,0 +1,108 @@
+"""What an earlier run has finished stays as it is; what depends on a changed byte or setting is made again, alone."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import inference
+from sonoseg.__main__ import main as sonoseg
+from sonoseg.core.task import Task
+from sonoseg.infer import finished
+from sonoseg.infer.segmenter import Segmenter
+from tests.conftest import changed
+from tests.infer.members import always_load, member
+
+NAMES = ("a", "b", "c", "d")
+Run = Callable[..., list[str]]
+
+
+def bright(images: torch.Tensor) -> torch.Tensor:
+    return torch.stack([images[:, 0] <= 0.5, images[:, 0] > 0.5], dim=1).float() * 8
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetal_head: Task) -> Run:
+    """Return a function that runs stage 4 on four pictures and says which of them were segmented."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for name in NAMES:
+        Image.fromarray(rng.integers(0, 256, (60, 90), dtype=np.uint8)).save(tmp_path / "in" / f"{name}.png")
+    pictures = {path.stem: np.asarray(Image.open(path)) for path in sorted((tmp_path / "in").iterdir())}
+    task = changed(fetal_head, input={"size": (64, 96)})
+    segmented: list[str] = []
+    real = Segmenter.__call__
+
+    def noted(self: Segmenter, image: np.ndarray, *more: object) -> object:
+        known = [name for name, picture in pictures.items() if np.array_equal(picture, image)]
+        segmented.extend(known or ["new"])
+        return real(self, image, *more)
+
+    monkeypatch.setattr(Segmenter, "__call__", noted)
+
+    def run(*flags: str, model: str = "m" * 64) -> list[str]:
+        always_load(monkeypatch, member(bright, task, "model", model))
+        segmented.clear()
+        folders = ["--images", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+        assert inference.main(["--task", "fetal_head", "--jobs", "2", *folders, *flags]) == 0
+        assert sonoseg(["verify", str(tmp_path / "out")]) == 0
+        return sorted(segmented)
+
+    assert run() == [*NAMES]
+    return run
+
+
+def results(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Return each result's bytes and when it was written, but for the files that tell of the run."""
+    of_run = ("run.json", "stage4.sha256", "results.csv")
+    return {one.name: (one.read_bytes(), one.stat().st_mtime_ns) for one in folder.iterdir() if one.name not in of_run}
+
+
+def test_a_second_run_leaves_everything_as_it_is(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    before, table = results(tmp_path / "out"), (tmp_path / "out" / "results.csv").read_bytes()
+    assert run() == []
+    assert results(tmp_path / "out") == before and (tmp_path / "out" / "results.csv").read_bytes() == table
+    assert "4 of them finished by an earlier run" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None:
+    for name in ("run.json", "stage4.sha256", "results.csv", "c.json", "d.json", "d_overlay.png"):
+        (tmp_path / "out" / name).unlink()
+    assert run() == ["c", "d"]
+
+
+@pytest.mark.parametrize("flags", [("--spacing", "0.2"), ("--heatmap",)])
+def test_another_setting_makes_all_of_them_again(run: Run, flags: tuple[str, ...]) -> None:
+    assert run(*flags) == [*NAMES]
+    assert run(*flags) == [] and run() == [*NAMES]
+
+
+def test_another_model_or_other_code_makes_all_of_them_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(model="n" * 64) == [*NAMES]
+    monkeypatch.setattr(finished, "_code", lambda: "other")
+    assert run(model="n" * 64) == [*NAMES]
+    assert run(model="") == run(model="") == [*NAMES], "a network of no file might be any"
+
+
+def test_another_image_is_segmented_and_no_other(run: Run, tmp_path: Path) -> None:
+    shutil.copy(tmp_path / "in" / "a.png", tmp_path / "in" / "b.png")
+    assert run() == ["a"], "b has the pixels of a now"
+    Image.new("L", (90, 60), 7).save(tmp_path / "in" / "e.png")
+    assert run() == ["new"]
+
+
+@pytest.mark.parametrize("ending", ["_mask.png", "_overlay.png", ".json"])
+def test_a_result_with_another_byte_is_made_again(run: Run, tmp_path: Path, ending: str) -> None:
+    good, file = results(tmp_path / "out"), tmp_path / "out" / f"c{ending}"
+    data = bytearray(file.read_bytes())
+    data[data.find(b'"width": 9') + 10 if ending == ".json" else len(data) // 2] ^= 1
+    for damaged in (bytes(data), b"", None):
+        file.unlink() if damaged is None else file.write_bytes(damaged)
+        assert run() == ["c"]
+        assert {name: one[0] for name, one in results(tmp_path / "out").items()} == {
+            name: one[0] for name, one in good.items()
+        }
