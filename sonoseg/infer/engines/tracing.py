@@ -53,17 +53,53 @@ class _Unpool(nn.Module):
         return (maps[..., :, None, :, None] * places).flatten(4, 5).flatten(2, 3)
 
 
-_IN_OTHER_WORDS: dict[type[nn.Module], type[nn.Module]] = {nn.MaxPool2d: _Pool, nn.MaxUnpool2d: _Unpool}
-"""Steps of SegNet that engines do not know, or only know slowly, and the same in steps that they know."""
+class _SubPixel(nn.Module):
+    """A transposed convolution of stride 2 as a plain one with four times the maps, which are then interleaved.
+
+    Output pixel 2i + p takes from input pixels i and i + 1 (Shi et al. 2016): of the three weights per side, an even one
+    takes the middle one at i, an odd one the last at i and the first at i + 1.
+    """
+
+    def __init__(self, plain: nn.ConvTranspose2d):
+        super().__init__()
+        weight = plain.weight.detach()  # (in, out, 3, 3)
+        taps = weight.new_zeros(2, 2, 3)  # parity, input pixel, weight
+        taps[0, 0, 1] = taps[1, 0, 2] = taps[1, 1, 0] = 1
+        spread = torch.einsum("ioyx,pty,qsx->opqits", weight, taps, taps)
+        self.convolution = nn.Conv2d(plain.in_channels, 4 * plain.out_channels, kernel_size=2)
+        self.convolution.weight.data = spread.flatten(0, 2)
+        assert self.convolution.bias is not None
+        self.convolution.bias.data = (
+            weight.new_zeros(4 * plain.out_channels) if plain.bias is None else plain.bias.detach().repeat_interleave(4)
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return functional.pixel_shuffle(self.convolution(functional.pad(maps, (0, 1, 0, 1))), 2)
+
+
+_FEW = 4
+"""Maps that come out of a transposed convolution: up to so many, engines take longer for it than for `_SubPixel`."""
+
+
+def _in_other_words(layer: nn.Module) -> nn.Module | None:
+    """Return a layer that engines do not know, or only know slowly, in steps that they know; None for all others."""
+    if isinstance(layer, nn.MaxPool2d):
+        return _Pool()
+    if isinstance(layer, nn.MaxUnpool2d):
+        return _Unpool()
+    if isinstance(layer, nn.ConvTranspose2d) and layer.out_channels <= _FEW:
+        shape = (layer.kernel_size, layer.stride, layer.padding, layer.output_padding, layer.dilation, layer.groups)
+        return _SubPixel(layer) if shape == ((3, 3), (2, 2), (1, 1), (1, 1), (1, 1), 1) else None
+    return None
 
 
 def _convertible(network: nn.Module) -> nn.Module:
-    """Return the network, or, when it unpools, a copy in other words."""
-    if not any(isinstance(layer, nn.MaxUnpool2d) for layer in network.modules()):
-        return network
+    """Return a copy of the network with some layers in other words."""
     network = copy.deepcopy(network)
+    unpools = any(isinstance(layer, nn.MaxUnpool2d) for layer in network.modules())
     for layer in list(network.modules()):
         for name, child in layer.named_children():
-            if type(child) in _IN_OTHER_WORDS:
-                setattr(layer, name, _IN_OTHER_WORDS[type(child)]())
+            other = _in_other_words(child)
+            if other is not None and (unpools or not isinstance(other, _Pool)):  # `_Pool` serves `_Unpool` only
+                setattr(layer, name, other)
     return network
