@@ -56,8 +56,8 @@ class _Unpool(nn.Module):
 class _SubPixel(nn.Module):
     """A transposed convolution of stride 2 as a plain one with four times the maps, which are then interleaved.
 
-    Output pixel 2i + p takes from input pixels i and i + 1 (Shi et al. 2016): of the three weights per side, an even one
-    takes the middle one at i, an odd one the last at i and the first at i + 1.
+    Output pixel 2i + p takes from input pixels i and i + 1 (Shi et al. 2016): of the three weights per side, an even
+    one takes the middle one at i, an odd one the last at i and the first at i + 1.
     """
 
     def __init__(self, plain: nn.ConvTranspose2d):
