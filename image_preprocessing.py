@@ -10,12 +10,14 @@ from rich.progress import track
 
 from sonoseg.core.cli import SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.core.errors import UsageError
+from sonoseg.core.files import write_json
 from sonoseg.core.integrity import recorded
 from sonoseg.core.lock import locked
 from sonoseg.core.manifest import Prepared, write_index
+from sonoseg.core.provenance import digests_of, run_record
 from sonoseg.core.task import Task
 from sonoseg.core.task_files import load_task
-from sonoseg.core.workspace import Workspace
+from sonoseg.core.workspace import RUN_OF_PREPROCESSING, Workspace
 from sonoseg.preprocess.plan import PARTS, State, collect_jobs, run_jobs
 from sonoseg.preprocess.prepared import remove_leftovers
 
@@ -72,6 +74,9 @@ def prepare(task: Task, workspace: Workspace, copies: int, arguments: argparse.N
         finally:
             state.write(workspace)
 
+        settings = {"copies": copies, "seed": arguments.seed, "jobs": arguments.jobs}
+        inputs = digests_of(workspace.split, [workspace.split_table(part).name for part in PARTS])
+        write_json(workspace.split / RUN_OF_PREPROCESSING, run_record(arguments.command, task, settings, inputs))
         for part in PARTS:
             rows = [row for job in jobs.values() if job.part == part for row in job.rows()]
             write_index(workspace.index(part), rows)

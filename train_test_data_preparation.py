@@ -41,13 +41,22 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
     from rich.console import Console
     from rich.progress import Progress
 
-    from sonoseg.core.files import write_text
+    from sonoseg.core.files import write_json, write_text
     from sonoseg.core.integrity import recorded
+    from sonoseg.core.provenance import run_record
+    from sonoseg.core.workspace import RUN_OF_PREPARATION
     from sonoseg.prepare.annotations import READERS
     from sonoseg.prepare.faults import concerns_of, stop_on_errors
     from sonoseg.prepare.near_duplicates import alike_faults, find_alike
     from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
-    from sonoseg.prepare.output import build_samples, check_path, page_path, refuse_new_split, write_dataset
+    from sonoseg.prepare.output import (
+        build_samples,
+        check_path,
+        page_path,
+        refuse_new_split,
+        table_digests,
+        write_dataset,
+    )
     from sonoseg.prepare.patients import describe
     from sonoseg.prepare.report import build_report, counts_table
     from sonoseg.prepare.report_page import dataset_page, refused_page
@@ -92,7 +101,9 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
     if options.report_only:
         write_text(check_path(workspace), page)
     else:
+        inputs = {"images and masks as drawn": report["data_sha256"], **table_digests(data, task)}
         with recorded(workspace.split, "stage1", root=workspace.root) as record:
+            write_json(workspace.split / RUN_OF_PREPARATION, run_record(options.command, task, settings, inputs))
             write_dataset(checked, samples, report, page, task, workspace, same_split=already)
             for sample in samples:
                 record.keep(workspace.locate(sample.image_path), sample.sha256)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoseg.core.cli import SEED, next_command, number_type, run_guarded, stage_parser
+from sonoseg.core.errors import Stopped
 from sonoseg.core.integrity import recorded
 from sonoseg.core.lock import locked
 from sonoseg.core.task import Task
 from sonoseg.core.task_files import load_task
-from sonoseg.core.workspace import BEST_MODEL, Workspace
+from sonoseg.core.workspace import BEST_MODEL, RUN_OF_SCORING, RUN_OF_TRAINING, Workspace
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 ALL_FOLDS = "all"
 CHECKPOINT = "last.ckpt"
 CURVES = "curves.png"
-MADE_BY_TRAINING = (BEST_MODEL, CHECKPOINT, CURVES)
+MADE_BY_TRAINING = (BEST_MODEL, CHECKPOINT, CURVES, RUN_OF_TRAINING)
 """Files of a model's folder that scoring does not write."""
 
 
@@ -34,7 +35,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=SEED, default=42, help="seed of weights and order")
     parser.add_argument("--run", default=time.strftime("%Y%m%d-%H%M%S"), help="name of a new run in TensorBoard")
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--resume", action="store_true", help="go on from last.ckpt")
+    instead.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from last.ckpt: after Ctrl-C or SIGTERM with the next step, several processes with the next epoch",
+    )
     instead.add_argument("--summary", action="store_true", help="only show the network, layer by layer")
     instead.add_argument("--sanity-check", action="store_true", help="two batches, one epoch, in a folder of its own")
     instead.add_argument("--score", action="store_true", help="only score the trained model on the test split again")
@@ -46,6 +51,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     precisions = ("auto", "32-true", "bf16-mixed", "16-mixed")
     parser.add_argument("--precision", choices=precisions, default="auto", help="auto: bf16 where the hardware has it")
     parser.add_argument("--compile", action="store_true", help="compile the network first: a minute, then faster steps")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="on a GPU: only operations that give the same bytes every time, at some cost in speed; a CPU gives the "
+        "same bytes, for the same number of threads, without it",
+    )
     arguments = parser.parse_args(argv)
     if arguments.sanity_check and arguments.fold == ALL_FOLDS:
         parser.error("--sanity-check looks at one fold; leave --fold all out")
@@ -77,7 +88,9 @@ def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namesp
     # Torch and MONAI take seconds to import; --help and a wrong task have answered by now.
     from sonoseg.train.cross_validation import refuse_other_folds
     from sonoseg.train.data import folds_of, load_data
+    from sonoseg.train.determinism import named_when_impossible
     from sonoseg.train.loop import start_fabric
+    from sonoseg.train.outcome import record_run
     from sonoseg.train.report import console, print_outcome
     from sonoseg.train.scoring import score_folds, score_model
 
@@ -90,8 +103,8 @@ def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namesp
     if several:
         refuse_other_folds(folder, [data.fold for data in runs])
     folders = [folder / f"fold_{data.fold}" if several else folder for data in runs]
-    with locked(folder, say=print), recorded(folder, "stage3") as record:
-        fabric = start_fabric(arguments.device, arguments.devices, arguments.precision)
+    with locked(folder, say=print), recorded(folder, "stage3") as record, named_when_impossible():
+        fabric = start_fabric(arguments.device, arguments.devices, arguments.precision, arguments.deterministic)
         for data, own in zip(runs if not arguments.score else [], folders, strict=False):
             train(task, workspace, data, own, fabric, arguments)
         if not fabric.is_global_zero:
@@ -104,6 +117,8 @@ def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namesp
             score_model(folder, "validation", runs[0].validation[:2], runs[0], workspace, task, fabric.device)
         else:
             score_model(folder, "test", runs[0].test, runs[0], workspace, task, fabric.device)
+        if arguments.score:
+            record_run(folder / RUN_OF_SCORING, arguments.command, task, {"data": runs[0].hashes})
         for path in [own / name for own in folders for name in MADE_BY_TRAINING]:
             record.keep(path)  # --score, and --resume of a run that was complete, leave them as they are
     print_outcome(folder, workspace.logs)
@@ -120,76 +135,75 @@ def train(
     fabric: "Fabric",
     arguments: argparse.Namespace,
 ) -> None:
-    """Train one model into `folder`: `last.ckpt` after every epoch, then `best_model.safetensors` and `curves.png`."""
+    """Train one model into `folder`: `last.ckpt` after every epoch, then `best_model.safetensors` and `curves.png`.
+
+    Raises Stopped when a signal ended it, after the checkpoint of the step that it was at.
+    """
     from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-    from sonoseg.train.cross_validation import forget_results
     from sonoseg.train.curves import draw_curves
-    from sonoseg.train.datasets import EpochBatches, InOrder, Loader, SegmentationDataset
     from sonoseg.train.loop import train_epoch, validate
-    from sonoseg.train.losses import SegmentationLoss
     from sonoseg.train.model_file import save_model
-    from sonoseg.train.networks import build_network
-    from sonoseg.train.optimizer import build_optimizer, learning_rates
-    from sonoseg.train.outcome import forget_evaluation, model_facts
-    from sonoseg.train.processes import share_statistics
+    from sonoseg.train.optimizer import learning_rates
+    from sonoseg.train.outcome import forget_scores, model_facts, record_run
+    from sonoseg.train.parts import build_parts
     from sonoseg.train.report import console, epoch_bar, epoch_line, start_line
+    from sonoseg.train.stopping import stopping_between_steps
     from sonoseg.train.tracking import Tracker
 
-    # Parts: the same ones on a CPU, a GPU, or several under torchrun.
-    fabric.seed_everything(arguments.seed, workers=True, verbose=False)
-    network = share_statistics(build_network(task), fabric.world_size)
-    optimizer = build_optimizer(task.training.optimizer, network.parameters())
-    if arguments.compile:
-        network.compile()  # in place: its weights keep their names
-    network, optimizer = fabric.setup(network, optimizer)
-    loss = SegmentationLoss(task.training.loss, task.is_binary, warm_up=not arguments.sanity_check)
-    size = task.training.batch_size
-    images = SegmentationDataset(data.train, workspace, task, augmented=True, seed=arguments.seed)
-    held_out = SegmentationDataset(data.validation, workspace, task)
-    batches = EpochBatches(len(images), size, arguments.seed, fabric.global_rank, fabric.world_size)
-    train_loader, validation_loader = Loader(images, batches), Loader(held_out, InOrder(len(held_out), size))
+    sanity_check = arguments.sanity_check
+    parts = build_parts(task, workspace, data, fabric, arguments.seed, arguments.compile, warm_up=not sanity_check)
+    network, optimizer, loss = parts.network, parts.optimizer, parts.loss
+    epochs = 1 if sanity_check else arguments.epochs or task.training.epochs
+    limit = 2 if sanity_check else None
+    steps = min(len(parts.order), limit or len(parts.order))
 
-    epochs = 1 if arguments.sanity_check else arguments.epochs or task.training.epochs
-    limit = 2 if arguments.sanity_check else None
-    steps = min(len(batches), limit or len(batches))
+    # A run goes on only with the settings that it began with.
     settings = {"task": task.model_dump(mode="json"), "fold": data.fold, "seed": arguments.seed, "epochs": epochs}
     settings |= {"data": data.hashes, "precision": fabric.strategy.precision.precision}
+    settings |= {"deterministic": True} if arguments.deterministic else {}
     checkpoint = folder / CHECKPOINT
     progress = Progress(arguments.run if arguments.fold != ALL_FOLDS else f"{arguments.run}-fold{data.fold}")
     if arguments.resume and (arguments.fold != ALL_FOLDS or checkpoint.is_file()):
         progress = load_checkpoint(checkpoint, fabric, network, optimizer, settings)
     tracker = Tracker(workspace.logs / progress.run, task, progress.epoch) if fabric.is_global_zero else None
     if tracker:
-        console.print(start_line(task, network, len(images), len(held_out), fabric.device), soft_wrap=True)
+        record_run(folder / RUN_OF_TRAINING, arguments.command, task, settings, goes_on=arguments.resume)
+        console.print(start_line(task, parts, fabric.device), soft_wrap=True)
 
-    while progress.epoch < epochs and not progress.has_stalled(task.training.patience):
-        began, epoch = time.perf_counter(), progress.epoch
+    # Several processes would have to agree on a step to stop at: they end at once, and go on from their last epoch.
+    with stopping_between_steps(checkpoint, fabric.world_size == 1 and not sanity_check) as check:
+        while progress.epoch < epochs and not progress.has_stalled(task.training.patience):
+            epoch, now = progress.epoch, progress.under_way
+            began = time.perf_counter() - now.seconds
+            try:
+                # Train on every image of the other folds once, in an order that only seed and epoch decide.
+                parts.order.epoch = epoch
+                rates = learning_rates(task.training.optimizer, epoch, epochs, steps, progress.validation_losses)
+                with epoch_bar(f"epoch {epoch + 1}/{epochs}", steps, fabric.is_global_zero, now.step) as advance:
+                    scalars = train_epoch(
+                        fabric, network, optimizer, loss, parts.training, task, epoch, rates, advance, now, check
+                    )
+                # Validate on the held-out fold; its Dice alone decides which epoch is kept.
+                scalars |= validate(fabric, network, loss, parts.validation, task, epoch, limit, check)
+            except Stopped:
+                save_checkpoint(checkpoint, fabric, network, optimizer, progress, settings)
+                raise
+            scalars = fabric.broadcast(scalars)  # one rank's view, so that all stop, and keep, at the same epoch
+            scalars["time/epoch_s"] = time.perf_counter() - began
+            is_best = progress.finish_epoch(network, scalars)
 
-        # Train on every image of the other folds once, in an order that only seed and epoch decide.
-        batches.epoch = epoch
-        rates = learning_rates(task.training.optimizer, epoch, epochs, steps, progress.validation_losses)
-        with epoch_bar(f"epoch {epoch + 1}/{epochs}", steps, shown=fabric.is_global_zero) as advance:
-            scalars = train_epoch(fabric, network, optimizer, loss, train_loader, task, epoch, rates, advance)
-
-        # Validate on the held-out fold; its Dice alone decides which epoch is kept.
-        scalars |= validate(fabric, network, loss, validation_loader, task, epoch, limit)
-        scalars = fabric.broadcast(scalars)  # one rank's view, so that all stop, and keep, at the same epoch
-        scalars["time/epoch_s"] = time.perf_counter() - began
-        is_best = progress.finish_epoch(network, scalars)
-
-        # Log and save.
-        if tracker:
-            tracker.scalars(scalars, epoch + 1)
-            tracker.overlays(network.module, next(iter(validation_loader)), epoch + 1)
-            save_checkpoint(checkpoint, fabric, network, optimizer, progress, settings)
-            console.print(epoch_line(epoch + 1, epochs, scalars, task, is_best), soft_wrap=True)
+            # Log and save.
+            if tracker:
+                tracker.scalars(scalars, epoch + 1)
+                tracker.overlays(network.module, next(iter(parts.validation)), epoch + 1)
+                save_checkpoint(checkpoint, fabric, network, optimizer, progress, settings)
+                console.print(epoch_line(epoch + 1, epochs, scalars, task, is_best), soft_wrap=True)
+            check()
 
     # The best epoch becomes the model: one file, which is read back before it is used.
     if tracker:
         tracker.close()
-        forget_evaluation(folder)
-        if arguments.fold == ALL_FOLDS:
-            forget_results(folder.parent)
+        forget_scores(folder, arguments.fold == ALL_FOLDS)
         save_model(folder / BEST_MODEL, progress.best_state, task, model_facts(progress, data, settings))
         draw_curves(folder / CURVES, progress.history, task, progress.best_epoch)
 

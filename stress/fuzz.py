@@ -58,7 +58,7 @@ class Findings:
 
     def note(self, kind: str, work: Callable[[], Any], content: Callable[[], bytes]) -> None:
         """Do `work` on one input; keep its `content` when it raises what it may not."""
-        faulthandler.dump_traceback_later(SECONDS, exit=True)
+        faulthandler.dump_traceback_later(SECONDS, exit=True, file=2)  # sys.stderr may be a test's
         try:
             work()
             self.counts[kind, "ok"] += 1

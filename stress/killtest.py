@@ -41,8 +41,9 @@ TASK = {
 }
 
 TIMELESS = ("results.csv", ".png", ".json", ".csv", ".html")
-NOT_COMPARED = ("run.json", "evaluation.html", "evaluation.json", "curves.png")
-"""They hold times; the tensors, the history and the tables behind them are compared instead."""
+RECORDS = ("stage1_run.json", "stage2_run.json", "stage3_run.json")
+NOT_COMPARED = ("run.json", "evaluation.html", "evaluation.json", "curves.png", *RECORDS)
+"""They hold times, or what was typed; the tensors, the history and the tables behind them are compared instead."""
 
 
 class Lost(SonoSegError):

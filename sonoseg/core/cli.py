@@ -8,8 +8,10 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from sonoseg.core.errors import SonoSegError
+from sonoseg.core.errors import SonoSegError, Stopped
+from sonoseg.core.limits import MAX_PIXELS, set_max_pixels
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -31,12 +33,32 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default is None else super()._get_help_string(action)
 
 
+class _StageParser(argparse.ArgumentParser):
+    """Also says what was typed, in `command`: a run records it. And sets the limit for pictures."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed = super().parse_args(args, namespace)
+        parsed.command = [self.prog, *(sys.argv[1:] if args is None else args)]
+        set_max_pixels(parsed.max_pixels)
+        return parsed
+
+
 def stage_parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the two flags that every stage takes: --task and --workspace."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=_Help)
+    """Return a parser with the flags that every stage takes: --task, --workspace and --max-pixels.
+
+    What it parses has, beside the flags, `command`: the script's name and all that was typed after it.
+    """
+    parser = _StageParser(description=description, formatter_class=_Help)
     parser.add_argument("--task", default="spine", help="name of a task in sonoseg/tasks, or a task file of your own")
     parser.add_argument(
         "--workspace", type=Path, default=REPOSITORY, help="folder that holds Datasets/, Models/, result/ and logs/"
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=number_type(int, 1),
+        default=MAX_PIXELS,
+        metavar="N",
+        help="pictures that declare more than N pixels (width times height) are refused before they are decoded",
     )
     return parser
 
@@ -70,7 +92,8 @@ def run_guarded(story: Callable[[Sequence[str] | None], int], argv: Sequence[str
     """Run a script's story and turn every failure into one message on stderr and an exit code.
 
     Returns the story's own code; 2 for a SonoSegError or an operating-system error (no space, unwritable folder);
-    130 when interrupted. Set SONOSEG_DEBUG=1 to see the traceback of any of them.
+    130 when interrupted; 128 plus its number for a signal after which the run was saved. Set SONOSEG_DEBUG=1 to see the
+    traceback of any of them.
     """
     try:
         return story(argv)
@@ -78,6 +101,8 @@ def run_guarded(story: Callable[[Sequence[str] | None], int], argv: Sequence[str
         return end.code if isinstance(end.code, int) else EXIT_OK
     except KeyboardInterrupt:
         return _end("interrupted; finished outputs are intact, run the same command to continue", EXIT_INTERRUPTED)
+    except Stopped as stop:
+        return _end(str(stop), stop.code)
     except SonoSegError as error:
         return _end(str(error), EXIT_WRONG_USE)
     except OSError as error:
@@ -97,5 +122,5 @@ def _end(message: str, code: int) -> int:
         import traceback
 
         traceback.print_exc()
-    print(f"error: {message}" if code != EXIT_INTERRUPTED else message, file=sys.stderr)
+    print(f"error: {message}" if code == EXIT_WRONG_USE else message, file=sys.stderr)
     return code

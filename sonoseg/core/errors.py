@@ -23,6 +23,14 @@ class ModelError(SonoSegError):
     """A model or checkpoint file cannot be used here."""
 
 
+class Stopped(Exception):
+    """A signal asked a run to end, and what it has done so far is saved; `code` is the script's exit code."""
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
+
+
 class FaultsError(DataError):
     """Several faults found in one pass; the message lists them all, first `shown` in full."""
 

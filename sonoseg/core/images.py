@@ -5,8 +5,10 @@ with class indices as values.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +16,16 @@ from PIL import Image, ImageOps
 
 from sonoseg.core.errors import DataError, choices
 from sonoseg.core.files import write_bytes
+from sonoseg.core.jpeg import has_all_its_data
+from sonoseg.core.limits import MAX_FRAMES, max_pixels
 from sonoseg.core.png import encode_png
 
 Pixels = NDArray[np.uint8]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-MAX_PIXELS = 50_000_000
-"""Largest picture that is decoded: far above any ultrasound still, far below what fills a laptop's memory."""
-
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+"""What is read, whatever a file is called: Pillow knows others too, and has EPS drawn by another program."""
+_PHOTOMETRIC = 262
 _MODES_8_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 _MODES = (*_MODES_8_BIT, "I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -42,7 +46,8 @@ def image_size(path: Path) -> tuple[int, int]:
     """Return (height, width) as a person sees the picture, from the header alone. Raises DataError."""
     with _open(path) as picture:
         try:
-            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            # Pillow turns a TIFF by itself, and gives its size as a person sees it.
+            turned = picture.format != "TIFF" and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         except Exception as error:  # as many kinds as Pillow has decoders
             raise DataError(f"{path}: the file is damaged or cut short ({error}); replace it") from error
         width, height = picture.size
@@ -115,31 +120,64 @@ def rgb(color: str) -> tuple[int, int, int]:
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
-def _open(path: Path) -> Image.Image:
+@contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
     """Open a picture and check its header, before any pixel is decoded."""
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    # Pillow is given the open file and not its name: by name it maps a plain TIFF into memory, and mixes up the rows
+    # of one that has to be turned.
+    with stream:
+        yield _checked(path, stream)
+
+
+def _checked(path: Path, stream: BinaryIO) -> Image.Image:
     try:
         # Pillow's own guard against huge pictures only warns below twice its limit: the check below is ours.
         Image.MAX_IMAGE_PIXELS = None
-        picture = Image.open(path)
-        frames = getattr(picture, "n_frames", 1)  # walks through the whole of a TIFF, and may stumble
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        picture = Image.open(stream, formats=_FORMATS)
     except Exception as error:  # a header that makes no sense ends in a TypeError as easily as in an OSError
         raise DataError(f"{path}: not a readable picture ({choices(SUFFIXES)}); replace the file") from error
     width, height = picture.size
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{path}: {width}x{height} pixels declared; at most {MAX_PIXELS} are decoded")
-    if frames != 1:
-        raise DataError(f"{path}: {frames} frames; expected a single picture, export one frame per file")
+    if width * height > max_pixels():
+        raise DataError(
+            f"{path}: {width}x{height} pixels declared; at most {max_pixels()} are decoded, --max-pixels allows more"
+        )
+    if _has_frame(picture, MAX_FRAMES):
+        raise DataError(
+            f"{path}: {MAX_FRAMES + 1} frames or more; expected a single picture, export one frame per file"
+        )
     if picture.mode not in _MODES:
         raise DataError(f"{path}: colour mode {picture.mode}; expected one of {choices(_MODES)}")
+    if picture.mode.startswith("I") and getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+        raise DataError(f"{path}: 16 bits per pixel with white as 0, which would be read as a negative; save it as PNG")
     return picture
+
+
+def _has_frame(picture: Image.Image, number: int) -> bool:
+    """Tell whether there is a frame of this number, from 0; counting all of a TIFF takes their number squared."""
+    try:
+        picture.seek(number)
+    except EOFError:
+        return False
+    except Exception:  # there is something, which is damaged
+        return True
+    picture.seek(0)
+    return True
 
 
 def _decode(path: Path) -> Image.Image:
     with _open(path) as picture:
         try:
             picture.load()
-            return ImageOps.exif_transpose(picture)
+            whole = picture.format != "JPEG" or has_all_its_data(path.read_bytes(), picture)
+            turned = ImageOps.exif_transpose(picture)
         except Exception as error:  # a damaged file makes Pillow's many decoders raise as many kinds of error
             raise DataError(f"{path}: the file is damaged or cut short ({error}); replace it") from error
+    if not whole:
+        raise DataError(f"{path}: the file is damaged: data are missing, and grey would stand in for them; replace it")
+    return turned

@@ -128,8 +128,8 @@ def read_table(path: Path, maker: str) -> list[tuple[int, dict[str, str]]]:
     """Return (line number, row) pairs with every cell as text: ids such as `001` or `NA` stay what they are.
 
     Understands a byte-order mark, Windows-1252 where UTF-8 fails, and semicolons or tabs in place of commas; strips
-    spaces around cells. Raises DataError when the file is missing (`maker` is what writes it), empty, or a row has more
-    cells than the header.
+    spaces around cells. Raises DataError when the file is missing (`maker` is what writes it) or empty, a column is
+    there twice, or a row has more cells than the header.
     """
     try:
         data = path.read_bytes()
@@ -146,6 +146,9 @@ def read_table(path: Path, maker: str) -> list[tuple[int, dict[str, str]]]:
         columns = [name.strip() for name in reader.fieldnames or []]
         if not any(columns):
             raise DataError(f"{path}: the table is empty; expected a header and one row per image")
+        twice = [name for name in columns if name and columns.count(name) > 1]
+        if twice:
+            raise DataError(f"{path}: column {twice[0]!r} is there twice; remove or rename one")
         reader.fieldnames = columns
         for cells in reader:
             if None in cells:

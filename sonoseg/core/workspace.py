@@ -6,6 +6,11 @@ from pathlib import Path
 BEST_MODEL = "best_model.safetensors"
 """What training calls a model, in whatever folder it puts it, and what is looked for in a folder."""
 
+RUN_OF_PREPARATION, RUN_OF_PREPROCESSING, RUN_OF_TRAINING = (f"stage{number}_run.json" for number in (1, 2, 3))
+"""Records of how the three first stages were run, beside what they made; stage 4 has its `run.json`."""
+RUN_OF_SCORING = "scoring_run.json"
+"""How a model was scored when that was done apart from its training."""
+
 
 @dataclass(frozen=True)
 class Workspace:

@@ -17,6 +17,8 @@ from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
 UNKNOWN = "unknown"
 _OWN_NAMES = ("run",)
 """An image of this name would give a `run.json` of its own."""
+_NOT_READ = (".dcm", ".dicom", ".ima", ".gif", ".webp", ".heic", ".jp2", ".mha", ".nii", ".nrrd", ".avi", ".mp4")
+"""Images that a person expects to be read: each fails with its reason, rather than being passed over in silence."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ def from_folder(
 
     Spacing: `spacing` for all, else the table `metadata`, else one in the folder, under the name that the task gives or
     `metadata.csv`, else the task's beside the folder when it names every image. Masks that lie among a mask_folder
-    task's images are left out. `results` is where the results go. Raises DataError for a missing or empty folder, a
-    table that cannot be read, and results that would lie among the images.
+    task's images are left out; images in formats that are not read come last, and fail. `results` is where the results
+    go. Raises DataError for a missing or empty folder, a table that cannot be read, and results that would lie among
+    the images.
     """
     if results is not None and results.resolve() == folder.resolve():
         raise DataError(f"{folder}: results cannot go among the images; name another folder with --output")
@@ -66,11 +69,11 @@ def from_folder(
             continue
         known = meta_of(table, path)
         sources.append(Source(path, name, known.spacing, source) if known and known.spacing else Source(path, name))
-    without = sum(one.spacing is None for one in sources)
+    others = [path for path in folder.iterdir() if path.suffix.lower() in _NOT_READ and path.is_file()]
+    sources += [Source(path, path.name) for path in sorted(others)]
+    without = sum(one.spacing is None for one in sources[: len(paths)])
     if without:
-        remarks.append(
-            f"pixel spacing unknown for {without} of {len(sources)} images: their lengths are in pixels only"
-        )
+        remarks.append(f"pixel spacing unknown for {without} of {len(paths)} images: their lengths are in pixels only")
     return Inputs(sources, remarks)
 
 

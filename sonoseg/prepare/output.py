@@ -8,7 +8,9 @@ from typing import Any
 from sonoseg.core.errors import DataError, UsageError
 from sonoseg.core.files import move, write_bytes, write_json, write_text
 from sonoseg.core.manifest import Sample, read_table, write_split
+from sonoseg.core.provenance import digests_of
 from sonoseg.core.task import Task
+from sonoseg.core.task_sections import ShapesJson
 from sonoseg.core.workspace import Workspace
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.split import Split
@@ -42,6 +44,12 @@ def build_samples(
             )
         )
     return samples
+
+
+def table_digests(data: Path, task: Task) -> dict[str, str]:
+    """Return the SHA-256 of the files beside the pictures that were read: annotations and metadata, as far as there."""
+    shapes = [task.annotations.file] if isinstance(task.annotations, ShapesJson) else []
+    return digests_of(data, [*shapes, task.metadata.file])
 
 
 def mask_path(workspace: Workspace, identity: str) -> Path:

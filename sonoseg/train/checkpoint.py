@@ -1,4 +1,4 @@
-"""Everything a run needs to go on where it stopped: `last.ckpt`, written after every epoch."""
+"""Everything a run needs to go on where it stopped: `last.ckpt`, written after every epoch and when it is stopped."""
 
 import io
 from dataclasses import dataclass, field
@@ -14,6 +14,20 @@ from sonoseg.core.files import write_bytes
 
 
 @dataclass
+class UnderWay:
+    """How far the epoch is that is not finished yet: steps done, and what its scalars are made of.
+
+    `sums` are of each term of the loss over the steps; `waited_s` is the part of `seconds` spent waiting for batches.
+    """
+
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    images: int = 0
+    seconds: float = 0.0
+    waited_s: float = 0.0
+
+
+@dataclass
 class Progress:
     """How far a run is. `run` names its TensorBoard folder; `epoch` counts finished epochs, with a row of scalars each
     in `history`."""
@@ -24,6 +38,7 @@ class Progress:
     best_epoch: int = -1
     best_state: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    under_way: UnderWay = field(default_factory=UnderWay)
 
     def has_stalled(self, patience: int | None) -> bool:
         """Tell whether `patience` epochs have passed since the best one; None waits for ever."""
@@ -41,6 +56,7 @@ class Progress:
             self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         self.history.append(scalars)
         self.epoch += 1
+        self.under_way = UnderWay()
         return is_best
 
 
@@ -59,7 +75,7 @@ def save_checkpoint(
             "network": network.state_dict(),
             "optimizer": optimizer.state_dict(),
             "scaler": fabric.strategy.precision.state_dict(),
-            "progress": vars(progress),
+            "progress": {**vars(progress), "under_way": vars(progress.under_way)},
             "settings": settings,
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state_all(),
@@ -105,4 +121,5 @@ def load_checkpoint(
     torch.set_rng_state(state["rng"])
     if len(state["rng_cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["rng_cuda"])
-    return Progress(**state["progress"])
+    under_way = UnderWay(**state["progress"].pop("under_way", {}))  # checkpoints of earlier versions have none
+    return Progress(**state["progress"], under_way=under_way)

@@ -8,13 +8,15 @@ import numpy as np
 from rich.table import Table
 
 from sonoseg.core.errors import ModelError
+from sonoseg.core.workspace import RUN_OF_SCORING
 
 SCORES = ("dice", "iou", "surface_dice", "hd95")
 
 
 def forget_results(folder: Path) -> None:
     """Remove what an earlier cross-validation came to: new models are about to stand beside it."""
-    (folder / "cross_validation.json").unlink(missing_ok=True)
+    for name in ("cross_validation.json", RUN_OF_SCORING):
+        (folder / name).unlink(missing_ok=True)
     for name in ("out_of_fold", "ensemble"):
         for path in (folder / name).glob("*"):
             path.unlink()

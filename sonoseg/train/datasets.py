@@ -154,11 +154,15 @@ class Loader:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.after(0)
+
+    def after(self, step: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch of which `step` have been taken already: those are not made again."""
         epoch = self.batches.epoch
         with ThreadPoolExecutor(THREADS, "batches") as pool:
             waiting: deque = deque()
             try:
-                for indices in chain(self.batches, [None] * AHEAD):
+                for indices in chain(islice(self.batches, step, None), [None] * AHEAD):
                     if indices is not None:
                         waiting.append([pool.submit(self.dataset.item, index, epoch) for index in indices])
                     if waiting and (len(waiting) > AHEAD or indices is None):

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
@@ -13,19 +12,27 @@ from torch import nn
 
 from sonoseg.core.errors import ModelError, UsageError
 from sonoseg.core.task import Task
+from sonoseg.train.checkpoint import UnderWay
 from sonoseg.train.datasets import Batch, Loader
+from sonoseg.train.determinism import be_deterministic
 from sonoseg.train.losses import SegmentationLoss
 from sonoseg.train.metrics import batch_dice
 from sonoseg.train.networks.heads import activate, class_map, target_of
 from sonoseg.train.processes import everyones
+from sonoseg.train.stopping import Check
 
 Advance = Callable[[], None]
 
 
-def start_fabric(device: str, devices: int, precision: Any) -> Fabric:
+def nothing() -> None:
+    pass
+
+
+def start_fabric(device: str, devices: int, precision: Any, deterministic: bool = False) -> Fabric:
     """Return a launched Fabric: the plain loop's hands on one CPU, one GPU, or several processes under torchrun.
 
-    Raises UsageError when CUDA is asked for and is not there, or numbers that only a GPU has.
+    With `deterministic` all that follows in this process gives the same bits every time, or is refused. Raises
+    UsageError when CUDA is asked for and is not there, or numbers that only a GPU has.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: no CUDA device is available here; use --device cpu")
@@ -33,6 +40,7 @@ def start_fabric(device: str, devices: int, precision: Any) -> Fabric:
         raise UsageError("--precision 16-mixed needs a CUDA device; use auto, bf16-mixed or 32-true on a CPU")
     if precision == "auto":
         precision = "bf16-mixed" if _has_bf16(device) else "32-true"
+    be_deterministic(deterministic)
     nodes = max(1, int(os.environ.get("WORLD_SIZE", 1)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     try:
         fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, precision=precision)
@@ -59,23 +67,24 @@ def train_epoch(
     task: Task,
     epoch: int,
     rates: Sequence[float],
-    advance: Advance = lambda: None,
+    advance: Advance = nothing,
+    under_way: UnderWay | None = None,
+    check: Check = nothing,
 ) -> dict[str, float]:
     """Run one epoch (from 0), a batch at each of the learning rates; return the scalars to log.
 
-    `advance` is called after each step.
+    `advance` is called after each step. `under_way` says which steps have been done before, and is kept up to date.
 
-    Raises ModelError when the loss is no longer a finite number.
+    Raises ModelError when the loss is no longer a finite number; what `check` raises, after a whole step.
     """
     network.train()
-    sums: defaultdict[str, float] = defaultdict(float)
+    done = under_way or UnderWay()
     batches.dataset.with_squares = loss.weight(epoch) > 0 and task.output_size == task.input.size
-    images, started, waited = 0, time.perf_counter(), 0.0
-    coming = iter(batches)
-    for step, rate in enumerate(rates):
+    coming = batches.after(done.step)
+    for rate in rates[done.step :]:
         asked = time.perf_counter()
         batch = next(coming)
-        waited += time.perf_counter() - asked
+        done.waited_s += time.perf_counter() - asked
 
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -90,20 +99,21 @@ def train_epoch(
         optimizer.step()
 
         for name, term in terms.items():
-            sums[name] += float(term.detach())
-        images += len(logits)
+            done.sums[name] = done.sums.get(name, 0.0) + float(term.detach())
+        done.step, done.images = done.step + 1, done.images + len(logits)
+        done.seconds += time.perf_counter() - asked
         if not torch.isfinite(terms["total"].detach()):
             raise ModelError(
-                f"the loss became {float(terms['total'].detach())} in epoch {epoch + 1}, step {step + 1}; "
+                f"the loss became {float(terms['total'].detach())} in epoch {epoch + 1}, step {done.step}; "
                 "lower training.optimizer.learning_rate in the task file"
             )
         advance()
-    took = time.perf_counter() - started
-    scalars = {f"loss/{name}": total / len(rates) for name, total in sums.items()}
-    scalars["schedule/learning_rate"] = rate
+        check()
+    scalars = {f"loss/{name}": total / len(rates) for name, total in done.sums.items()}
+    scalars["schedule/learning_rate"] = rates[-1]
     scalars["schedule/hausdorff_weight"] = loss.weight(epoch)
-    scalars["time/images_per_second"] = images / took
-    scalars["time/data"] = waited / took
+    scalars["time/images_per_second"] = done.images / done.seconds
+    scalars["time/data"] = done.waited_s / done.seconds
     return scalars
 
 
@@ -116,8 +126,12 @@ def validate(
     task: Task,
     epoch: int,
     limit: int | None = None,
+    check: Check = nothing,
 ) -> dict[str, float]:
-    """Return the validation loss, and Dice and IoU per class and on average, at the size of the network's output."""
+    """Return the validation loss, and Dice and IoU per class and on average, at the size of the network's output.
+
+    Raises what `check` raises, after any batch: nothing has changed that a second validation would not do again.
+    """
     network.eval()
     losses: list[float] = []
     dice_rows, iou_rows = [], []
@@ -129,6 +143,7 @@ def validate(
         dice, iou = batch_dice(predicted, labels, len(task.structures))
         dice_rows.append(dice)
         iou_rows.append(iou)
+        check()
     mean_dice, mean_iou = torch.cat(dice_rows).mean(dim=0), torch.cat(iou_rows).mean(dim=0)
     scalars = {"loss/validation": sum(losses) / len(losses), "dice/mean": float(mean_dice.mean())}
     for index, name in enumerate(task.class_names):

@@ -15,7 +15,23 @@ from sonoseg.train.networks.heads import foreground
 
 def dice_ce(settings: Loss, binary: bool) -> nn.Module:
     """Dice plus cross-entropy: of one class, Dice plus binary cross-entropy on the logits."""
-    return DiceCELoss(**_dice_arguments(settings, binary), lambda_ce=settings.cross_entropy_weight)
+    loss = DiceCELoss(**_dice_arguments(settings, binary), lambda_ce=settings.cross_entropy_weight)
+    loss.cross_entropy = FlatOnRequest()
+    return loss
+
+
+class FlatOnRequest(nn.CrossEntropyLoss):
+    """Cross-entropy that `--deterministic` does not refuse on a GPU: PyTorch has no deterministic one for pictures."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """`input` (B, C, h, w) logits, `target` (B, h, w) int64. Returns the mean over all pixels."""
+        if input.is_cuda and torch.are_deterministic_algorithms_enabled():
+            return self.of_pixels(input, target)
+        return super().forward(input, target)
+
+    def of_pixels(self, input: Tensor, target: Tensor) -> Tensor:
+        """The same, by way of one long row of pixels; only the last digits differ."""
+        return super().forward(input.movedim(1, -1).flatten(0, 2), target.flatten())
 
 
 def dice_focal(settings: Loss, binary: bool) -> nn.Module:

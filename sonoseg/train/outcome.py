@@ -3,18 +3,38 @@
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sonoseg.core.files import naming, write_csv, write_json, write_text
+from sonoseg.core.provenance import run_record
 from sonoseg.core.task import Task
 from sonoseg.core.versions import versions
-from sonoseg.core.workspace import Workspace
+from sonoseg.core.workspace import RUN_OF_SCORING, Workspace
 from sonoseg.train.checkpoint import Progress
+from sonoseg.train.cross_validation import forget_results
 from sonoseg.train.data import TrainingData
 from sonoseg.train.evaluate import Case, summarise
 from sonoseg.train.evaluation_page import evaluation_page
+
+
+def record_run(path: Path, command: Sequence[str], task: Task, settings: dict[str, Any], goes_on: bool = False) -> Path:
+    """Write how a run is made; of one that `goes_on` the records before it are kept, under `earlier`, first one first.
+
+    `settings` are a checkpoint's, or only its `data`. See `core.provenance.run_record`.
+    """
+    flags: dict[str, Any] = {name: value for name, value in settings.items() if name not in ("task", "data")}
+    flags["deterministic"] = torch.are_deterministic_algorithms_enabled()
+    earlier = []
+    if goes_on and path.is_file():
+        with suppress(ValueError, KeyError, AttributeError):  # a damaged one says nothing; no training needs it
+            before = json.loads(path.read_text(encoding="utf-8"))
+            earlier = [*before.pop("earlier"), before]
+    return write_json(path, {**run_record(command, task, flags, settings["data"]), "earlier": earlier})
 
 
 def model_facts(progress: Progress, data: TrainingData, settings: dict[str, Any]) -> dict[str, Any]:
@@ -28,6 +48,7 @@ def model_facts(progress: Progress, data: TrainingData, settings: dict[str, Any]
         "best_epoch": progress.best_epoch + 1,
         "epochs": progress.epoch,
         "planned_epochs": settings["epochs"],
+        "deterministic": settings.get("deterministic", False),
         "validation_dice": progress.best_dice,
         "use": "not for clinical use",
     }
@@ -62,10 +83,15 @@ def write_evaluation(
     return summary
 
 
-def forget_evaluation(folder: Path) -> None:
-    """Remove the scores of the model in `folder`: they would be taken for those of the one that replaces it."""
-    for name in ("evaluation.json", "evaluation.html", "per_case.csv"):
+def forget_scores(folder: Path, of_folds: bool = False) -> None:
+    """Remove the scores of the model in `folder`, which would be taken for those of the one that replaces it.
+
+    With `of_folds` also what it came to together with the models of other folds, beside it.
+    """
+    for name in ("evaluation.json", "evaluation.html", "per_case.csv", RUN_OF_SCORING):
         (folder / name).unlink(missing_ok=True)
+    if of_folds:
+        forget_results(folder.parent)
 
 
 def scorings(log: Path, test_split: str | None) -> int:

@@ -9,28 +9,29 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from torch import nn
 
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import BEST_MODEL
 from sonoseg.train.evaluate import in_one_unit
 from sonoseg.train.loop import Advance
+from sonoseg.train.parts import Parts
 
 console = Console(markup=False, highlight=False)
 
 
 @contextmanager
-def epoch_bar(title: str, steps: int, shown: bool = True) -> Iterator[Advance]:
-    """Show a bar for one epoch that vanishes with it; yields what to call after each step."""
+def epoch_bar(title: str, steps: int, shown: bool = True, done: int = 0) -> Iterator[Advance]:
+    """Show a bar for one epoch that vanishes with it, `done` steps full; yields what to call after each step."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
-        work = bar.add_task(title, total=steps)
+        work = bar.add_task(title, total=steps, completed=done)
         yield lambda: bar.advance(work)
 
 
-def start_line(task: Task, network: nn.Module, training: int, validation: int, device: torch.device) -> str:
+def start_line(task: Task, parts: Parts, device: torch.device) -> str:
     """Return one line on what is about to be trained, and on how many images."""
-    weights = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    weights = sum(parameter.numel() for parameter in parts.network.parameters()) / 1e6
+    training, validation = len(parts.training.dataset), len(parts.validation.dataset)
     size = "x".join(map(str, task.input.size))
     return (
         f"{task.name}: {training} training and {validation} validation images of {size} pixels, "

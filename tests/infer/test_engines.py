@@ -119,6 +119,18 @@ def test_many_callers_at_once_get_their_own_answers(fetal_head: Task, engine: st
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(together, alone, strict=True))
 
 
+def test_openvino_has_run_once_before_threads_share_it(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that were the first to use its binding to NumPy, at the same moment, waited for each other for ever."""
+    import openvino
+
+    task, done = read_header(model).task, []
+    files = KINDS["openvino"].convert(trace(build_network(task).eval(), task), task.input.size)
+    real = openvino.InferRequest.infer
+    monkeypatch.setattr(openvino.InferRequest, "infer", lambda *args, **more: done.append(1) or real(*args, **more))
+    KINDS["openvino"].start(files, 2)
+    assert done
+
+
 def test_agreement_by_hand(spine: Task, fetal_head: Task) -> None:
     reference = np.zeros((1, 4, 2, 5), np.float32)
     reference[:, 0], reference[:, 2] = 0.7, 0.3

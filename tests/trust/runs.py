@@ -3,6 +3,8 @@
 from pathlib import Path
 from types import ModuleType
 
+import torch
+
 import image_preprocessing
 import inference
 import train_test_data_preparation
@@ -13,9 +15,10 @@ NAME = "small_spine"
 STAGES = (train_test_data_preparation, image_preprocessing, training, inference)
 OUTPUTS = ("Train_Test_Dataset", "Models", "result")
 
-TIMED = ("last.ckpt", "run.json", "evaluation.json", "evaluation.html", "MODEL_CARD.md", "evaluations.jsonl")
-"""They hold how long something took, or when it was; so do the lists that name them."""
-TIMED_LISTS = ("stage3.sha256", "stage4.sha256")
+RECORDS = ("stage1_run.json", "stage2_run.json", "stage3_run.json", "scoring_run.json")
+TIMED = ("last.ckpt", "run.json", "evaluation.json", "evaluation.html", "MODEL_CARD.md", "evaluations.jsonl", *RECORDS)
+"""They hold how long something took, when it was, or what was typed; the lists that name them change with them."""
+TIMED_LISTS = ("stage1.sha256", "stage2.sha256", "stage3.sha256", "stage4.sha256")
 
 
 def make(root: Path, images: int = 12) -> Path:
@@ -37,7 +40,12 @@ def flags(stage: ModuleType, root: Path) -> list[str]:
 
 
 def run(stage: ModuleType, root: Path, *more: str) -> int:
-    return int(stage.main([*flags(stage, root), *more]))
+    """Run a stage; what it does to the threads of its process, on which the last digits depend, ends with it."""
+    threads = torch.get_num_threads()
+    try:
+        return int(stage.main([*flags(stage, root), *more]))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def outputs(root: Path) -> dict[str, bytes]:

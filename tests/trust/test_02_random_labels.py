@@ -38,7 +38,7 @@ def memorised(root: Path) -> float:
     ("pattern", "at_chance"), [(r"^(p\d+)_", True), (r"^(.+)$", False)], ids=["whole patients", "single images"]
 )
 def test_random_labels(tmp_path: Path, pattern: str, at_chance: bool) -> None:
-    """The second row calls every image a patient of its own: the pupil then shines, so the first row means something."""
+    """The second row calls every image a patient of its own: the pupil then shines, so the first row says something."""
     write_images(tmp_path / "Datasets" / "chance")
     (tmp_path / "chance.yaml").write_text(yaml.safe_dump(TASK | {"patients": {"pattern": pattern}}))
     where = ["--task", str(tmp_path / "chance.yaml"), "--workspace", str(tmp_path)]

@@ -18,7 +18,8 @@ def cases(request: pytest.FixtureRequest, fetal_head: Task) -> list[tuple[Case, 
         reference = head_map(x=70 + number)
         ours, nothing = head_map(x=72 + number + number % 2), np.zeros_like(reference)
         names = f"{number}", f"patient {number % PATIENTS}"
-        found.append(tuple(made_case(*names, one, reference, fetal_head, request.param) for one in (ours, nothing)))
+        hit, missed = (made_case(*names, one, reference, fetal_head, request.param) for one in (ours, nothing))
+        found.append((hit, missed))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Check 7: squares of 20 pixels that are shifted by d, with oblong pixels: Dice, HD95 and NSD are those of pen and paper.
+"""Check 7: squares of 20 pixels that are shifted by d, with oblong pixels: Dice, HD95 and NSD are those made by hand.
 
 A square's surface is its 76 outer pixels. Shifted, both squares have the same distances to each other, by symmetry.
 """
@@ -35,6 +35,22 @@ def test_a_shift_both_ways() -> None:
     # The corner that sticks out lies 2 rows and 4 columns from the other's corner.
     assert shifted(2, 4).hausdorff == pytest.approx(np.hypot(2 * ROW_MM, 4 * COL_MM))
     assert shifted(2, 4).dice == pytest.approx(2 * 18 * 16 / 800)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_worse_direction_counts(swapped: bool) -> None:
+    """A line of 11 pixels and its first one: 0 from the pixel to the line, 0 to 10 columns from the line to it."""
+    line, pixel = np.zeros((9, 20), bool), np.zeros((9, 20), bool)
+    line[4, 3:14] = pixel[4, 3] = True
+    found = agreement(*((line, pixel) if swapped else (pixel, line)), (ROW_MM, COL_MM), tolerance=0.5)
+    assert found.hausdorff == pytest.approx(10 * COL_MM)
+    assert found.hd95 == pytest.approx(9.5 * COL_MM)  # 95 % of the way from the first to the last of 0, 1, ..., 10
+    assert found.dice == pytest.approx(2 / 12) and found.surface_dice == pytest.approx((1 + 3) / 12)
+
+
+def test_three_tenths_are_three_tenths() -> None:
+    """3 * 0.1 is above 0.3 in binary; what lies 3 pixels of 0.1 mm away is within 0.3 mm all the same."""
+    assert agreement(square(10, 13), square(10, 10), (0.1, 0.1), 0.3).surface_dice == 1
 
 
 # 3 to the right: distances 0 (34 pixels), 0.25 (2), 0.5 (4) and 0.75 (36). The far side's 20 lie 3 columns off. Of the

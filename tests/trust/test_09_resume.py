@@ -70,16 +70,18 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     root = tmp_path / "straight"
     root.mkdir()
     loss = {"hausdorff": {"start_epoch": 2, "ramp_epochs": 2, "max_weight": 0.5}}
-    settings = {"batch_size": 4, "patience": None, "loss": loss}
+    settings: dict[str, Any] = {"batch_size": 4, "patience": None, "loss": loss}
     settings |= {"epochs": EPOCHS, "optimizer": {"learning_rate": 0.005, "schedule": "one_cycle"}}
-    small_task("spine", root, training=settings, augmentation={"online": True, "copies": 1}, enhancement={"denoise": None})
+    network = {"name": "unet", "channels": [8, 16], "strides": [2], "residual_units": 1, "dropout": 0.2}
+    online = {"online": True, "copies": 1}
+    small_task("spine", root, training=settings, augmentation=online, enhancement={"denoise": None}, network=network)
     data = phantoms("spine", root, 10)
     assert train_test_data_preparation.main([*where(root), "--data", str(data)]) == 0
     assert image_preprocessing.main([*where(root), "--jobs", "1"]) == 0
     other = Path(shutil.copytree(root, tmp_path / "killed"))
 
     assert training.main(flags(root)) == 0
-    killed = subprocess.run([sys.executable, "-c", KILLED, *flags(other)], cwd=REPOSITORY, timeout=120, check=False)
+    killed = subprocess.run([sys.executable, "-c", KILLED, *flags(other)], cwd=REPOSITORY, timeout=300, check=False)
     assert killed.returncode == -signal.SIGKILL
     checkpoint = Path("Models") / NAME / "last.ckpt"
     assert torch.load(other / checkpoint, weights_only=True)["progress"]["epoch"] == 3
@@ -90,7 +92,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     assert len(ours["progress"]["history"]) == EPOCHS
     same(ours, theirs)
     models = [load_file(one / "Models" / NAME / "best_model.safetensors") for one in (root, other)]
-    same(*models)
+    same(models[0], models[1])
     tables = [(one / "Models" / NAME / "per_case.csv").read_bytes() for one in (root, other)]
     assert tables[0] == tables[1]
 

@@ -1,16 +1,21 @@
 """Check 11: a pickle dressed as a model or a checkpoint is refused; nothing in it is executed."""
 
+import ast
 import os
 import pickle
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import EpsImagePlugin, Image
 
 import inference as stage4
 import training as stage3
+from tests.conftest import REPOSITORY
+from tests.trust.conftest import Segmented
 from tests.trust.runs import NAME, flags, run
 
 
@@ -79,3 +84,38 @@ def test_as_a_task_file(workspace: Path, tmp_path: Path, capsys: pytest.CaptureF
         assert stage.main(flags(stage, workspace)) == 2
         assert "not readable as YAML" in capsys.readouterr().err
     assert not (tmp_path / "executed").exists()
+
+
+def test_as_a_picture(segmented: Segmented, scene: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EPS is a program, which Ghostscript would run, wherever it is installed."""
+    images, calls = tmp_path / "new", []
+    images.mkdir()
+    Image.fromarray(scene).save(images / "a.eps")
+    (images / "a.eps").rename(images / "a.png")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments, **named: calls.append(arguments))
+    code, rows = segmented(images, tmp_path / "out")
+    assert code == 1 and rows["a.png"]["status"] == "failed"
+    assert not calls
+
+
+UNSAFE = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
+
+
+def test_no_other_way_in() -> None:
+    """In none of the source is there a reader that executes what it reads, not even as a last resort."""
+    files = [*REPOSITORY.glob("*.py"), *(REPOSITORY / "sonoseg").rglob("*.py")]
+    loads = 0
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {getattr(node, "module", None) or "", *(alias.name for alias in node.names)}
+                assert not names & UNSAFE, f"{path}: {names & UNSAFE}"
+            if not isinstance(node, ast.Call):
+                continue
+            called, given = ast.unparse(node.func), {one.arg: ast.unparse(one.value) for one in node.keywords}
+            assert called not in ("eval", "exec", "yaml.load", "yaml.unsafe_load", "os.system"), f"{path}: {called}"
+            assert given.get("allow_pickle", "False") == "False", path
+            if called == "torch.load":
+                assert given.get("weights_only") == "True", path
+                loads += 1
+    assert loads > 0

@@ -1,7 +1,10 @@
 """Check 12: nothing outside the data folder is read or written, whatever an annotation, a task or a link says."""
 
 import json
+import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import yaml
 
 import image_preprocessing as stage2
 import train_test_data_preparation as stage1
-from sonoseg.core.images import write_image
+from sonoseg.core.images import read_image, write_image
 from sonoseg.core.task_files import load_task
 from tests.small import phantoms, small_task
 from tests.trust.conftest import everything, put_rows, rows_of
@@ -31,18 +34,41 @@ def data(workspace: Path) -> Path:
     return source
 
 
-def refused(data: Path, capsys: pytest.CaptureFixture[str], *expected: str) -> None:
-    """Stage 1 says what is wrong, reads nothing outside of the data folder, and writes nothing anywhere."""
+LISTENERS: list[list[str]] = []
+"""Each gets the path of every file that Python opens, links followed."""
+
+
+def tell(event: str, arguments: tuple) -> None:
+    if event == "open" and LISTENERS and isinstance(arguments[0], str | bytes | os.PathLike):
+        for listener in LISTENERS:
+            listener.append(os.path.realpath(os.fsdecode(arguments[0])))
+
+
+sys.addaudithook(tell)
+
+
+@pytest.fixture(autouse=True)
+def opened() -> Iterator[list[str]]:
+    LISTENERS.append([])
+    yield LISTENERS[-1]
+    LISTENERS.pop()
+
+
+def refused(data: Path, capsys: pytest.CaptureFixture[str], *expected: str) -> str:
+    """Return what stage 1 says is wrong; it opens nothing outside of the data folder, and writes nothing anywhere."""
     root = data.parent
     outside = root / "outside"
     before = everything(root)
-    read = {path: path.stat().st_atime_ns for path in outside.iterdir()}
+    opened = LISTENERS[-1]
+    opened.clear()
     assert run(stage1, root) == 2
+    assert any(path.startswith(str(root)) for path in opened), "nobody listens"
+    assert not [path for path in opened if Path(path).is_relative_to(outside)], "opened, outside of the data folder"
     said = capsys.readouterr().err
     for text in expected:
         assert text in said, said
     assert everything(root) == before
-    assert {path: path.stat().st_atime_ns for path in outside.iterdir()} == read
+    return said
 
 
 WAYS = [
@@ -57,9 +83,10 @@ def test_an_annotation_names_a_path(data: Path, capsys: pytest.CaptureFixture[st
     names = [*WAYS, str(data.parent / "outside" / "secret.png")] if absolute else WAYS
     shapes = json.loads((data / "annotations.json").read_text())
     first = next(iter(shapes.values()))
-    (data / "annotations.json").write_text(json.dumps(shapes | {name: first for name in names}))
+    (data / "annotations.json").write_text(json.dumps(shapes | dict.fromkeys(names, first)))
     faults = [ascii(repr(name))[1:-1].replace("\\\\", "\\") for name in names]
-    refused(data, capsys, f"{len(names)} faults found and nothing was written", *faults[:2], "a path; expected the name")
+    said = refused(data, capsys, f"{len(names)} faults found and nothing was written", *faults)
+    assert said.count("a path; expected the name") == len(names) - 1 and said.count("a line break, control") == 1
 
 
 @pytest.mark.parametrize("name", ["images/Image_001.png", "images", "annotations.json", "metadata.csv"])
@@ -89,13 +116,15 @@ def test_a_task_leads_out(data: Path, capsys: pytest.CaptureFixture[str], field:
     refused(data, capsys, "out of the data folder")
 
 
-def test_a_mask_is_a_link_that_leads_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mask_is_a_link_that_leads_out(tmp_path: Path, capsys: pytest.CaptureFixture[str], opened: list[str]) -> None:
     task, data = small_task("fetal_head", tmp_path), phantoms("fetal_head", tmp_path, 6)
     mask = next(data.rglob("*_Annotation.png"))
     shutil.move(mask, tmp_path / "secret.png")
     mask.symlink_to(tmp_path / "secret.png")
     before = everything(tmp_path)
+    opened.clear()
     assert stage1.main(["--task", str(task), "--workspace", str(tmp_path), "--data", str(data)]) == 2
+    assert str(tmp_path / "secret.png") not in opened
     assert f"its mask {mask.name} is a link that leads out of the data folder" in capsys.readouterr().err
     assert everything(tmp_path) == before
 
@@ -116,11 +145,5 @@ def test_a_table_of_stage_1_names_a_path(workspace: Path, capsys: pytest.Capture
 
 def test_the_picture_outside_is_one_that_would_have_been_taken(data: Path) -> None:
     """Without the link's target being refused by place, there is nothing wrong with it."""
-    target = write_image(data / "images" / "Image_001.png", 255 - read(data.parent / "outside" / "secret.png"))
+    target = write_image(data / "images" / "Image_001.png", 255 - read_image(data.parent / "outside" / "secret.png"))
     assert target.is_file() and run(stage1, data.parent) == 0
-
-
-def read(path: Path):  # type: ignore[no-untyped-def]
-    from sonoseg.core.images import read_image
-
-    return read_image(path)

@@ -1,18 +1,25 @@
-"""Check 13, as far as there are names that others choose: no name of an image leads a result out of its folder.
+"""Check 13: no archive member, no UID and no name of an image leads a result out of its folder.
 
 Archives and DICOM files are not read, so no member's name and no UID becomes a path.
 """
 
+import json
 import os
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import inference
+import train_test_data_preparation as stage1
+from sonoseg.core.files import uncell
 from sonoseg.core.images import list_images, write_image
 from sonoseg.core.task import Task
 from sonoseg.infer.results import result_files
 from sonoseg.infer.sources import output_names
+from tests.small import small_task
 from tests.trust.conftest import Segmented, everything
 
 NAMES = [
@@ -38,6 +45,54 @@ def test_of_an_image(segmented: Segmented, tmp_path: Path, scene: np.ndarray) ->
     failed = {name for name, row in rows.items() if row["status"] == "failed"}
     assert failed == {"C:\\up.png", "\\\\server\\up.png", "a\\r..\\r.png"}
     assert all("rename it" in rows[name]["reason"] for name in failed)
+    for name, row in rows.items():  # nor does it lie where another file of the run belongs
+        if row["status"] != "failed":
+            assert json.loads((output / f"{uncell(row['name'])}.json").read_text())["image"] == uncell(name)
+    assert json.loads((output / "run.json").read_text())["counts"]["inputs"] == len(rows)
+
+
+def archive(path: Path) -> Path:
+    """An archive with a picture that wants to lie beside the folder it is unpacked in."""
+    picture = write_image(path.with_name("up.png"), np.full((8, 8), 200, np.uint8))
+    with zipfile.ZipFile(path, "w") as stream:
+        for name in ("../up.png", "../../up.png", "/up.png"):
+            stream.writestr(name, picture.read_bytes())
+    picture.unlink()
+    return path
+
+
+def dicom(path: Path, uid: bytes = b"../up") -> Path:
+    """The head of a DICOM file, with a UID that is a path."""
+    padded = uid + b"\0" * (len(uid) % 2)
+    tags = [struct.pack("<HH2sH", 2, tag, b"UI", len(padded)) + padded for tag in (0x0002, 0x0003)]
+    path.write_bytes(bytes(128) + b"DICM" + b"".join(tags))
+    return path
+
+
+def test_archives_and_dicom(
+    segmented: Segmented, tmp_path: Path, scene: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, output, task = tmp_path / "new", tmp_path / "deep" / "results", small_task("fetal_head", tmp_path)
+    write_image(images / "good.png", scene)
+    dicom(images / "a.dcm"), dicom(images / "b.png"), archive(images / "c.zip"), archive(images / "d.png")
+    before = everything(tmp_path)
+
+    for file in (images / "c.zip", images / "a.dcm"):
+        for main, flag in ((inference.main, "--images"), (stage1.main, "--data")):
+            own = ["--output", str(output)] if flag == "--images" else []
+            assert main(["--task", str(task), "--workspace", str(tmp_path / "w"), flag, str(file), *own]) == 2
+            assert str(file) in capsys.readouterr().err
+    assert everything(tmp_path) == before
+
+    code, rows = segmented(images, output)
+    assert code == 1 and {name: row["status"] for name, row in rows.items() if name.endswith("png")} == {
+        "good.png": "ok",
+        "b.png": "failed",
+        "d.png": "failed",
+    }
+    assert all("not a readable picture" in rows[name]["reason"] for name in ("b.png", "d.png"))
+    new = everything(tmp_path).keys() - before.keys() - {"deep", "deep/results"}
+    assert all(name.startswith("deep/results/") and name.count("/") == 2 for name in new), "something is elsewhere"
 
 
 def test_every_result_lies_directly_in_the_folder(fetal_head: Task, tmp_path: Path) -> None:

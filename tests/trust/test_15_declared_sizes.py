@@ -1,17 +1,25 @@
-"""Check 15: a small file that declares a huge picture is refused from its header, in little memory."""
+"""Check 15: a small file that declares a huge picture, or many, is refused from its header, in little memory.
+
+DICOM is not read; PNG and TIFF declare frames as well.
+"""
 
 import json
+import resource
 import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-from sonoseg.core.images import MAX_PIXELS
+from sonoseg.core.errors import DataError
+from sonoseg.core.images import read_image
+from sonoseg.core.limits import MAX_PIXELS
 from tests.conftest import REPOSITORY
 from tests.trust.conftest import Segmented
 
@@ -21,7 +29,9 @@ ROOM_MB = 200
 
 READER = """
 import json, resource, sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 import numpy, PIL.Image
 from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 from sonoseg.core.errors import DataError
@@ -72,14 +82,12 @@ def bombs(tmp_path: Path) -> list[Path]:
     (folder / "deep.png").write_bytes(png(SIDE, SIDE, deep=True))
     patched(folder / "b.jpg", "JPEG", struct.pack(">HH", 100, 200), struct.pack(">HH", SIDE, SIDE))
     patched(folder / "c.bmp", "BMP", struct.pack("<ii", 200, 100), struct.pack("<ii", SIDE, SIDE))
-    tag, value = struct.pack("<HHI", 256, 4, 1), struct.pack("<I", 200)
     Image.fromarray(np.zeros((100, 200), np.uint8)).save(folder / "d.tif", "TIFF")
     data = (folder / "d.tif").read_bytes()
     for number, small in ((256, 200), (257, 100)):
         for code in (3, 4):
             old = struct.pack("<HHI", number, code, 1) + struct.pack("<I", small)
             data = data.replace(old, struct.pack("<HHII", number, 4, 1, SIDE))
-    assert tag and value
     (folder / "d.tif").write_bytes(data)
     return sorted(folder.iterdir())
 
@@ -92,11 +100,51 @@ def test_little_memory(bombs: list[Path]) -> None:
     found = json.loads(done.stdout)
     assert len(found["said"]) == 3 * len(bombs) and found["grew_mb"] < ROOM_MB / 2
     for name, read, said in found["said"]:
-        assert said == f"{name}: {SIDE}x{SIDE} pixels declared; at most {MAX_PIXELS} are decoded", read
+        sizes = f"{SIDE}x{SIDE} pixels declared; at most {MAX_PIXELS} are decoded, --max-pixels allows more"
+        assert said == f"{name}: {sizes}", read
 
 
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """So that a picture which is decoded after all costs a test and not the machine."""
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (now + 4 * ROOM_MB * 2**20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.usefixtures("little_memory")
 def test_the_batch_goes_on(segmented: Segmented, bombs: list[Path], tmp_path: Path, scene: np.ndarray) -> None:
     Image.fromarray(scene).save(bombs[0].with_name("good.png"))
     code, rows = segmented(bombs[0].parent, tmp_path / "out")
     assert code == 1 and rows["good.png"]["status"] == "ok" and len(rows) == len(bombs) + 1
     assert all(f"{SIDE}x{SIDE} pixels declared" in rows[path.name]["reason"] for path in bombs)
+
+
+def test_a_million_frames(segmented: Segmented, tmp_path: Path, scene: np.ndarray) -> None:
+    """An animated PNG says at its beginning how many pictures follow."""
+    images = tmp_path / "new"
+    images.mkdir()
+    Image.fromarray(scene).save(images / "a.png")
+    whole, end_of_header = (images / "a.png").read_bytes(), 8 + 25
+    animation = chunk(b"acTL", struct.pack(">II", 10**6, 0))
+    (images / "a.png").write_bytes(whole[:end_of_header] + animation + whole[end_of_header:])
+    code, rows = segmented(images, tmp_path / "out")
+    assert code == 1 and "expected a single picture" in rows["a.png"]["reason"]
+
+
+def test_a_tiff_is_not_walked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, walked = tmp_path / "a.tif", []
+    pictures = [Image.fromarray(np.zeros((10, 20), np.uint8)) for _ in range(100)]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    real = TiffImagePlugin.ImageFileDirectory_v2.load
+
+    def load(directory: TiffImagePlugin.ImageFileDirectory_v2, *arguments: Any) -> Any:
+        walked.append(1)
+        return real(directory, *arguments)
+
+    monkeypatch.setattr(TiffImagePlugin.ImageFileDirectory_v2, "load", load)
+    with pytest.raises(DataError, match="expected a single picture"):
+        read_image(path)
+    assert len(walked) < 10

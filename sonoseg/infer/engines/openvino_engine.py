@@ -47,6 +47,9 @@ def start(files: Files, callers: int, precision: str = "f32") -> Run:
         idle.append(request)
         return maps[0] if len(maps) == 1 else np.concatenate(maps)
 
+    # OpenVINO's binding to NumPy sets itself up at the first use, and two threads that are first at once wait for each
+    # other for ever: so the first use is here.
+    run(np.zeros(compiled.input(0).shape, np.float32))
     return run
 
 

@@ -2,9 +2,10 @@
 
 from itertools import pairwise
 
-from torch import Tensor, cat, nn
+from torch import Size, Tensor, are_deterministic_algorithms_enabled, cat, nn
 
 from sonoseg.core.training_sections import SegNet
+from sonoseg.train.determinism import writing_no_place_twice
 
 
 class SegNetNetwork(nn.Module):
@@ -42,9 +43,15 @@ class SegNetNetwork(nn.Module):
         maps = self.dropout(maps)
         for convolve in self.decoder:
             before, size, indices = passed.pop()
-            maps = self.unpool(maps, indices, output_size=size)
+            maps = self._unpool(maps, indices, size)
             maps = convolve(maps if before is None else cat([maps, before], dim=1))
         return self.head(maps)
+
+    def _unpool(self, maps: Tensor, indices: Tensor, size: Size) -> Tensor:
+        if not are_deterministic_algorithms_enabled():
+            return self.unpool(maps, indices, output_size=size)
+        with writing_no_place_twice():  # windows that do not overlap have their maxima in different places
+            return self.unpool(maps, indices, output_size=size)
 
 
 def _convolutions(inputs: int, width: int, outputs: int, count: int) -> nn.Sequential:

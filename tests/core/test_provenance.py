@@ -1,0 +1,145 @@
+"""Every stage says how it was run: command, task, seed, inputs, code, versions, threads; and what may be missing is."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import image_preprocessing as stage2
+import inference as stage4
+import train_test_data_preparation as stage1
+import training as stage3
+from sonoseg.core.model_header import read_header
+from sonoseg.core.provenance import code_state, run_record, threads
+from sonoseg.core.task import Task
+from sonoseg.core.task_files import load_task
+from sonoseg.core.versions import versions
+from tests.conftest import REPOSITORY
+from tests.trust.runs import NAME, STAGES, flags, make, run
+
+SPLIT, MODELS = Path("Train_Test_Dataset") / NAME, Path("Models") / NAME
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    return subprocess.run(
+        ["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The networks are too small for two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = make(tmp_path_factory.mktemp("workspace"))
+    for stage in STAGES:
+        assert run(stage, root) == 0
+    return root
+
+
+def record(root: Path, stage: ModuleType) -> dict:
+    path = {
+        stage1: SPLIT / "stage1_run.json", stage2: SPLIT / "stage2_run.json", stage3: MODELS / "stage3_run.json"
+    }[stage]  # fmt: skip
+    return json.loads((root / path).read_text())
+
+
+def is_of_here(code: dict | None) -> bool:
+    """Tell whether a record has what `code_state` has; which commit, may have changed while the stages ran."""
+    now = code_state()
+    return code is None if now is None else code is not None and code.keys() == now.keys() and len(code["commit"]) == 40
+
+
+def test_each_stage_leaves_its_record(root: Path) -> None:
+    task = load_task(str(root / f"{NAME}.yaml")).model_dump(mode="json")
+    for stage in (stage1, stage2, stage3):
+        one = record(root, stage)
+        assert one["command"][1:] == flags(stage, root) and one["task"] == task
+        assert one["settings"]["seed"] == 42 and one["versions"] == versions() and is_of_here(one["code"])
+        assert one["threads"]["cores"] >= 1 and one["threads"]["torch"] >= 1 and one["threads"]["opencv"] >= 1
+    split = root / SPLIT
+    tables = {f"{part}_split.csv": sha256(split / f"{part}_split.csv") for part in ("train", "test")}
+    assert record(root, stage2)["inputs"] == tables
+    data = root / "spine"
+    first = record(root, stage1)["inputs"]
+    assert first["images and masks as drawn"] == json.loads((split / "dataset_report.json").read_text())["data_sha256"]
+    assert {name: first[name] for name in ("annotations.json", "metadata.csv")} == {
+        name: sha256(data / name) for name in ("annotations.json", "metadata.csv")
+    }
+    last = json.loads((root / "result" / NAME / "run.json").read_text())
+    assert last["command"][1:] == flags(stage4, root) and last["task_settings"] == task
+    model = root / MODELS / "best_model.safetensors"
+    assert last["inputs"] == {str(model): sha256(model)}
+    assert is_of_here(last["code"]) and last["versions"] == versions() and last["threads"]["cores"] >= 1
+    third = record(root, stage3)["inputs"]
+    assert third == read_header(root / MODELS / "best_model.safetensors").info["data"] and len(third) == 4
+
+
+def test_what_was_resumed_keeps_how_it_began(root: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(root, tmp_path / "w"))
+    assert run(stage3, copy, "--resume") == 0
+    one = record(copy, stage3)
+    assert one["command"][-1] == "--resume" and [old["command"][-1] for old in one["earlier"]] == ["run"]
+    assert run(stage3, copy, "--score") == 0
+    assert record(copy, stage3) == one, "scoring leaves how it was trained"
+    scored = json.loads((copy / MODELS / "scoring_run.json").read_text())
+    assert scored["command"][-1] == "--score" and scored["inputs"] == one["inputs"]
+    assert run(stage3, copy) == 0
+    assert record(copy, stage3)["earlier"] == [] and not (copy / MODELS / "scoring_run.json").exists()
+
+
+def test_a_checkout_gives_its_commit_and_whether_it_was_changed(tmp_path: Path) -> None:
+    assert code_state(tmp_path) is None
+    git(tmp_path, "init", "-q")
+    assert code_state(tmp_path) is None, "a checkout without a commit"
+    (tmp_path / "a.py").write_text("1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "a")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    (tmp_path / "result.csv").write_text("no code")
+    assert code_state(tmp_path) == {"commit": commit, "dirty": False}
+    (tmp_path / "a.py").write_text("2")
+    assert code_state(tmp_path) == {"commit": commit, "dirty": True}
+    inner = tmp_path / "site-packages"
+    inner.mkdir()
+    assert code_state(inner) is None, "another project's folder is not our checkout"
+
+
+@pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 128\n", "#!/bin/sh\nkill -9 $$\n"])
+def test_git_may_be_missing_or_broken(
+    script: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spine: Task
+) -> None:
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if script is not None:
+        (tmp_path / "git").write_text(script)
+        (tmp_path / "git").chmod(0o755)
+    assert code_state(tmp_path) is None
+    monkeypatch.setattr("sonoseg.core.provenance.REPOSITORY", tmp_path)
+    json.dumps(run_record(["a"], spine, {}, {}), allow_nan=False)
+
+
+def test_threads_of_what_is_not_loaded_are_none() -> None:
+    code = "import json; from sonoseg.core.provenance import threads; print(json.dumps(threads()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["torch"] is found["numba"] is None and found["usable_cores"] >= 1
+    assert threads()["torch"] == torch.get_num_threads()

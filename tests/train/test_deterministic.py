@@ -1,0 +1,128 @@
+"""`--deterministic`: PyTorch is held to it, two runs are the same bytes, and what cannot be is refused by name."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import image_preprocessing
+import sonoseg.train.loop as loop
+import train_test_data_preparation
+import training
+from sonoseg.core.model_header import read_header
+from sonoseg.core.task_files import available_tasks, load_task
+from sonoseg.train.determinism import be_deterministic
+from sonoseg.train.losses import FlatOnRequest
+from sonoseg.train.networks import build_network
+from tests.small import small_task
+from tests.trust.runs import NAME, make, run
+
+MODELS = Path("Models") / NAME
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The networks are too small for two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = make(tmp_path_factory.mktemp("workspace"))
+    assert run(train_test_data_preparation, root) == 0 and run(image_preprocessing, root) == 0
+    return root
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # and taken back afterwards
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    yield
+    be_deterministic(False)
+
+
+def held(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool, bool]]:
+    """Return what PyTorch is held to in each epoch: operations, those of cuDNN, and no trials of which is fastest."""
+    found = []
+    real = loop.train_epoch
+
+    def watched(*arguments: object, **named: object) -> dict[str, float]:
+        cudnn = torch.backends.cudnn
+        found.append((torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, not cudnn.benchmark))
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(loop, "train_epoch", watched)
+    return found
+
+
+def test_two_runs_are_the_same_bytes(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = []
+    seen = held(monkeypatch)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    for name in ("one", "two"):
+        root = Path(shutil.copytree(prepared, tmp_path / name))
+        assert run(training, root, "--deterministic") == 0
+        models.append((root / MODELS / "best_model.safetensors").read_bytes())
+    assert models[0] == models[1]
+    assert seen == [(True, True, True)] * 2 and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert read_header(root / MODELS / "best_model.safetensors").info["deterministic"] is True
+    assert json.loads((root / MODELS / "stage3_run.json").read_text())["settings"]["deterministic"] is True
+
+    assert run(training, root) == 0
+    assert seen[2][:2] == (False, False), "and the next run without it is not held to it"
+    assert read_header(root / MODELS / "best_model.safetensors").info["deterministic"] is False
+
+
+def test_a_run_goes_on_as_it_began(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(shutil.copytree(prepared, tmp_path / "w"))
+    assert run(training, root) == 0
+    assert run(training, root, "--resume", "--deterministic") == 2
+    assert "other settings (deterministic)" in capsys.readouterr().err
+
+
+def test_an_operation_that_cannot_be_is_named(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(prepared, tmp_path / "w"))
+
+    def validate(*_: object, **__: object) -> dict[str, float]:
+        torch.zeros(2).put_(torch.tensor([0, 0]), torch.ones(2))  # one of the few that a CPU refuses as well
+        return {}
+
+    monkeypatch.setattr(loop, "validate", validate)
+    assert run(training, root, "--deterministic") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: --deterministic: the operation put_ of this task") and "leave the flag out" in said
+
+
+@pytest.mark.parametrize("name", available_tasks())
+def test_no_network_is_refused(name: str, tmp_path: Path) -> None:
+    task = load_task(str(small_task(name, tmp_path)))
+    image = torch.rand(2, 1, *task.input.size)
+    gradients = []
+    for wanted in (False, True):
+        be_deterministic(wanted)
+        torch.manual_seed(0)
+        network = build_network(task).train()
+        network(image).square().mean().backward()
+        assert torch.are_deterministic_algorithms_enabled() == wanted
+        gradients.append([one.grad for one in network.parameters() if one.grad is not None])
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True)) and gradients[0]
+
+
+def test_cross_entropy_pixel_by_pixel_is_that_of_pictures() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 3, 7, 5, requires_grad=True), torch.randint(0, 3, (2, 7, 5))
+    plain, flat = nn.CrossEntropyLoss(), FlatOnRequest()
+    torch.testing.assert_close(flat.of_pixels(logits, labels), plain(logits, labels))
+    ours = torch.autograd.grad(flat.of_pixels(logits, labels), logits)[0]
+    torch.testing.assert_close(ours, torch.autograd.grad(plain(logits, labels), logits)[0])
+    assert torch.equal(flat(logits, labels), plain(logits, labels)), "on a CPU nothing is changed"

@@ -1,0 +1,111 @@
+"""Check 21, as far as it applies: there is no watch mode, each run takes a folder as it finds it.
+
+A picture that is still being written when a run comes by is failed with its reason and leaves no result; a run after it
+is complete segments it. A file under a temporary name is not looked at. However often it is started, each image has one
+row and one set of results.
+"""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.trust.conftest import Segmented, everything
+
+RESULTS = ("_mask.png", "_overlay.png", ".json")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, scene: np.ndarray) -> Path:
+    """A folder with one whole picture, and beside it the bytes of another."""
+    folder = tmp_path / "new"
+    folder.mkdir()
+    Image.fromarray(scene).save(folder / "whole.png")
+    Image.fromarray(scene[::-1].copy()).save(tmp_path / "slow.png")
+    return folder
+
+
+def test_a_slow_write_is_failed_until_it_is_complete(segmented: Segmented, folder: Path, tmp_path: Path) -> None:
+    data, out = (tmp_path / "slow.png").read_bytes(), tmp_path / "out"
+    whole = None
+    for part in (0, 10, len(data) // 2, len(data) - 100):  # what follows has no pixels, only sums that check them
+        (folder / "slow.png").write_bytes(data[:part])
+        code, rows = segmented(folder, out)
+        assert code == 1 and rows["whole.png"]["status"] != "failed", part
+        assert rows["slow.png"]["status"] == "failed" and rows["slow.png"]["reason"], part
+        assert not [path for path in out.iterdir() if path.name.startswith("slow")], part
+        whole = whole or (out / "whole_mask.png").read_bytes()
+    (folder / "slow.png").write_bytes(data)
+    code, rows = segmented(folder, out)
+    assert code == 0 and len(rows) == 2 and rows["slow.png"]["status"] != "failed"
+    assert all((out / f"slow{end}").is_file() for end in RESULTS)
+    assert (out / "whole_mask.png").read_bytes() == whole
+    counts = json.loads((out / "run.json").read_text())["counts"]
+    assert counts["inputs"] == 2 and counts["failed"] == 0
+
+    (folder / "slow.png").write_bytes(data[:500])  # and written anew
+    code, rows = segmented(folder, out)
+    assert code == 1 and rows["slow.png"]["status"] == "failed"
+    assert not [path for path in out.iterdir() if path.name.startswith("slow")], "results of the picture before"
+
+
+def test_a_file_that_grows_during_the_run_is_never_half_taken(
+    segmented: Segmented, folder: Path, tmp_path: Path
+) -> None:
+    data = (tmp_path / "slow.png").read_bytes()
+    segmented(folder, tmp_path / "expected")
+    (folder / "slow.png").write_bytes(data)
+    segmented(folder, tmp_path / "expected")
+    expected = (tmp_path / "expected" / "slow_mask.png").read_bytes()
+
+    def write() -> None:
+        with (folder / "slow.png").open("wb", buffering=0) as stream:
+            for start in range(0, len(data), len(data) // 40):
+                stream.write(data[start : start + len(data) // 40])
+                time.sleep(0.005)
+
+    ends = set()
+    for number in range(6):
+        writer = threading.Thread(target=write)
+        writer.start()
+        time.sleep(0.04 * number)
+        out = tmp_path / f"out_{number}"
+        _, rows = segmented(folder, out)
+        ends.add(rows["slow.png"]["status"])
+        if rows["slow.png"]["status"] == "failed":
+            assert not list(out.glob("slow*"))
+        else:
+            assert (out / "slow_mask.png").read_bytes() == expected
+        writer.join()
+    assert "failed" in ends
+
+
+def test_a_temporary_name_is_not_looked_at_and_the_final_one_is(
+    segmented: Segmented, folder: Path, tmp_path: Path
+) -> None:
+    data = (tmp_path / "slow.png").read_bytes()
+    for name in ("slow.png.part", ".slow.png", "slow.png.tmp", "slow.crdownload", "slow"):
+        (folder / name).write_bytes(data[:100])
+    code, rows = segmented(folder, tmp_path / "out")
+    assert code == 0 and list(rows) == ["whole.png"]
+    (folder / "slow.png.part").write_bytes(data)
+    (folder / "slow.png.part").rename(folder / "slow.png")
+    code, rows = segmented(folder, tmp_path / "out")
+    assert code == 0 and sorted(rows) == ["slow.png", "whole.png"]
+
+
+def test_started_again_each_image_is_there_once(segmented: Segmented, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "slow.png").rename(folder / "slow.png")
+    out = tmp_path / "out"
+    segmented(folder, out)
+    first = everything(out)
+    for _ in range(2):
+        code, rows = segmented(folder, out)
+        assert code == 0 and len(rows) == 2
+    again = everything(out)
+    assert again.keys() == first.keys()
+    assert {name for name in first if first[name] != again[name]} <= {"run.json", "stage4.sha256"}
