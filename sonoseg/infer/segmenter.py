@@ -56,9 +56,9 @@ class Segmenter:
         A folder stands for the `best_model.safetensors` in it, or else for those in its direct sub-folders.
         device: `auto` (CUDA when there is one), `cpu` or `cuda`.
         engine: `auto` (on the CPU the fastest that is installed and agrees with torch, which a first load finds out and
-        keeps beside the model; on CUDA torch), `torch`, `openvino` or `onnxruntime`.
-        callers: threads that will call at once, each of which gets one core; 0 is one thread that gets them all. The
-        results do not depend on it, but for torch's last bits.
+        keeps beside the model; on CUDA torch), `torch`, `openvino`, `onnxruntime` or `openvino_bf16`.
+        callers: threads that will call at once, each of which gets one core (torch: from then on, whatever this process
+        does with it); 0 is one thread that gets them all. The results do not depend on it, but for torch's last bits.
         say: told what takes long, before it begins.
         Raises ModelError for a file that is missing, named twice or not a SonoSeg model, a folder without models, and
         classes that differ, or an engine that cannot run a model; UsageError for a device or an engine that is not

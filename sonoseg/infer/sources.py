@@ -1,5 +1,6 @@
 """Which images are to be segmented, what their results are called, and how large their pixels are."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -94,23 +95,28 @@ def from_test_split(workspace: Workspace, task: Task) -> Inputs:
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
-    """Return one name per path, all different also where upper and lower case are one; the same for the same paths.
+    """Return one name per path, the same for the same paths, all different also where case or Unicode form is ignored.
 
     A name is the file's stem; where several share it, the suffix is added (`a_png`, `a_jpg`), then a number.
     """
-    shared = Counter([*_OWN_NAMES, *(path.stem.casefold() for path in paths)])
+    shared = Counter([*_OWN_NAMES, *(_folded(path.stem) for path in paths)])
     taken = {stem for stem, count in shared.items() if count == 1}
     names: list[str] = []
     for path in paths:
         name = path.stem
-        if shared[name.casefold()] > 1:
+        if shared[_folded(name)] > 1:
             plain = name = f"{path.stem}_{path.suffix.lstrip('.')}"
             number = 2
-            while name.casefold() in taken:
+            while _folded(name) in taken:
                 name, number = f"{plain}_{number}", number + 1
-            taken.add(name.casefold())
+            taken.add(_folded(name))
         names.append(name)
     return names
+
+
+def _folded(name: str) -> str:
+    """Return what is equal for names that are one on some disks: those of other case, or other Unicode form."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _mask_suffix(task: Task) -> str:

@@ -15,10 +15,11 @@ Array = NDArray[np.float64]
 
 _BISECTIONS = 40
 _STEPS = 25
-_SETTLED_PX = 1e-3
 _EDGES_PX = (0.4, 0.15, 0.06)
 """Softness of the capsule's edge: first a pixel wide, so that a step feels the next pixel, then nearly as hard as the
 mask, because the few pixels on the round ends tell where they are."""
+_SETTLED_PX = (2e-2, 5e-3, 1e-3)
+"""A step this small ends the search at each softness; all but the last are only where the next one starts."""
 _REACH_PX = 3.0
 """Pixels this far outside the first estimate still take part."""
 _PIXELS = 10_000
@@ -90,25 +91,25 @@ def _nearest_capsule(mask: NDArray[np.bool_], ends: Points, radius: float) -> Po
     """Return the ends of the capsule nearest to the mask, by Levenberg-Marquardt steps on its two ends and radius."""
     pixels, target = _pixels_near(mask, ends, radius)
     values = np.array([*ends.ravel(), radius])
-    for edge in _EDGES_PX:
-        values = _descend(pixels, target, values, edge)
+    for edge, settled in zip(_EDGES_PX, _SETTLED_PX, strict=True):
+        values = _descend(pixels, target, values, edge, settled)
     return values[:4].reshape(2, 2)
 
 
-def _descend(pixels: Array, target: Array, values: Array, edge: float) -> Array:
-    soft, slopes = _soft_capsule(pixels, values, edge)
-    error, damping = float(((target - soft) ** 2).sum()), 1e-2
+def _descend(pixels: Array, target: Array, values: Array, edge: float, settled: float) -> Array:
+    from sonoseg.postprocess.capsule import normal_equations
+
+    error, right, normal = normal_equations(pixels, target, values, edge)
+    damping = 1e-2
     for _ in range(_STEPS):
-        normal = slopes @ slopes.T
         damped = normal + damping * np.diag(np.diag(normal) + np.finfo(float).eps)
-        step = np.linalg.lstsq(damped, slopes @ (target - soft))[0]
-        tried, tried_slopes = _soft_capsule(pixels, values + step, edge)
-        tried_error = float(((target - tried) ** 2).sum())
-        if tried_error < error:
-            values, soft, slopes, error, damping = values + step, tried, tried_slopes, tried_error, damping / 10
+        step = np.linalg.lstsq(damped, right)[0]
+        tried = normal_equations(pixels, target, values + step, edge)
+        if tried[0] < error:
+            values, (error, right, normal), damping = values + step, tried, damping / 10
         else:
             damping *= 10
-        if np.abs(step).max() < _SETTLED_PX:
+        if np.abs(step).max() < settled:
             break
     return values
 
@@ -121,31 +122,14 @@ def _pixels_near(mask: NDArray[np.bool_], ends: Points, radius: float) -> tuple[
     part = mask[top:bottom, left:right]
     rows, columns = np.indices(part.shape)
     pixels = np.stack([columns.ravel() + left, rows.ravel() + top]).astype(np.float64)
-    near = np.flatnonzero(_from_segment(pixels, ends)[0] <= reach)
+    near = np.flatnonzero(_from_segment(pixels, ends) <= reach)
     near = near[:: -(-len(near) // _PIXELS)]
-    return pixels[:, near], part.ravel()[near].astype(np.float64)
+    return np.ascontiguousarray(pixels[:, near]), part.ravel()[near].astype(np.float64)
 
 
-def _from_segment(pixels: Array, ends: Points) -> tuple[Array, Array, Array]:
-    """Return how far pixels `(2, N)` are from a segment, the place (0 to 1) of the nearest point on it, the unit vector
-    `(2, N)` from there. Rows of x and of y: this is done hundreds of times, and pairs would be slower."""
-    (x, y), along = ends[0], ends[1] - ends[0]
-    from_start = pixels - [[x], [y]]
-    place = (along @ from_start) / max(float(along @ along), np.finfo(float).eps)
-    np.clip(place, 0, 1, out=place)
-    from_start -= along[:, None] * place
-    distance = np.sqrt((from_start**2).sum(axis=0))
-    return distance, place, from_start / np.maximum(distance, np.finfo(float).eps)
-
-
-def _soft_capsule(pixels: Array, values: Array, edge: float) -> tuple[Array, Array]:
-    """Return the soft drawing `(N,)` of a capsule (x, y, x, y, radius) and its derivatives `(5, N)`."""
-    distance, place, away = _from_segment(pixels, values[:4].reshape(2, 2))
-    soft = (1 + np.tanh((values[4] - distance) / (2 * edge))) / 2
-    slopes = np.empty((5, len(soft)))
-    np.multiply(soft, 1 - soft, out=slopes[4])
-    slopes[4] /= edge
-    away *= slopes[4]
-    np.multiply(away, place, out=slopes[2:4])
-    np.subtract(away, slopes[2:4], out=slopes[:2])
-    return soft, slopes
+def _from_segment(pixels: Array, ends: Points) -> Array:
+    """Return how far pixels `(2, N)` are from a segment."""
+    along = ends[1] - ends[0]
+    from_start = pixels - ends[0][:, None]
+    place = np.clip((along @ from_start) / max(float(along @ along), np.finfo(float).eps), 0, 1)
+    return np.hypot(*(from_start - along[:, None] * place))

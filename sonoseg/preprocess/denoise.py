@@ -4,15 +4,14 @@ Two pixels weigh each other alike, so half of the search window is compared and 
 numbers: neither the order nor the number of threads changes the result.
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import cv2
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoseg.core.compiled import compiled
 from sonoseg.core.images import Pixels
 
 Whole = NDArray[np.int32]
@@ -65,22 +64,6 @@ def weight_table(strength: float, template: int, search: int) -> tuple[Whole, in
     squared = max(float(np.float32(strength) * np.float32(strength)), 1e-45)
     weights = np.rint(unit * np.exp(-means / squared))
     return np.append(weights[weights >= 0.001 * unit], 0).astype(np.int32), shift
-
-
-def compiled(signature: str) -> Callable[[Callable], Any]:
-    """Compile a function for this machine, or load what an earlier process compiled.
-
-    It is kept beside this file, in the user's cache folder, or in NUMBA_CACHE_DIR. Where none of them can be written,
-    or what is there cannot be read, it is compiled once per process.
-    """
-
-    def compile(function: Callable) -> Any:
-        try:
-            return numba.njit(signature, nogil=True, cache=True)(function)
-        except Exception:  # an unreadable file raises anything; a fault of the function itself comes up again
-            return numba.njit(signature, nogil=True)(function)
-
-    return compile
 
 
 @numba.njit

@@ -120,7 +120,7 @@ def test_many_callers_at_once_get_their_own_answers(fetal_head: Task, engine: st
 
 
 def test_openvino_has_run_once_before_threads_share_it(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two threads that were the first to use its binding to NumPy, at the same moment, waited for each other for ever."""
+    """Two threads that were the first to use its binding to NumPy, at one moment, waited for each other for ever."""
     import openvino
 
     task, done = read_header(model).task, []
