@@ -22,8 +22,9 @@ _SETTLED_PX = (2e-2, 5e-3, 1e-3)
 """A step this small ends the search at each softness; all but the last are only where the next one starts."""
 _REACH_PX = 3.0
 """Pixels this far outside the first estimate still take part."""
-_PIXELS = 10_000
-"""More pixels than a line of 10 px has across a large image tell no more of its ends: of a blob some are enough."""
+_PIXELS = (1_500, 1_500, 10_000)
+"""At most so many pixels take part at each softness: some are enough for where the next one starts, and of a blob some
+are enough at the end, too. A line of 10 px across a large image has fewer."""
 
 
 def fit_line(mask: NDArray[np.bool_]) -> Points:
@@ -91,8 +92,9 @@ def _nearest_capsule(mask: NDArray[np.bool_], ends: Points, radius: float) -> Po
     """Return the ends of the capsule nearest to the mask, by Levenberg-Marquardt steps on its two ends and radius."""
     pixels, target = _pixels_near(mask, ends, radius)
     values = np.array([*ends.ravel(), radius])
-    for edge, settled in zip(_EDGES_PX, _SETTLED_PX, strict=True):
-        values = _descend(pixels, target, values, edge, settled)
+    for edge, settled, most in zip(_EDGES_PX, _SETTLED_PX, _PIXELS, strict=True):
+        some = slice(None, None, max(1, -(-target.size // most)))
+        values = _descend(np.ascontiguousarray(pixels[:, some]), target[some].copy(), values, edge, settled)
     return values[:4].reshape(2, 2)
 
 
@@ -115,7 +117,7 @@ def _descend(pixels: Array, target: Array, values: Array, edge: float, settled: 
 
 
 def _pixels_near(mask: NDArray[np.bool_], ends: Points, radius: float) -> tuple[Array, Array]:
-    """Return pixels around a capsule `(2, N)`, x and y, and whether each is in the mask `(N,)`; N is at most 10 000."""
+    """Return pixels around a capsule `(2, N)`, x and y, and whether each is in the mask `(N,)`."""
     reach = radius + _REACH_PX
     left, top = np.maximum(np.floor(ends.min(axis=0) - reach), 0).astype(int)
     right, bottom = np.ceil(ends.max(axis=0) + reach).astype(int) + 1
@@ -123,8 +125,7 @@ def _pixels_near(mask: NDArray[np.bool_], ends: Points, radius: float) -> tuple[
     rows, columns = np.indices(part.shape)
     pixels = np.stack([columns.ravel() + left, rows.ravel() + top]).astype(np.float64)
     near = np.flatnonzero(_from_segment(pixels, ends) <= reach)
-    near = near[:: -(-len(near) // _PIXELS)]
-    return np.ascontiguousarray(pixels[:, near]), part.ravel()[near].astype(np.float64)
+    return pixels[:, near], part.ravel()[near].astype(np.float64)
 
 
 def _from_segment(pixels: Array, ends: Points) -> Array:

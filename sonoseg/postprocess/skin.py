@@ -50,11 +50,17 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
     if not 0 <= centres[0] <= width - 1:
         return Skin(None, "skin not found: the midline leaves the image at its side")
     profile = _row_profile(image, rows, centres)
-    contrast = float(np.diff(np.percentile(image, (1, 99)))[0])
+    contrast = _level(image, 0.99) - _level(image, 0.01)
     span = float(np.ptp(profile))
     if span <= max(MIN_CONTRAST * contrast, float(np.finfo(np.float32).eps)):
         return Skin(None, NO_BOUNDARY)
     return _first_boundary(profile, PROMINENCE * span)
+
+
+def _level(image: Pixels, share: float) -> int:
+    """Return the grey level that this share of an image's pixels does not exceed."""
+    counts = cv2.calcHist([image], [0], None, [256], (0, 256)).cumsum(dtype=np.float64)
+    return int(np.searchsorted(counts, share * counts[-1]))
 
 
 def _row_profile(image: Pixels, rows: NDArray[np.int64], centres: NDArray[np.float64]) -> NDArray[np.float64]:
