@@ -70,15 +70,3 @@ def memory_rate(mebibytes: int = 256) -> float:
     other = np.ones_like(one)
     best = min(seconds_of(lambda: np.copyto(other, one)) for _ in range(6))
     return 2 * one.nbytes / best
-
-
-def integer_rate() -> float:
-    """Return this machine's ceiling, 32-bit additions per second of one core on data in its nearest cache."""
-    one = np.ones(2048, np.int32)
-    times = 2000
-
-    def add() -> None:
-        for _ in range(times):
-            np.add(one, one, out=one)
-
-    return times * one.size / min(seconds_of(add) for _ in range(6))

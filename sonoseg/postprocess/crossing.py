@@ -31,14 +31,14 @@ def crossing(line: Points, shape: Shape) -> Points | None:
     return hits[hits[:, 1].argmin()] if len(hits) else None
 
 
-def outline(shape: Shape) -> Points:
+def outline(shape: Shape, ellipse_sides: int = _ELLIPSE_SIDES) -> Points:
     """Return a shape's points as they are drawn: a line's two ends, or a polygon `(N, 2)` without its closing point."""
     if shape.kind == "rectangle":
         (left, top), (right, bottom) = shape.points
         return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
     if shape.kind == "ellipse":
         ellipse = ellipse_from_axis_ends(shape.points)
-        turn, angles = np.radians(ellipse.angle_deg), np.linspace(0, 2 * np.pi, _ELLIPSE_SIDES, endpoint=False)
+        turn, angles = np.radians(ellipse.angle_deg), np.linspace(0, 2 * np.pi, ellipse_sides, endpoint=False)
         along, across = ellipse.major / 2 * np.cos(angles), ellipse.minor / 2 * np.sin(angles)
         x = ellipse.x + along * np.cos(turn) - across * np.sin(turn)
         return np.stack([x, ellipse.y + along * np.sin(turn) + across * np.cos(turn)], axis=1)
