@@ -1,6 +1,7 @@
 """Engines: each gives what torch gives, the fastest one is taken, and what is kept is never trusted blindly."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -129,6 +130,31 @@ def test_openvino_has_run_once_before_threads_share_it(model: Path, monkeypatch:
     monkeypatch.setattr(openvino.InferRequest, "infer", lambda *args, **more: done.append(1) or real(*args, **more))
     KINDS["openvino"].start(files, 2)
     assert done
+
+
+SIGNAL_AFTER_ENGINES = """
+import faulthandler, gc, os, signal, sys
+from pathlib import Path
+faulthandler.enable()
+from sonoseg.infer.engines.kinds import KINDS
+files = {suffix: Path("network").with_suffix(suffix).read_bytes() for suffix in (".xml", ".bin")}
+first = KINDS["openvino"].start(files, 1)
+second = KINDS["openvino"].start(files, 1)
+del first, second
+gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_signal_is_handled_after_engines_have_come_and_gone(model: Path, tmp_path: Path) -> None:
+    task = read_header(model).task
+    for suffix, content in KINDS["openvino"].convert(trace(build_network(task).eval(), task), task.input.size).items():
+        (tmp_path / "network").with_suffix(suffix).write_bytes(content)
+    command, environment = [sys.executable, "-c", SIGNAL_AFTER_ENGINES], {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_agreement_by_hand(spine: Task, fetal_head: Task) -> None:

@@ -144,6 +144,7 @@ def test_a_corrected_annotation_needs_no_force(run, out, spine_data):
         "stage1.sha256",
         "dataset_report.html",
         "train_split.csv",
+        "stage1_run.json",
     }
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,7 +32,7 @@ def convert(traced: Any, size: tuple[int, int]) -> Files:
 def start(files: Files, callers: int, precision: str = "f32") -> Run:
     """Return the network, ready to run on the CPU. `precision` is never left to OpenVINO, which would take bfloat16 on
     one machine and float32 on another: their results would differ."""
-    core = _openvino().Core()
+    core = _core()
     model = core.read_model(files[".xml"], files[".bin"])
     share = {"NUM_STREAMS": callers, "INFERENCE_NUM_THREADS": callers} if callers else {"PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(model, "CPU", {**_SETTINGS, **share, "INFERENCE_PRECISION_HINT": precision})
@@ -51,6 +51,16 @@ def start(files: Files, callers: int, precision: str = "f32") -> Run:
     # other for ever: so the first use is here.
     run(np.zeros(compiled.input(0).shape, np.float32))
     return run
+
+
+@cache
+def _core() -> Any:
+    """Return the process's only OpenVINO, kept to its end.
+
+    Where Python's faulthandler is on (`-X dev`, pytest), each one puts a stack of its own in the place of the one that
+    signals are handled on, and unmaps it at its end without putting the other back: the next Ctrl-C would be a crash.
+    """
+    return _openvino().Core()
 
 
 def _openvino() -> Any:
