@@ -79,13 +79,15 @@ def inside_hull(own: Mask, candidates: Mask) -> Mask:
     inside = np.zeros_like(candidates)
     if not candidates.any() or not own.any():
         return inside
-    rows, columns = np.nonzero(candidates)
-    corners = cv2.convexHull(cv2.findNonZero(own.view(np.uint8)), clockwise=False).reshape(-1, 2).astype(np.int64)
-    kept = (columns >= corners[:, 0].min()) & (columns <= corners[:, 0].max())
-    kept &= (rows >= corners[:, 1].min()) & (rows <= corners[:, 1].max())
-    for (x, y), (next_x, next_y) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+    outlines, _ = cv2.findContours(own.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    corners = cv2.convexHull(np.concatenate(outlines), clockwise=False).reshape(-1, 2)
+    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+    rows, columns = np.nonzero(candidates[top : bottom + 1, left : right + 1])
+    rows, columns = rows + top, columns + left
+    kept = np.ones(rows.size, bool)
+    for (x, y), (next_x, next_y) in zip(corners.tolist(), np.roll(corners, -1, axis=0).tolist(), strict=True):
         # OpenCV names the direction as if y pointed up: on the screen this hull runs clockwise.
-        kept &= (next_x - x) * (rows - y) - (next_y - y) * (columns - x) >= 0
+        kept &= (next_x - x) * (rows - y) >= (next_y - y) * (columns - x)
     inside[rows[kept], columns[kept]] = True
     return inside
 
@@ -101,7 +103,9 @@ def _completed(own: Mask, cover: Mask) -> Mask:
 
 def _kept(own: Mask, cover: Mask, smallest: float, only_largest: bool) -> Mask:
     """Return the pixels of `own` whose piece is large enough; pieces joined by `cover` are one piece."""
-    _, pieces = cv2.connectedComponents((own | _bridges(own, cover)).view(np.uint8), connectivity=8)
+    found, pieces = cv2.connectedComponents(own.view(np.uint8), connectivity=8)
+    if found > 2:  # more than one besides the background
+        _, pieces = cv2.connectedComponents((own | _bridges(own, cover)).view(np.uint8), connectivity=8)
     areas = np.bincount(pieces[own])  # own pixels alone: a bridge does not make a speck large
     stays = areas >= max(smallest, 1)
     if only_largest and stays.any():

@@ -14,7 +14,6 @@ from sonoseg.postprocess.extent import places
 Array = NDArray[np.float64]
 
 _BISECTIONS = 40
-_STEPS = 25
 _EDGES_PX = (0.4, 0.15, 0.06)
 """Softness of the capsule's edge: first a pixel wide, so that a step feels the next pixel, then nearly as hard as the
 mask, because the few pixels on the round ends tell where they are."""
@@ -90,30 +89,14 @@ def _capsule_variance(length: float, area: float) -> float:
 
 def _nearest_capsule(mask: NDArray[np.bool_], ends: Points, radius: float) -> Points:
     """Return the ends of the capsule nearest to the mask, by Levenberg-Marquardt steps on its two ends and radius."""
+    from sonoseg.postprocess.capsule import descend
+
     pixels, target = _pixels_near(mask, ends, radius)
     values = np.array([*ends.ravel(), radius])
     for edge, settled, most in zip(_EDGES_PX, _SETTLED_PX, _PIXELS, strict=True):
         some = slice(None, None, max(1, -(-target.size // most)))
-        values = _descend(np.ascontiguousarray(pixels[:, some]), target[some].copy(), values, edge, settled)
+        values = descend(np.ascontiguousarray(pixels[:, some]), target[some].copy(), values, edge, settled)
     return values[:4].reshape(2, 2)
-
-
-def _descend(pixels: Array, target: Array, values: Array, edge: float, settled: float) -> Array:
-    from sonoseg.postprocess.capsule import normal_equations
-
-    error, right, normal = normal_equations(pixels, target, values, edge)
-    damping = 1e-2
-    for _ in range(_STEPS):
-        damped = normal + damping * np.diag(np.diag(normal) + np.finfo(float).eps)
-        step = np.linalg.lstsq(damped, right)[0]
-        tried = normal_equations(pixels, target, values + step, edge)
-        if tried[0] < error:
-            values, (error, right, normal), damping = values + step, tried, damping / 10
-        else:
-            damping *= 10
-        if np.abs(step).max() < settled:
-            break
-    return values
 
 
 def _pixels_near(mask: NDArray[np.bool_], ends: Points, radius: float) -> tuple[Array, Array]:
