@@ -6,9 +6,9 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sonoseg.core.cli import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
 from sonoseg.core.errors import UsageError
@@ -19,7 +19,13 @@ from sonoseg.core.task_files import load_task
 from sonoseg.core.workspace import Workspace
 from sonoseg.infer.engines import NAMES as ENGINES
 
-SETTINGS = ("images", "model", "metadata", "spacing", "device", "engine", "jobs")
+if TYPE_CHECKING:  # they take a second to import, which --help has not
+    from sonoseg.infer.segmenter import Segmenter
+    from sonoseg.infer.sources import Source
+
+Row = Mapping[str, Any]
+Segment = Callable[[Sequence["Source"]], Iterator[Row]]
+SETTINGS = ("images", "model", "metadata", "spacing", "device", "engine", "jobs", "watch")
 """Flags that `run.json` repeats."""
 SHOWN = 10
 """Failed and flagged images that are named in the terminal; the table has them all."""
@@ -49,14 +55,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--jobs", type=number_type(int, 1), default=os.cpu_count() or 1, help="images that are worked on side by side"
     )
+    parser.add_argument("--watch", action="store_true", help="go on with what comes into --images, until Ctrl-C")
     parser.add_argument("--heatmap", action="store_true", help="also draw the probability of each class")
     empty = argparse.Namespace(task=None)  # --task stays None when it is not given: --model may bring its own task
     for option in (images, model, output, spacing, metadata):
         option.default = argparse.SUPPRESS  # keeps "(default: None)" out of the help
         setattr(empty, option.dest, None)
     arguments = parser.parse_args(argv, empty)
-    if (arguments.spacing or arguments.metadata) and not arguments.images:
-        raise UsageError("--spacing and --metadata belong to --images: name the folder of images as well")
+    if (arguments.spacing or arguments.metadata or arguments.watch) and not arguments.images:
+        raise UsageError("--spacing, --metadata and --watch belong to --images: name the folder of images as well")
     if arguments.spacing and arguments.metadata:
         raise UsageError("--spacing and --metadata both give the pixel size; use one of them")
     if arguments.images and not arguments.images.is_dir():
@@ -76,44 +83,38 @@ def spacing_of(values: Sequence[float] | None) -> Spacing | None:
 
 def story(argv: Sequence[str] | None) -> int:
     arguments = parse(argv)
-    task = load_task(arguments.task or "spine")
-    models = arguments.model or [Workspace(arguments.workspace, task.name).best_model]
-
-    from rich.progress import track
+    asked = load_task(arguments.task or "spine")
+    models = arguments.model or [Workspace(arguments.workspace, asked.name).best_model]
 
     from sonoseg.infer.batch import segment_all
     from sonoseg.infer.finished import fingerprint
     from sonoseg.infer.results import write_run, write_table
     from sonoseg.infer.segmenter import Segmenter
-    from sonoseg.infer.sources import from_folder, from_test_split
-    from sonoseg.infer.wording import model_line
+    from sonoseg.infer.sources import check_apart
 
     segmenter = Segmenter.load(
         models, device=arguments.device, engine=arguments.engine, callers=arguments.jobs, say=print
     )
-    if segmenter.task.name != task.name and (arguments.task or not arguments.model):
-        raise UsageError(f"{models[0]} was trained for task {segmenter.task.name}, not {task.name}; leave --task out")
     task = segmenter.task  # from here on the model says what the task is
+    if task.name != asked.name and (arguments.task or not arguments.model):
+        raise UsageError(f"{models[0]} was trained for task {task.name}, not {asked.name}; leave --task out")
     workspace = Workspace(arguments.workspace, task.name)
     output = arguments.output or workspace.results
-
     if arguments.images:
-        inputs = from_folder(arguments.images, task, arguments.spacing, arguments.metadata, output)
-    else:
-        inputs = from_test_split(workspace, task)
-    print(f"{len(inputs.sources)} images, {model_line(segmenter)}")
-    remarks = [*dict.fromkeys(remark for one in segmenter.members for remark in one.engine.remarks), *inputs.remarks]
-    print("".join(f"  {remark}\n" for remark in remarks), end="")
+        check_apart(arguments.images, output)
 
+    heatmap = arguments.heatmap or task.review.heatmap
+    by = fingerprint(segmenter, heatmap)
+
+    def segment(sources: Sequence["Source"]) -> Iterator[Row]:
+        return segment_all(sources, segmenter, output, heatmap, arguments.jobs, by)
+
+    work = (watched if arguments.watch else whole_folder)(arguments, segmenter, workspace, output, segment)
     with locked(output, say=print), recorded(output, "stage4") as record:
         record.begin()
         (output / "run.json").unlink(missing_ok=True)
         started = time.monotonic()
-        heatmap = arguments.heatmap or task.review.heatmap
-        segmented = segment_all(
-            inputs.sources, segmenter, output, heatmap, arguments.jobs, fingerprint(segmenter, heatmap)
-        )
-        rows = list(track(segmented, "segment", total=len(inputs.sources)))
+        rows = work()
         seconds = time.monotonic() - started
         write_table(output, rows, task)
         settings = {name: _plain(getattr(arguments, name)) for name in SETTINGS}
@@ -122,15 +123,58 @@ def story(argv: Sequence[str] | None) -> int:
     earlier = sum("earlier" in row for row in rows)
     if earlier:
         print(f"{earlier} of them finished by an earlier run with this model and these settings; they stay as they are")
-    return report(rows, output, seconds)
+    return report(rows, output, None if arguments.watch else seconds)
 
 
-def report(rows: Sequence[Mapping[str, Any]], output: Path, seconds: float) -> int:
+def whole_folder(
+    arguments: argparse.Namespace, segmenter: "Segmenter", workspace: Workspace, output: Path, segment: Segment
+) -> Callable[[], list[Row]]:
+    """Find the images of this run and say what they are; return what segments them, under a progress bar."""
+    from rich.progress import track
+
+    from sonoseg.infer.sources import from_folder, from_test_split
+
+    if arguments.images:
+        inputs = from_folder(arguments.images, segmenter.task, arguments.spacing, arguments.metadata)
+    else:
+        inputs = from_test_split(workspace, segmenter.task)
+    introduce(f"{len(inputs.sources)} images", segmenter, inputs.remarks)
+    return lambda: list(track(segment(inputs.sources), "segment", total=len(inputs.sources)))
+
+
+def watched(
+    arguments: argparse.Namespace, segmenter: "Segmenter", workspace: Workspace, output: Path, segment: Segment
+) -> Callable[[], list[Row]]:
+    """Return what segments the images of a folder as they come, keeping the table up to date."""
+    from sonoseg.infer.results import remove_results, write_table
+    from sonoseg.infer.sources import from_folder
+    from sonoseg.infer.watch import watch
+
+    task = segmenter.task
+    introduce(f"watching {arguments.images}, Ctrl-C ends it", segmenter, ())
+    return lambda: watch(
+        look=lambda: from_folder(arguments.images, task, arguments.spacing, arguments.metadata),
+        segment=segment,
+        forget=lambda name: remove_results(output, name, task),
+        keep=lambda rows: write_table(output, rows, task),
+        say=print,
+    )
+
+
+def introduce(images: str, segmenter: "Segmenter", remarks: Sequence[str]) -> None:
+    """Print what is segmented by what, and what a person should know about it."""
+    from sonoseg.infer.wording import model_line
+
+    print(f"{images}, {model_line(segmenter)}")
+    of_engines = [remark for one in segmenter.members for remark in one.engine.remarks]
+    print("".join(f"  {remark}\n" for remark in dict.fromkeys([*of_engines, *remarks])), end="", flush=True)
+
+
+def report(rows: Sequence[Row], output: Path, seconds: float | None) -> int:
     """Print the counts, the first images a person should look at, and where the results are; return the exit code."""
     count = Counter(row["status"] for row in rows)
-    print(
-        f"{count['ok']} ok, {count['flagged']} flagged, {count['failed']} failed; {seconds / len(rows):.2f} s an image"
-    )
+    rate = "" if seconds is None else f"; {seconds / len(rows):.2f} s an image"
+    print(f"{count['ok']} ok, {count['flagged']} flagged, {count['failed']} failed{rate}")
     to_see = [row for status in ("failed", "flagged") for row in rows if row["status"] == status]
     for row in to_see[:SHOWN]:
         print(f"  {row['status']}: {row['image']}: {row['reason']}")

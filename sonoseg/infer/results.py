@@ -87,6 +87,11 @@ def heatmap_pictures(image: Pixels, found: Findings, task: Task) -> list[NDArray
     return [draw_heatmap(image, found.probabilities, task), *probability_levels(found.probabilities[1:])]
 
 
+def remove_results(folder: Path, name: str, task: Task) -> None:
+    """Remove all that an image of this name may have got, as far as it is there."""
+    _remove(result_files(folder, name, task))
+
+
 def describe(source: Source, image: Pixels, found: Findings, segmenter: Segmenter) -> dict[str, Any]:
     """Return the findings as JSON values; shapes are in the form of annotation files."""
     return {
@@ -155,7 +160,7 @@ def write_run(
 
 
 def _failed(source: Source, folder: Path, task: Task, reason: str) -> dict[str, Any]:
-    _remove(result_files(folder, source.name, task))
+    remove_results(folder, source.name, task)
     return {"image": printable(source.path.name), "name": printable(source.name), "status": "failed", "reason": reason}
 
 

@@ -40,19 +40,14 @@ class Inputs:
     remarks: list[str]
 
 
-def from_folder(
-    folder: Path, task: Task, spacing: Spacing | None = None, metadata: Path | None = None, results: Path | None = None
-) -> Inputs:
+def from_folder(folder: Path, task: Task, spacing: Spacing | None = None, metadata: Path | None = None) -> Inputs:
     """Return the pictures directly in `folder`, by name.
 
     Spacing: `spacing` for all, else the table `metadata`, else one in the folder, under the name that the task gives or
     `metadata.csv`, else the task's beside the folder when it names every image. Masks that lie among a mask_folder
-    task's images are left out; images in formats that are not read come last, and fail. `results` is where the results
-    go. Raises DataError for a missing or empty folder, a table that cannot be read, and results that would lie among
-    the images.
+    task's images are left out; images in formats that are not read come last, and fail. Raises DataError for a
+    missing or empty folder, and a table that cannot be read.
     """
-    if results is not None and results.resolve() == folder.resolve():
-        raise DataError(f"{folder}: results cannot go among the images; name another folder with --output")
     paths = list_images(folder)
     count = len(paths)
     paths = [path for path in paths if not _is_mask(path, task)]
@@ -76,6 +71,12 @@ def from_folder(
     if without:
         remarks.append(f"pixel spacing unknown for {without} of {len(paths)} images: their lengths are in pixels only")
     return Inputs(sources, remarks)
+
+
+def check_apart(folder: Path, results: Path) -> None:
+    """Raise DataError when results would lie among the images."""
+    if results.resolve() == folder.resolve():
+        raise DataError(f"{folder}: results cannot go among the images; name another folder with --output")
 
 
 def from_test_split(workspace: Workspace, task: Task) -> Inputs:

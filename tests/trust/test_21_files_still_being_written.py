@@ -1,19 +1,24 @@
-"""Check 21, as far as it applies: there is no watch mode, each run takes a folder as it finds it.
+"""Check 21: pictures that are still being written, in a watched folder and when a single run comes by.
 
-A picture that is still being written when a run comes by is failed with its reason and leaves no result; a run after it
-is complete segments it. A file under a temporary name is not looked at. However often it is started, each image has one
-row and one set of results.
+Watched (`--watch`): each file is taken once, when it is complete, however slowly it comes. A single run fails it with
+its reason and leaves no result; a run after it is complete segments it. A file under a temporary name is not looked at.
+However often it is started, each image has one row and one set of results.
 """
 
 import json
+import os
+import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import sonoseg.infer.batch
+import sonoseg.infer.watch as watching
 from tests.trust.conftest import Segmented, everything
 
 RESULTS = ("_mask.png", "_overlay.png", ".json")
@@ -109,3 +114,91 @@ def test_started_again_each_image_is_there_once(segmented: Segmented, folder: Pa
     again = everything(out)
     assert again.keys() == first.keys()
     assert {name for name in first if first[name] != again[name]} <= {"run.json", "stage4.sha256"}
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Make looks frequent; return what a run tries, file and outcome, in order."""
+    monkeypatch.setattr(watching, "EVERY_S", 0.05)
+    tried: list[tuple[str, str]] = []
+    real = sonoseg.infer.batch.segment_source
+
+    def noted(source, *rest):
+        row = real(source, *rest)
+        tried.append((source.path.name, row["status"]))
+        return row
+
+    monkeypatch.setattr(sonoseg.infer.batch, "segment_source", noted)
+    return tried
+
+
+def watched(segmented: Segmented, folder: Path, out: Path, meanwhile: Callable[[Callable[[str], None]], None]):
+    """Watch a folder while `meanwhile` happens in it, which gets what waits for an image's results."""
+    trouble: list[BaseException] = []
+
+    def until_done(name: str) -> None:
+        deadline = time.monotonic() + 30
+        while name not in ((out / "results.csv").read_text() if (out / "results.csv").is_file() else ""):
+            assert time.monotonic() < deadline, name
+            time.sleep(0.02)
+
+    def act() -> None:
+        try:
+            until_done("whole.png")
+            meanwhile(until_done)
+        except BaseException as error:
+            trouble.append(error)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    (out / "results.csv").unlink(missing_ok=True)  # of an earlier run
+    writer = threading.Thread(target=act)
+    writer.start()
+    code, rows = segmented(folder, out, "--watch")
+    writer.join()
+    assert not trouble, trouble
+    return code, rows
+
+
+def test_watched_a_slow_write_a_stall_and_a_rename_are_taken_once_and_whole(
+    segmented: Segmented, folder: Path, tmp_path: Path, taken: list[tuple[str, str]]
+) -> None:
+    data, out = (tmp_path / "slow.png").read_bytes(), tmp_path / "out"
+
+    def come(until_done: Callable[[str], None]) -> None:
+        with (folder / "slow.png").open("wb", buffering=0) as stream:
+            for start in range(0, len(data), len(data) // 20):
+                stream.write(data[start : start + len(data) // 20])
+                time.sleep(1.0 if start == 10 * (len(data) // 20) else 0.02)  # a stall of twenty looks in the middle
+                assert not list(out.glob("slow*"))
+        until_done("slow.png")
+        (folder / "moved.png.part").write_bytes(data[: len(data) // 2])
+        time.sleep(0.3)
+        (folder / "moved.png.part").write_bytes(data)
+        (folder / "moved.png.part").rename(folder / "moved.png")
+        until_done("moved.png")
+
+    code, rows = watched(segmented, folder, out, come)
+    assert code == 0 and sorted(rows) == ["moved.png", "slow.png", "whole.png"]
+    assert all(row["status"] != "failed" for row in rows.values())
+    done = [name for name, status in taken if status != "failed"]
+    assert sorted(done) == ["moved.png", "slow.png", "whole.png"], "each once"
+    assert ("slow.png", "failed") in taken, "it was looked at while it stalled"
+    assert (out / "moved_mask.png").read_bytes() == (out / "slow_mask.png").read_bytes()
+
+    before = everything(out)
+    taken.clear()
+    code, rows = watched(segmented, folder, out, lambda until_done: until_done("moved.png"))  # started again
+    assert code == 0 and len(rows) == 3
+    after = everything(out)
+    assert after.keys() == before.keys()
+    assert {name for name in before if before[name] != after[name]} <= {"run.json", "stage4.sha256"}
+
+
+def test_watched_what_never_becomes_whole_is_a_failure_with_its_reason(
+    segmented: Segmented, folder: Path, tmp_path: Path, taken: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "PATIENCE_S", 0.5)
+    (folder / "slow.png").write_bytes((tmp_path / "slow.png").read_bytes()[:-2000])
+    code, rows = watched(segmented, folder, tmp_path / "out", lambda until_done: until_done("slow.png"))
+    assert code == 1 and rows["slow.png"]["status"] == "failed" and rows["slow.png"]["reason"]
+    assert [name for name, _ in taken].count("slow.png") == 2, "when it came, and once more at the end"

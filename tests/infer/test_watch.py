@@ -1,0 +1,156 @@
+"""A watched folder: which files are taken and when, by the clock, and the whole of it as a process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import inference
+import sonoseg.infer.watch as watching
+from sonoseg.__main__ import main as tool
+from sonoseg.core.errors import DataError
+from sonoseg.core.task import Task
+from sonoseg.infer.sources import Inputs, Source
+from sonoseg.infer.watch import PATIENCE_S, Arrivals, watch
+from sonoseg.train.model_file import save_model
+from sonoseg.train.networks import build_network
+from tests.conftest import REPOSITORY
+from tests.infer.test_batch import small
+
+OK, FAILED = (
+    {"status": status, "image": "a.png", "reason": reason} for status, reason in (("ok", ""), ("failed", "cut"))
+)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    (tmp_path / "a.png").write_bytes(b"half")
+    return Source(tmp_path / "a.png", "a")
+
+
+def test_a_file_is_ready_when_two_looks_find_it_the_same(source: Source) -> None:
+    arrivals = Arrivals()
+    assert arrivals.ready([source], 0) == []
+    source.path.write_bytes(b"half and half")
+    assert arrivals.ready([source], 1) == [], "it has grown"
+    os.utime(source.path, ns=(1, 1))
+    assert arrivals.ready([source], 2) == [], "of the same size, and written to"
+    assert arrivals.ready([source], 3) == [source]
+    assert arrivals.rows() == []
+    assert arrivals.note(source, OK, 4)
+    assert arrivals.ready([source], 5) == [] and arrivals.rows() == [OK], "once"
+    assert arrivals.ready([], 1e6) == [] and arrivals.rows() == [OK], "taken away, it keeps its row"
+
+
+def test_what_cannot_be_read_has_failed_only_when_it_stays_as_it_is(source: Source) -> None:
+    arrivals = Arrivals()
+    arrivals.ready([source], 0)
+    assert arrivals.ready([source], 1) == [source]
+    assert not arrivals.note(source, FAILED, 1)
+    assert arrivals.rows() == [] and arrivals.rows(also_waiting=True) == [FAILED]
+    assert arrivals.ready([source], PATIENCE_S - 1) == [], "not tried every second"
+    assert arrivals.ready([source], PATIENCE_S) == [source]
+    assert arrivals.note(source, FAILED, PATIENCE_S) and arrivals.rows() == [FAILED]
+    assert arrivals.ready([source], 10 * PATIENCE_S) == [], "it has failed once"
+    source.path.write_bytes(b"whole")
+    assert arrivals.ready([source], 10 * PATIENCE_S + 1) == [] and arrivals.rows() == []
+    assert arrivals.ready([source], 10 * PATIENCE_S + 2) == [source]
+    assert arrivals.note(source, OK, 10 * PATIENCE_S + 3) and arrivals.rows() == [OK]
+
+
+def test_a_file_that_goes_before_it_is_looked_at(source: Source) -> None:
+    source.path.unlink()
+    assert Arrivals().ready([source], 0) == []
+
+
+def test_another_file_of_the_same_name_changes_what_results_are_called(source: Source) -> None:
+    arrivals = Arrivals()
+    arrivals.ready([source], 0)
+    arrivals.ready([source], 1)
+    arrivals.note(source, OK, 1)
+    assert arrivals.renamed([source]) == [] and arrivals.renamed([]) == []
+    named = Source(source.path, "a_png")
+    assert arrivals.renamed([named]) == ["a"]
+    assert arrivals.renamed([named, Source(source.path.with_suffix(".jpg"), "a")]) == [], "it has another owner"
+    assert arrivals.ready([named], 2) == [] and arrivals.ready([named], 3) == [named]
+    assert arrivals.renamed([named]) == []
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "EVERY_S", 0.01)
+
+
+@pytest.mark.usefixtures("quick")
+def test_trouble_is_said_once_and_a_signal_ends_it_with_what_is_done(source: Source) -> None:
+    said: list[str] = []
+    tables: list[list] = []
+    looks: Iterator[Callable[[], Inputs]]
+
+    def half_written() -> Inputs:
+        raise DataError("metadata.csv: line 3 is cut")
+
+    def away() -> Inputs:
+        raise OSError("the drive is away")
+
+    def there() -> Inputs:
+        return Inputs([source], [])
+
+    def interrupted() -> Inputs:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Inputs([source], [])
+
+    looks = iter([half_written, half_written, away, there, there, there, interrupted])
+    rows = watch(lambda: next(looks)(), lambda some: [OK] * len(some), said.append, tables.append, said.append)
+    assert rows == [OK] and tables == [[OK]]
+    assert said == ["metadata.csv: line 3 is cut; looking again", "the drive is away; looking again", "ok: a.png"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+def test_the_process(fetal_head: Task, tmp_path: Path, ended_by: signal.Signals) -> None:
+    """Images that were there and one that comes: the results and the table of a run over the whole folder."""
+    folder, out, task = tmp_path / "in", tmp_path / "out", small(fetal_head)
+    folder.mkdir()
+    picture = np.random.default_rng(0).integers(0, 255, (60, 80), dtype=np.uint8)
+    Image.fromarray(picture).save(folder / "b.png")
+    save_model(tmp_path / "m.safetensors", build_network(task).state_dict(), task, {})
+    flags = ["--model", str(tmp_path / "m.safetensors"), "--engine", "torch", "--images", str(folder), "--output"]
+    command = [sys.executable, "inference.py", *flags, str(out), "--watch"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(lambda: (out / "results.csv").is_file(), process)
+    Image.fromarray(picture[::-1].copy()).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(folder / "a.png")
+    until(lambda: "a.png" in (out / "results.csv").read_text(), process)
+    assert not (out / "run.json").exists(), "it goes on"
+    process.send_signal(ended_by)
+    said, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+    assert "watching" in said and said.index("b.png") < said.index("a.png") and "0 failed" in said
+    assert json.loads((out / "run.json").read_text())["counts"]["inputs"] == 2
+    assert tool(["verify", str(out)]) == 0
+
+    table, names = (out / "results.csv").read_bytes(), {path.name for path in out.iterdir()}
+    (out / "results.csv").unlink()
+    assert inference.main([*flags, str(out)]) == 0
+    assert (out / "results.csv").read_bytes() == table and {path.name for path in out.iterdir()} == names
+
+
+def test_it_needs_a_folder_apart_from_its_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert inference.main(["--watch"]) == 2 and "name the folder" in capsys.readouterr().err
+
+
+def until(true: Callable[[], bool], process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
