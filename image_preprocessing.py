@@ -5,21 +5,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.progress import track
+from typing import TYPE_CHECKING
 
 from sonoseg.core.cli import SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.core.errors import UsageError
-from sonoseg.core.files import write_json
-from sonoseg.core.integrity import recorded
-from sonoseg.core.lock import locked
-from sonoseg.core.manifest import Prepared, write_index
-from sonoseg.core.provenance import digests_of, run_record
-from sonoseg.core.task import Task
-from sonoseg.core.task_files import load_task
-from sonoseg.core.workspace import RUN_OF_PREPROCESSING, Workspace
-from sonoseg.preprocess.plan import PARTS, State, collect_jobs, run_jobs
-from sonoseg.preprocess.prepared import remove_leftovers
+
+if TYPE_CHECKING:
+    from sonoseg.core.manifest import Prepared
+    from sonoseg.core.task import Task
+    from sonoseg.core.workspace import Workspace
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -36,6 +30,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def story(argv: Sequence[str] | None) -> int:
     arguments = parse(argv)
+
+    # Loaded here so that --help does not wait for them.
+    from sonoseg.core.lock import locked
+    from sonoseg.core.task_files import load_task
+    from sonoseg.core.workspace import Workspace
+
     task = load_task(arguments.task)
     workspace = Workspace(arguments.workspace, task.name)
     copies = copies_of(task, arguments.copies)
@@ -47,8 +47,18 @@ def story(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def prepare(task: Task, workspace: Workspace, copies: int, arguments: argparse.Namespace) -> None:
+def prepare(task: "Task", workspace: "Workspace", copies: int, arguments: argparse.Namespace) -> None:
     """Make the pictures that are not there yet, then the two tables, and last the list of all of them."""
+    from rich.progress import track
+
+    from sonoseg.core.files import write_json
+    from sonoseg.core.integrity import recorded
+    from sonoseg.core.manifest import write_index
+    from sonoseg.core.provenance import digests_of, run_record
+    from sonoseg.core.workspace import RUN_OF_PREPROCESSING
+    from sonoseg.preprocess.plan import PARTS, State, collect_jobs, run_jobs
+    from sonoseg.preprocess.prepared import remove_leftovers
+
     jobs = {job.name: job for job in collect_jobs(task, workspace, copies, arguments.seed)}
     for job in jobs.values():
         job.check_sources()
@@ -88,12 +98,12 @@ def prepare(task: Task, workspace: Workspace, copies: int, arguments: argparse.N
             print(f"  {part}: {originals} enhanced images + {len(rows) - originals} augmented copies{note}")
 
 
-def pictures(rows: Sequence[Prepared], workspace: Workspace) -> list[Path]:
+def pictures(rows: Sequence["Prepared"], workspace: "Workspace") -> list[Path]:
     """Return the images and masks of rows of the index."""
     return [workspace.locate(name) for row in rows for name in (row.image_path, row.mask_path)]
 
 
-def copies_of(task: Task, wanted: int | None) -> int:
+def copies_of(task: "Task", wanted: int | None) -> int:
     """Return how many copies of each training image to write. Raises UsageError when training draws them itself."""
     if task.augmentation.online:
         if wanted:

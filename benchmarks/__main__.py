@@ -17,6 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from benchmarks.compare import matrix_product_rate
 from benchmarks.report import page
 from sonoseg.core.cli import run_guarded
 from sonoseg.core.errors import UsageError, choices
@@ -42,12 +43,13 @@ def story(argv: Sequence[str] | None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         workspace = arguments.workspace or Path(temporary)
         for name in arguments.names or NAMES:
-            print(f"{name} ...", flush=True)
+            speed = round(matrix_product_rate() / 1e9)
+            print(f"{name} ... (matrix product {speed} GFLOP/s)", flush=True)
             figures = []
             for one in importlib.import_module(f"benchmarks.{name}").run(workspace):
                 figures.append(one)
                 print(f"  {one.name}: {one.before:.4g} -> {one.after:.4g} s ({one.ratio:.2f}x) {one.unit}", flush=True)
-            results[name] = {"machine": machine(), "figures": [one.as_json() for one in figures]}
+            results[name] = {"machine": {**machine(), "speed": speed}, "figures": [one.as_json() for one in figures]}
             write_json(RESULTS, {key: results[key] for key in NAMES if key in results})
     write_text(PAGE, page(results))
     print(f"written to {RESULTS} and {PAGE}")
