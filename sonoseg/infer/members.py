@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,18 @@ def model_files(paths: Sequence[Path]) -> list[Path]:
 def load_member(path: Path, wish: Wish) -> Member:
     """Read a model file and return it ready to run. Raises ModelError for anything but a SonoSeg model."""
     model = read_header(path)
-    return Member(engine_of(model, wish), model.task, str(path), model.sha256, model.info)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(_load_compiled, model.task)  # while the engine is being made ready, outside of Python
+        engine = engine_of(model, wish)
+    return Member(engine, model.task, str(path), model.sha256, model.info)
+
+
+def _load_compiled(task: Task) -> None:
+    """Import what the first image would wait for: numba and what it has compiled, if the task needs it."""
+    if task.enhancement.denoise:
+        import sonoseg.preprocess.denoise
+    if any(structure.shape == "line" for structure in task.structures):
+        import sonoseg.postprocess.capsule  # noqa: F401
 
 
 def check_same_classes(members: Sequence[Member]) -> None:
