@@ -19,10 +19,17 @@ IN_TURN = 30
 
 
 def run(root: Path) -> Iterator[Figure]:
-    """Yield the latency of `spine_realtime` beside that of `spine`, a second of video in turn."""
+    """Yield the latency of `spine_realtime` beside that of `spine`, with either engine."""
+    for engine in ("openvino", "openvino_bf16"):
+        yield latency(root, engine)
+
+
+def latency(root: Path, engine: str) -> Figure:
+    """Time frames, a second of video in turn: `spine` with OpenVINO, `spine_realtime` with `engine`."""
     data = phantoms(root)
     frames = [read_image(path) for path in pictures(data)]
-    segmenters = [Segmenter.load(trained(root, name, data), "cpu") for name in ("spine", "spine_realtime")]
+    tasks = (("spine", "openvino"), ("spine_realtime", engine))
+    segmenters = [Segmenter.load(trained(root, name, data), "cpu", by) for name, by in tasks]
     seconds: tuple[list[float], list[float]] = ([], [])
     for first in range(-IN_TURN, FRAMES, IN_TURN):  # the first turn of each warms up
         for segmenter, found in zip(segmenters, seconds, strict=True):
@@ -32,19 +39,21 @@ def run(root: Path) -> Iterator[Figure]:
                 if number >= 0:
                     found.append(time.perf_counter() - started)
     before, after = (np.array(found) for found in seconds)
-    network = 2 * summarise_network(load_task("spine_realtime")).total_mult_adds / matrix_product_rate()
+    rate = matrix_product_rate(dtype="bfloat16" if engine == "openvino_bf16" else "float32")
+    network = 2 * summarise_network(load_task("spine_realtime")).total_mult_adds / rate
     last = float(np.percentile(after, 99))
     height, width = frames[0].shape
-    yield Figure(
-        name=f"frame of {height}x{width} to measured result",
+    return Figure(
+        name=f"frame of {height}x{width} to measured result, {engine}",
         unit="median latency",
         before=float(np.median(before)),
         after=float(np.median(after)),
         ratio=float(np.median(before / after)),
         before_is="task `spine`",
         after_is="task `spine_realtime`: no denoising, 256x352, a fifteenth of the weights",
-        target="33 ms",
+        target="99 of 100 within 33 ms",
         reached=last < FRAME_S,
         floor=f"{network * 1000:.0f} ms",
-        remains=f"99th percentile {last * 1000:.1f} ms over {FRAMES} frames. Floor: the network alone.",
+        remains=f"99th percentile {last * 1000:.1f} ms over {FRAMES} frames. Floor: the network at a matrix product's "
+        "rate.",
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -86,10 +87,10 @@ def class_map(probabilities: NDArray[np.float32], task: Task) -> Pixels:
     if task.is_binary:
         return (probabilities[1] > task.postprocessing.threshold).astype(np.uint8)
     # What `argmax` gives, the first of equal ones included; along the first axis it is slow.
-    labels, best = np.zeros(probabilities.shape[1:], np.uint8), probabilities[0].copy()
+    labels, best = np.zeros(probabilities.shape[1:], np.uint8), probabilities[0]
     for index, probability in enumerate(probabilities[1:], start=1):
-        np.copyto(labels, np.uint8(index), where=probability > best)
-        np.maximum(best, probability, out=best)
+        cv2.copyTo(np.full_like(labels, index), cv2.compare(probability, best, cv2.CMP_GT), labels)
+        best = cv2.max(best, probability)
     return labels
 
 
