@@ -360,6 +360,6 @@ def test_a_kept_engine_needs_no_torch(model: Path, tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         said.append(done.stdout.splitlines())
-    assert "torch" in said[0][-2] and said[1][-2] == "imported:"
+    assert "torch" in said[0][-2] and said[1][-2] == "imported: numba", "which lines need, and nothing else"
     assert said[0][-1] == said[1][-1] == "telemetry: None", "nothing is reported to anybody"
     assert (tmp_path / "out" / "a_mask.png").is_file()

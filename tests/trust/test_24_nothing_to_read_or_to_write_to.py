@@ -31,7 +31,7 @@ from tests.trust.runs import NAME, STAGES, run
 
 WORK = {
     stage1: (sonoseg.prepare.annotations, "READERS"),
-    stage2: (stage2, "run_jobs"),
+    stage2: (sonoseg.preprocess.plan, "run_jobs"),
     stage3: (sonoseg.train.parts, "build_parts"),
     stage4: (sonoseg.infer.batch, "segment_all"),
 }
