@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sonoseg.core.geometry import Ellipse
+from sonoseg.postprocess.capsule import solve
 from sonoseg.postprocess.fitting import fit_ellipse, fit_rectangle, fit_regions, fit_shapes, scaled
 from sonoseg.postprocess.lines import _PIXELS, fit_line
 from tests.postprocess import drawn_shapes as drawn
@@ -154,3 +155,15 @@ def test_a_region_one_pixel_wide_gets_no_area_it_does_not_have():
     (polygon,) = fit_regions(mask)
     x, y = polygon.T
     assert abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2 < 2 * 60 * math.sqrt(2)
+
+
+def test_steps_solve_their_equations_and_leave_what_nothing_moves() -> None:
+    rng = np.random.default_rng(0)
+    slopes = rng.normal(size=(40, 5))
+    normal, right = slopes.T @ slopes, rng.normal(size=5)
+    assert np.allclose(solve(normal, right), np.linalg.solve(normal, right), atol=1e-12)
+    twice = np.column_stack([slopes[:, :4], slopes[:, 3]])  # the last two do the same
+    found = solve(twice.T @ twice, twice.T @ np.ones(40))
+    assert found[4] == 0 and np.allclose(found[:4], np.linalg.lstsq(slopes[:, :4], np.ones(40))[0])
+    unfelt = np.diag([1.0, 2.0, 1e-18, 4.0, 5.0])
+    assert np.allclose(solve(unfelt, np.array([1.0, 2.0, 0.0, 4.0, 5.0])), [1, 1, 0, 1, 1])
