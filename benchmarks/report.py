@@ -26,9 +26,9 @@ make bench                                   # all; half an hour on two cores th
 
 `benchmarks/results.json` has the same figures for programs. Floor: what the machine's own limit leaves, in operations
 or bytes over the ceiling measured on it. Targets in milliseconds were set on two cores that reach 319 GFLOP/s in a
-matrix product; the machine at hand is shared, and what it gave at the time of a figure stands above it. One command gave
-24.9, 28.5 and 31.2 ms for a folder of heads within three hours: trust the ratios to a tenth, the milliseconds to a
-quarter, and a floor, which is measured at a moment of its own, no better.
+matrix product; the machine at hand is shared, and what it gave at the time of a figure stands above it. One command
+gave 24.9, 28.5 and 31.2 ms for a folder of heads within three hours: trust the ratios to a tenth, the milliseconds to
+a quarter, and a floor, which is measured at a moment of its own, no better.
 """
 
 

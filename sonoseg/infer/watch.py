@@ -9,7 +9,7 @@ from typing import Any
 
 from sonoseg.core.errors import DataError
 from sonoseg.core.signals import signals_noted
-from sonoseg.infer.sources import Inputs, Source
+from sonoseg.infer.sources import UNKNOWN, Inputs, Source
 
 Row = Mapping[str, Any]
 
@@ -111,12 +111,17 @@ def watch(
                 some = waiting[first : first + _AT_ONCE]
                 for source, row in zip(some, segment(some), strict=True):
                     if arrivals.note(source, row, time.monotonic()):
-                        say(": ".join(str(row[part]) for part in ("status", "image", "reason") if row[part]))
+                        say(_line(row))
             if waiting:
                 keep(arrivals.rows())
             if not signals:
                 time.sleep(EVERY_S)
     return arrivals.rows(also_waiting=True)
+
+
+def _line(row: Row) -> str:
+    line = ": ".join(str(row[part]) for part in ("status", "image", "reason") if row[part])
+    return f"{line} (pixel spacing unknown: lengths in pixels only)" if row.get("spacing_from") == UNKNOWN else line
 
 
 def _seen(source: Source) -> _Seen:

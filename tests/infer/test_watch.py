@@ -135,6 +135,7 @@ def test_the_process(fetal_head: Task, tmp_path: Path, ended_by: signal.Signals)
     process.send_signal(ended_by)
     said, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
+    assert said.count("(pixel spacing unknown") == 2, "said where a person looks"
     assert "watching" in said and said.index("b.png") < said.index("a.png") and "0 failed" in said
     assert json.loads((out / "run.json").read_text())["counts"]["inputs"] == 2
     assert tool(["verify", str(out)]) == 0
