@@ -109,7 +109,10 @@ def story(argv: Sequence[str] | None) -> int:
     def segment(sources: Sequence["Source"]) -> Iterator[Row]:
         return segment_all(sources, segmenter, output, heatmap, arguments.jobs, by)
 
-    work = (watched if arguments.watch else whole_folder)(arguments, segmenter, workspace, output, segment)
+    if arguments.watch:
+        work = watched(arguments, segmenter, output, segment)
+    else:
+        work = whole_folder(arguments, segmenter, workspace, segment)
     with locked(output, say=print), recorded(output, "stage4") as record:
         record.begin()
         (output / "run.json").unlink(missing_ok=True)
@@ -127,7 +130,7 @@ def story(argv: Sequence[str] | None) -> int:
 
 
 def whole_folder(
-    arguments: argparse.Namespace, segmenter: "Segmenter", workspace: Workspace, output: Path, segment: Segment
+    arguments: argparse.Namespace, segmenter: "Segmenter", workspace: Workspace, segment: Segment
 ) -> Callable[[], list[Row]]:
     """Find the images of this run and say what they are; return what segments them, under a progress bar."""
     from rich.progress import track
@@ -143,7 +146,7 @@ def whole_folder(
 
 
 def watched(
-    arguments: argparse.Namespace, segmenter: "Segmenter", workspace: Workspace, output: Path, segment: Segment
+    arguments: argparse.Namespace, segmenter: "Segmenter", output: Path, segment: Segment
 ) -> Callable[[], list[Row]]:
     """Return what segments the images of a folder as they come, keeping the table up to date."""
     from sonoseg.infer.results import remove_results, write_table
@@ -172,12 +175,14 @@ def introduce(images: str, segmenter: "Segmenter", remarks: Sequence[str]) -> No
 
 def report(rows: Sequence[Row], output: Path, seconds: float | None) -> int:
     """Print the counts, the first images a person should look at, and where the results are; return the exit code."""
+    from sonoseg.infer.wording import row_line
+
     count = Counter(row["status"] for row in rows)
     rate = "" if seconds is None else f"; {seconds / len(rows):.2f} s an image"
     print(f"{count['ok']} ok, {count['flagged']} flagged, {count['failed']} failed{rate}")
     to_see = [row for status in ("failed", "flagged") for row in rows if row["status"] == status]
     for row in to_see[:SHOWN]:
-        print(f"  {row['status']}: {row['image']}: {row['reason']}")
+        print(f"  {row_line(row)}")
     if len(to_see) > SHOWN:
         print(f"  ... and {len(to_see) - SHOWN} more in results.csv")
     print(f"written to {output}; not for clinical use")

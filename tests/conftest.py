@@ -1,10 +1,12 @@
 """Shared by all tests: the real data where a machine has them, and tiny tasks that train in seconds."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sonoseg.core.task import Task
 from sonoseg.core.task_files import load_task
@@ -18,6 +20,15 @@ def real_data(name: str) -> Path:
     if not (root / name).is_dir():
         pytest.skip(f"real data: no folder {root / name}; set SONOSEG_DATA to the folder that holds {name}")
     return root / name
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Give torch one core while the tests of a module run: their networks are too small for two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 from sonoseg.core.errors import DataError
 from sonoseg.core.signals import signals_noted
 from sonoseg.infer.sources import UNKNOWN, Inputs, Source
+from sonoseg.infer.wording import row_line
 
 Row = Mapping[str, Any]
 
@@ -120,7 +121,7 @@ def watch(
 
 
 def _line(row: Row) -> str:
-    line = ": ".join(str(row[part]) for part in ("status", "image", "reason") if row[part])
+    line = row_line(row)
     return f"{line} (pixel spacing unknown: lengths in pixels only)" if row.get("spacing_from") == UNKNOWN else line
 
 

@@ -1,6 +1,7 @@
 """Findings in words: short texts for the overlay and the terminal. Numbers are rounded here and nowhere else."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import DepthAlong, HeadBiometry
@@ -22,6 +23,11 @@ def model_line(segmenter: Segmenter) -> str:
 def headline(found: Findings) -> str:
     """Return the status with its reasons, such as `flagged: EPI not found`."""
     return found.status if not found.reasons else f"{found.status}: {'; '.join(found.reasons)}"
+
+
+def row_line(row: Mapping[str, Any]) -> str:
+    """Return the status of an image, its name, and the reason if there is one, from its row of `results.csv`."""
+    return ": ".join(str(row[part]) for part in ("status", "image", "reason") if row[part])
 
 
 def number(measurements: Mapping[str, float | None], name: str) -> str:

@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -22,7 +21,7 @@ from sonoseg.core.task import Task
 from sonoseg.core.task_files import load_task
 from sonoseg.core.versions import versions
 from tests.conftest import REPOSITORY
-from tests.trust.runs import NAME, STAGES, flags, make, run
+from tests.trust.runs import NAME, flags, ran, run
 
 SPLIT, MODELS = Path("Train_Test_Dataset") / NAME, Path("Models") / NAME
 
@@ -38,21 +37,12 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The networks are too small for two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make(tmp_path_factory.mktemp("workspace"))
-    for stage in STAGES:
-        assert run(stage, root) == 0
-    return root
+    return ran(tmp_path_factory.mktemp("workspace"))
 
 
 def record(root: Path, stage: ModuleType) -> dict:

@@ -10,9 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-import image_preprocessing
 import sonoseg.train.loop as loop
-import train_test_data_preparation
 import training
 from sonoseg.core.model_header import read_header
 from sonoseg.core.task_files import available_tasks, load_task
@@ -20,25 +18,17 @@ from sonoseg.train.determinism import be_deterministic
 from sonoseg.train.losses import FlatOnRequest
 from sonoseg.train.networks import build_network
 from tests.small import small_task
-from tests.trust.runs import NAME, make, run
+from tests.trust.runs import NAME, STAGES, ran, run
 
 MODELS = Path("Models") / NAME
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The networks are too small for two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make(tmp_path_factory.mktemp("workspace"))
-    assert run(train_test_data_preparation, root) == 0 and run(image_preprocessing, root) == 0
-    return root
+    return ran(tmp_path_factory.mktemp("workspace"), STAGES[:2])
 
 
 @pytest.fixture(autouse=True)

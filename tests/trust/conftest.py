@@ -14,7 +14,7 @@ import inference
 from sonoseg.core.images import Pixels
 from sonoseg.core.task import Task
 from tests.infer.members import always_load, member
-from tests.trust.runs import STAGES, make, run
+from tests.trust.runs import ran
 
 SIZE = (96, 144)
 """Height and width of the scene."""
@@ -23,10 +23,7 @@ SIZE = (96, 144)
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which all stages have run: to be read only."""
-    root = make(tmp_path_factory.mktemp("trained"))
-    for stage in STAGES:
-        assert run(stage, root) == 0
-    return root
+    return ran(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The four scripts on a workspace so small that all of them run in seconds, and what is in it afterwards."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -46,6 +47,14 @@ def run(stage: ModuleType, root: Path, *more: str) -> int:
         return int(stage.main([*flags(stage, root), *more]))
     finally:
         torch.set_num_threads(threads)
+
+
+def ran(root: Path, stages: Sequence[ModuleType] = STAGES) -> Path:
+    """Put a task and its data into `root`, run these stages on it, and return it."""
+    make(root)
+    for stage in stages:
+        assert run(stage, root) == 0
+    return root
 
 
 def outputs(root: Path) -> dict[str, bytes]:

@@ -20,6 +20,8 @@ from tests.trust.conftest import put_rows, rows_of
 
 NAME = "small_fetal_head"
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # sums are made in one order
+
 
 def where(root: Path) -> list[str]:
     return ["--task", str(root / f"{NAME}.yaml"), "--workspace", str(root)]
@@ -66,12 +68,3 @@ def test_scrambled_test_labels(tmp_path: Path) -> None:
     for what in ours:
         assert ours[what] == theirs[what], f"the labels of the test images decide the {what}"
     shutil.rmtree(other)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """So that sums are made in one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

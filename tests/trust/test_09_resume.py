@@ -65,8 +65,8 @@ def same(ours: Any, theirs: Any, at: str = "state") -> None:
         assert ours == theirs, at
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_killed_and_resumed(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
     root = tmp_path / "straight"
     root.mkdir()
     loss = {"hausdorff": {"start_epoch": 2, "ramp_epochs": 2, "max_weight": 0.5}}
@@ -95,10 +95,3 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     same(models[0], models[1])
     tables = [(one / "Models" / NAME / "per_case.csv").read_bytes() for one in (root, other)]
     assert tables[0] == tables[1]
-
-
-@pytest.fixture(autouse=True)
-def threads_as_before() -> Any:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)

@@ -7,39 +7,27 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import image_preprocessing
-import train_test_data_preparation
 import training
 from sonoseg.__main__ import main as tool
 from sonoseg.core.task import Task
 from sonoseg.train.tracking import Tracker
 from tests.conftest import REPOSITORY
-from tests.trust.runs import NAME, flags, make, run
+from tests.trust.runs import NAME, STAGES, flags, ran, run
 
 WRITE = os.write
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The networks are too small for two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make(tmp_path_factory.mktemp("workspace"))
-    assert run(train_test_data_preparation, root) == 0 and run(image_preprocessing, root) == 0
-    return root
+    return ran(tmp_path_factory.mktemp("workspace"), STAGES[:2])
 
 
 @pytest.mark.parametrize("number", [1, 30])

@@ -4,13 +4,11 @@ import json
 import math
 import shutil
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import torch
 
 import train_test_data_preparation as stage1
 from sonoseg.__main__ import main as tool
@@ -45,9 +43,7 @@ class Odd:
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Odd]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def odd(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Odd:
     root = make(tmp_path_factory.mktemp("odd"))
     data = root / "spine"
     shapes = json.loads((data / "annotations.json").read_text())
@@ -63,8 +59,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Odd]:
     put_rows(data / "metadata.csv", rows)
     for stage in STAGES:
         assert run(stage, root) == 0
-    yield Odd(root, patients)
-    torch.set_num_threads(threads)
+    return Odd(root, patients)
 
 
 def test_all_stages_keep_every_name(odd: Odd) -> None:

@@ -19,7 +19,7 @@ import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.__main__ import main as tool
 from tests.conftest import REPOSITORY
-from tests.trust.runs import NAME, STAGES, flags, make, outputs, run
+from tests.trust.runs import NAME, flags, outputs, ran, run
 
 HOLDER = """
 import importlib, os, sys, time
@@ -37,10 +37,7 @@ sys.exit(script.main(sys.argv[2:]))
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make(tmp_path_factory.mktemp("workspace"))
-    for stage in STAGES:
-        assert run(stage, root) == 0
-    return root
+    return ran(tmp_path_factory.mktemp("workspace"))
 
 
 def unlocked(root: Path) -> dict[str, bytes]:
