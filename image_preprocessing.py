@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoseg.core.cli import SEED, next_command, number_type, run_guarded, stage_parser
-from sonoseg.core.errors import UsageError
+from sonoseg.errors import UsageError
 
 if TYPE_CHECKING:
     from sonoseg.core.manifest import Prepared

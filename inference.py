@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonoseg.core.cli import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
-from sonoseg.core.errors import UsageError
+from sonoseg.errors import UsageError
 from sonoseg.core.integrity import recorded
 from sonoseg.core.lock import locked
 from sonoseg.core.manifest import Spacing

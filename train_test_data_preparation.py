@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoseg.core.cli import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
-from sonoseg.core.errors import DataError
+from sonoseg.errors import DataError
 
 if TYPE_CHECKING:
     from sonoseg.core.task import Task

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoseg.core.cli import SEED, next_command, number_type, run_guarded, stage_parser
-from sonoseg.core.errors import Stopped
+from sonoseg.errors import Stopped
 from sonoseg.core.integrity import recorded
 from sonoseg.core.lock import locked
 from sonoseg.core.task import Task

@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.compare import matrix_product_rate
 from benchmarks.report import page
 from sonoseg.core.cli import run_guarded
-from sonoseg.core.errors import UsageError, choices
+from sonoseg.errors import UsageError, choices
 from sonoseg.core.files import write_json, write_text
 from sonoseg.core.versions import versions
 

@@ -23,7 +23,7 @@ from rich.progress import track
 from safetensors.torch import load_file
 
 from sonoseg.core.cli import SEED, number_type, run_guarded
-from sonoseg.core.errors import SonoSegError
+from sonoseg.errors import SonoSegError
 from sonoseg.phantom.__main__ import main as make_phantoms
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -20,7 +20,7 @@ from PIL import Image
 import inference
 from benchmarks.samples import many_heads, trained
 from sonoseg.core.cli import SEED, number_type, run_guarded
-from sonoseg.core.errors import SonoSegError
+from sonoseg.errors import SonoSegError
 
 TRAINED_ON = 60
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sonoseg.core.errors import SonoSegError, Stopped
+from sonoseg.errors import SonoSegError, Stopped
 from sonoseg.core.limits import MAX_PIXELS, set_max_pixels
 
 REPOSITORY = Path(__file__).resolve().parents[2]

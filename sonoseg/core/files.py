@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from sonoseg.core.errors import UsageError
+from sonoseg.errors import UsageError
 
 TEMPORARY = ".tmp"
 """How the names of files end that are not yet in their place."""

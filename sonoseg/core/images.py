@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from sonoseg.core.errors import DataError, choices
+from sonoseg.errors import DataError, choices
 from sonoseg.core.files import write_bytes
 from sonoseg.core.jpeg import has_all_its_data
 from sonoseg.core.limits import MAX_FRAMES, max_pixels

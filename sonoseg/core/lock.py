@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sonoseg.core.errors import UsageError
+from sonoseg.errors import UsageError
 from sonoseg.core.files import check_writable
 
 try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sonoseg.core.errors import ModelError, TaskError
+from sonoseg.errors import ModelError, TaskError
 from sonoseg.core.files import sha256_of
 from sonoseg.core.task import Task
 from sonoseg.core.task_files import parse_task

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from sonoseg.core.errors import TaskError, choices
+from sonoseg.errors import TaskError, choices
 from sonoseg.core.task import Task
 
 FOLDER = Path(__file__).resolve().parents[1] / "tasks"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sonoseg.core.errors import SonoSegError, UsageError
+from sonoseg.errors import SonoSegError, UsageError
 from sonoseg.core.files import sha256_of
 from sonoseg.core.integrity import SUFFIX, is_left_out, read_list
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sonoseg.core.errors import ModelError
+from sonoseg.errors import ModelError
 from sonoseg.core.model_header import read_header
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import BEST_MODEL

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.errors import DataError
+from sonoseg.errors import DataError
 from sonoseg.core.files import sha256_of, write_bytes, write_csv, write_json
 from sonoseg.core.images import Pixels, encode_label_map, read_image
 from sonoseg.core.png import encode_png

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.errors import DataError, UsageError
+from sonoseg.errors import DataError, UsageError
 from sonoseg.core.images import Pixels
 from sonoseg.core.manifest import Spacing
 from sonoseg.core.model_header import digest_of

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sonoseg.core.errors import DataError
+from sonoseg.errors import DataError
 from sonoseg.core.images import SUFFIXES, list_images
 from sonoseg.core.manifest import Spacing, read_split
 from sonoseg.core.task import Task

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sonoseg.core.errors import DataError
+from sonoseg.errors import DataError
 from sonoseg.core.signals import signals_noted
 from sonoseg.infer.sources import UNKNOWN, Inputs, Source
 from sonoseg.infer.wording import row_line

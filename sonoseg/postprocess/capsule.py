@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from sonoseg.core.compiled import compiled
+from sonoseg.compiled import compiled
 
 _STEPS = 25
 _SATURATED = 15.0

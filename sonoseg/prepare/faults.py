@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sonoseg.core.errors import FaultsError
+from sonoseg.errors import FaultsError
 
 LISTED_SINGLY = 4
 """More faults of one kind than these are one line with a count and examples: 3000 empty masks are one concern."""

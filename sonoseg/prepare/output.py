@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sonoseg.core.errors import DataError, UsageError
+from sonoseg.errors import DataError, UsageError
 from sonoseg.core.files import move, write_bytes, write_json, write_text
 from sonoseg.core.manifest import Sample, read_table, write_split
 from sonoseg.core.provenance import digests_of

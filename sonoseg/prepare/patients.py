@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from sonoseg.core.errors import FaultsError
+from sonoseg.errors import FaultsError
 from sonoseg.core.task import Task
 from sonoseg.prepare.annotations.base import Annotated, inside
 from sonoseg.prepare.faults import Fault, error, warning

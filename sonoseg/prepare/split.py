@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.errors import DataError, choices
+from sonoseg.errors import DataError, choices
 from sonoseg.core.manifest import Sample
 from sonoseg.prepare.faults import Fault, warning
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sonoseg.core.errors import DataError
+from sonoseg.errors import DataError
 from sonoseg.core.files import sha256_of
 from sonoseg.core.images import Pixels, encode_label_map, read_image, read_mask
 from sonoseg.core.task import Task

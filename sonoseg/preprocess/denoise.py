@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.compiled import compiled
+from sonoseg.compiled import compiled
 from sonoseg.core.images import Pixels
 
 Whole = NDArray[np.int32]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import cv2
 
-from sonoseg.core.errors import DataError, UsageError
+from sonoseg.errors import DataError, UsageError
 from sonoseg.core.files import write_json
 from sonoseg.core.manifest import read_split
 from sonoseg.core.task import Task

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sonoseg.core.errors import DataError
+from sonoseg.errors import DataError
 from sonoseg.core.files import sha256_of
 from sonoseg.core.images import Pixels, read_image, read_mask, write_image, write_label_map
 from sonoseg.core.manifest import Prepared, Sample

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from sonoseg.core.errors import ModelError
+from sonoseg.errors import ModelError
 from sonoseg.core.files import write_bytes
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from sonoseg.core.errors import ModelError
+from sonoseg.errors import ModelError
 from sonoseg.core.workspace import RUN_OF_SCORING
 
 SCORES = ("dice", "iou", "surface_dice", "hd95")

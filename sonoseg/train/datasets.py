@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sonoseg.core.errors import DataError, UsageError
+from sonoseg.errors import DataError, UsageError
 from sonoseg.core.images import Pixels, read_image, read_mask
 from sonoseg.core.manifest import Prepared
 from sonoseg.core.task import Task

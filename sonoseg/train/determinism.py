@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from sonoseg.core.errors import UsageError
+from sonoseg.errors import UsageError
 
 
 def be_deterministic(wanted: bool) -> None:

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from sonoseg.core.errors import ModelError, UsageError
+from sonoseg.errors import ModelError, UsageError
 from sonoseg.core.task import Task
 from sonoseg.train.checkpoint import UnderWay
 from sonoseg.train.datasets import Batch, Loader

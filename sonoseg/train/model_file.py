@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from sonoseg.core.errors import ModelError
+from sonoseg.errors import ModelError
 from sonoseg.core.files import write_bytes
 from sonoseg.core.model_header import KEY, ModelHeader, header_text
 from sonoseg.core.task import Task

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from sonoseg.core.errors import ModelError
+from sonoseg.errors import ModelError
 from sonoseg.core.files import write_json
 from sonoseg.core.manifest import Prepared
 from sonoseg.core.model_header import ModelHeader, digest_of, read_header

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sonoseg.core.errors import Stopped
+from sonoseg.errors import Stopped
 from sonoseg.core.signals import signals_noted
 
 Check = Callable[[], None]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoseg.core.errors import DataError
+from sonoseg.errors import DataError
 from sonoseg.core.images import image_size, list_images, read_image, read_mask, rgb, write_image, write_label_map
 
 SCENE = (np.add.outer(np.arange(24) * 3, np.arange(32) * 5) % 256).astype(np.uint8)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import sonoseg.core.lock as lock
-from sonoseg.core.errors import UsageError
+from sonoseg.errors import UsageError
 from sonoseg.core.lock import NAME, NAME_WITHOUT_LOCKS, locked
 
 NOBODY = 2**22 + 1

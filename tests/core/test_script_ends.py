@@ -3,7 +3,7 @@
 import pytest
 
 from sonoseg.core.cli import run_guarded
-from sonoseg.core.errors import DataError, FaultsError, choices
+from sonoseg.errors import DataError, FaultsError, choices
 
 
 def ending(error):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sonoseg.core.errors import DataError
+from sonoseg.errors import DataError
 from sonoseg.core.manifest import Prepared, Sample, read_index, read_split, read_table, write_index, write_split
 
 

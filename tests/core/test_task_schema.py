@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from sonoseg.core.errors import TaskError
+from sonoseg.errors import TaskError
 from sonoseg.core.task_files import FOLDER, available_tasks, load_task, parse_task
 from sonoseg.core.task_sections import MaskFolder, Review
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import inference
-from sonoseg.core.errors import ModelError, UsageError
+from sonoseg.errors import ModelError, UsageError
 from sonoseg.core.model_header import read_header
 from sonoseg.core.task import Task
 from sonoseg.infer.engines import NAMES, cache, choose

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import inference
-from sonoseg.core.errors import ModelError
+from sonoseg.errors import ModelError
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import BEST_MODEL
 from sonoseg.infer import segmenter as segmenter_module

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import inference
-from sonoseg.core.errors import DataError
+from sonoseg.errors import DataError
 from sonoseg.core.manifest import Sample, write_split
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace

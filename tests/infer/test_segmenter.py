@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sonoseg.core.errors import DataError, ModelError
+from sonoseg.errors import DataError, ModelError
 from sonoseg.core.task import Task
 from sonoseg.infer.lettering import TINY_PX
 from sonoseg.infer.overlay import draw_overlay

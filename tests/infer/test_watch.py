@@ -16,7 +16,7 @@ from PIL import Image
 import inference
 import sonoseg.infer.watch as watching
 from sonoseg.__main__ import main as tool
-from sonoseg.core.errors import DataError
+from sonoseg.errors import DataError
 from sonoseg.core.task import Task
 from sonoseg.infer.sources import Inputs, Source
 from sonoseg.infer.watch import PATIENCE_S, Arrivals, watch

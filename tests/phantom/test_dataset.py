@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sonoseg.core.cli import run_guarded
-from sonoseg.core.errors import DataError, UsageError
+from sonoseg.errors import DataError, UsageError
 from sonoseg.phantom.__main__ import main
 from sonoseg.phantom.dataset import KINDS, is_already_there, plan, write_dataset
 from sonoseg.phantom.layout import Settings

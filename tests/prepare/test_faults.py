@@ -2,7 +2,7 @@
 
 import pytest
 
-from sonoseg.core.errors import FaultsError
+from sonoseg.errors import FaultsError
 from sonoseg.prepare.faults import KINDS, concerns_of, error, stop_on_errors, warning
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoseg.core.errors import TaskError
+from sonoseg.errors import TaskError
 from sonoseg.core.images import read_mask
 from sonoseg.prepare.annotations import READERS
 from sonoseg.prepare.verify import check

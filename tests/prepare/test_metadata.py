@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sonoseg.core.errors import DataError, FaultsError
+from sonoseg.errors import DataError, FaultsError
 from sonoseg.core.task_files import load_task
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonoseg.core.errors import DataError
+from sonoseg.errors import DataError
 from sonoseg.core.manifest import Sample
 from sonoseg.prepare.split import _best, assert_no_leak, split_patients
 

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
-from sonoseg.core.errors import ModelError
+from sonoseg.errors import ModelError
 from sonoseg.core.model_header import read_header
 from sonoseg.core.task import Task
 from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint

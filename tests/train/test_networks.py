@@ -10,7 +10,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from sonoseg.core.errors import TaskError
+from sonoseg.errors import TaskError
 from sonoseg.core.task import Task
 from sonoseg.core.training_sections import MONAI_NETWORKS, AnyNetwork, MonaiNetwork, Network, SegNet, UNet, UNet2015
 from sonoseg.train.networks import NETWORKS, build_network, unet

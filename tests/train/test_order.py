@@ -5,7 +5,7 @@ from itertools import chain
 import pytest
 import torch
 
-from sonoseg.core.errors import UsageError
+from sonoseg.errors import UsageError
 from sonoseg.core.training_sections import Optimizer
 from sonoseg.train.datasets import EpochBatches
 from sonoseg.train.optimizer import build_optimizer, learning_rates, plateau_factor

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from sonoseg.core.errors import DataError
+from sonoseg.errors import DataError
 from sonoseg.core.images import read_image
 from sonoseg.core.limits import MAX_PIXELS
 from tests.conftest import REPOSITORY
@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 import numpy, PIL.Image
 from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
-from sonoseg.core.errors import DataError
+from sonoseg.errors import DataError
 from sonoseg.core.images import image_size, read_image, read_mask
 
 now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

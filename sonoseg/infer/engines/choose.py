@@ -6,7 +6,7 @@ from functools import cache as cached
 
 import numpy as np
 
-from sonoseg.core.errors import ModelError, UsageError, choices
+from sonoseg.errors import ModelError, UsageError, choices
 from sonoseg.core.model_header import ModelHeader
 from sonoseg.infer.engines import NAMES, cache
 from sonoseg.infer.engines.base import Engine, Files, Run

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from pathlib import Path
 
-from sonoseg.core.errors import TaskError
+from sonoseg.errors import TaskError
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import MaskFolder
 from sonoseg.prepare.annotations.base import Annotated, folder_inside, inside, with_ids

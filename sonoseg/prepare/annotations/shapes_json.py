@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sonoseg.core.errors import DataError, choices
+from sonoseg.errors import DataError, choices
 from sonoseg.core.shapes import JSON_NAMES, POINTS_NEEDED, Shape
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import ShapesJson

@@ -8,7 +8,7 @@ import torch
 from monai.networks import nets
 from torch import nn
 
-from sonoseg.core.errors import TaskError
+from sonoseg.errors import TaskError
 from sonoseg.core.task import Task
 from sonoseg.core.training_sections import MONAI_NETWORKS, MonaiNetwork, UNet
 from sonoseg.train.networks.heads import outputs_of
