@@ -51,7 +51,7 @@ def prepare(task: "Task", workspace: "Workspace", copies: int, arguments: argpar
     """Make the pictures that are not there yet, then the two tables, and last the list of all of them."""
     from rich.progress import track
 
-    from sonoseg.core.files import write_json
+    from sonoseg.io.files import write_json
     from sonoseg.core.integrity import recorded
     from sonoseg.core.manifest import write_index
     from sonoseg.core.provenance import digests_of, run_record

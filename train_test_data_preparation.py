@@ -41,12 +41,12 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
     from rich.console import Console
     from rich.progress import Progress
 
-    from sonoseg.core.files import write_json, write_text
+    from sonoseg.io.files import write_json, write_text
     from sonoseg.core.integrity import recorded
     from sonoseg.core.provenance import run_record
     from sonoseg.core.workspace import RUN_OF_PREPARATION
     from sonoseg.prepare.annotations import READERS
-    from sonoseg.prepare.faults import concerns_of, stop_on_errors
+    from sonoseg.io.faults import concerns_of, stop_on_errors
     from sonoseg.prepare.near_duplicates import alike_faults, find_alike
     from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
     from sonoseg.prepare.output import (

@@ -21,7 +21,7 @@ from benchmarks.compare import matrix_product_rate
 from benchmarks.report import page
 from sonoseg.core.cli import run_guarded
 from sonoseg.errors import UsageError, choices
-from sonoseg.core.files import write_json, write_text
+from sonoseg.io.files import write_json, write_text
 from sonoseg.core.versions import versions
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.compare import Figure, compare, matrix_product_rate
 from benchmarks.samples import phantoms, pictures
-from sonoseg.core.images import read_image
+from sonoseg.io.images import read_image
 from sonoseg.preprocess.denoise import denoise
 
 SIZE, STRENGTH, TEMPLATE, SEARCH = (480, 640), 5.0, 7, 21

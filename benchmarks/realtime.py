@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.compare import Figure, matrix_product_rate
 from benchmarks.samples import phantoms, pictures, trained
 from sonoseg import Segmenter
-from sonoseg.core.images import read_image
+from sonoseg.io.images import read_image
 from sonoseg.core.task_files import load_task
 from sonoseg.train.summary import summarise_network
 

@@ -11,7 +11,7 @@ import numpy as np
 import image_preprocessing
 import train_test_data_preparation
 import training
-from sonoseg.core.images import list_images, write_image
+from sonoseg.io.images import list_images, write_image
 from sonoseg.core.task_files import load_task
 from sonoseg.core.workspace import Workspace
 from sonoseg.phantom.__main__ import main as make_phantoms

@@ -11,7 +11,7 @@ import numpy as np
 import image_preprocessing
 from benchmarks.compare import Figure, compare, seconds_of
 from benchmarks.samples import phantoms, quietly, split
-from sonoseg.core.images import read_image, read_mask, write_image
+from sonoseg.io.images import read_image, read_mask, write_image
 from sonoseg.core.manifest import read_split
 from sonoseg.core.task_files import load_task
 from sonoseg.core.workspace import Workspace

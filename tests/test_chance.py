@@ -11,7 +11,7 @@ import yaml
 import image_preprocessing
 import train_test_data_preparation
 import training
-from sonoseg.core.images import read_mask
+from sonoseg.io.images import read_mask
 from sonoseg.core.manifest import read_split
 
 SIDE, PATIENTS, IMAGES = 48, 12, 6

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.core.images import rgb
+from sonoseg.io.images import rgb
 from sonoseg.core.page import figure_uri
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sonoseg.core.images import read_image, write_image
+from sonoseg.io.images import read_image, write_image
 from sonoseg.core.page import render
 from sonoseg.core.workspace import Workspace
 from sonoseg.phantom.__main__ import main as simulate

@@ -17,7 +17,7 @@ import image_preprocessing
 import inference
 import train_test_data_preparation
 import training
-from sonoseg.core.images import image_size, read_mask
+from sonoseg.io.images import image_size, read_mask
 from sonoseg.core.manifest import read_index, read_split
 from sonoseg.core.model_header import read_header
 from sonoseg.core.task_files import load_task

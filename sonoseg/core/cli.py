@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import SonoSegError, Stopped
-from sonoseg.core.limits import MAX_PIXELS, set_max_pixels
+from sonoseg.io.limits import MAX_PIXELS, set_max_pixels
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sonoseg.core.files import WATCHERS, sha256_of, write_bytes
+from sonoseg.io.files import WATCHERS, sha256_of, write_bytes
 
 SUFFIX = ".sha256"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import UsageError
-from sonoseg.core.files import check_writable
+from sonoseg.io.files import check_writable
 
 try:
     import fcntl

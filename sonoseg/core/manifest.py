@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sonoseg.errors import DataError
-from sonoseg.core.files import uncell, write_csv
+from sonoseg.io.files import uncell, write_csv
 
 Spacing = tuple[float, float]
 """(row_mm, col_mm): millimetres from one pixel row, or column, to the next."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import ModelError, TaskError
-from sonoseg.core.files import sha256_of
+from sonoseg.io.files import sha256_of
 from sonoseg.core.task import Task
 from sonoseg.core.task_files import parse_task
 

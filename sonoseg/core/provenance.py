@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.core.cli import REPOSITORY
-from sonoseg.core.files import sha256_of
+from sonoseg.io.files import sha256_of
 from sonoseg.core.task import Task
 from sonoseg.core.versions import versions
 

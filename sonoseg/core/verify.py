@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sonoseg.errors import SonoSegError, UsageError
-from sonoseg.core.files import sha256_of
+from sonoseg.io.files import sha256_of
 from sonoseg.core.integrity import SUFFIX, is_left_out, read_list
 
 STATUSES = ("ok", "changed", "missing", "extra", "unlisted")

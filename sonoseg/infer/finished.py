@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sonoseg.core.files import sha256_of, still_there
+from sonoseg.io.files import sha256_of, still_there
 from sonoseg.infer.segmenter import Segmenter
 from sonoseg.infer.sources import Source
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.images import Pixels, rgb
+from sonoseg.io.images import Pixels, rgb
 from sonoseg.core.task import Task
 from sonoseg.infer.lettering import TINY_PX, Lettering, Picture, unit_of
 from sonoseg.postprocess.interpret import class_map

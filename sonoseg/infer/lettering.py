@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 
 Color = tuple[int, int, int]
 Picture = NDArray[np.uint8]

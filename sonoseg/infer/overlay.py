@@ -5,7 +5,7 @@ import numpy as np
 
 from sonoseg.core.drawing import tint
 from sonoseg.core.geometry import Points
-from sonoseg.core.images import Pixels, rgb
+from sonoseg.io.images import Pixels, rgb
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import DepthAlong, Structure
 from sonoseg.infer.lettering import FLAGGED, OK, TINY_PX, WHITE, Color, Lettering, Picture, unit_of

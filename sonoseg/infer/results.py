@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.errors import DataError
-from sonoseg.core.files import sha256_of, write_bytes, write_csv, write_json
-from sonoseg.core.images import Pixels, encode_label_map, read_image
-from sonoseg.core.png import encode_png
+from sonoseg.io.files import sha256_of, write_bytes, write_csv, write_json
+from sonoseg.io.images import Pixels, encode_label_map, read_image
+from sonoseg.io.png import encode_png
 from sonoseg.core.provenance import run_record
 from sonoseg.core.task import Task
 from sonoseg.infer.finished import finished, sealed
@@ -24,7 +24,7 @@ from sonoseg.infer.sources import Source
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.postprocess.measure import measurement_names
 from sonoseg.prepare.annotations.base import name_problem
-from sonoseg.prepare.faults import printable
+from sonoseg.io.faults import printable
 
 DISCLAIMER = "not for clinical use"
 STATUSES = ("ok", "flagged", "failed")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.errors import DataError, UsageError
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 from sonoseg.core.manifest import Spacing
 from sonoseg.core.model_header import digest_of
 from sonoseg.core.task import Task

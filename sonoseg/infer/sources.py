@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sonoseg.errors import DataError
-from sonoseg.core.images import SUFFIXES, list_images
+from sonoseg.io.images import SUFFIXES, list_images
 from sonoseg.core.manifest import Spacing, read_split
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import MaskFolder

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.errors import DataError, UsageError, choices
-from sonoseg.core.files import write_bytes, write_json
+from sonoseg.io.files import write_bytes, write_json
 from sonoseg.phantom import head, nerve, spine, tumour
 from sonoseg.phantom.layout import Case, Kind, Row, Settings
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.files import write_json
+from sonoseg.io.files import write_json
 from sonoseg.phantom.acoustics import Medium, form_image
 from sonoseg.phantom.anatomy import Patient, View, draw_patient, draw_view, share_patients, share_views
 from sonoseg.phantom.layout import Files, Kind, Row, Settings, csv_table, generators, numbered, streams

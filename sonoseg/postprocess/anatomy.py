@@ -1,6 +1,6 @@
 """Anatomical rules: what cannot be there without something else is removed, and the reason is kept."""
 
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 from sonoseg.core.task import Task
 
 

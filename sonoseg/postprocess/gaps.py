@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import Structure
 from sonoseg.postprocess.extent import extent

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.core.geometry import Points
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 from sonoseg.core.manifest import Spacing
 from sonoseg.core.shapes import Shape
 from sonoseg.core.task import Task

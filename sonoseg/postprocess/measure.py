@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sonoseg.core.geometry import Ellipse, Points, angle_from_vertical_deg, ellipse_from_axis_ends, length, scale_of
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 from sonoseg.core.manifest import Spacing
 from sonoseg.core.shapes import Shape
 from sonoseg.core.task import Task

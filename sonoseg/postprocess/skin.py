@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.core.geometry import Points
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 
 BAND_WIDTH = 0.1
 """Width of the band around the midline that is averaged, as a part of the image's width: far wider than a speckle,

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.images import Pixels, decode_label_map, read_image, rgb
+from sonoseg.io.images import Pixels, decode_label_map, read_image, rgb
 from sonoseg.core.manifest import Sample
 from sonoseg.core.task import Task
 from sonoseg.prepare.verify import Checked

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 from sonoseg.core.task import Task
 from sonoseg.prepare.smoothed_edges import smoothed_edges
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sonoseg.errors import DataError, FaultsError, choices
-from sonoseg.core.images import SUFFIXES, is_image
+from sonoseg.io.images import SUFFIXES, is_image
 from sonoseg.core.manifest import Spacing, delimiter_of, read_table
 from sonoseg.core.task import Task
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 from sonoseg.core.manifest import Sample
-from sonoseg.prepare.faults import Fault, warning
+from sonoseg.io.faults import Fault, warning
 
 SIDE = 32
 """Pixels per side of the small picture that is hashed and compared."""

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sonoseg.core.manifest import Sample
 from sonoseg.core.task import Task
-from sonoseg.prepare.faults import Fault, warning
+from sonoseg.io.faults import Fault, warning
 from sonoseg.prepare.verify import Checked
 
 THRESHOLD = 5.0

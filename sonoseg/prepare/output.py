@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError, UsageError
-from sonoseg.core.files import move, write_bytes, write_json, write_text
+from sonoseg.io.files import move, write_bytes, write_json, write_text
 from sonoseg.core.manifest import Sample, read_table, write_split
 from sonoseg.core.provenance import digests_of
 from sonoseg.core.task import Task

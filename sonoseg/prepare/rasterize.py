@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.core.geometry import Points, ellipse_from_axis_ends
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 from sonoseg.core.shapes import Shape
 from sonoseg.core.task import Task
 

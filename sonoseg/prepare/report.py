@@ -12,7 +12,7 @@ from rich.table import Table
 from sonoseg.core.manifest import Sample
 from sonoseg.core.task import Task
 from sonoseg.core.versions import versions
-from sonoseg.prepare.faults import EXAMPLES, Fault, concerns_of, in_order
+from sonoseg.io.faults import EXAMPLES, Fault, concerns_of, in_order
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.near_duplicates import AlikePairs
 from sonoseg.prepare.summary import areas, intensity, near_duplicates, patients_summary, pixel_shape, touching_border

@@ -8,7 +8,7 @@ from sonoseg.core.manifest import Sample
 from sonoseg.core.page import picture_uri, render
 from sonoseg.core.task import Task
 from sonoseg.prepare.contact_sheet import spread_evenly, thumbnail
-from sonoseg.prepare.faults import Concern, Fault, concerns_of, printable
+from sonoseg.io.faults import Concern, Fault, concerns_of, printable
 from sonoseg.prepare.near_duplicates import Alike, AlikePairs
 from sonoseg.prepare.verify import Checked
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.core.shapes import Shape
-from sonoseg.prepare.faults import Fault, error, warning
+from sonoseg.io.faults import Fault, error, warning
 
 MARGIN = 0.05
 """Points may lie this part of the image's size outside it (a hand that slipped over the edge), with a warning."""

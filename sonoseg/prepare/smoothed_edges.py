@@ -16,7 +16,7 @@ around a structure is named, truly there or not.
 import cv2
 import numpy as np
 
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 from sonoseg.core.task import Task
 
 FEWEST = 8

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sonoseg.errors import DataError, choices
 from sonoseg.core.manifest import Sample
-from sonoseg.prepare.faults import Fault, warning
+from sonoseg.io.faults import Fault, warning
 
 DRAWS = 20
 """Stratified draws to choose from. Stratification balances patients; the choice balances their images as well."""

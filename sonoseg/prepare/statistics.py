@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 from sonoseg.core.task import Task
 
 SIDES = ("top", "right", "bottom", "left")

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from sonoseg.errors import DataError
-from sonoseg.core.files import sha256_of
-from sonoseg.core.images import Pixels, encode_label_map, read_image, read_mask
+from sonoseg.io.files import sha256_of
+from sonoseg.io.images import Pixels, encode_label_map, read_image, read_mask
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import MaskFolder
 from sonoseg.prepare.annotations import Annotated
-from sonoseg.prepare.faults import Fault, error, warning
+from sonoseg.io.faults import Fault, error, warning
 from sonoseg.prepare.mask_values import class_indices, fill_label_outlines, is_thin
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.near_duplicates import small_picture

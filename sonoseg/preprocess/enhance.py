@@ -2,7 +2,7 @@
 
 import cv2
 
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 from sonoseg.core.task_sections import Enhancement
 
 

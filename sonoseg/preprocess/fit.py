@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.core.geometry import Points
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 from sonoseg.core.task_sections import Input
 
 Size = tuple[int, int]

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 
 from sonoseg.errors import DataError, UsageError
-from sonoseg.core.files import write_json
+from sonoseg.io.files import write_json
 from sonoseg.core.manifest import read_split
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from sonoseg.errors import DataError
-from sonoseg.core.files import sha256_of
-from sonoseg.core.images import Pixels, read_image, read_mask, write_image, write_label_map
+from sonoseg.io.files import sha256_of
+from sonoseg.io.images import Pixels, read_image, read_mask, write_image, write_label_map
 from sonoseg.core.manifest import Prepared, Sample
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from sonoseg.errors import ModelError
-from sonoseg.core.files import write_bytes
+from sonoseg.io.files import write_bytes
 
 
 @dataclass

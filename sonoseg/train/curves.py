@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoseg.core.files import write_bytes
+from sonoseg.io.files import write_bytes
 from sonoseg.core.task import Task
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sonoseg.errors import DataError, choices
-from sonoseg.core.files import sha256_of
+from sonoseg.io.files import sha256_of
 from sonoseg.core.manifest import Prepared, Sample, read_index, read_split
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sonoseg.errors import DataError, UsageError
-from sonoseg.core.images import Pixels, read_image, read_mask
+from sonoseg.io.images import Pixels, read_image, read_mask
 from sonoseg.core.manifest import Prepared
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sonoseg.core.images import encode_label_map, read_image, read_mask
+from sonoseg.io.images import encode_label_map, read_image, read_mask
 from sonoseg.core.manifest import Prepared, Sample
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace

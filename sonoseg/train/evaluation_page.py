@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-from sonoseg.core.images import decode_label_map, read_image, read_mask
+from sonoseg.io.images import decode_label_map, read_image, read_mask
 from sonoseg.core.page import figure_uri, picture_uri, render
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.images import Pixels, rgb
+from sonoseg.io.images import Pixels, rgb
 from sonoseg.core.page import new_figure
 from sonoseg.train.evaluate import limits_of_agreement
 

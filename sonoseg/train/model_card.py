@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sonoseg.core.files import write_text
+from sonoseg.io.files import write_text
 from sonoseg.core.model_header import ModelHeader
 from sonoseg.core.task import Task
 from sonoseg.train.data import TrainingData

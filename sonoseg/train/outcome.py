@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sonoseg.core.files import naming, write_csv, write_json, write_text
+from sonoseg.io.files import naming, write_csv, write_json, write_text
 from sonoseg.core.provenance import run_record
 from sonoseg.core.task import Task
 from sonoseg.core.versions import versions

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from sonoseg.errors import ModelError
-from sonoseg.core.files import write_json
+from sonoseg.io.files import write_json
 from sonoseg.core.manifest import Prepared
 from sonoseg.core.model_header import ModelHeader, digest_of, read_header
 from sonoseg.core.task import Task

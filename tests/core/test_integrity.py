@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sonoseg.__main__ import main
-from sonoseg.core import files
-from sonoseg.core.files import move, sha256_of, write_bytes
+from sonoseg.io import files
+from sonoseg.io.files import move, sha256_of, write_bytes
 from sonoseg.core.integrity import list_bytes, read_list, recorded
 from sonoseg.core.verify import compare, plan
 

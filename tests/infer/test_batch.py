@@ -121,7 +121,7 @@ def test_a_full_disk_ends_the_run_at_once(monkeypatch, fetal_head, pictures, tmp
             raise OSError(28, "No space left on device", "x")
         real(*arguments)
 
-    monkeypatch.setattr("sonoseg.core.files.os.replace", fills_up)
+    monkeypatch.setattr("sonoseg.io.files.os.replace", fills_up)
     flags = ["--task", "fetal_head", "--images", pictures, "--output", tmp_path / "out", "--jobs", "2"]
     assert inference.main([str(flag) for flag in flags]) == 2
     assert "No space left" in capsys.readouterr().err

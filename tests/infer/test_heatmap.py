@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import inference
-from sonoseg.core.images import read_image, read_mask
+from sonoseg.io.images import read_image, read_mask
 from sonoseg.core.task import Task
 from sonoseg.infer.heatmap import draw_heatmap, probability_levels
 from tests.conftest import changed

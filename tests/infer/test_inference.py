@@ -133,7 +133,7 @@ def test_an_unexpected_fault_of_one_image_is_its_own(monkeypatch, task, pictures
 
 
 def test_a_full_disk_ends_the_run_without_a_run_file(fake_model, pictures, tmp_path, monkeypatch, capsys):
-    import sonoseg.core.files
+    import sonoseg.io.files
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "x")
@@ -141,7 +141,7 @@ def test_a_full_disk_ends_the_run_without_a_run_file(fake_model, pictures, tmp_p
     out = tmp_path / "out"
     out.mkdir()
     (out / "run.json").write_text("{}")
-    monkeypatch.setattr(sonoseg.core.files.os, "replace", full)
+    monkeypatch.setattr(sonoseg.io.files.os, "replace", full)
     assert run("--task", "fetal_head", "--images", pictures, "--output", out) == 2
     assert "No space left" in capsys.readouterr().err
     assert list(out.iterdir()) == []

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sonoseg.core.drawing import tint
-from sonoseg.core.images import rgb
+from sonoseg.io.images import rgb
 from sonoseg.postprocess.extent import extent, places
 from sonoseg.postprocess.fitting import edge_points
 from sonoseg.postprocess.gaps import clean, full_masks

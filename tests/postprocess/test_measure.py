@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sonoseg.core.geometry import Ellipse
-from sonoseg.core.images import read_image, read_mask
+from sonoseg.io.images import read_image, read_mask
 from sonoseg.core.shapes import Shape
 from sonoseg.core.task_sections import HeadBiometry
 from sonoseg.postprocess.interpret import interpret, measure_labels

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from sonoseg.errors import TaskError
-from sonoseg.core.images import read_mask
+from sonoseg.io.images import read_mask
 from sonoseg.prepare.annotations import READERS
 from sonoseg.prepare.verify import check
 

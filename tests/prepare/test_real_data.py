@@ -1,6 +1,6 @@
 """Stage 1 on real images, where a machine has them."""
 
-from sonoseg.core.images import read_mask
+from sonoseg.io.images import read_mask
 from sonoseg.core.manifest import read_split
 from sonoseg.core.workspace import Workspace
 from sonoseg.prepare.split import assert_no_leak

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.core.images import read_image
+from sonoseg.io.images import read_image
 from sonoseg.phantom.__main__ import main as simulate
 from sonoseg.prepare.annotations import READERS
 from sonoseg.prepare.mask_values import class_indices

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import sonoseg.core.files
-from sonoseg.core.images import read_mask
+import sonoseg.io.files
+from sonoseg.io.images import read_mask
 from sonoseg.core.manifest import read_split
 from sonoseg.core.workspace import Workspace
 from sonoseg.prepare.split import assert_no_leak
@@ -377,14 +377,14 @@ def test_a_full_disk_leaves_the_old_dataset(run, out, spine_data, monkeypatch, f
             raise OSError(28, "No space left on device")
         return real(source, target)
 
-    monkeypatch.setattr(sonoseg.core.files.os, "replace", replace)
+    monkeypatch.setattr(sonoseg.io.files.os, "replace", replace)
     code, _, err = run()
     assert code == 2 and "No space left on device" in err
     after = without_list(snapshot(out))  # the list says "finished", and is gone
     assert set(after) == set(before), "temporary files were left"
     tables = [Path("train_split.csv"), Path("test_split.csv")]
     assert all(after[table] == before[table] for table in tables)
-    monkeypatch.setattr(sonoseg.core.files.os, "replace", real)
+    monkeypatch.setattr(sonoseg.io.files.os, "replace", real)
     assert run()[0] == 0
     assert not any(sample.present["MID"] for table in rows(out).values() for sample in table)
 

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 
-from sonoseg.core.images import list_images, read_image
+from sonoseg.io.images import list_images, read_image
 from sonoseg.preprocess import denoise as module
 from sonoseg.preprocess.denoise import compiled, denoise, weight_table
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sonoseg.core.images import Pixels, encode_label_map, write_image, write_label_map
+from sonoseg.io.images import Pixels, encode_label_map, write_image, write_label_map
 from sonoseg.core.manifest import Spacing
 from sonoseg.core.task import Task
 from sonoseg.postprocess.interpret import measure_labels

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sonoseg.core.images import write_image, write_label_map
+from sonoseg.io.images import write_image, write_label_map
 from sonoseg.core.manifest import Prepared
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace

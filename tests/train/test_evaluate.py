@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sonoseg.core.images import read_mask, write_image, write_label_map
+from sonoseg.io.images import read_mask, write_image, write_label_map
 from sonoseg.core.manifest import Prepared, Sample
 from sonoseg.core.task import Task
 from sonoseg.core.workspace import Workspace

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import inference
-from sonoseg.core.images import Pixels
+from sonoseg.io.images import Pixels
 from sonoseg.core.task import Task
 from tests.infer.members import always_load, member
 from tests.trust.runs import ran

@@ -12,7 +12,7 @@ import yaml
 
 import image_preprocessing
 import train_test_data_preparation
-from sonoseg.core.images import read_image, read_mask
+from sonoseg.io.images import read_image, read_mask
 from sonoseg.core.manifest import Prepared, read_index
 from tests.test_chance import TASK, chance, write_images
 

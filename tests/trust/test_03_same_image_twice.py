@@ -10,7 +10,7 @@ from PIL import Image
 import image_preprocessing as stage2
 import train_test_data_preparation as stage1
 import training as stage3
-from sonoseg.core.files import sha256_of
+from sonoseg.io.files import sha256_of
 from tests.trust.conftest import everything, put_rows, rows_of
 from tests.trust.runs import NAME, run
 

@@ -23,7 +23,7 @@ import sonoseg.train.outcome as outcome
 import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.__main__ import main as tool
-from sonoseg.core.files import TEMPORARY
+from sonoseg.io.files import TEMPORARY
 from tests.conftest import REPOSITORY
 from tests.trust.runs import NAME, OUTPUTS, STAGES, TIMED, TIMED_LISTS, flags, make, outputs, run
 

@@ -14,8 +14,8 @@ import pytest
 
 import inference
 import train_test_data_preparation as stage1
-from sonoseg.core.files import uncell
-from sonoseg.core.images import list_images, write_image
+from sonoseg.io.files import uncell
+from sonoseg.io.images import list_images, write_image
 from sonoseg.core.task import Task
 from sonoseg.infer.results import result_files
 from sonoseg.infer.sources import output_names

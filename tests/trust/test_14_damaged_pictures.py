@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import inference
-from sonoseg.core.images import Pixels, read_image
+from sonoseg.io.images import Pixels, read_image
 from sonoseg.core.task import Task
 from tests.trust.conftest import Segmented
 

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from sonoseg.errors import DataError
-from sonoseg.core.images import read_image
-from sonoseg.core.limits import MAX_PIXELS
+from sonoseg.io.images import read_image
+from sonoseg.io.limits import MAX_PIXELS
 from tests.conftest import REPOSITORY
 from tests.trust.conftest import Segmented
 
@@ -35,7 +35,7 @@ from typing import Any
 import numpy, PIL.Image
 from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 from sonoseg.errors import DataError
-from sonoseg.core.images import image_size, read_image, read_mask
+from sonoseg.io.images import image_size, read_image, read_mask
 
 now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 room = now + int(sys.argv[1]) * 2**20

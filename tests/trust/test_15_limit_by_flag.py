@@ -12,8 +12,8 @@ import image_preprocessing as stage2
 import inference as stage4
 import train_test_data_preparation as stage1
 import training as stage3
-from sonoseg.core.images import image_size, read_image, read_mask
-from sonoseg.core.limits import MAX_PIXELS, max_pixels, set_max_pixels
+from sonoseg.io.images import image_size, read_image, read_mask
+from sonoseg.io.limits import MAX_PIXELS, max_pixels, set_max_pixels
 from tests.trust.conftest import SIZE, Segmented, rows_of
 from tests.trust.runs import NAME, run
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 import image_preprocessing
 import train_test_data_preparation
-from sonoseg.core.images import Pixels, image_size, read_image, read_mask
+from sonoseg.io.images import Pixels, image_size, read_image, read_mask
 from sonoseg.core.manifest import read_index, read_split
-from tests.core.test_decoding import STORED
+from tests.io.test_decoding import STORED
 from tests.small import NETWORKS
 from tests.test_chance import TASK
 from tests.trust.conftest import Segmented

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import train_test_data_preparation as stage1
-from sonoseg.core.images import read_mask, write_image
+from sonoseg.io.images import read_mask, write_image
 
 TASK = """
 extends: fetal_head

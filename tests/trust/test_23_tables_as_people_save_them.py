@@ -8,7 +8,7 @@ import yaml
 
 import image_preprocessing as stage2
 import train_test_data_preparation as stage1
-from sonoseg.core.images import write_image
+from sonoseg.io.images import write_image
 from sonoseg.core.manifest import read_index, read_split
 from tests.trust.conftest import everything
 

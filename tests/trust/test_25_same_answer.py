@@ -12,7 +12,7 @@ import image_preprocessing as stage2
 import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.__main__ import main as tool
-from sonoseg.core.images import read_image, write_image
+from sonoseg.io.images import read_image, write_image
 from sonoseg.core.integrity import read_list
 from tests.trust.runs import NAME, OUTPUTS, STAGES, TIMED, TIMED_LISTS, make, outputs, run
 

@@ -15,7 +15,7 @@ from functools import cache as cached
 from pathlib import Path
 from typing import Any
 
-from sonoseg.core.files import write_bytes, write_json
+from sonoseg.io.files import write_bytes, write_json
 from sonoseg.core.model_header import ModelHeader
 from sonoseg.infer.engines.base import Files
 from sonoseg.infer.engines.kinds import installed, version_of

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sonoseg.core.images import list_images
+from sonoseg.io.images import list_images
 from sonoseg.core.shapes import Shape
 from sonoseg.core.task import Task
-from sonoseg.prepare.faults import Fault, error
+from sonoseg.io.faults import Fault, error
 
 
 @dataclass(frozen=True)

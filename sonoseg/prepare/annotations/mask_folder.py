@@ -7,7 +7,7 @@ from sonoseg.errors import TaskError
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import MaskFolder
 from sonoseg.prepare.annotations.base import Annotated, folder_inside, inside, with_ids
-from sonoseg.prepare.faults import Fault, error
+from sonoseg.io.faults import Fault, error
 
 
 def read_mask_folder(data: Path, task: Task) -> tuple[list[Annotated], list[Fault]]:

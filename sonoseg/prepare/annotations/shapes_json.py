@@ -12,7 +12,7 @@ from sonoseg.core.shapes import JSON_NAMES, POINTS_NEEDED, Shape
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import ShapesJson
 from sonoseg.prepare.annotations.base import Annotated, folder_inside, inside, name_problem, with_ids
-from sonoseg.prepare.faults import Fault, error, warning
+from sonoseg.io.faults import Fault, error, warning
 
 
 def read_shapes_json(data: Path, task: Task) -> tuple[list[Annotated], list[Fault]]:

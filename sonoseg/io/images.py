@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from sonoseg.errors import DataError, choices
-from sonoseg.core.files import write_bytes
-from sonoseg.core.jpeg import has_all_its_data
-from sonoseg.core.limits import MAX_FRAMES, max_pixels
-from sonoseg.core.png import encode_png
+from sonoseg.io.files import write_bytes
+from sonoseg.io.jpeg import has_all_its_data
+from sonoseg.io.limits import MAX_FRAMES, max_pixels
+from sonoseg.io.png import encode_png
 
 Pixels = NDArray[np.uint8]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sonoseg.errors import FaultsError
-from sonoseg.prepare.faults import KINDS, concerns_of, error, stop_on_errors, warning
+from sonoseg.io.faults import KINDS, concerns_of, error, stop_on_errors, warning
 
 
 def empty(count):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from sonoseg.errors import DataError
-from sonoseg.core.images import image_size, list_images, read_image, read_mask, rgb, write_image, write_label_map
+from sonoseg.io.images import image_size, list_images, read_image, read_mask, rgb, write_image, write_label_map
 
 SCENE = (np.add.outer(np.arange(24) * 3, np.arange(32) * 5) % 256).astype(np.uint8)
 COLOUR = np.stack([SCENE] * 3, axis=-1)

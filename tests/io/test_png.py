@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from matplotlib import image as matplotlib_image
 from PIL import Image
 
-from sonoseg.core.png import encode_png
+from sonoseg.io.png import encode_png
 
 
 def by_opencv(png: bytes) -> np.ndarray:

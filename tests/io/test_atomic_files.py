@@ -6,7 +6,7 @@ import os
 import pytest
 
 from sonoseg.errors import UsageError
-from sonoseg.core.files import check_writable, sha256_of, uncell, write_bytes, write_csv, write_json
+from sonoseg.io.files import check_writable, sha256_of, uncell, write_bytes, write_csv, write_json
 from sonoseg.core.manifest import read_table
 
 
