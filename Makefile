@@ -26,7 +26,7 @@ test: .venv/ready-for-tests
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SonoSeg needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; run: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -c "import sonoseg.preprocess.denoise, sonoseg.postprocess.capsule"  # compiles them, so that no result waits for that
+	$(BIN)/python -c "import sonoseg.preprocess.denoise, sonoseg.geometry.capsule"  # compiles them, so that no result waits for that
 	@touch $@
 
 .venv/ready-for-tests: .venv/ready requirements-dev.txt

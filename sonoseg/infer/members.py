@@ -66,7 +66,7 @@ def _load_compiled(task: Task) -> None:
     if task.enhancement.denoise:
         import sonoseg.preprocess.denoise
     if any(structure.shape == "line" for structure in task.structures):
-        import sonoseg.postprocess.capsule  # noqa: F401
+        import sonoseg.geometry.capsule  # noqa: F401
 
 
 def check_same_classes(members: Sequence[Member]) -> None:

@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 
 from sonoseg.core.drawing import tint
-from sonoseg.core.geometry import Points
+from sonoseg.geometry.points import Points
 from sonoseg.io.images import Pixels, rgb
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import DepthAlong, Structure
 from sonoseg.infer.lettering import FLAGGED, OK, TINY_PX, WHITE, Color, Lettering, Picture, unit_of
 from sonoseg.infer.wording import headline, measurement_lines, number
-from sonoseg.postprocess.crossing import outline
+from sonoseg.geometry.crossing import outline
 from sonoseg.postprocess.interpret import Findings
 
 _OPACITY = 0.2

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sonoseg.core.geometry import Ellipse
+from sonoseg.geometry.points import Ellipse
 from sonoseg.phantom.acoustics import Array, Probe, form_image
 from sonoseg.phantom.canvas import ArrayCanvas
 from sonoseg.phantom.layout import Files, Kind, Settings, csv_table, generators, numbered, streams

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sonoseg.io.images import Pixels
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import Structure
-from sonoseg.postprocess.extent import extent
+from sonoseg.geometry.extent import extent
 
 Mask = NDArray[np.bool_]
 

@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.geometry import Points
+from sonoseg.geometry.points import Points
 from sonoseg.io.images import Pixels
 from sonoseg.core.manifest import Spacing
-from sonoseg.core.shapes import Shape
+from sonoseg.geometry.shapes import Shape
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import Range
 from sonoseg.postprocess.anatomy import apply_rules
-from sonoseg.postprocess.extent import extent
-from sonoseg.postprocess.fitting import fit_shapes
+from sonoseg.geometry.extent import extent
+from sonoseg.geometry.fitting import fit_shapes
 from sonoseg.postprocess.gaps import clean, full_masks
 from sonoseg.postprocess.measure import Measured, measure
 

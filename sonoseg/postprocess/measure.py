@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from sonoseg.core.geometry import Ellipse, Points, angle_from_vertical_deg, ellipse_from_axis_ends, length, scale_of
+from sonoseg.geometry.points import Ellipse, Points, angle_from_vertical_deg, ellipse_from_axis_ends, length, scale_of
 from sonoseg.io.images import Pixels
 from sonoseg.core.manifest import Spacing
-from sonoseg.core.shapes import Shape
+from sonoseg.geometry.shapes import Shape
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import DepthAlong, HeadBiometry, Midline, Structure
-from sonoseg.postprocess.crossing import crossing
-from sonoseg.postprocess.fitting import scaled
+from sonoseg.geometry.crossing import crossing
+from sonoseg.geometry.fitting import scaled
 from sonoseg.postprocess.skin import find_skin
 
 NO_SPACING = "pixel spacing unknown"

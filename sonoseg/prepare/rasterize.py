@@ -10,9 +10,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.geometry import Points, ellipse_from_axis_ends
+from sonoseg.geometry.points import Points, ellipse_from_axis_ends
 from sonoseg.io.images import Pixels
-from sonoseg.core.shapes import Shape
+from sonoseg.geometry.shapes import Shape
 from sonoseg.core.task import Task
 
 TOLERANCE = 1e-9

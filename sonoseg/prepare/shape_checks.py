@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.shapes import Shape
+from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error, warning
 
 MARGIN = 0.05

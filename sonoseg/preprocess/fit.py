@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.geometry import Points
+from sonoseg.geometry.points import Points
 from sonoseg.io.images import Pixels
 from sonoseg.core.task_sections import Input
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sonoseg.core.geometry import scale_of
+from sonoseg.geometry.points import scale_of
 from sonoseg.core.manifest import Spacing
 
 Mask = NDArray[np.bool_]

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sonoseg.core.geometry import Points, angle_from_vertical_deg, ellipse_from_axis_ends, scale_of
+from sonoseg.geometry.points import Points, angle_from_vertical_deg, ellipse_from_axis_ends, scale_of
 from sonoseg.core.manifest import Spacing
-from sonoseg.core.shapes import Shape
+from sonoseg.geometry.shapes import Shape
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import Structure
-from sonoseg.postprocess.fitting import scaled
+from sonoseg.geometry.fitting import scaled
 from sonoseg.postprocess.measure import has_direction
 
 Sides = tuple[Points | None, Points | None]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.core.geometry import Ellipse
+from sonoseg.geometry.points import Ellipse
 from sonoseg.phantom.dataset import write_dataset
 from sonoseg.phantom.head import HEIGHT, PEN_PX, WIDTH, draw_fetus, draw_view, plan_head
 from sonoseg.phantom.layout import Settings

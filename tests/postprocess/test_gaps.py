@@ -6,7 +6,7 @@ import pytest
 from sonoseg.core.task_files import parse_task
 from sonoseg.postprocess.anatomy import apply_rules
 from sonoseg.postprocess.gaps import clean, full_masks
-from tests.postprocess import drawn_shapes as drawn
+from tests.geometry import drawn_shapes as drawn
 
 SHAPE = (200, 300)
 MID, VTB, EPI = 1, 2, 3

@@ -6,15 +6,15 @@ import json
 import numpy as np
 import pytest
 
-from sonoseg.core.geometry import Ellipse
+from sonoseg.geometry.points import Ellipse
 from sonoseg.io.images import read_image, read_mask
-from sonoseg.core.shapes import Shape
+from sonoseg.geometry.shapes import Shape
 from sonoseg.core.task_sections import HeadBiometry
 from sonoseg.postprocess.interpret import interpret, measure_labels
 from sonoseg.postprocess.measure import hadlock_weeks, measure, measurement_names
 from sonoseg.postprocess.skin import find_skin
 from tests.conftest import changed
-from tests.postprocess import drawn_shapes as drawn
+from tests.geometry import drawn_shapes as drawn
 
 SHAPE = (300, 401)
 MIDLINE = np.array([[200.0, 60], [200, 280]])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sonoseg.core.shapes import Shape
+from sonoseg.geometry.shapes import Shape
 from sonoseg.prepare.rasterize import draw, label_map
 
 SIZE = (40, 60)

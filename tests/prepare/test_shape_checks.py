@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sonoseg.core.shapes import Shape
+from sonoseg.geometry.shapes import Shape
 from sonoseg.prepare.shape_checks import check_shapes, crosses_itself
 
 SIZE = (100, 200)

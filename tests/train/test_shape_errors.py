@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from sonoseg.core.geometry import Ellipse
+from sonoseg.geometry.points import Ellipse
 from sonoseg.core.manifest import Spacing
-from sonoseg.core.shapes import Kind, Shape
+from sonoseg.geometry.shapes import Kind, Shape
 from sonoseg.core.task import Task
 from sonoseg.train.shape_errors import ShapeError, shape_errors
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sonoseg.errors import DataError, choices
-from sonoseg.core.shapes import JSON_NAMES, POINTS_NEEDED, Shape
+from sonoseg.geometry.shapes import JSON_NAMES, POINTS_NEEDED, Shape
 from sonoseg.core.task import Task
 from sonoseg.core.task_sections import ShapesJson
 from sonoseg.prepare.annotations.base import Annotated, folder_inside, inside, name_problem, with_ids

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from sonoseg.core.geometry import Ellipse, angle_from_vertical_deg, ellipse_from_axis_ends, length
-from sonoseg.core.shapes import JSON_NAMES, Shape
+from sonoseg.geometry.points import Ellipse, angle_from_vertical_deg, ellipse_from_axis_ends, length
+from sonoseg.geometry.shapes import JSON_NAMES, Shape
 
 
 def test_length_in_pixels_and_millimetres():

@@ -6,8 +6,8 @@ import pytest
 
 from sonoseg.core.drawing import tint
 from sonoseg.io.images import rgb
-from sonoseg.postprocess.extent import extent, places
-from sonoseg.postprocess.fitting import edge_points
+from sonoseg.geometry.extent import extent, places
+from sonoseg.geometry.fitting import edge_points
 from sonoseg.postprocess.gaps import clean, full_masks
 from sonoseg.postprocess.interpret import class_map
 from tests.conftest import changed

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.geometry import Ellipse, Points, scale_of
+from sonoseg.geometry.points import Ellipse, Points, scale_of
 from sonoseg.core.manifest import Spacing
-from sonoseg.core.shapes import Shape
-from sonoseg.postprocess.extent import extent, places
-from sonoseg.postprocess.lines import fit_line
+from sonoseg.geometry.shapes import Shape
+from sonoseg.geometry.extent import extent, places
+from sonoseg.geometry.line_fit import fit_line
 
 Mask = NDArray[np.bool_]
 

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from sonoseg.core.geometry import Ellipse
-from sonoseg.postprocess.capsule import solve
-from sonoseg.postprocess.fitting import fit_ellipse, fit_rectangle, fit_regions, fit_shapes, scaled
-from sonoseg.postprocess.lines import _PIXELS, fit_line
-from tests.postprocess import drawn_shapes as drawn
+from sonoseg.geometry.points import Ellipse
+from sonoseg.geometry.capsule import solve
+from sonoseg.geometry.fitting import fit_ellipse, fit_rectangle, fit_regions, fit_shapes, scaled
+from sonoseg.geometry.line_fit import _PIXELS, fit_line
+from tests.geometry import drawn_shapes as drawn
 
 SHAPE = (300, 320)
 

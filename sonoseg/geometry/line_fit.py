@@ -8,8 +8,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.geometry import Points
-from sonoseg.postprocess.extent import places
+from sonoseg.geometry.points import Points
+from sonoseg.geometry.extent import places
 
 Array = NDArray[np.float64]
 
@@ -89,7 +89,7 @@ def _capsule_variance(length: float, area: float) -> float:
 
 def _nearest_capsule(mask: NDArray[np.bool_], ends: Points, radius: float) -> Points:
     """Return the ends of the capsule nearest to the mask, by Levenberg-Marquardt steps on its two ends and radius."""
-    from sonoseg.postprocess.capsule import descend
+    from sonoseg.geometry.capsule import descend
 
     pixels, target = _pixels_near(mask, ends, radius)
     values = np.array([*ends.ravel(), radius])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.geometry import Ellipse
+from sonoseg.geometry.points import Ellipse
 
 Mask = NDArray[np.bool_]
 
