@@ -12,7 +12,7 @@ from sonoseg.errors import UsageError
 
 if TYPE_CHECKING:
     from sonoseg.core.manifest import Prepared
-    from sonoseg.core.task import Task
+    from sonoseg.schema.task import Task
     from sonoseg.core.workspace import Workspace
 
 
@@ -33,7 +33,7 @@ def story(argv: Sequence[str] | None) -> int:
 
     # Loaded here so that --help does not wait for them.
     from sonoseg.core.lock import locked
-    from sonoseg.core.task_files import load_task
+    from sonoseg.schema.task_files import load_task
     from sonoseg.core.workspace import Workspace
 
     task = load_task(arguments.task)

@@ -15,7 +15,7 @@ from sonoseg.errors import UsageError
 from sonoseg.core.integrity import recorded
 from sonoseg.core.lock import locked
 from sonoseg.core.manifest import Spacing
-from sonoseg.core.task_files import load_task
+from sonoseg.schema.task_files import load_task
 from sonoseg.core.workspace import Workspace
 from sonoseg.infer.engines import NAMES as ENGINES
 

@@ -10,7 +10,7 @@ from sonoseg.core.cli import EXIT_OK, SEED, next_command, number_type, run_guard
 from sonoseg.errors import DataError
 
 if TYPE_CHECKING:
-    from sonoseg.core.task import Task
+    from sonoseg.schema.task import Task
     from sonoseg.core.workspace import Workspace
 
 
@@ -24,7 +24,7 @@ def prepare(argv: Sequence[str] | None) -> int:
 
     # Loaded here so that --help does not wait for them.
     from sonoseg.core.lock import locked
-    from sonoseg.core.task_files import load_task
+    from sonoseg.schema.task_files import load_task
     from sonoseg.core.workspace import Workspace
 
     task = load_task(options.task)

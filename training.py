@@ -12,8 +12,8 @@ from sonoseg.core.cli import SEED, next_command, number_type, run_guarded, stage
 from sonoseg.errors import Stopped
 from sonoseg.core.integrity import recorded
 from sonoseg.core.lock import locked
-from sonoseg.core.task import Task
-from sonoseg.core.task_files import load_task
+from sonoseg.schema.task import Task
+from sonoseg.schema.task_files import load_task
 from sonoseg.core.workspace import BEST_MODEL, RUN_OF_SCORING, RUN_OF_TRAINING, Workspace
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmarks.compare import Figure, compare, matrix_product_rate
 from benchmarks.samples import phantoms, trained
 from sonoseg.core.model_header import read_header
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.infer.engines.choose import Wish, engine_of
 from sonoseg.infer.engines.kinds import installed
 from sonoseg.train.model_file import load_network

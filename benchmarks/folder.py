@@ -13,7 +13,7 @@ from monai.networks.nets import DynUNet
 from benchmarks.compare import Figure, matrix_product_rate, seconds_of
 from benchmarks.samples import phantoms, pictures, trained
 from sonoseg.io.images import read_image
-from sonoseg.core.task_files import load_task
+from sonoseg.schema.task_files import load_task
 from sonoseg.preprocess.denoise import denoise
 from sonoseg.train.summary import summarise_network
 

@@ -10,7 +10,7 @@ from benchmarks.compare import Figure, matrix_product_rate
 from benchmarks.samples import phantoms, pictures, trained
 from sonoseg import Segmenter
 from sonoseg.io.images import read_image
-from sonoseg.core.task_files import load_task
+from sonoseg.schema.task_files import load_task
 from sonoseg.train.summary import summarise_network
 
 FRAMES, FRAME_S = 300, 0.033

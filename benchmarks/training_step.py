@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.compare import Figure, compare, matrix_product_rate, memory_rate, seconds_of
 from benchmarks.samples import phantoms, prepared
-from sonoseg.core.task import Task
-from sonoseg.core.task_files import load_task
+from sonoseg.schema.task import Task
+from sonoseg.schema.task_files import load_task
 from sonoseg.core.workspace import Workspace
 from sonoseg.train import losses
 from sonoseg.train.data import load_data

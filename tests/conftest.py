@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from sonoseg.core.task import Task
-from sonoseg.core.task_files import load_task
+from sonoseg.schema.task import Task
+from sonoseg.schema.task_files import load_task
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from sonoseg.core.task_files import load_task
+from sonoseg.schema.task_files import load_task
 from sonoseg.phantom.__main__ import main as make_phantoms
 
 PHANTOMS = {("MID", "VTB", "EPI"): "spine", ("HEAD",): "head", ("NERVE",): "nerve", ("TUMOR",): "tumour"}

@@ -13,7 +13,7 @@ import training
 from sonoseg.io.images import image_size, read_mask
 from sonoseg.core.manifest import read_split
 from sonoseg.core.model_header import read_header
-from sonoseg.core.task_files import available_tasks, load_task
+from sonoseg.schema.task_files import available_tasks, load_task
 from sonoseg.train.checkpoint import read_history
 from tests.small import phantoms, small_task
 

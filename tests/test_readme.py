@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from sonoseg.core.task_files import available_tasks, load_task
+from sonoseg.schema.task_files import available_tasks, load_task
 from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()

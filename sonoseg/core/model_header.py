@@ -13,8 +13,8 @@ from typing import Any
 
 from sonoseg.errors import ModelError, TaskError
 from sonoseg.io.files import sha256_of
-from sonoseg.core.task import Task
-from sonoseg.core.task_files import parse_task
+from sonoseg.schema.task import Task
+from sonoseg.schema.task_files import parse_task
 
 KEY = "sonoseg"
 """Entry of the safetensors metadata that holds the header."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from sonoseg.core.cli import REPOSITORY
 from sonoseg.io.files import sha256_of
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.core.versions import versions
 
 GIT_SECONDS = 10

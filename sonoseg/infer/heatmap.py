@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.io.images import Pixels, rgb
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.infer.lettering import TINY_PX, Lettering, Picture, unit_of
 from sonoseg.postprocess.interpret import class_map
 

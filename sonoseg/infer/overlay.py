@@ -6,8 +6,8 @@ import numpy as np
 from sonoseg.core.drawing import tint
 from sonoseg.geometry.points import Points
 from sonoseg.io.images import Pixels, rgb
-from sonoseg.core.task import Task
-from sonoseg.core.task_sections import DepthAlong, Structure
+from sonoseg.schema.task import Task
+from sonoseg.schema.sections import DepthAlong, Structure
 from sonoseg.infer.lettering import FLAGGED, OK, TINY_PX, WHITE, Color, Lettering, Picture, unit_of
 from sonoseg.infer.wording import headline, measurement_lines, number
 from sonoseg.geometry.crossing import outline

@@ -14,8 +14,8 @@ from sonoseg.errors import DataError, UsageError
 from sonoseg.io.images import Pixels
 from sonoseg.core.manifest import Spacing
 from sonoseg.core.model_header import digest_of
-from sonoseg.core.task import Task
-from sonoseg.core.task_sections import Enhancement, Input
+from sonoseg.schema.task import Task
+from sonoseg.schema.sections import Enhancement, Input
 from sonoseg.infer.engines.base import Maps
 from sonoseg.infer.engines.choose import Wish
 from sonoseg.infer.members import Member, check_same_classes, load_member, model_files

@@ -10,8 +10,8 @@ from pathlib import Path
 from sonoseg.errors import DataError
 from sonoseg.io.images import SUFFIXES, list_images
 from sonoseg.core.manifest import Spacing, read_split
-from sonoseg.core.task import Task
-from sonoseg.core.task_sections import MaskFolder
+from sonoseg.schema.task import Task
+from sonoseg.schema.sections import MaskFolder
 from sonoseg.core.workspace import Workspace
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
 

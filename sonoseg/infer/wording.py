@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sonoseg.core.task import Task
-from sonoseg.core.task_sections import DepthAlong, HeadBiometry
+from sonoseg.schema.task import Task
+from sonoseg.schema.sections import DepthAlong, HeadBiometry
 from sonoseg.infer.segmenter import Segmenter
 from sonoseg.postprocess.interpret import Findings
 

@@ -1,7 +1,7 @@
 """Anatomical rules: what cannot be there without something else is removed, and the reason is kept."""
 
 from sonoseg.io.images import Pixels
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 
 
 def apply_rules(labels: Pixels, task: Task) -> tuple[Pixels, dict[str, str]]:

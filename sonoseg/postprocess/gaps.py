@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.io.images import Pixels
-from sonoseg.core.task import Task
-from sonoseg.core.task_sections import Structure
+from sonoseg.schema.task import Task
+from sonoseg.schema.sections import Structure
 from sonoseg.geometry.extent import extent
 
 Mask = NDArray[np.bool_]

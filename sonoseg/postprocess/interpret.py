@@ -12,8 +12,8 @@ from sonoseg.geometry.points import Points
 from sonoseg.io.images import Pixels
 from sonoseg.core.manifest import Spacing
 from sonoseg.geometry.shapes import Shape
-from sonoseg.core.task import Task
-from sonoseg.core.task_sections import Range
+from sonoseg.schema.task import Task
+from sonoseg.schema.sections import Range
 from sonoseg.postprocess.anatomy import apply_rules
 from sonoseg.geometry.extent import extent
 from sonoseg.geometry.fitting import fit_shapes

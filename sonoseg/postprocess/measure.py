@@ -14,8 +14,8 @@ from sonoseg.geometry.points import Ellipse, Points, angle_from_vertical_deg, el
 from sonoseg.io.images import Pixels
 from sonoseg.core.manifest import Spacing
 from sonoseg.geometry.shapes import Shape
-from sonoseg.core.task import Task
-from sonoseg.core.task_sections import DepthAlong, HeadBiometry, Midline, Structure
+from sonoseg.schema.task import Task
+from sonoseg.schema.sections import DepthAlong, HeadBiometry, Midline, Structure
 from sonoseg.geometry.crossing import crossing
 from sonoseg.geometry.fitting import scaled
 from sonoseg.postprocess.skin import find_skin

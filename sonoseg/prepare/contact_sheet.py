@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sonoseg.io.images import Pixels, decode_label_map, read_image, rgb
 from sonoseg.core.manifest import Sample
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.prepare.verify import Checked
 
 WIDTH = 320

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from sonoseg.io.images import Pixels
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.prepare.smoothed_edges import smoothed_edges
 
 THIN, THIN_PX = 0.02, 6.0

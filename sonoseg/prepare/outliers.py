@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sonoseg.core.manifest import Sample
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.io.faults import Fault, warning
 from sonoseg.prepare.verify import Checked
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sonoseg.errors import FaultsError
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.prepare.annotations.base import Annotated, inside
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata

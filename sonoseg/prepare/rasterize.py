@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sonoseg.geometry.points import Points, ellipse_from_axis_ends
 from sonoseg.io.images import Pixels
 from sonoseg.geometry.shapes import Shape
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 
 TOLERANCE = 1e-9
 """Pixels: what floating-point arithmetic may add to a centre that lies exactly on a border."""

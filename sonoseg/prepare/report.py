@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from sonoseg.core.manifest import Sample
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.core.versions import versions
 from sonoseg.io.faults import EXAMPLES, Fault, concerns_of, in_order
 from sonoseg.prepare.metadata import Meta

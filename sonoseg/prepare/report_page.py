@@ -6,7 +6,7 @@ from typing import Any
 
 from sonoseg.core.manifest import Sample
 from sonoseg.core.page import picture_uri, render
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.prepare.contact_sheet import spread_evenly, thumbnail
 from sonoseg.io.faults import Concern, Fault, concerns_of, printable
 from sonoseg.prepare.near_duplicates import Alike, AlikePairs

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from sonoseg.io.images import Pixels
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 
 FEWEST = 8
 """Pixels: fewer are a corner or a crossing."""

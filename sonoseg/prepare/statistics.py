@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from sonoseg.io.images import Pixels
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 
 SIDES = ("top", "right", "bottom", "left")
 

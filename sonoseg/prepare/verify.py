@@ -13,8 +13,8 @@ import numpy as np
 from sonoseg.errors import DataError
 from sonoseg.io.files import sha256_of
 from sonoseg.io.images import Pixels, encode_label_map, read_image, read_mask
-from sonoseg.core.task import Task
-from sonoseg.core.task_sections import MaskFolder
+from sonoseg.schema.task import Task
+from sonoseg.schema.sections import MaskFolder
 from sonoseg.prepare.annotations import Annotated
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.prepare.mask_values import class_indices, fill_label_outlines, is_thin

@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from sonoseg.io.images import Pixels
-from sonoseg.core.task_sections import Augmentation
+from sonoseg.schema.sections import Augmentation
 
 Field = NDArray[np.float32]
 

@@ -3,7 +3,7 @@
 import cv2
 
 from sonoseg.io.images import Pixels
-from sonoseg.core.task_sections import Enhancement
+from sonoseg.schema.sections import Enhancement
 
 
 def enhance(image: Pixels, steps: Enhancement) -> Pixels:

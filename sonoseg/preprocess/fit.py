@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sonoseg.geometry.points import Points
 from sonoseg.io.images import Pixels
-from sonoseg.core.task_sections import Input
+from sonoseg.schema.sections import Input
 
 Size = tuple[int, int]
 """(height, width) in pixels."""

@@ -17,7 +17,7 @@ import cv2
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.files import write_json
 from sonoseg.core.manifest import read_split
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.core.workspace import Workspace
 from sonoseg.preprocess.prepared import Job
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoseg.io.files import write_bytes
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

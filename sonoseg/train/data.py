@@ -6,7 +6,7 @@ from pathlib import Path
 from sonoseg.errors import DataError, choices
 from sonoseg.io.files import sha256_of
 from sonoseg.core.manifest import Prepared, Sample, read_index, read_split
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.core.workspace import Workspace
 from sonoseg.prepare.split import assert_no_leak
 from sonoseg.preprocess.plan import check_prepared

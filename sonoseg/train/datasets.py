@@ -13,7 +13,7 @@ from torch import Tensor
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.images import Pixels, read_image, read_mask
 from sonoseg.core.manifest import Prepared
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.core.workspace import Workspace
 from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.intensity import normalise

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sonoseg.io.images import encode_label_map, read_image, read_mask
 from sonoseg.core.manifest import Prepared, Sample
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.core.workspace import Workspace
 from sonoseg.postprocess.interpret import interpret, measure_labels
 from sonoseg.preprocess.fit import Fit

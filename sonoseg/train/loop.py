@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from sonoseg.errors import ModelError, UsageError
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.train.checkpoint import UnderWay
 from sonoseg.train.datasets import Batch, Loader
 from sonoseg.train.determinism import be_deterministic

@@ -8,7 +8,7 @@ import torch
 from monai.losses import DiceCELoss, DiceFocalLoss
 from torch import Tensor, nn
 
-from sonoseg.core.training_sections import HausdorffSchedule, Loss
+from sonoseg.schema.training import HausdorffSchedule, Loss
 from sonoseg.train.distance import squared_distances
 from sonoseg.train.networks.heads import foreground
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sonoseg.io.files import write_text
 from sonoseg.core.model_header import ModelHeader
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.train.data import TrainingData
 from sonoseg.train.evaluate import in_one_unit
 

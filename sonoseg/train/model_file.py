@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sonoseg.errors import ModelError
 from sonoseg.io.files import write_bytes
 from sonoseg.core.model_header import KEY, ModelHeader, header_text
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.train.networks import build_network
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sonoseg.core.training_sections import Optimizer, Plateau
+from sonoseg.schema.training import Optimizer, Plateau
 
 ONE_CYCLE_RISE = 0.3
 """Part of a one-cycle run in which the rate rises (Smith and Topin 2018)."""

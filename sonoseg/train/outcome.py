@@ -12,7 +12,7 @@ import torch
 
 from sonoseg.io.files import naming, write_csv, write_json, write_text
 from sonoseg.core.provenance import run_record
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.core.versions import versions
 from sonoseg.core.workspace import RUN_OF_SCORING, Workspace
 from sonoseg.train.checkpoint import Progress

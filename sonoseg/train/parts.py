@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.core.workspace import Workspace
 from sonoseg.train.data import TrainingData
 from sonoseg.train.datasets import EpochBatches, InOrder, Loader, SegmentationDataset

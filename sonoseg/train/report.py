@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.core.workspace import BEST_MODEL
 from sonoseg.train.evaluate import in_one_unit
 from sonoseg.train.loop import Advance

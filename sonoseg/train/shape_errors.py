@@ -8,8 +8,8 @@ import numpy as np
 from sonoseg.geometry.points import Points, angle_from_vertical_deg, ellipse_from_axis_ends, scale_of
 from sonoseg.core.manifest import Spacing
 from sonoseg.geometry.shapes import Shape
-from sonoseg.core.task import Task
-from sonoseg.core.task_sections import Structure
+from sonoseg.schema.task import Task
+from sonoseg.schema.sections import Structure
 from sonoseg.geometry.fitting import scaled
 from sonoseg.postprocess.measure import has_direction
 

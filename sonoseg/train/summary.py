@@ -7,7 +7,7 @@ from rich.table import Table
 from torch import nn
 from torchinfo import ModelStatistics, summary
 
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.train.networks import build_network
 
 

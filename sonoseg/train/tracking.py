@@ -17,7 +17,7 @@ from torch.utils.tensorboard import summary
 
 from sonoseg.core.drawing import tint
 from sonoseg.io.files import naming
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.train.datasets import Batch
 from sonoseg.train.networks.heads import class_map, predict
 

@@ -167,7 +167,7 @@ def test_a_model_without_a_list_is_told_by_its_header(tmp_path: Path, capsys: py
     from safetensors.numpy import save
 
     from sonoseg.core.model_header import KEY, header_text
-    from sonoseg.core.task_files import load_task
+    from sonoseg.schema.task_files import load_task
 
     path = tmp_path / "best_model.safetensors"
     path.write_bytes(save({}, metadata={KEY: header_text(load_task("spine"), {})}))

@@ -17,8 +17,8 @@ import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.core.model_header import read_header
 from sonoseg.core.provenance import code_state, run_record, threads
-from sonoseg.core.task import Task
-from sonoseg.core.task_files import load_task
+from sonoseg.schema.task import Task
+from sonoseg.schema.task_files import load_task
 from sonoseg.core.versions import versions
 from tests.conftest import REPOSITORY
 from tests.trust.runs import NAME, flags, ran, run

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from torch import Tensor
 
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.infer.engines.torch_engine import torch_engine
 from sonoseg.infer.members import Member
 from sonoseg.infer.segmenter import Segmenter

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import inference
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.infer import batch
 from sonoseg.infer.batch import segment_all
 from sonoseg.infer.results import segment_source

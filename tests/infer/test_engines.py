@@ -18,7 +18,7 @@ from PIL import Image
 import inference
 from sonoseg.errors import ModelError, UsageError
 from sonoseg.core.model_header import read_header
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.infer.engines import NAMES, cache, choose
 from sonoseg.infer.engines.base import Files, Kind, Run
 from sonoseg.infer.engines.check import agreement, sample_images

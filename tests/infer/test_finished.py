@@ -11,7 +11,7 @@ from PIL import Image
 
 import inference
 from sonoseg.__main__ import main as sonoseg
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.infer import finished
 from sonoseg.infer.segmenter import Segmenter
 from tests.conftest import changed

@@ -10,7 +10,7 @@ from PIL import Image
 
 import inference
 from sonoseg.io.images import read_image, read_mask
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.infer.heatmap import draw_heatmap, probability_levels
 from tests.conftest import changed
 from tests.infer.members import always_load, member

@@ -14,7 +14,7 @@ from PIL import Image
 import inference
 from sonoseg.errors import DataError
 from sonoseg.core.manifest import Sample, write_split
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.core.workspace import Workspace
 from sonoseg.infer.sources import from_folder, output_names
 from sonoseg.train.model_file import save_model

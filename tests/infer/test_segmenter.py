@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sonoseg.errors import DataError, ModelError
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.infer.lettering import TINY_PX
 from sonoseg.infer.overlay import draw_overlay
 from sonoseg.infer.segmenter import Segmenter

@@ -17,7 +17,7 @@ import inference
 import sonoseg.infer.watch as watching
 from sonoseg.__main__ import main as tool
 from sonoseg.errors import DataError
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.infer.sources import Inputs, Source
 from sonoseg.infer.watch import PATIENCE_S, Arrivals, watch
 from sonoseg.train.model_file import save_model

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sonoseg.core.task_files import parse_task
+from sonoseg.schema.task_files import parse_task
 from sonoseg.postprocess.anatomy import apply_rules
 from sonoseg.postprocess.gaps import clean, full_masks
 from tests.geometry import drawn_shapes as drawn

@@ -9,7 +9,7 @@ import pytest
 from sonoseg.geometry.points import Ellipse
 from sonoseg.io.images import read_image, read_mask
 from sonoseg.geometry.shapes import Shape
-from sonoseg.core.task_sections import HeadBiometry
+from sonoseg.schema.sections import HeadBiometry
 from sonoseg.postprocess.interpret import interpret, measure_labels
 from sonoseg.postprocess.measure import hadlock_weeks, measure, measurement_names
 from sonoseg.postprocess.skin import find_skin

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoseg.core.task import Task
-from sonoseg.core.task_files import load_task, parse_task
+from sonoseg.schema.task import Task
+from sonoseg.schema.task_files import load_task, parse_task
 
 LINE = ["MID", "line", [[20, 5], [20, 40]]]
 RECT = ["VTB", "rect", [[10, 30], [30, 38]]]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sonoseg.errors import DataError, FaultsError
-from sonoseg.core.task_files import load_task
+from sonoseg.schema.task_files import load_task
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
 
 HEADER = "image,patient,row_mm,col_mm\n"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sonoseg.core.task import Task
-from sonoseg.core.task_sections import Augmentation, Elastic, GridDistortion, ShiftScaleRotate
+from sonoseg.schema.task import Task
+from sonoseg.schema.sections import Augmentation, Elastic, GridDistortion, ShiftScaleRotate
 from sonoseg.preprocess.augment import Draw, _cubic_weights, apply, draw, sampling_map
 
 

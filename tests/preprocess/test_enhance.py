@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.core.task import Task
-from sonoseg.core.task_sections import Clahe, Denoise, Enhancement, Unsharp
+from sonoseg.schema.task import Task
+from sonoseg.schema.sections import Clahe, Denoise, Enhancement, Unsharp
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.intensity import normalise
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonoseg.core.task_sections import Input
+from sonoseg.schema.sections import Input
 from sonoseg.preprocess.fit import Fit
 
 FITS = ("resize", "letterbox", "pad_or_crop", "pad_square")

@@ -6,7 +6,7 @@ import numpy as np
 
 from sonoseg.io.images import Pixels, encode_label_map, write_image, write_label_map
 from sonoseg.core.manifest import Spacing
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.postprocess.interpret import measure_labels
 from sonoseg.train.evaluate import Case, surface_tolerance
 from sonoseg.train.metrics import agreement, diagonal

@@ -9,7 +9,7 @@ import torch
 
 from sonoseg.io.images import write_image, write_label_map
 from sonoseg.core.manifest import Prepared
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.core.workspace import Workspace
 from sonoseg.train import datasets
 from sonoseg.train.datasets import Batch, EpochBatches, InOrder, Loader, SegmentationDataset

@@ -13,7 +13,7 @@ from torch import nn
 import sonoseg.train.loop as loop
 import training
 from sonoseg.core.model_header import read_header
-from sonoseg.core.task_files import available_tasks, load_task
+from sonoseg.schema.task_files import available_tasks, load_task
 from sonoseg.train.determinism import be_deterministic
 from sonoseg.train.losses import FlatOnRequest
 from sonoseg.train.networks import build_network

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from sonoseg.errors import ModelError
 from sonoseg.core.model_header import read_header
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from sonoseg.train.model_file import save_model
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sonoseg.core.task_files import load_task
+from sonoseg.schema.task_files import load_task
 
 ROWS = {
     "spine": {

@@ -6,7 +6,7 @@ import torch
 from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss
 from monai.losses import HausdorffDTLoss as MonaiHausdorff
 
-from sonoseg.core.training_sections import HausdorffSchedule, Loss
+from sonoseg.schema.training import HausdorffSchedule, Loss
 from sonoseg.train.distance import squared_distances
 from sonoseg.train.losses import HausdorffDTLoss, SegmentationLoss, class_indices, hausdorff_weight
 

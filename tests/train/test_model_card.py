@@ -6,7 +6,7 @@ import torch
 
 from sonoseg.core.manifest import Prepared, Sample
 from sonoseg.core.model_header import read_header
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.train.data import TrainingData
 from sonoseg.train.evaluate import summarise
 from sonoseg.train.model_card import TO_COMPLETE, disjointness, write_model_card

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from sonoseg.errors import TaskError
-from sonoseg.core.task import Task
-from sonoseg.core.training_sections import MONAI_NETWORKS, AnyNetwork, MonaiNetwork, Network, SegNet, UNet, UNet2015
+from sonoseg.schema.task import Task
+from sonoseg.schema.training import MONAI_NETWORKS, AnyNetwork, MonaiNetwork, Network, SegNet, UNet, UNet2015
 from sonoseg.train.networks import NETWORKS, build_network, unet
 from sonoseg.train.networks.heads import (
     activate,

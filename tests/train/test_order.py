@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sonoseg.errors import UsageError
-from sonoseg.core.training_sections import Optimizer
+from sonoseg.schema.training import Optimizer
 from sonoseg.train.datasets import EpochBatches
 from sonoseg.train.optimizer import build_optimizer, learning_rates, plateau_factor
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.core.workspace import Workspace
 from sonoseg.train import report
 from sonoseg.train.evaluate import Case

@@ -8,7 +8,7 @@ import pytest
 from sonoseg.geometry.points import Ellipse
 from sonoseg.core.manifest import Spacing
 from sonoseg.geometry.shapes import Kind, Shape
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.train.shape_errors import ShapeError, shape_errors
 
 

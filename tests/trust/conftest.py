@@ -12,7 +12,7 @@ import torch
 
 import inference
 from sonoseg.io.images import Pixels
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from tests.infer.members import always_load, member
 from tests.trust.runs import ran
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.train.evaluate import Case, summarise
 from tests.train.made_cases import head_map, made_case
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.train.evaluate import summarise
 from sonoseg.train.metrics import agreement, batch_dice
 from tests.train.made_cases import SIZE, head_map, made_case

@@ -13,7 +13,7 @@ import yaml
 import image_preprocessing as stage2
 import train_test_data_preparation as stage1
 from sonoseg.io.images import read_image, write_image
-from sonoseg.core.task_files import load_task
+from sonoseg.schema.task_files import load_task
 from tests.small import phantoms, small_task
 from tests.trust.conftest import everything, put_rows, rows_of
 from tests.trust.runs import NAME, OUTPUTS, run

@@ -16,7 +16,7 @@ import inference
 import train_test_data_preparation as stage1
 from sonoseg.io.files import uncell
 from sonoseg.io.images import list_images, write_image
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.infer.results import result_files
 from sonoseg.infer.sources import output_names
 from tests.small import small_task

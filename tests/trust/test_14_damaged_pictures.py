@@ -16,7 +16,7 @@ from PIL import Image
 
 import inference
 from sonoseg.io.images import Pixels, read_image
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from tests.trust.conftest import Segmented
 
 FLIPS = 200

@@ -5,7 +5,7 @@ import time
 import cv2
 import numpy as np
 
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.infer.engines.base import Maps, Run
 from sonoseg.preprocess.intensity import normalise
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.infer.engines.base import Engine, Maps, Run
 from sonoseg.train.networks.heads import predict
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.train.networks.heads import predict
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sonoseg.io.images import list_images
 from sonoseg.geometry.shapes import Shape
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 from sonoseg.io.faults import Fault, error
 
 

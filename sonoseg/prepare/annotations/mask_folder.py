@@ -4,8 +4,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from sonoseg.errors import TaskError
-from sonoseg.core.task import Task
-from sonoseg.core.task_sections import MaskFolder
+from sonoseg.schema.task import Task
+from sonoseg.schema.sections import MaskFolder
 from sonoseg.prepare.annotations.base import Annotated, folder_inside, inside, with_ids
 from sonoseg.io.faults import Fault, error
 

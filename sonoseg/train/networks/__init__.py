@@ -9,8 +9,8 @@ from monai.networks import nets
 from torch import nn
 
 from sonoseg.errors import TaskError
-from sonoseg.core.task import Task
-from sonoseg.core.training_sections import MONAI_NETWORKS, MonaiNetwork, UNet
+from sonoseg.schema.task import Task
+from sonoseg.schema.training import MONAI_NETWORKS, MonaiNetwork, UNet
 from sonoseg.train.networks.heads import outputs_of
 from sonoseg.train.networks.segnet import SegNetNetwork
 from sonoseg.train.networks.unet2015 import UNet2015Network

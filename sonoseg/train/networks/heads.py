@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sonoseg.core.task import Task
-from sonoseg.core.training_sections import UNet2015
+from sonoseg.schema.task import Task
+from sonoseg.schema.training import UNet2015
 from sonoseg.train.networks.unet2015 import centre
 
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Size, Tensor, are_deterministic_algorithms_enabled, cat, nn
 
-from sonoseg.core.training_sections import SegNet
+from sonoseg.schema.training import SegNet
 from sonoseg.train.determinism import writing_no_place_twice
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from sonoseg.core.manifest import SPLIT_COLUMNS
-from sonoseg.core.task_sections import (
+from sonoseg.schema.sections import (
     Augmentation,
     DepthAlong,
     Enhancement,
@@ -22,7 +22,7 @@ from sonoseg.core.task_sections import (
     Split,
     Structure,
 )
-from sonoseg.core.training_sections import Network, Training
+from sonoseg.schema.training import Network, Training
 
 
 class Task(Part):

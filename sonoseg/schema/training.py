@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from sonoseg.core.task_sections import Part, Positive
+from sonoseg.schema.sections import Part, Positive
 
 Size = tuple[int, int]
 """(height, width) in pixels."""

@@ -7,7 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from sonoseg.errors import TaskError, choices
-from sonoseg.core.task import Task
+from sonoseg.schema.task import Task
 
 FOLDER = Path(__file__).resolve().parents[1] / "tasks"
 
