@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoseg.core.cli import SEED, next_command, number_type, run_guarded, stage_parser
+from sonoseg.runs.command_line import SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.errors import UsageError
 
 if TYPE_CHECKING:
-    from sonoseg.core.manifest import Prepared
+    from sonoseg.runs.tables import Prepared
     from sonoseg.schema.task import Task
-    from sonoseg.core.workspace import Workspace
+    from sonoseg.runs.workspace import Workspace
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -32,9 +32,9 @@ def story(argv: Sequence[str] | None) -> int:
     arguments = parse(argv)
 
     # Loaded here so that --help does not wait for them.
-    from sonoseg.core.lock import locked
+    from sonoseg.runs.lock import locked
     from sonoseg.schema.task_files import load_task
-    from sonoseg.core.workspace import Workspace
+    from sonoseg.runs.workspace import Workspace
 
     task = load_task(arguments.task)
     workspace = Workspace(arguments.workspace, task.name)
@@ -52,10 +52,10 @@ def prepare(task: "Task", workspace: "Workspace", copies: int, arguments: argpar
     from rich.progress import track
 
     from sonoseg.io.files import write_json
-    from sonoseg.core.integrity import recorded
-    from sonoseg.core.manifest import write_index
-    from sonoseg.core.provenance import digests_of, run_record
-    from sonoseg.core.workspace import RUN_OF_PREPROCESSING
+    from sonoseg.runs.integrity import recorded
+    from sonoseg.runs.tables import write_index
+    from sonoseg.runs.provenance import digests_of, run_record
+    from sonoseg.runs.workspace import RUN_OF_PREPROCESSING
     from sonoseg.preprocess.plan import PARTS, State, collect_jobs, run_jobs
     from sonoseg.preprocess.prepared import remove_leftovers
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonoseg.core.cli import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
+from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
 from sonoseg.errors import UsageError
-from sonoseg.core.integrity import recorded
-from sonoseg.core.lock import locked
-from sonoseg.core.manifest import Spacing
+from sonoseg.runs.integrity import recorded
+from sonoseg.runs.lock import locked
+from sonoseg.runs.tables import Spacing
 from sonoseg.schema.task_files import load_task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.infer.engines import NAMES as ENGINES
 
 if TYPE_CHECKING:  # they take a second to import, which --help has not

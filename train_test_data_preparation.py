@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoseg.core.cli import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
+from sonoseg.runs.command_line import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.errors import DataError
 
 if TYPE_CHECKING:
     from sonoseg.schema.task import Task
-    from sonoseg.core.workspace import Workspace
+    from sonoseg.runs.workspace import Workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,9 +23,9 @@ def prepare(argv: Sequence[str] | None) -> int:
     options = parser().parse_args(argv)
 
     # Loaded here so that --help does not wait for them.
-    from sonoseg.core.lock import locked
+    from sonoseg.runs.lock import locked
     from sonoseg.schema.task_files import load_task
-    from sonoseg.core.workspace import Workspace
+    from sonoseg.runs.workspace import Workspace
 
     task = load_task(options.task)
     workspace = Workspace(options.workspace, task.name)
@@ -42,9 +42,9 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
     from rich.progress import Progress
 
     from sonoseg.io.files import write_json, write_text
-    from sonoseg.core.integrity import recorded
-    from sonoseg.core.provenance import run_record
-    from sonoseg.core.workspace import RUN_OF_PREPARATION
+    from sonoseg.runs.integrity import recorded
+    from sonoseg.runs.provenance import run_record
+    from sonoseg.runs.workspace import RUN_OF_PREPARATION
     from sonoseg.prepare.annotations import READERS
     from sonoseg.io.faults import concerns_of, stop_on_errors
     from sonoseg.prepare.near_duplicates import alike_faults, find_alike

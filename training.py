@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoseg.core.cli import SEED, next_command, number_type, run_guarded, stage_parser
+from sonoseg.runs.command_line import SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.errors import Stopped
-from sonoseg.core.integrity import recorded
-from sonoseg.core.lock import locked
+from sonoseg.runs.integrity import recorded
+from sonoseg.runs.lock import locked
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
-from sonoseg.core.workspace import BEST_MODEL, RUN_OF_SCORING, RUN_OF_TRAINING, Workspace
+from sonoseg.runs.workspace import BEST_MODEL, RUN_OF_SCORING, RUN_OF_TRAINING, Workspace
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -19,10 +19,10 @@ from typing import Any
 
 from benchmarks.compare import matrix_product_rate
 from benchmarks.report import page
-from sonoseg.core.cli import run_guarded
+from sonoseg.runs.command_line import run_guarded
 from sonoseg.errors import UsageError, choices
 from sonoseg.io.files import write_json, write_text
-from sonoseg.core.versions import versions
+from sonoseg.runs.versions import versions
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = REPOSITORY / "benchmarks" / "results.json", REPOSITORY / "docs" / "benchmarks.md"

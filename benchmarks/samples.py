@@ -13,7 +13,7 @@ import train_test_data_preparation
 import training
 from sonoseg.io.images import list_images, write_image
 from sonoseg.schema.task_files import load_task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.phantom.__main__ import main as make_phantoms
 
 

@@ -13,7 +13,7 @@ from benchmarks.compare import Figure, compare, matrix_product_rate, memory_rate
 from benchmarks.samples import phantoms, prepared
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.train import losses
 from sonoseg.train.data import load_data
 from sonoseg.train.datasets import EpochBatches, Loader, SegmentationDataset

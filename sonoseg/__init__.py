@@ -10,7 +10,7 @@ _HOMES = {
     "SegmentationDataset": "sonoseg.train.datasets",
     "SegmentationLoss": "sonoseg.train.losses",
     "Segmenter": "sonoseg.infer.segmenter",
-    "Workspace": "sonoseg.core.workspace",
+    "Workspace": "sonoseg.runs.workspace",
     "available_tasks": "sonoseg.schema.task_files",
     "build_network": "sonoseg.train.networks",
     "build_optimizer": "sonoseg.train.optimizer",

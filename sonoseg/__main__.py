@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from sonoseg.core.cli import EXIT_OK, EXIT_SOME_FAILED, run_guarded
+from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, run_guarded
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -34,7 +34,7 @@ def story(argv: Sequence[str] | None) -> int:
 
     from rich.progress import track
 
-    from sonoseg.core.verify import STATUSES, compare, plan
+    from sonoseg.runs.verify import STATUSES, compare, plan
 
     entries, findings = plan(arguments.paths)
     watched = track(entries, "verify", disable=not sys.stderr.isatty(), transient=True)

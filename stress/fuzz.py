@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.progress import Progress
 
-from sonoseg.core.cli import SEED, number_type, run_guarded
+from sonoseg.runs.command_line import SEED, number_type, run_guarded
 from sonoseg.errors import FaultsError, SonoSegError
 from sonoseg.io.images import image_size, read_image, read_mask, write_image
 from sonoseg.schema.task_files import FOLDER, available_tasks, load_task

@@ -22,7 +22,7 @@ import yaml
 from rich.progress import track
 from safetensors.torch import load_file
 
-from sonoseg.core.cli import SEED, number_type, run_guarded
+from sonoseg.runs.command_line import SEED, number_type, run_guarded
 from sonoseg.errors import SonoSegError
 from sonoseg.phantom.__main__ import main as make_phantoms
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 import inference
 from benchmarks.samples import many_heads, trained
-from sonoseg.core.cli import SEED, number_type, run_guarded
+from sonoseg.runs.command_line import SEED, number_type, run_guarded
 from sonoseg.errors import SonoSegError
 
 TRAINED_ON = 60

@@ -14,7 +14,7 @@ import pytest
 from sonoseg.io.images import rgb
 from sonoseg.core.page import figure_uri
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.train.evaluate import Case, summarise
 from sonoseg.train.evaluation_page import SHOWN, worst_and_typical
 from sonoseg.train.figures import (

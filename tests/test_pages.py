@@ -8,7 +8,7 @@ import pytest
 
 from sonoseg.io.images import read_image, write_image
 from sonoseg.core.page import render
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.phantom.__main__ import main as simulate
 from sonoseg.prepare.output import check_path, page_path
 from tests.browser import open_page, outside

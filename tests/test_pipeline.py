@@ -18,7 +18,7 @@ import inference
 import train_test_data_preparation
 import training
 from sonoseg.io.images import image_size, read_mask
-from sonoseg.core.manifest import read_index, read_split
+from sonoseg.runs.tables import read_index, read_split
 from sonoseg.core.model_header import read_header
 from sonoseg.schema.task_files import load_task
 from sonoseg.phantom.__main__ import main as make_phantoms

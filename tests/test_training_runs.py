@@ -12,7 +12,7 @@ import image_preprocessing
 import inference
 import train_test_data_preparation
 import training
-from sonoseg.core.manifest import read_split
+from sonoseg.runs.tables import read_split
 from sonoseg.core.model_header import read_header
 from sonoseg.train.model_file import save_model
 from tests.small import phantoms, small_task

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.geometry.points import Ellipse, Points, scale_of
-from sonoseg.core.manifest import Spacing
+from sonoseg.runs.tables import Spacing
 from sonoseg.geometry.shapes import Shape
 from sonoseg.geometry.extent import extent, places
 from sonoseg.geometry.line_fit import fit_line

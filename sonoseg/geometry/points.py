@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.core.manifest import Spacing
+from sonoseg.runs.tables import Spacing
 
 Points = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from typing import Any
 from sonoseg.errors import ModelError
 from sonoseg.core.model_header import read_header
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import BEST_MODEL
+from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.infer.engines.base import Engine
 from sonoseg.infer.engines.choose import Wish, engine_of
 

@@ -14,7 +14,7 @@ from sonoseg.errors import DataError
 from sonoseg.io.files import sha256_of, write_bytes, write_csv, write_json
 from sonoseg.io.images import Pixels, encode_label_map, read_image
 from sonoseg.io.png import encode_png
-from sonoseg.core.provenance import run_record
+from sonoseg.runs.provenance import run_record
 from sonoseg.schema.task import Task
 from sonoseg.infer.finished import finished, sealed
 from sonoseg.infer.heatmap import draw_heatmap, probability_levels

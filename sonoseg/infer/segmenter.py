@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.images import Pixels
-from sonoseg.core.manifest import Spacing
+from sonoseg.runs.tables import Spacing
 from sonoseg.core.model_header import digest_of
 from sonoseg.schema.task import Task
 from sonoseg.schema.sections import Enhancement, Input

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from sonoseg.errors import DataError
 from sonoseg.io.images import SUFFIXES, list_images
-from sonoseg.core.manifest import Spacing, read_split
+from sonoseg.runs.tables import Spacing, read_split
 from sonoseg.schema.task import Task
 from sonoseg.schema.sections import MaskFolder
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
 
 UNKNOWN = "unknown"

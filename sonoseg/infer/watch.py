@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError
-from sonoseg.core.signals import signals_noted
+from sonoseg.runs.signals import signals_noted
 from sonoseg.infer.sources import UNKNOWN, Inputs, Source
 from sonoseg.infer.wording import row_line
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sonoseg.geometry.points import Points
 from sonoseg.io.images import Pixels
-from sonoseg.core.manifest import Spacing
+from sonoseg.runs.tables import Spacing
 from sonoseg.geometry.shapes import Shape
 from sonoseg.schema.task import Task
 from sonoseg.schema.sections import Range

@@ -12,7 +12,7 @@ import numpy as np
 
 from sonoseg.geometry.points import Ellipse, Points, angle_from_vertical_deg, ellipse_from_axis_ends, length, scale_of
 from sonoseg.io.images import Pixels
-from sonoseg.core.manifest import Spacing
+from sonoseg.runs.tables import Spacing
 from sonoseg.geometry.shapes import Shape
 from sonoseg.schema.task import Task
 from sonoseg.schema.sections import DepthAlong, HeadBiometry, Midline, Structure

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.io.images import Pixels, decode_label_map, read_image, rgb
-from sonoseg.core.manifest import Sample
+from sonoseg.runs.tables import Sample
 from sonoseg.schema.task import Task
 from sonoseg.prepare.verify import Checked
 

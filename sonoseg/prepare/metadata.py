@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sonoseg.errors import DataError, FaultsError, choices
 from sonoseg.io.images import SUFFIXES, is_image
-from sonoseg.core.manifest import Spacing, delimiter_of, read_table
+from sonoseg.runs.tables import Spacing, delimiter_of, read_table
 from sonoseg.schema.task import Task
 
 

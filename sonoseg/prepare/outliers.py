@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sonoseg.core.manifest import Sample
+from sonoseg.runs.tables import Sample
 from sonoseg.schema.task import Task
 from sonoseg.io.faults import Fault, warning
 from sonoseg.prepare.verify import Checked

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from sonoseg.core.manifest import Sample
+from sonoseg.runs.tables import Sample
 from sonoseg.schema.task import Task
-from sonoseg.core.versions import versions
+from sonoseg.runs.versions import versions
 from sonoseg.io.faults import EXAMPLES, Fault, concerns_of, in_order
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.near_duplicates import AlikePairs

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sonoseg.core.manifest import Sample
+from sonoseg.runs.tables import Sample
 from sonoseg.core.page import picture_uri, render
 from sonoseg.schema.task import Task
 from sonoseg.prepare.contact_sheet import spread_evenly, thumbnail

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.errors import DataError, choices
-from sonoseg.core.manifest import Sample
+from sonoseg.runs.tables import Sample
 from sonoseg.io.faults import Fault, warning
 
 DRAWS = 20

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sonoseg.core.manifest import Sample
+from sonoseg.runs.tables import Sample
 from sonoseg.schema.task import Task
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.near_duplicates import MAX_BITS, MIN_CORRELATION, AlikePairs

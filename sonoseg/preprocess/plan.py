@@ -16,9 +16,9 @@ import cv2
 
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.files import write_json
-from sonoseg.core.manifest import read_split
+from sonoseg.runs.tables import read_split
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.preprocess.prepared import Job
 
 PARTS = ("train", "test")

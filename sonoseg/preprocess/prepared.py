@@ -12,9 +12,9 @@ import numpy as np
 from sonoseg.errors import DataError
 from sonoseg.io.files import sha256_of
 from sonoseg.io.images import Pixels, read_image, read_mask, write_image, write_label_map
-from sonoseg.core.manifest import Prepared, Sample
+from sonoseg.runs.tables import Prepared, Sample
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit

@@ -8,7 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from sonoseg.errors import ModelError
-from sonoseg.core.workspace import RUN_OF_SCORING
+from sonoseg.runs.workspace import RUN_OF_SCORING
 
 SCORES = ("dice", "iou", "surface_dice", "hd95")
 

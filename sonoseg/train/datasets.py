@@ -12,9 +12,9 @@ from torch import Tensor
 
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.images import Pixels, read_image, read_mask
-from sonoseg.core.manifest import Prepared
+from sonoseg.runs.tables import Prepared
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.intensity import normalise
 from sonoseg.train.distance import squared_distances

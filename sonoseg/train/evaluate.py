@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from sonoseg.io.images import encode_label_map, read_image, read_mask
-from sonoseg.core.manifest import Prepared, Sample
+from sonoseg.runs.tables import Prepared, Sample
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.postprocess.interpret import interpret, measure_labels
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise

@@ -7,7 +7,7 @@ from typing import Any
 from sonoseg.io.images import decode_label_map, read_image, read_mask
 from sonoseg.core.page import figure_uri, picture_uri, render
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.train.curves import curves_figure
 from sonoseg.train.evaluate import Case, in_one_unit
 from sonoseg.train.figures import (

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoseg.geometry.points import scale_of
-from sonoseg.core.manifest import Spacing
+from sonoseg.runs.tables import Spacing
 
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]

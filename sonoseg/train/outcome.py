@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from sonoseg.io.files import naming, write_csv, write_json, write_text
-from sonoseg.core.provenance import run_record
+from sonoseg.runs.provenance import run_record
 from sonoseg.schema.task import Task
-from sonoseg.core.versions import versions
-from sonoseg.core.workspace import RUN_OF_SCORING, Workspace
+from sonoseg.runs.versions import versions
+from sonoseg.runs.workspace import RUN_OF_SCORING, Workspace
 from sonoseg.train.checkpoint import Progress
 from sonoseg.train.cross_validation import forget_results
 from sonoseg.train.data import TrainingData

@@ -7,7 +7,7 @@ import torch
 from lightning_fabric import Fabric
 
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.train.data import TrainingData
 from sonoseg.train.datasets import EpochBatches, InOrder, Loader, SegmentationDataset
 from sonoseg.train.losses import SegmentationLoss

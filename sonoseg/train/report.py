@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import BEST_MODEL
+from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.train.evaluate import in_one_unit
 from sonoseg.train.loop import Advance
 from sonoseg.train.parts import Parts

@@ -8,10 +8,10 @@ import torch
 
 from sonoseg.errors import ModelError
 from sonoseg.io.files import write_json
-from sonoseg.core.manifest import Prepared
+from sonoseg.runs.tables import Prepared
 from sonoseg.core.model_header import ModelHeader, digest_of, read_header
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import BEST_MODEL, Workspace
+from sonoseg.runs.workspace import BEST_MODEL, Workspace
 from sonoseg.train.checkpoint import read_history
 from sonoseg.train.cross_validation import folds_table, forget_results, summarise_folds
 from sonoseg.train.data import TrainingData

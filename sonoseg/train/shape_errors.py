@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sonoseg.geometry.points import Points, angle_from_vertical_deg, ellipse_from_axis_ends, scale_of
-from sonoseg.core.manifest import Spacing
+from sonoseg.runs.tables import Spacing
 from sonoseg.geometry.shapes import Shape
 from sonoseg.schema.task import Task
 from sonoseg.schema.sections import Structure

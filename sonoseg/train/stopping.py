@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sonoseg.errors import Stopped
-from sonoseg.core.signals import signals_noted
+from sonoseg.runs.signals import signals_noted
 
 Check = Callable[[], None]
 

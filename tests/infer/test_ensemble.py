@@ -14,7 +14,7 @@ from PIL import Image
 import inference
 from sonoseg.errors import ModelError
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import BEST_MODEL
+from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.infer import segmenter as segmenter_module
 from sonoseg.infer.members import model_files
 from sonoseg.infer.segmenter import Segmenter

@@ -13,9 +13,9 @@ from PIL import Image
 
 import inference
 from sonoseg.errors import DataError
-from sonoseg.core.manifest import Sample, write_split
+from sonoseg.runs.tables import Sample, write_split
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.infer.sources import from_folder, output_names
 from sonoseg.train.model_file import save_model
 from sonoseg.train.networks import build_network

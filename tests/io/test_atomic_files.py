@@ -7,7 +7,7 @@ import pytest
 
 from sonoseg.errors import UsageError
 from sonoseg.io.files import check_writable, sha256_of, uncell, write_bytes, write_csv, write_json
-from sonoseg.core.manifest import read_table
+from sonoseg.runs.tables import read_table
 
 
 def test_write_and_replace(tmp_path):

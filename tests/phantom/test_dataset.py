@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.core.cli import run_guarded
+from sonoseg.runs.command_line import run_guarded
 from sonoseg.errors import DataError, UsageError
 from sonoseg.phantom.__main__ import main
 from sonoseg.phantom.dataset import KINDS, is_already_there, plan, write_dataset

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sonoseg.core.manifest import Sample
+from sonoseg.runs.tables import Sample
 from sonoseg.prepare.outliers import robust_z, spacing_faults
 
 

@@ -1,8 +1,8 @@
 """Stage 1 on real images, where a machine has them."""
 
 from sonoseg.io.images import read_mask
-from sonoseg.core.manifest import read_split
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.tables import read_split
+from sonoseg.runs.workspace import Workspace
 from sonoseg.prepare.split import assert_no_leak
 from train_test_data_preparation import main
 

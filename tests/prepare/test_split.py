@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonoseg.errors import DataError
-from sonoseg.core.manifest import Sample
+from sonoseg.runs.tables import Sample
 from sonoseg.prepare.split import _best, assert_no_leak, split_patients
 
 CLASSES = ["A", "B", "C"]

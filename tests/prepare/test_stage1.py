@@ -12,8 +12,8 @@ from PIL import Image
 
 import sonoseg.io.files
 from sonoseg.io.images import read_mask
-from sonoseg.core.manifest import read_split
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.tables import read_split
+from sonoseg.runs.workspace import Workspace
 from sonoseg.prepare.split import assert_no_leak
 from tests.prepare.conftest import EPI, LINE, RECT
 from train_test_data_preparation import main

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from sonoseg.io.images import Pixels, encode_label_map, write_image, write_label_map
-from sonoseg.core.manifest import Spacing
+from sonoseg.runs.tables import Spacing
 from sonoseg.schema.task import Task
 from sonoseg.postprocess.interpret import measure_labels
 from sonoseg.train.evaluate import Case, surface_tolerance

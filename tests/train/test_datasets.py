@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from sonoseg.io.images import write_image, write_label_map
-from sonoseg.core.manifest import Prepared
+from sonoseg.runs.tables import Prepared
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.train import datasets
 from sonoseg.train.datasets import Batch, EpochBatches, InOrder, Loader, SegmentationDataset
 from sonoseg.train.distance import squared_distances

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sonoseg.io.images import read_mask, write_image, write_label_map
-from sonoseg.core.manifest import Prepared, Sample
+from sonoseg.runs.tables import Prepared, Sample
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.train.evaluate import SCORES, Case, in_one_unit, score, summarise
 from sonoseg.train.metrics import Agreement
 from tests.conftest import changed

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from sonoseg.core.manifest import Prepared, Sample
+from sonoseg.runs.tables import Prepared, Sample
 from sonoseg.core.model_header import read_header
 from sonoseg.schema.task import Task
 from sonoseg.train.data import TrainingData

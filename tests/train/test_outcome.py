@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sonoseg.schema.task import Task
-from sonoseg.core.workspace import Workspace
+from sonoseg.runs.workspace import Workspace
 from sonoseg.train import report
 from sonoseg.train.evaluate import Case
 from sonoseg.train.outcome import append_line, scorings, write_evaluation

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sonoseg.geometry.points import Ellipse
-from sonoseg.core.manifest import Spacing
+from sonoseg.runs.tables import Spacing
 from sonoseg.geometry.shapes import Kind, Shape
 from sonoseg.schema.task import Task
 from sonoseg.train.shape_errors import ShapeError, shape_errors

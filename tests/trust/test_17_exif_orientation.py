@@ -12,7 +12,7 @@ from PIL import Image
 import image_preprocessing
 import train_test_data_preparation
 from sonoseg.io.images import Pixels, image_size, read_image, read_mask
-from sonoseg.core.manifest import read_index, read_split
+from sonoseg.runs.tables import read_index, read_split
 from tests.io.test_decoding import STORED
 from tests.small import NETWORKS
 from tests.test_chance import TASK

@@ -13,7 +13,7 @@ import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.__main__ import main as tool
 from sonoseg.io.images import read_image, write_image
-from sonoseg.core.integrity import read_list
+from sonoseg.runs.integrity import read_list
 from tests.trust.runs import NAME, OUTPUTS, STAGES, TIMED, TIMED_LISTS, make, outputs, run
 
 SPLIT = Path("Train_Test_Dataset") / NAME

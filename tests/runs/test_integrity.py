@@ -10,8 +10,8 @@ import pytest
 from sonoseg.__main__ import main
 from sonoseg.io import files
 from sonoseg.io.files import move, sha256_of, write_bytes
-from sonoseg.core.integrity import list_bytes, read_list, recorded
-from sonoseg.core.verify import compare, plan
+from sonoseg.runs.integrity import list_bytes, read_list, recorded
+from sonoseg.runs.verify import compare, plan
 
 ODD = ["plain.png", "two words.png", "line\nend.png", "back\\slash.png", "é.png", "=1+1.png", "r\r.png", "\udcff.png"]
 
@@ -46,7 +46,7 @@ def test_what_is_written_is_not_read_again(tmp_path: Path, monkeypatch: pytest.M
     def fail(path: Path) -> str:
         raise AssertionError(f"{path} was read")
 
-    monkeypatch.setattr("sonoseg.core.integrity.sha256_of", fail)
+    monkeypatch.setattr("sonoseg.runs.integrity.sha256_of", fail)
     with recorded(tmp_path, "stage4") as record:
         record.wrote(write_bytes(tmp_path / "a", b"a"))
     assert (tmp_path / "stage4.sha256").read_bytes() == list_bytes({"a": sha256_of(tmp_path / "a")})

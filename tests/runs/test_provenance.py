@@ -16,10 +16,10 @@ import inference as stage4
 import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.core.model_header import read_header
-from sonoseg.core.provenance import code_state, run_record, threads
+from sonoseg.runs.provenance import code_state, run_record, threads
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
-from sonoseg.core.versions import versions
+from sonoseg.runs.versions import versions
 from tests.conftest import REPOSITORY
 from tests.trust.runs import NAME, flags, ran, run
 
@@ -123,12 +123,12 @@ def test_git_may_be_missing_or_broken(
         (tmp_path / "git").write_text(script)
         (tmp_path / "git").chmod(0o755)
     assert code_state(tmp_path) is None
-    monkeypatch.setattr("sonoseg.core.provenance.REPOSITORY", tmp_path)
+    monkeypatch.setattr("sonoseg.runs.provenance.REPOSITORY", tmp_path)
     json.dumps(run_record(["a"], spine, {}, {}), allow_nan=False)
 
 
 def test_threads_of_what_is_not_loaded_are_none() -> None:
-    code = "import json; from sonoseg.core.provenance import threads; print(json.dumps(threads()))"
+    code = "import json; from sonoseg.runs.provenance import threads; print(json.dumps(threads()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["torch"] is found["numba"] is None and found["usable_cores"] >= 1

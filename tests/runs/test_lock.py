@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import sonoseg.core.lock as lock
+import sonoseg.runs.lock as lock
 from sonoseg.errors import UsageError
-from sonoseg.core.lock import NAME, NAME_WITHOUT_LOCKS, locked
+from sonoseg.runs.lock import NAME, NAME_WITHOUT_LOCKS, locked
 
 NOBODY = 2**22 + 1
 """Above the largest process id that Linux gives."""

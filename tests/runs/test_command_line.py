@@ -2,7 +2,7 @@
 
 import pytest
 
-from sonoseg.core.cli import run_guarded
+from sonoseg.runs.command_line import run_guarded
 from sonoseg.errors import DataError, FaultsError, choices
 
 

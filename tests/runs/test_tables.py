@@ -3,7 +3,7 @@
 import pytest
 
 from sonoseg.errors import DataError
-from sonoseg.core.manifest import Prepared, Sample, read_index, read_split, read_table, write_index, write_split
+from sonoseg.runs.tables import Prepared, Sample, read_index, read_split, read_table, write_index, write_split
 
 
 def a_sample(**changes):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sonoseg.errors import SonoSegError, UsageError
 from sonoseg.io.files import sha256_of
-from sonoseg.core.integrity import SUFFIX, is_left_out, read_list
+from sonoseg.runs.integrity import SUFFIX, is_left_out, read_list
 
 STATUSES = ("ok", "changed", "missing", "extra", "unlisted")
 """As it was written; other bytes; not there; there, but not written by the stage; nothing says what it should be."""
