@@ -140,7 +140,7 @@ def train(
     Raises Stopped when a signal ended it, after the checkpoint of the step that it was at.
     """
     from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-    from sonoseg.train.curves import draw_curves
+    from sonoseg.reporting.training_curves import draw_curves
     from sonoseg.train.loop import train_epoch, validate
     from sonoseg.train.model_file import save_model
     from sonoseg.train.optimizer import learning_rates

@@ -23,7 +23,7 @@ _HOMES = {
     "read_mask": "sonoseg.io.images",
     "start_fabric": "sonoseg.train.loop",
     "summarise_network": "sonoseg.train.summary",
-    "tint": "sonoseg.core.drawing",
+    "tint": "sonoseg.reporting.drawing",
     "train_epoch": "sonoseg.train.loop",
     "validate": "sonoseg.train.loop",
 }

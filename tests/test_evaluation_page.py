@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from sonoseg.io.images import rgb
-from sonoseg.core.page import figure_uri
+from sonoseg.reporting.pages import figure_uri
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import Workspace
 from sonoseg.train.evaluate import Case, summarise
 from sonoseg.train.evaluation_page import SHOWN, worst_and_typical
-from sonoseg.train.figures import (
+from sonoseg.reporting.charts import (
     PREDICTION_COLOR,
     REFERENCE_COLOR,
     bland_altman,

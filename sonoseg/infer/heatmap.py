@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sonoseg.io.images import Pixels, rgb
 from sonoseg.schema.task import Task
-from sonoseg.infer.lettering import TINY_PX, Lettering, Picture, unit_of
+from sonoseg.reporting.image_text import TINY_PX, Lettering, Picture, unit_of
 from sonoseg.postprocess.interpret import class_map
 
 COLUMNS = 3

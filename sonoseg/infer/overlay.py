@@ -3,12 +3,12 @@
 import cv2
 import numpy as np
 
-from sonoseg.core.drawing import tint
+from sonoseg.reporting.drawing import tint
 from sonoseg.geometry.points import Points
 from sonoseg.io.images import Pixels, rgb
 from sonoseg.schema.task import Task
 from sonoseg.schema.sections import DepthAlong, Structure
-from sonoseg.infer.lettering import FLAGGED, OK, TINY_PX, WHITE, Color, Lettering, Picture, unit_of
+from sonoseg.reporting.image_text import FLAGGED, OK, TINY_PX, WHITE, Color, Lettering, Picture, unit_of
 from sonoseg.infer.wording import headline, measurement_lines, number
 from sonoseg.geometry.crossing import outline
 from sonoseg.postprocess.interpret import Findings

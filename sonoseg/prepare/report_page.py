@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sonoseg.runs.tables import Sample
-from sonoseg.core.page import picture_uri, render
+from sonoseg.reporting.pages import picture_uri, render
 from sonoseg.schema.task import Task
 from sonoseg.prepare.contact_sheet import spread_evenly, thumbnail
 from sonoseg.io.faults import Concern, Fault, concerns_of, printable

@@ -5,12 +5,12 @@ from itertools import count
 from typing import Any
 
 from sonoseg.io.images import decode_label_map, read_image, read_mask
-from sonoseg.core.page import figure_uri, picture_uri, render
+from sonoseg.reporting.pages import figure_uri, picture_uri, render
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import Workspace
-from sonoseg.train.curves import curves_figure
+from sonoseg.reporting.training_curves import curves_figure
 from sonoseg.train.evaluate import Case, in_one_unit
-from sonoseg.train.figures import (
+from sonoseg.reporting.charts import (
     CHART_WIDTH_PX,
     PREDICTION_COLOR,
     REFERENCE_COLOR,

@@ -15,7 +15,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor, nn
 from torch.utils.tensorboard import summary
 
-from sonoseg.core.drawing import tint
+from sonoseg.reporting.drawing import tint
 from sonoseg.io.files import naming
 from sonoseg.schema.task import Task
 from sonoseg.train.datasets import Batch

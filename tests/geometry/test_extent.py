@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.core.drawing import tint
+from sonoseg.reporting.drawing import tint
 from sonoseg.io.images import rgb
 from sonoseg.geometry.extent import extent, places
 from sonoseg.geometry.fitting import edge_points

@@ -9,7 +9,7 @@ import torch
 
 from sonoseg.errors import DataError, ModelError
 from sonoseg.schema.task import Task
-from sonoseg.infer.lettering import TINY_PX
+from sonoseg.reporting.image_text import TINY_PX
 from sonoseg.infer.overlay import draw_overlay
 from sonoseg.infer.segmenter import Segmenter
 from sonoseg.postprocess.interpret import measure_labels

@@ -1,6 +1,6 @@
 """The one place where HTML pages are made: one self-contained file each, without scripts and without a network.
 
-A page is a template in `sonoseg/core/templates` that extends `base.html.j2` and fills its blocks `title`, `heading` and
+A page is a template in `sonoseg/reporting/templates` that extends `base.html.j2` and fills its blocks `title`, `heading` and
 `content`. `parts.html.j2` holds the macros that pages share. The page's own policy forbids a browser to run or to fetch
 anything, and all values are escaped, so a file name can never become markup.
 """
@@ -28,7 +28,7 @@ DPI = 160
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the page that `template`, a file of `sonoseg/core/templates`, makes of `values`: HTML text.
+    """Return the page that `template`, a file of `sonoseg/reporting/templates`, makes of `values`: HTML text.
 
     Equal values give equal text. Every value is escaped. Raises jinja2.UndefinedError for a value that the template
     uses and that is not given, jinja2.TemplateNotFound for a name that is no template.

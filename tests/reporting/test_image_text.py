@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sonoseg.infer.lettering import OK, WHITE, Lettering, unit_of
+from sonoseg.reporting.image_text import OK, WHITE, Lettering, unit_of
 
 
 @pytest.mark.parametrize("size", [(130, 170), (443, 600), (900, 1400)])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jinja2 import DictLoader, UndefinedError
 
-from sonoseg.core import page
+from sonoseg.reporting import pages as page
 
 
 @pytest.fixture

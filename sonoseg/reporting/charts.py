@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.io.images import Pixels, rgb
-from sonoseg.core.page import new_figure
+from sonoseg.reporting.pages import new_figure
 from sonoseg.train.evaluate import limits_of_agreement
 
 if TYPE_CHECKING:
