@@ -45,7 +45,7 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
     from sonoseg.runs.integrity import recorded
     from sonoseg.runs.provenance import run_record
     from sonoseg.runs.workspace import RUN_OF_PREPARATION
-    from sonoseg.prepare.annotations import READERS
+    from sonoseg.annotations import READERS
     from sonoseg.io.faults import concerns_of, stop_on_errors
     from sonoseg.prepare.near_duplicates import alike_faults, find_alike
     from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults

@@ -30,7 +30,7 @@ from sonoseg.runs.command_line import SEED, number_type, run_guarded
 from sonoseg.errors import FaultsError, SonoSegError
 from sonoseg.io.images import image_size, read_image, read_mask, write_image
 from sonoseg.schema.task_files import FOLDER, available_tasks, load_task
-from sonoseg.prepare.annotations.shapes_json import read_shapes_json
+from sonoseg.annotations.shapes_json import read_shapes_json
 from sonoseg.prepare.metadata import read_metadata
 from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes

@@ -23,7 +23,7 @@ from sonoseg.infer.segmenter import Segmenter, check_image
 from sonoseg.infer.sources import Source
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.postprocess.measure import measurement_names
-from sonoseg.prepare.annotations.base import name_problem
+from sonoseg.annotations.base import name_problem
 from sonoseg.io.faults import printable
 
 DISCLAIMER = "not for clinical use"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sonoseg.errors import FaultsError
 from sonoseg.schema.task import Task
-from sonoseg.prepare.annotations.base import Annotated, inside
+from sonoseg.annotations.base import Annotated, inside
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
 

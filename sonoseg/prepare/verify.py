@@ -15,9 +15,9 @@ from sonoseg.io.files import sha256_of
 from sonoseg.io.images import Pixels, encode_label_map, read_image, read_mask
 from sonoseg.schema.task import Task
 from sonoseg.schema.sections import MaskFolder
-from sonoseg.prepare.annotations import Annotated
+from sonoseg.annotations import Annotated
 from sonoseg.io.faults import Fault, error, warning
-from sonoseg.prepare.mask_values import class_indices, fill_label_outlines, is_thin
+from sonoseg.annotations.mask_values import class_indices, fill_label_outlines, is_thin
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.near_duplicates import small_picture
 from sonoseg.prepare.rasterize import draw, label_map

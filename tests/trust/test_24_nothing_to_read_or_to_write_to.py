@@ -20,7 +20,7 @@ from PIL import Image
 import image_preprocessing as stage2
 import inference as stage4
 import sonoseg.infer.batch
-import sonoseg.prepare.annotations
+import sonoseg.annotations
 import sonoseg.preprocess.plan
 import sonoseg.train.parts
 import train_test_data_preparation as stage1
@@ -30,7 +30,7 @@ from tests.trust.conftest import Segmented, everything
 from tests.trust.runs import NAME, STAGES, run
 
 WORK = {
-    stage1: (sonoseg.prepare.annotations, "READERS"),
+    stage1: (sonoseg.annotations, "READERS"),
     stage2: (sonoseg.preprocess.plan, "run_jobs"),
     stage3: (sonoseg.train.parts, "build_parts"),
     stage4: (sonoseg.infer.batch, "segment_all"),

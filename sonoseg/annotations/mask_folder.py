@@ -6,7 +6,7 @@ from pathlib import Path
 from sonoseg.errors import TaskError
 from sonoseg.schema.task import Task
 from sonoseg.schema.sections import MaskFolder
-from sonoseg.prepare.annotations.base import Annotated, folder_inside, inside, with_ids
+from sonoseg.annotations.base import Annotated, folder_inside, inside, with_ids
 from sonoseg.io.faults import Fault, error
 
 

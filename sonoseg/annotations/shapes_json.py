@@ -11,7 +11,7 @@ from sonoseg.errors import DataError, choices
 from sonoseg.geometry.shapes import JSON_NAMES, POINTS_NEEDED, Shape
 from sonoseg.schema.task import Task
 from sonoseg.schema.sections import ShapesJson
-from sonoseg.prepare.annotations.base import Annotated, folder_inside, inside, name_problem, with_ids
+from sonoseg.annotations.base import Annotated, folder_inside, inside, name_problem, with_ids
 from sonoseg.io.faults import Fault, error, warning
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from sonoseg.io.images import read_image
 from sonoseg.phantom.__main__ import main as simulate
-from sonoseg.prepare.annotations import READERS
-from sonoseg.prepare.mask_values import class_indices
+from sonoseg.annotations import READERS
+from sonoseg.annotations.mask_values import class_indices
 from sonoseg.prepare.rasterize import label_map
-from sonoseg.prepare.smoothed_edges import smoothed_edges
+from sonoseg.annotations.smoothed_edges import smoothed_edges
 from sonoseg.prepare.verify import verify
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.prepare.mask_values import class_indices, fill_label_outlines, fill_outline
+from sonoseg.annotations.mask_values import class_indices, fill_label_outlines, fill_outline
 
 
 def distance(centre, size=(120, 160)):

@@ -6,7 +6,7 @@ from PIL import Image
 
 from sonoseg.errors import TaskError
 from sonoseg.io.images import read_mask
-from sonoseg.prepare.annotations import READERS
+from sonoseg.annotations import READERS
 from sonoseg.prepare.verify import check
 
 ONE = [{"name": "HEAD", "shape": "region"}]
