@@ -17,7 +17,7 @@ from sonoseg.runs.lock import locked
 from sonoseg.runs.tables import Spacing
 from sonoseg.schema.task_files import load_task
 from sonoseg.runs.workspace import Workspace
-from sonoseg.infer.engines import NAMES as ENGINES
+from sonoseg.models.engines import NAMES as ENGINES
 
 if TYPE_CHECKING:  # they take a second to import, which --help has not
     from sonoseg.infer.segmenter import Segmenter

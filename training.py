@@ -74,7 +74,7 @@ def story(argv: Sequence[str] | None) -> int:
 
     if arguments.summary:
         from sonoseg.train.report import console
-        from sonoseg.train.summary import network_table
+        from sonoseg.models.summary import network_table
 
         console.print(network_table(task))
         return 0
@@ -88,7 +88,7 @@ def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namesp
     # Torch and MONAI take seconds to import; --help and a wrong task have answered by now.
     from sonoseg.train.cross_validation import refuse_other_folds
     from sonoseg.train.data import folds_of, load_data
-    from sonoseg.train.determinism import named_when_impossible
+    from sonoseg.models.determinism import named_when_impossible
     from sonoseg.train.loop import start_fabric
     from sonoseg.train.outcome import record_run
     from sonoseg.train.report import console, print_outcome
@@ -142,7 +142,7 @@ def train(
     from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint
     from sonoseg.reporting.training_curves import draw_curves
     from sonoseg.train.loop import train_epoch, validate
-    from sonoseg.train.model_file import save_model
+    from sonoseg.models.model_file import save_model
     from sonoseg.train.optimizer import learning_rates
     from sonoseg.train.outcome import forget_scores, model_facts, record_run
     from sonoseg.train.parts import build_parts

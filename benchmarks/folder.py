@@ -15,7 +15,7 @@ from benchmarks.samples import phantoms, pictures, trained
 from sonoseg.io.images import read_image
 from sonoseg.schema.task_files import load_task
 from sonoseg.preprocess.denoise import denoise
-from sonoseg.train.summary import summarise_network
+from sonoseg.models.summary import summarise_network
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 IMAGES, ROUNDS = 240, 3

@@ -11,7 +11,7 @@ from benchmarks.samples import phantoms, pictures, trained
 from sonoseg import Segmenter
 from sonoseg.io.images import read_image
 from sonoseg.schema.task_files import load_task
-from sonoseg.train.summary import summarise_network
+from sonoseg.models.summary import summarise_network
 
 FRAMES, FRAME_S = 300, 0.033
 IN_TURN = 30

@@ -19,7 +19,7 @@ from sonoseg.train.data import load_data
 from sonoseg.train.datasets import EpochBatches, Loader, SegmentationDataset
 from sonoseg.train.loop import start_fabric, train_epoch
 from sonoseg.train.losses import SegmentationLoss
-from sonoseg.train.networks import build_network
+from sonoseg.models.networks import build_network
 from sonoseg.train.optimizer import build_optimizer
 
 BATCH, STEPS = 2, 4

@@ -12,7 +12,7 @@ import train_test_data_preparation
 import training
 from sonoseg.io.images import image_size, read_mask
 from sonoseg.runs.tables import read_split
-from sonoseg.core.model_header import read_header
+from sonoseg.models.model_header import read_header
 from sonoseg.schema.task_files import available_tasks, load_task
 from sonoseg.train.checkpoint import read_history
 from tests.small import phantoms, small_task

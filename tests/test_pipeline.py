@@ -19,7 +19,7 @@ import train_test_data_preparation
 import training
 from sonoseg.io.images import image_size, read_mask
 from sonoseg.runs.tables import read_index, read_split
-from sonoseg.core.model_header import read_header
+from sonoseg.models.model_header import read_header
 from sonoseg.schema.task_files import load_task
 from sonoseg.phantom.__main__ import main as make_phantoms
 from sonoseg.train.metrics import agreement

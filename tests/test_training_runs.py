@@ -13,8 +13,8 @@ import inference
 import train_test_data_preparation
 import training
 from sonoseg.runs.tables import read_split
-from sonoseg.core.model_header import read_header
-from sonoseg.train.model_file import save_model
+from sonoseg.models.model_header import read_header
+from sonoseg.models.model_file import save_model
 from tests.small import phantoms, small_task
 
 NAME = "small_fetal_head"

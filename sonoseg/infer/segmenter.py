@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.images import Pixels
 from sonoseg.runs.tables import Spacing
-from sonoseg.core.model_header import digest_of
+from sonoseg.models.model_header import digest_of
 from sonoseg.schema.task import Task
 from sonoseg.schema.sections import Enhancement, Input
-from sonoseg.infer.engines.base import Maps
-from sonoseg.infer.engines.choose import Wish
-from sonoseg.infer.members import Member, check_same_classes, load_member, model_files
+from sonoseg.models.engines.base import Maps
+from sonoseg.models.engines.choose import Wish
+from sonoseg.models.members import Member, check_same_classes, load_member, model_files
 from sonoseg.postprocess.interpret import Findings, interpret
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit

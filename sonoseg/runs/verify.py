@@ -113,7 +113,7 @@ def _unlisted(path: Path) -> Finding:
     """Tell what can be told of a file that no list names: of a model, that its header and size fit together."""
     note = f"no list (*{SUFFIX}) in its folder names it; its SHA-256 is {sha256_of(path)}"
     if path.suffix == ".safetensors":
-        from sonoseg.core.model_header import read_header
+        from sonoseg.models.model_header import read_header
 
         try:
             task = read_header(path).task.name

@@ -18,7 +18,7 @@ from sonoseg.postprocess.interpret import interpret, measure_labels
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise
 from sonoseg.train.metrics import Agreement, agreement, diagonal
-from sonoseg.train.networks.heads import predict
+from sonoseg.models.networks.heads import predict
 from sonoseg.train.shape_errors import ShapeError, shape_errors
 
 RESAMPLES = 2000

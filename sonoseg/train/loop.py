@@ -14,10 +14,10 @@ from sonoseg.errors import ModelError, UsageError
 from sonoseg.schema.task import Task
 from sonoseg.train.checkpoint import UnderWay
 from sonoseg.train.datasets import Batch, Loader
-from sonoseg.train.determinism import be_deterministic
+from sonoseg.models.determinism import be_deterministic
 from sonoseg.train.losses import SegmentationLoss
 from sonoseg.train.metrics import batch_dice
-from sonoseg.train.networks.heads import activate, class_map, target_of
+from sonoseg.models.networks.heads import activate, class_map, target_of
 from sonoseg.train.processes import everyones
 from sonoseg.train.stopping import Check
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sonoseg.schema.training import HausdorffSchedule, Loss
 from sonoseg.train.distance import squared_distances
-from sonoseg.train.networks.heads import foreground
+from sonoseg.models.networks.heads import foreground
 
 
 def dice_ce(settings: Loss, binary: bool) -> nn.Module:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.io.files import write_text
-from sonoseg.core.model_header import ModelHeader
+from sonoseg.models.model_header import ModelHeader
 from sonoseg.schema.task import Task
 from sonoseg.train.data import TrainingData
 from sonoseg.train.evaluate import in_one_unit

@@ -11,7 +11,7 @@ from sonoseg.runs.workspace import Workspace
 from sonoseg.train.data import TrainingData
 from sonoseg.train.datasets import EpochBatches, InOrder, Loader, SegmentationDataset
 from sonoseg.train.losses import SegmentationLoss
-from sonoseg.train.networks import build_network
+from sonoseg.models.networks import build_network
 from sonoseg.train.optimizer import build_optimizer
 from sonoseg.train.processes import share_statistics
 

@@ -9,7 +9,7 @@ import torch
 from sonoseg.errors import ModelError
 from sonoseg.io.files import write_json
 from sonoseg.runs.tables import Prepared
-from sonoseg.core.model_header import ModelHeader, digest_of, read_header
+from sonoseg.models.model_header import ModelHeader, digest_of, read_header
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import BEST_MODEL, Workspace
 from sonoseg.train.checkpoint import read_history
@@ -17,7 +17,7 @@ from sonoseg.train.cross_validation import folds_table, forget_results, summaris
 from sonoseg.train.data import TrainingData
 from sonoseg.train.evaluate import Case, score
 from sonoseg.train.model_card import write_model_card
-from sonoseg.train.model_file import load_network
+from sonoseg.models.model_file import load_network
 from sonoseg.train.outcome import write_evaluation
 from sonoseg.train.report import console, epoch_bar, print_scores
 

@@ -19,7 +19,7 @@ from sonoseg.reporting.drawing import tint
 from sonoseg.io.files import naming
 from sonoseg.schema.task import Task
 from sonoseg.train.datasets import Batch
-from sonoseg.train.networks.heads import class_map, predict
+from sonoseg.models.networks.heads import class_map, predict
 
 
 class Tracker:

@@ -21,10 +21,10 @@ from sonoseg.infer.batch import segment_all
 from sonoseg.infer.results import segment_source
 from sonoseg.infer.segmenter import Segmenter
 from sonoseg.infer.sources import Source, from_folder
-from sonoseg.train.model_file import save_model
-from sonoseg.train.networks import build_network
+from sonoseg.models.model_file import save_model
+from sonoseg.models.networks import build_network
 from tests.conftest import REPOSITORY, changed
-from tests.infer.members import always_load, member
+from tests.models.members import always_load, member
 
 IMAGES = 11
 

@@ -16,12 +16,12 @@ from sonoseg.errors import ModelError
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.infer import segmenter as segmenter_module
-from sonoseg.infer.members import model_files
+from sonoseg.models.members import model_files
 from sonoseg.infer.segmenter import Segmenter
-from sonoseg.train.model_file import save_model
-from sonoseg.train.networks import build_network
+from sonoseg.models.model_file import save_model
+from sonoseg.models.networks import build_network
 from tests.conftest import changed
-from tests.infer.members import member
+from tests.models.members import member
 
 NETWORK = {"name": "unet", "channels": [4, 8], "strides": [2], "residual_units": 0}
 

@@ -15,7 +15,7 @@ from sonoseg.schema.task import Task
 from sonoseg.infer import finished
 from sonoseg.infer.segmenter import Segmenter
 from tests.conftest import changed
-from tests.infer.members import always_load, member
+from tests.models.members import always_load, member
 
 NAMES = ("a", "b", "c", "d")
 Run = Callable[..., list[str]]

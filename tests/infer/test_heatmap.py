@@ -13,7 +13,7 @@ from sonoseg.io.images import read_image, read_mask
 from sonoseg.schema.task import Task
 from sonoseg.infer.heatmap import draw_heatmap, probability_levels
 from tests.conftest import changed
-from tests.infer.members import always_load, member
+from tests.models.members import always_load, member
 
 HEIGHT, WIDTH = 160, 256
 

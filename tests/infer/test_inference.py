@@ -17,9 +17,9 @@ from sonoseg.runs.tables import Sample, write_split
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import Workspace
 from sonoseg.infer.sources import from_folder, output_names
-from sonoseg.train.model_file import save_model
-from sonoseg.train.networks import build_network
-from tests.infer.members import always_load, member
+from sonoseg.models.model_file import save_model
+from sonoseg.models.networks import build_network
+from tests.models.members import always_load, member
 
 AXES = (60, 45)  # half-axes in pixels of the head in every picture
 ELLIPSE_HC = 331.5  # Ramanujan II by hand: h = (15/105)^2 = 0.0204, pi * 105 * (1 + 0.0612 / 11.995)

@@ -13,9 +13,9 @@ from sonoseg.reporting.image_text import TINY_PX
 from sonoseg.infer.overlay import draw_overlay
 from sonoseg.infer.segmenter import Segmenter
 from sonoseg.postprocess.interpret import measure_labels
-from sonoseg.train.model_file import save_model
-from sonoseg.train.networks import build_network
-from tests.infer.members import member
+from sonoseg.models.model_file import save_model
+from sonoseg.models.networks import build_network
+from tests.models.members import member
 
 DISK = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename", "import"}
 

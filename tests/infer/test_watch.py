@@ -20,8 +20,8 @@ from sonoseg.errors import DataError
 from sonoseg.schema.task import Task
 from sonoseg.infer.sources import Inputs, Source
 from sonoseg.infer.watch import PATIENCE_S, Arrivals, watch
-from sonoseg.train.model_file import save_model
-from sonoseg.train.networks import build_network
+from sonoseg.models.model_file import save_model
+from sonoseg.models.networks import build_network
 from tests.conftest import REPOSITORY
 from tests.infer.test_batch import small
 

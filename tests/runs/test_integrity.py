@@ -166,7 +166,7 @@ def test_a_name_cannot_play_with_the_terminal(folder: Path, capsys: pytest.Captu
 def test_a_model_without_a_list_is_told_by_its_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from safetensors.numpy import save
 
-    from sonoseg.core.model_header import KEY, header_text
+    from sonoseg.models.model_header import KEY, header_text
     from sonoseg.schema.task_files import load_task
 
     path = tmp_path / "best_model.safetensors"

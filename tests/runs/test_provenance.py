@@ -15,7 +15,7 @@ import image_preprocessing as stage2
 import inference as stage4
 import train_test_data_preparation as stage1
 import training as stage3
-from sonoseg.core.model_header import read_header
+from sonoseg.models.model_header import read_header
 from sonoseg.runs.provenance import code_state, run_record, threads
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task

@@ -12,11 +12,11 @@ from torch import nn
 
 import sonoseg.train.loop as loop
 import training
-from sonoseg.core.model_header import read_header
+from sonoseg.models.model_header import read_header
 from sonoseg.schema.task_files import available_tasks, load_task
-from sonoseg.train.determinism import be_deterministic
+from sonoseg.models.determinism import be_deterministic
 from sonoseg.train.losses import FlatOnRequest
-from sonoseg.train.networks import build_network
+from sonoseg.models.networks import build_network
 from tests.small import small_task
 from tests.trust.runs import NAME, STAGES, ran, run
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 
 from sonoseg.runs.tables import Prepared, Sample
-from sonoseg.core.model_header import read_header
+from sonoseg.models.model_header import read_header
 from sonoseg.schema.task import Task
 from sonoseg.train.data import TrainingData
 from sonoseg.train.evaluate import summarise
 from sonoseg.train.model_card import TO_COMPLETE, disjointness, write_model_card
-from sonoseg.train.model_file import save_model
+from sonoseg.models.model_file import save_model
 from tests.conftest import changed
 from tests.train.made_cases import head_map, made_case
 

@@ -13,7 +13,7 @@ import torch
 import inference
 from sonoseg.io.images import Pixels
 from sonoseg.schema.task import Task
-from tests.infer.members import always_load, member
+from tests.models.members import always_load, member
 from tests.trust.runs import ran
 
 SIZE = (96, 144)

@@ -17,18 +17,18 @@ from PIL import Image
 
 import inference
 from sonoseg.errors import ModelError, UsageError
-from sonoseg.core.model_header import read_header
+from sonoseg.models.model_header import read_header
 from sonoseg.schema.task import Task
-from sonoseg.infer.engines import NAMES, cache, choose
-from sonoseg.infer.engines.base import Files, Kind, Run
-from sonoseg.infer.engines.check import agreement, sample_images
-from sonoseg.infer.engines.choose import Wish, engine_of
-from sonoseg.infer.engines.kinds import KINDS, installed
-from sonoseg.infer.engines.torch_engine import runner
-from sonoseg.infer.engines.tracing import trace
+from sonoseg.models.engines import NAMES, cache, choose
+from sonoseg.models.engines.base import Files, Kind, Run
+from sonoseg.models.engines.check import agreement, sample_images
+from sonoseg.models.engines.choose import Wish, engine_of
+from sonoseg.models.engines.kinds import KINDS, installed
+from sonoseg.models.engines.torch_engine import runner
+from sonoseg.models.engines.tracing import trace
 from sonoseg.infer.segmenter import Segmenter
-from sonoseg.train.model_file import save_model
-from sonoseg.train.networks import build_network
+from sonoseg.models.model_file import save_model
+from sonoseg.models.networks import build_network
 from tests.conftest import REPOSITORY, changed
 
 UNET = {"name": "unet", "channels": [4, 8], "strides": [2], "residual_units": 1}
@@ -68,7 +68,7 @@ def model(spine: Task, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def only_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sonoseg.infer.engines.kinds.KINDS", {"openvino": KINDS["openvino"]})
+    monkeypatch.setattr("sonoseg.models.engines.kinds.KINDS", {"openvino": KINDS["openvino"]})
 
 
 def kept(model: Path, ends: str) -> Path:
@@ -136,7 +136,7 @@ SIGNAL_AFTER_ENGINES = """
 import faulthandler, gc, os, signal, sys
 from pathlib import Path
 faulthandler.enable()
-from sonoseg.infer.engines.kinds import KINDS
+from sonoseg.models.engines.kinds import KINDS
 files = {suffix: Path("network").with_suffix(suffix).read_bytes() for suffix in (".xml", ".bin")}
 first = KINDS["openvino"].start(files, 1)
 second = KINDS["openvino"].start(files, 1)
@@ -296,7 +296,7 @@ def test_an_engine_that_disagrees_or_fails_is_not_used(model: Path, monkeypatch)
     }
     for message, kind in broken.items():
         shutil.rmtree(model.parent / "engines", ignore_errors=True)
-        monkeypatch.setattr("sonoseg.infer.engines.kinds.KINDS", {"openvino": kind})
+        monkeypatch.setattr("sonoseg.models.engines.kinds.KINDS", {"openvino": kind})
         monkeypatch.setattr(choose, "KINDS", {"openvino": kind})
         for _ in range(2):  # the second is told by the record
             engine = engine_of(read_header(model), Wish())

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from sonoseg.schema.task import Task
-from sonoseg.infer.engines.base import Maps, Run
+from sonoseg.models.engines.base import Maps, Run
 from sonoseg.preprocess.intensity import normalise
 
 ENOUGH = 0.999

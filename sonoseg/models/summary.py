@@ -8,7 +8,7 @@ from torch import nn
 from torchinfo import ModelStatistics, summary
 
 from sonoseg.schema.task import Task
-from sonoseg.train.networks import build_network
+from sonoseg.models.networks import build_network
 
 
 def summarise_network(task: Task) -> ModelStatistics:

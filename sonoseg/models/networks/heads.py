@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from sonoseg.schema.task import Task
 from sonoseg.schema.training import UNet2015
-from sonoseg.train.networks.unet2015 import centre
+from sonoseg.models.networks.unet2015 import centre
 
 
 def outputs_of(task: Task) -> int:

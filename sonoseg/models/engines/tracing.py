@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sonoseg.schema.task import Task
-from sonoseg.train.networks.heads import predict
+from sonoseg.models.networks.heads import predict
 
 
 def trace(network: nn.Module, task: Task) -> torch.jit.ScriptModule:

@@ -13,8 +13,8 @@ from torch import nn
 from sonoseg.errors import TaskError
 from sonoseg.schema.task import Task
 from sonoseg.schema.training import MONAI_NETWORKS, AnyNetwork, MonaiNetwork, Network, SegNet, UNet, UNet2015
-from sonoseg.train.networks import NETWORKS, build_network, unet
-from sonoseg.train.networks.heads import (
+from sonoseg.models.networks import NETWORKS, build_network, unet
+from sonoseg.models.networks.heads import (
     activate,
     class_map,
     foreground,
@@ -24,9 +24,9 @@ from sonoseg.train.networks.heads import (
     target_of,
     tile_starts,
 )
-from sonoseg.train.networks.segnet import SegNetNetwork
-from sonoseg.train.networks.unet2015 import UNet2015Network, centre
-from sonoseg.train.summary import network_table, summarise_network
+from sonoseg.models.networks.segnet import SegNetNetwork
+from sonoseg.models.networks.unet2015 import UNet2015Network, centre
+from sonoseg.models.summary import network_table, summarise_network
 from tests.conftest import changed
 
 VALID = {"name": "unet2015", "padding": "valid", "target": "resized", "channels": [4, 8, 16, 32, 64]}

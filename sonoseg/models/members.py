@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import ModelError
-from sonoseg.core.model_header import read_header
+from sonoseg.models.model_header import read_header
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import BEST_MODEL
-from sonoseg.infer.engines.base import Engine
-from sonoseg.infer.engines.choose import Wish, engine_of
+from sonoseg.models.engines.base import Engine
+from sonoseg.models.engines.choose import Wish, engine_of
 
 
 @dataclass(frozen=True)

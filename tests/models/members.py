@@ -6,8 +6,8 @@ import pytest
 from torch import Tensor
 
 from sonoseg.schema.task import Task
-from sonoseg.infer.engines.torch_engine import torch_engine
-from sonoseg.infer.members import Member
+from sonoseg.models.engines.torch_engine import torch_engine
+from sonoseg.models.members import Member
 from sonoseg.infer.segmenter import Segmenter
 
 

@@ -7,12 +7,12 @@ from functools import cache as cached
 import numpy as np
 
 from sonoseg.errors import ModelError, UsageError, choices
-from sonoseg.core.model_header import ModelHeader
-from sonoseg.infer.engines import NAMES, cache
-from sonoseg.infer.engines.base import Engine, Files, Run
-from sonoseg.infer.engines.cache import Trial
-from sonoseg.infer.engines.check import ENOUGH, agreement, sample_images, timed
-from sonoseg.infer.engines.kinds import KINDS, installed
+from sonoseg.models.model_header import ModelHeader
+from sonoseg.models.engines import NAMES, cache
+from sonoseg.models.engines.base import Engine, Files, Run
+from sonoseg.models.engines.cache import Trial
+from sonoseg.models.engines.check import ENOUGH, agreement, sample_images, timed
+from sonoseg.models.engines.kinds import KINDS, installed
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def _started(model: ModelHeader, wish: Wish, trials: dict[str, Trial], files: Fi
 def _torch(model: ModelHeader, wish: Wish) -> Engine:
     import torch
 
-    from sonoseg.infer.engines.torch_engine import torch_engine
-    from sonoseg.train.model_file import load_network
+    from sonoseg.models.engines.torch_engine import torch_engine
+    from sonoseg.models.model_file import load_network
 
     if wish.callers and wish.device == "cpu":
         torch.set_num_threads(1)
@@ -95,9 +95,9 @@ def _try_all(model: ModelHeader) -> tuple[dict[str, Trial], dict[str, Files]]:
     """Convert, check and time every installed engine; return engine -> trial, torch first, and engine -> conversion."""
     import torch
 
-    from sonoseg.infer.engines.torch_engine import runner
-    from sonoseg.infer.engines.tracing import trace
-    from sonoseg.train.model_file import load_network
+    from sonoseg.models.engines.torch_engine import runner
+    from sonoseg.models.engines.tracing import trace
+    from sonoseg.models.model_file import load_network
 
     network, images = load_network(model), sample_images(model.task)
     reference, milliseconds = timed(runner(network, model.task), images)

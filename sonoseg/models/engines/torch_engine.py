@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from sonoseg.schema.task import Task
-from sonoseg.infer.engines.base import Engine, Maps, Run
-from sonoseg.train.networks.heads import predict
+from sonoseg.models.engines.base import Engine, Maps, Run
+from sonoseg.models.networks.heads import predict
 
 
 def torch_engine(network: Callable[[Tensor], Tensor], task: Task, device: str = "cpu") -> Engine:

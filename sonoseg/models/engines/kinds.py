@@ -2,9 +2,9 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from sonoseg.infer.engines.base import Kind
-from sonoseg.infer.engines.onnxruntime_engine import ONNXRUNTIME
-from sonoseg.infer.engines.openvino_engine import OPENVINO, OPENVINO_BF16
+from sonoseg.models.engines.base import Kind
+from sonoseg.models.engines.onnxruntime_engine import ONNXRUNTIME
+from sonoseg.models.engines.openvino_engine import OPENVINO, OPENVINO_BF16
 
 KINDS: dict[str, Kind] = {"openvino": OPENVINO, "onnxruntime": ONNXRUNTIME, "openvino_bf16": OPENVINO_BF16}
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.io.files import write_bytes, write_json
-from sonoseg.core.model_header import ModelHeader
-from sonoseg.infer.engines.base import Files
-from sonoseg.infer.engines.kinds import installed, version_of
+from sonoseg.models.model_header import ModelHeader
+from sonoseg.models.engines.base import Files
+from sonoseg.models.engines.kinds import installed, version_of
 
 FOLDER = "engines"
 _FORMAT = 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sonoseg.infer.engines.base import Files, Kind, Maps, Run
+from sonoseg.models.engines.base import Files, Kind, Maps, Run
 
 _OPSET = 17
 
