@@ -19,7 +19,7 @@ from sonoseg.runs.workspace import BEST_MODEL, RUN_OF_SCORING, RUN_OF_TRAINING, 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from sonoseg.train.data import TrainingData
+    from sonoseg.evaluation.folds import TrainingData
 
 ALL_FOLDS = "all"
 CHECKPOINT = "last.ckpt"
@@ -86,13 +86,13 @@ def story(argv: Sequence[str] | None) -> int:
 def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namespace) -> int:
     """Train one model, or one per fold, and score it. Raises SonoSegError and OSError."""
     # Torch and MONAI take seconds to import; --help and a wrong task have answered by now.
-    from sonoseg.train.cross_validation import refuse_other_folds
-    from sonoseg.train.data import folds_of, load_data
+    from sonoseg.evaluation.cross_validation import refuse_other_folds
+    from sonoseg.evaluation.folds import folds_of, load_data
     from sonoseg.models.determinism import named_when_impossible
     from sonoseg.train.loop import start_fabric
-    from sonoseg.train.outcome import record_run
+    from sonoseg.evaluation.results import record_run
     from sonoseg.train.report import console, print_outcome
-    from sonoseg.train.scoring import score_folds, score_model
+    from sonoseg.evaluation.scoring import score_folds, score_model
 
     # Data: which images train, which validate. Of the test split no image is opened before the last block.
     several = arguments.fold == ALL_FOLDS
@@ -144,7 +144,7 @@ def train(
     from sonoseg.train.loop import train_epoch, validate
     from sonoseg.models.model_file import save_model
     from sonoseg.train.optimizer import learning_rates
-    from sonoseg.train.outcome import forget_scores, model_facts, record_run
+    from sonoseg.evaluation.results import forget_scores, model_facts, record_run
     from sonoseg.train.parts import build_parts
     from sonoseg.train.report import console, epoch_bar, epoch_line, start_line
     from sonoseg.train.stopping import stopping_between_steps

@@ -15,7 +15,7 @@ from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
 from sonoseg.runs.workspace import Workspace
 from sonoseg.train import losses
-from sonoseg.train.data import load_data
+from sonoseg.evaluation.folds import load_data
 from sonoseg.train.datasets import EpochBatches, Loader, SegmentationDataset
 from sonoseg.train.loop import start_fabric, train_epoch
 from sonoseg.train.losses import SegmentationLoss

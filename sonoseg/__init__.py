@@ -16,7 +16,7 @@ _HOMES = {
     "build_optimizer": "sonoseg.train.optimizer",
     "class_map": "sonoseg.models.networks.heads",
     "learning_rates": "sonoseg.train.optimizer",
-    "load_data": "sonoseg.train.data",
+    "load_data": "sonoseg.evaluation.folds",
     "load_task": "sonoseg.schema.task_files",
     "predict": "sonoseg.models.networks.heads",
     "read_image": "sonoseg.io.images",

@@ -15,8 +15,8 @@ from sonoseg.io.images import rgb
 from sonoseg.reporting.pages import figure_uri
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import Workspace
-from sonoseg.train.evaluate import Case, summarise
-from sonoseg.train.evaluation_page import SHOWN, worst_and_typical
+from sonoseg.evaluation.cases import Case, summarise
+from sonoseg.evaluation.page import SHOWN, worst_and_typical
 from sonoseg.reporting.charts import (
     PREDICTION_COLOR,
     REFERENCE_COLOR,
@@ -26,9 +26,9 @@ from sonoseg.reporting.charts import (
     title_of,
     unit_of,
 )
-from sonoseg.train.outcome import append_line, write_evaluation
+from sonoseg.evaluation.results import append_line, write_evaluation
 from tests.browser import open_page, outside
-from tests.train.made_cases import head_map, made_case, spine_map
+from tests.evaluation.made_cases import head_map, made_case, spine_map
 
 MARKUP = "<script>alert('a&b')<"
 FACTS: dict[str, Any] = {

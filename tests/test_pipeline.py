@@ -22,7 +22,7 @@ from sonoseg.runs.tables import read_index, read_split
 from sonoseg.models.model_header import read_header
 from sonoseg.schema.task_files import load_task
 from sonoseg.phantom.__main__ import main as make_phantoms
-from sonoseg.train.metrics import agreement
+from sonoseg.evaluation.metrics import agreement
 
 TINY = {
     "extends": "spine",

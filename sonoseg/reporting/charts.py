@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sonoseg.io.images import Pixels, rgb
 from sonoseg.reporting.pages import new_figure
-from sonoseg.train.evaluate import limits_of_agreement
+from sonoseg.evaluation.cases import limits_of_agreement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

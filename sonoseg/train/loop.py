@@ -16,7 +16,7 @@ from sonoseg.train.checkpoint import UnderWay
 from sonoseg.train.datasets import Batch, Loader
 from sonoseg.models.determinism import be_deterministic
 from sonoseg.train.losses import SegmentationLoss
-from sonoseg.train.metrics import batch_dice
+from sonoseg.evaluation.metrics import batch_dice
 from sonoseg.models.networks.heads import activate, class_map, target_of
 from sonoseg.train.processes import everyones
 from sonoseg.train.stopping import Check

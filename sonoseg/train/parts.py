@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import Workspace
-from sonoseg.train.data import TrainingData
+from sonoseg.evaluation.folds import TrainingData
 from sonoseg.train.datasets import EpochBatches, InOrder, Loader, SegmentationDataset
 from sonoseg.train.losses import SegmentationLoss
 from sonoseg.models.networks import build_network

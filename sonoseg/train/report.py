@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import BEST_MODEL
-from sonoseg.train.evaluate import in_one_unit
+from sonoseg.evaluation.cases import in_one_unit
 from sonoseg.train.loop import Advance
 from sonoseg.train.parts import Parts
 

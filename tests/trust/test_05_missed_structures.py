@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sonoseg.schema.task import Task
-from sonoseg.train.evaluate import Case, summarise
-from tests.train.made_cases import head_map, made_case
+from sonoseg.evaluation.cases import Case, summarise
+from tests.evaluation.made_cases import head_map, made_case
 
 IMAGES, PATIENTS = 12, 5
 

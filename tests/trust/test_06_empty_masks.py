@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from sonoseg.schema.task import Task
-from sonoseg.train.evaluate import summarise
-from sonoseg.train.metrics import agreement, batch_dice
-from tests.train.made_cases import SIZE, head_map, made_case
+from sonoseg.evaluation.cases import summarise
+from sonoseg.evaluation.metrics import agreement, batch_dice
+from tests.evaluation.made_cases import SIZE, head_map, made_case
 
 EMPTY = np.zeros(SIZE, np.uint8)
 

@@ -6,7 +6,7 @@ A square's surface is its 76 outer pixels. Shifted, both squares have the same d
 import numpy as np
 import pytest
 
-from sonoseg.train.metrics import Agreement, agreement
+from sonoseg.evaluation.metrics import Agreement, agreement
 
 ROW_MM, COL_MM = 0.5, 0.25
 

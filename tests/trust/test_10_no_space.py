@@ -19,7 +19,7 @@ import torch
 
 import image_preprocessing as stage2
 import inference as stage4
-import sonoseg.train.outcome as outcome
+import sonoseg.evaluation.results as outcome
 import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.__main__ import main as tool

@@ -13,10 +13,10 @@ from sonoseg.io.images import read_mask, write_image, write_label_map
 from sonoseg.runs.tables import Prepared, Sample
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import Workspace
-from sonoseg.train.evaluate import SCORES, Case, in_one_unit, score, summarise
-from sonoseg.train.metrics import Agreement
+from sonoseg.evaluation.cases import SCORES, Case, in_one_unit, score, summarise
+from sonoseg.evaluation.metrics import Agreement
 from tests.conftest import changed
-from tests.train.made_cases import head_map, made_case, spine_map
+from tests.evaluation.made_cases import head_map, made_case, spine_map
 
 GOOD = Agreement(0.9, 0.8, 0.85, 1.0, 2.0, 0.99, reference_empty=False, missed=False, false_alarm=False)
 MISSED = Agreement(0.0, 0.0, 0.0, 90.0, 90.0, 0.7, reference_empty=False, missed=True, false_alarm=False)

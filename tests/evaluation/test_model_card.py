@@ -7,12 +7,12 @@ import torch
 from sonoseg.runs.tables import Prepared, Sample
 from sonoseg.models.model_header import read_header
 from sonoseg.schema.task import Task
-from sonoseg.train.data import TrainingData
-from sonoseg.train.evaluate import summarise
-from sonoseg.train.model_card import TO_COMPLETE, disjointness, write_model_card
+from sonoseg.evaluation.folds import TrainingData
+from sonoseg.evaluation.cases import summarise
+from sonoseg.evaluation.model_card import TO_COMPLETE, disjointness, write_model_card
 from sonoseg.models.model_file import save_model
 from tests.conftest import changed
-from tests.train.made_cases import head_map, made_case
+from tests.evaluation.made_cases import head_map, made_case
 
 
 def sample(id: str, patient: str, fold: int | None) -> Sample:

@@ -8,9 +8,9 @@ from sonoseg.io.images import Pixels, encode_label_map, write_image, write_label
 from sonoseg.runs.tables import Spacing
 from sonoseg.schema.task import Task
 from sonoseg.postprocess.interpret import measure_labels
-from sonoseg.train.evaluate import Case, surface_tolerance
-from sonoseg.train.metrics import agreement, diagonal
-from sonoseg.train.shape_errors import shape_errors
+from sonoseg.evaluation.cases import Case, surface_tolerance
+from sonoseg.evaluation.metrics import agreement, diagonal
+from sonoseg.evaluation.shape_errors import shape_errors
 
 SIZE = (120, 160)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sonoseg.train.metrics import agreement, batch_dice, surface_points
+from sonoseg.evaluation.metrics import agreement, batch_dice, surface_points
 
 
 def square(top: int, left: int, side: int = 20, size: tuple[int, int] = (64, 80)) -> np.ndarray:

@@ -17,9 +17,9 @@ from sonoseg.runs.workspace import Workspace
 from sonoseg.postprocess.interpret import interpret, measure_labels
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise
-from sonoseg.train.metrics import Agreement, agreement, diagonal
+from sonoseg.evaluation.metrics import Agreement, agreement, diagonal
 from sonoseg.models.networks.heads import predict
-from sonoseg.train.shape_errors import ShapeError, shape_errors
+from sonoseg.evaluation.shape_errors import ShapeError, shape_errors
 
 RESAMPLES = 2000
 """Draws of the bootstrap."""

@@ -11,9 +11,9 @@ from rich.console import Console
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import Workspace
 from sonoseg.train import report
-from sonoseg.train.evaluate import Case
-from sonoseg.train.outcome import append_line, scorings, write_evaluation
-from tests.train.made_cases import made_case, spine_map
+from sonoseg.evaluation.cases import Case
+from sonoseg.evaluation.results import append_line, scorings, write_evaluation
+from tests.evaluation.made_cases import made_case, spine_map
 
 
 def facts(digest: str = "aa") -> dict[str, Any]:
@@ -23,7 +23,7 @@ def facts(digest: str = "aa") -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page has tests of its own, and takes a while."""
-    monkeypatch.setattr("sonoseg.train.outcome.evaluation_page", lambda *_: "a page")
+    monkeypatch.setattr("sonoseg.evaluation.results.evaluation_page", lambda *_: "a page")
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_the_scoring_is_on_record_before_any_number_can_be_seen(
     def stop(*_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sonoseg.train.outcome.evaluation_page", stop)
+    monkeypatch.setattr("sonoseg.evaluation.results.evaluation_page", stop)
     workspace = Workspace(tmp_path, "spine")
     with pytest.raises(KeyboardInterrupt):
         write_evaluation(workspace.models, "test", cases, spine, workspace, facts())

@@ -16,10 +16,10 @@ from sonoseg.schema.task import Task
 from sonoseg.runs.versions import versions
 from sonoseg.runs.workspace import RUN_OF_SCORING, Workspace
 from sonoseg.train.checkpoint import Progress
-from sonoseg.train.cross_validation import forget_results
-from sonoseg.train.data import TrainingData
-from sonoseg.train.evaluate import Case, summarise
-from sonoseg.train.evaluation_page import evaluation_page
+from sonoseg.evaluation.cross_validation import forget_results
+from sonoseg.evaluation.folds import TrainingData
+from sonoseg.evaluation.cases import Case, summarise
+from sonoseg.evaluation.page import evaluation_page
 
 
 def record_run(path: Path, command: Sequence[str], task: Task, settings: dict[str, Any], goes_on: bool = False) -> Path:

@@ -9,7 +9,7 @@ from sonoseg.reporting.pages import figure_uri, picture_uri, render
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import Workspace
 from sonoseg.reporting.training_curves import curves_figure
-from sonoseg.train.evaluate import Case, in_one_unit
+from sonoseg.evaluation.cases import Case, in_one_unit
 from sonoseg.reporting.charts import (
     CHART_WIDTH_PX,
     PREDICTION_COLOR,

@@ -9,7 +9,7 @@ from sonoseg.geometry.points import Ellipse
 from sonoseg.runs.tables import Spacing
 from sonoseg.geometry.shapes import Kind, Shape
 from sonoseg.schema.task import Task
-from sonoseg.train.shape_errors import ShapeError, shape_errors
+from sonoseg.evaluation.shape_errors import ShapeError, shape_errors
 
 
 def shape(structure: str, kind: Kind, *points: tuple[float, float]) -> Shape:

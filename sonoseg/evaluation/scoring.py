@@ -13,12 +13,12 @@ from sonoseg.models.model_header import ModelHeader, digest_of, read_header
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import BEST_MODEL, Workspace
 from sonoseg.train.checkpoint import read_history
-from sonoseg.train.cross_validation import folds_table, forget_results, summarise_folds
-from sonoseg.train.data import TrainingData
-from sonoseg.train.evaluate import Case, score
-from sonoseg.train.model_card import write_model_card
+from sonoseg.evaluation.cross_validation import folds_table, forget_results, summarise_folds
+from sonoseg.evaluation.folds import TrainingData
+from sonoseg.evaluation.cases import Case, score
+from sonoseg.evaluation.model_card import write_model_card
 from sonoseg.models.model_file import load_network
-from sonoseg.train.outcome import write_evaluation
+from sonoseg.evaluation.results import write_evaluation
 from sonoseg.train.report import console, epoch_bar, print_scores
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from sonoseg.io.files import write_text
 from sonoseg.models.model_header import ModelHeader
 from sonoseg.schema.task import Task
-from sonoseg.train.data import TrainingData
-from sonoseg.train.evaluate import in_one_unit
+from sonoseg.evaluation.folds import TrainingData
+from sonoseg.evaluation.cases import in_one_unit
 
 NAME = "MODEL_CARD.md"
 TO_COMPLETE = "*Author to complete.*"
