@@ -73,7 +73,7 @@ def story(argv: Sequence[str] | None) -> int:
     workspace = Workspace(arguments.workspace, task.name)
 
     if arguments.summary:
-        from sonoseg.train.report import console
+        from sonoseg.training.terminal import console
         from sonoseg.models.summary import network_table
 
         console.print(network_table(task))
@@ -89,9 +89,9 @@ def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namesp
     from sonoseg.evaluation.cross_validation import refuse_other_folds
     from sonoseg.evaluation.folds import folds_of, load_data
     from sonoseg.models.determinism import named_when_impossible
-    from sonoseg.train.loop import start_fabric
+    from sonoseg.training.loop import start_fabric
     from sonoseg.evaluation.results import record_run
-    from sonoseg.train.report import console, print_outcome
+    from sonoseg.training.terminal import console, print_outcome
     from sonoseg.evaluation.scoring import score_folds, score_model
 
     # Data: which images train, which validate. Of the test split no image is opened before the last block.
@@ -139,16 +139,16 @@ def train(
 
     Raises Stopped when a signal ended it, after the checkpoint of the step that it was at.
     """
-    from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+    from sonoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
     from sonoseg.reporting.training_curves import draw_curves
-    from sonoseg.train.loop import train_epoch, validate
+    from sonoseg.training.loop import train_epoch, validate
     from sonoseg.models.model_file import save_model
-    from sonoseg.train.optimizer import learning_rates
+    from sonoseg.training.optimizer import learning_rates
     from sonoseg.evaluation.results import forget_scores, model_facts, record_run
-    from sonoseg.train.parts import build_parts
-    from sonoseg.train.report import console, epoch_bar, epoch_line, start_line
-    from sonoseg.train.stopping import stopping_between_steps
-    from sonoseg.train.tracking import Tracker
+    from sonoseg.training.setup import build_parts
+    from sonoseg.training.terminal import console, epoch_bar, epoch_line, start_line
+    from sonoseg.training.stopping import stopping_between_steps
+    from sonoseg.training.tracking import Tracker
 
     sanity_check = arguments.sanity_check
     parts = build_parts(task, workspace, data, fabric, arguments.seed, arguments.compile, warm_up=not sanity_check)

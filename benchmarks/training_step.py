@@ -14,13 +14,13 @@ from benchmarks.samples import phantoms, prepared
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
 from sonoseg.runs.workspace import Workspace
-from sonoseg.train import losses
+from sonoseg.training import losses
 from sonoseg.evaluation.folds import load_data
-from sonoseg.train.datasets import EpochBatches, Loader, SegmentationDataset
-from sonoseg.train.loop import start_fabric, train_epoch
-from sonoseg.train.losses import SegmentationLoss
+from sonoseg.training.datasets import EpochBatches, Loader, SegmentationDataset
+from sonoseg.training.loop import start_fabric, train_epoch
+from sonoseg.training.losses import SegmentationLoss
 from sonoseg.models.networks import build_network
-from sonoseg.train.optimizer import build_optimizer
+from sonoseg.training.optimizer import build_optimizer
 
 BATCH, STEPS = 2, 4
 

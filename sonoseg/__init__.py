@@ -4,28 +4,28 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "EpochBatches": "sonoseg.train.datasets",
-    "InOrder": "sonoseg.train.datasets",
-    "Loader": "sonoseg.train.datasets",
-    "SegmentationDataset": "sonoseg.train.datasets",
-    "SegmentationLoss": "sonoseg.train.losses",
+    "EpochBatches": "sonoseg.training.datasets",
+    "InOrder": "sonoseg.training.datasets",
+    "Loader": "sonoseg.training.datasets",
+    "SegmentationDataset": "sonoseg.training.datasets",
+    "SegmentationLoss": "sonoseg.training.losses",
     "Segmenter": "sonoseg.infer.segmenter",
     "Workspace": "sonoseg.runs.workspace",
     "available_tasks": "sonoseg.schema.task_files",
     "build_network": "sonoseg.models.networks",
-    "build_optimizer": "sonoseg.train.optimizer",
+    "build_optimizer": "sonoseg.training.optimizer",
     "class_map": "sonoseg.models.networks.heads",
-    "learning_rates": "sonoseg.train.optimizer",
+    "learning_rates": "sonoseg.training.optimizer",
     "load_data": "sonoseg.evaluation.folds",
     "load_task": "sonoseg.schema.task_files",
     "predict": "sonoseg.models.networks.heads",
     "read_image": "sonoseg.io.images",
     "read_mask": "sonoseg.io.images",
-    "start_fabric": "sonoseg.train.loop",
+    "start_fabric": "sonoseg.training.loop",
     "summarise_network": "sonoseg.models.summary",
     "tint": "sonoseg.reporting.drawing",
-    "train_epoch": "sonoseg.train.loop",
-    "validate": "sonoseg.train.loop",
+    "train_epoch": "sonoseg.training.loop",
+    "validate": "sonoseg.training.loop",
 }
 """What a notebook needs, and the module it is written in."""
 

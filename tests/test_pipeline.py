@@ -188,7 +188,7 @@ def test_an_interrupted_training_goes_on_to_the_same_tensors(
     history = torch.load(root / "Models" / "tiny" / "last.ckpt", weights_only=True)["progress"]["history"]
     shutil.rmtree(root / "Models" / "tiny")
 
-    import sonoseg.train.loop as loop
+    import sonoseg.training.loop as loop
 
     real = loop.train_epoch
 

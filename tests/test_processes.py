@@ -12,7 +12,7 @@ import torch
 import image_preprocessing
 import train_test_data_preparation
 import training
-from sonoseg.train.processes import SharedBatchNorm, share_statistics
+from sonoseg.training.processes import SharedBatchNorm, share_statistics
 from tests.conftest import REPOSITORY
 from tests.small import phantoms, small_task
 
@@ -74,7 +74,7 @@ def test_two_processes_have_the_losses_of_one_and_one_writes(alone: Path, prepar
 
 
 def test_one_process_goes_on_where_two_stopped(alone: Path, prepared: Path, tmp_path: Path, monkeypatch) -> None:
-    import sonoseg.train.loop as loop
+    import sonoseg.training.loop as loop
 
     root = Path(shutil.copytree(prepared, tmp_path / "w"))
     real = loop.train_epoch
@@ -105,7 +105,7 @@ def test_a_shared_batch_norm_of_one_process_is_the_plain_one(monkeypatch) -> Non
     plain, shared = (torch.nn.Sequential(torch.nn.BatchNorm2d(3)) for _ in range(2))
     share_statistics(shared, world=2)
     assert type(shared[0]) is SharedBatchNorm and type(share_statistics(plain, world=1)[0]) is torch.nn.BatchNorm2d
-    monkeypatch.setattr("sonoseg.train.processes.all_reduce", lambda tensor: tensor)
+    monkeypatch.setattr("sonoseg.training.processes.all_reduce", lambda tensor: tensor)
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 1)
     for _ in range(2):
         image = torch.randn(4, 3, 5, 6) * 3 + 1

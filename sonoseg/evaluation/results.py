@@ -15,7 +15,7 @@ from sonoseg.runs.provenance import run_record
 from sonoseg.schema.task import Task
 from sonoseg.runs.versions import versions
 from sonoseg.runs.workspace import RUN_OF_SCORING, Workspace
-from sonoseg.train.checkpoint import Progress
+from sonoseg.training.checkpoint import Progress
 from sonoseg.evaluation.cross_validation import forget_results
 from sonoseg.evaluation.folds import TrainingData
 from sonoseg.evaluation.cases import Case, summarise

@@ -12,14 +12,14 @@ from sonoseg.runs.tables import Prepared
 from sonoseg.models.model_header import ModelHeader, digest_of, read_header
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import BEST_MODEL, Workspace
-from sonoseg.train.checkpoint import read_history
+from sonoseg.training.checkpoint import read_history
 from sonoseg.evaluation.cross_validation import folds_table, forget_results, summarise_folds
 from sonoseg.evaluation.folds import TrainingData
 from sonoseg.evaluation.cases import Case, score
 from sonoseg.evaluation.model_card import write_model_card
 from sonoseg.models.model_file import load_network
 from sonoseg.evaluation.results import write_evaluation
-from sonoseg.train.report import console, epoch_bar, print_scores
+from sonoseg.training.terminal import console, epoch_bar, print_scores
 
 
 def score_model(

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import Workspace
-from sonoseg.train import report
+from sonoseg.training import terminal as report
 from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.results import append_line, scorings, write_evaluation
 from tests.evaluation.made_cases import made_case, spine_map

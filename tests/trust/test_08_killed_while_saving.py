@@ -19,7 +19,7 @@ import json, os, random, resource, signal, sys, time
 from pathlib import Path
 import torch
 from lightning_fabric import Fabric
-from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from sonoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 torch.set_num_threads(1)
 fabric, folder, kills = Fabric(accelerator="cpu", devices=1), Path(sys.argv[1]), int(sys.argv[2])

@@ -23,7 +23,7 @@ EPOCHS = 6
 KILLED = """
 import os, signal, sys
 import torch
-import sonoseg.train.loop as loop
+import sonoseg.training.loop as loop
 import training
 
 torch.set_num_threads(1)

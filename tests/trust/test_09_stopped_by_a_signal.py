@@ -15,11 +15,11 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 import image_preprocessing
-import sonoseg.train.loop as loop
+import sonoseg.training.loop as loop
 import train_test_data_preparation
 import training
 from sonoseg.__main__ import main as tool
-from sonoseg.train.tracking import Tracker
+from sonoseg.training.tracking import Tracker
 from tests.conftest import REPOSITORY
 from tests.small import phantoms, small_task
 from tests.trust.runs import NAME, flags, run

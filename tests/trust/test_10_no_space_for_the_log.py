@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import training
 from sonoseg.__main__ import main as tool
 from sonoseg.schema.task import Task
-from sonoseg.train.tracking import Tracker
+from sonoseg.training.tracking import Tracker
 from tests.conftest import REPOSITORY
 from tests.trust.runs import NAME, STAGES, flags, ran, run
 

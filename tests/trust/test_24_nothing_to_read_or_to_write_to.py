@@ -22,7 +22,7 @@ import inference as stage4
 import sonoseg.infer.batch
 import sonoseg.annotations
 import sonoseg.preprocess.plan
-import sonoseg.train.parts
+import sonoseg.training.setup
 import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.__main__ import main as tool
@@ -32,7 +32,7 @@ from tests.trust.runs import NAME, STAGES, run
 WORK = {
     stage1: (sonoseg.annotations, "READERS"),
     stage2: (sonoseg.preprocess.plan, "run_jobs"),
-    stage3: (sonoseg.train.parts, "build_parts"),
+    stage3: (sonoseg.training.setup, "build_parts"),
     stage4: (sonoseg.infer.batch, "segment_all"),
 }
 """What a stage may not have come to when it has nothing to write to."""

@@ -9,7 +9,7 @@ from monai.losses import DiceCELoss, DiceFocalLoss
 from torch import Tensor, nn
 
 from sonoseg.schema.training import HausdorffSchedule, Loss
-from sonoseg.train.distance import squared_distances
+from sonoseg.training.distance import squared_distances
 from sonoseg.models.networks.heads import foreground
 
 

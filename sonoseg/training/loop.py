@@ -12,14 +12,14 @@ from torch import nn
 
 from sonoseg.errors import ModelError, UsageError
 from sonoseg.schema.task import Task
-from sonoseg.train.checkpoint import UnderWay
-from sonoseg.train.datasets import Batch, Loader
+from sonoseg.training.checkpoint import UnderWay
+from sonoseg.training.datasets import Batch, Loader
 from sonoseg.models.determinism import be_deterministic
-from sonoseg.train.losses import SegmentationLoss
+from sonoseg.training.losses import SegmentationLoss
 from sonoseg.evaluation.metrics import batch_dice
 from sonoseg.models.networks.heads import activate, class_map, target_of
-from sonoseg.train.processes import everyones
-from sonoseg.train.stopping import Check
+from sonoseg.training.processes import everyones
+from sonoseg.training.stopping import Check
 
 Advance = Callable[[], None]
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from sonoseg.train import distance
-from sonoseg.train.distance import squared_distance_to_boundary, squared_distances
+from sonoseg.training import distance
+from sonoseg.training.distance import squared_distance_to_boundary, squared_distances
 
 
 def test_by_hand() -> None:

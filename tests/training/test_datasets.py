@@ -11,9 +11,9 @@ from sonoseg.io.images import write_image, write_label_map
 from sonoseg.runs.tables import Prepared
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import Workspace
-from sonoseg.train import datasets
-from sonoseg.train.datasets import Batch, EpochBatches, InOrder, Loader, SegmentationDataset
-from sonoseg.train.distance import squared_distances
+from sonoseg.training import datasets
+from sonoseg.training.datasets import Batch, EpochBatches, InOrder, Loader, SegmentationDataset
+from sonoseg.training.distance import squared_distances
 
 SIZE = (32, 48)
 

@@ -7,8 +7,8 @@ from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss
 from monai.losses import HausdorffDTLoss as MonaiHausdorff
 
 from sonoseg.schema.training import HausdorffSchedule, Loss
-from sonoseg.train.distance import squared_distances
-from sonoseg.train.losses import HausdorffDTLoss, SegmentationLoss, class_indices, hausdorff_weight
+from sonoseg.training.distance import squared_distances
+from sonoseg.training.losses import HausdorffDTLoss, SegmentationLoss, class_indices, hausdorff_weight
 
 
 @pytest.fixture

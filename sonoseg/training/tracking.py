@@ -18,7 +18,7 @@ from torch.utils.tensorboard import summary
 from sonoseg.reporting.drawing import tint
 from sonoseg.io.files import naming
 from sonoseg.schema.task import Task
-from sonoseg.train.datasets import Batch
+from sonoseg.training.datasets import Batch
 from sonoseg.models.networks.heads import class_map, predict
 
 

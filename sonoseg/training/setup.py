@@ -9,11 +9,11 @@ from lightning_fabric import Fabric
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import Workspace
 from sonoseg.evaluation.folds import TrainingData
-from sonoseg.train.datasets import EpochBatches, InOrder, Loader, SegmentationDataset
-from sonoseg.train.losses import SegmentationLoss
+from sonoseg.training.datasets import EpochBatches, InOrder, Loader, SegmentationDataset
+from sonoseg.training.losses import SegmentationLoss
 from sonoseg.models.networks import build_network
-from sonoseg.train.optimizer import build_optimizer
-from sonoseg.train.processes import share_statistics
+from sonoseg.training.optimizer import build_optimizer
+from sonoseg.training.processes import share_statistics
 
 
 @dataclass

@@ -7,8 +7,8 @@ import torch
 
 from sonoseg.errors import UsageError
 from sonoseg.schema.training import Optimizer
-from sonoseg.train.datasets import EpochBatches
-from sonoseg.train.optimizer import build_optimizer, learning_rates, plateau_factor
+from sonoseg.training.datasets import EpochBatches
+from sonoseg.training.optimizer import build_optimizer, learning_rates, plateau_factor
 
 
 def order(batches: EpochBatches, epoch: int) -> list[list[int]]:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-import sonoseg.train.loop as loop
+import sonoseg.training.loop as loop
 import training
 from sonoseg.models.model_header import read_header
 from sonoseg.schema.task_files import available_tasks, load_task
 from sonoseg.models.determinism import be_deterministic
-from sonoseg.train.losses import FlatOnRequest
+from sonoseg.training.losses import FlatOnRequest
 from sonoseg.models.networks import build_network
 from tests.small import small_task
 from tests.trust.runs import NAME, STAGES, ran, run

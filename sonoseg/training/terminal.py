@@ -13,8 +13,8 @@ from rich.table import Table
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.evaluation.cases import in_one_unit
-from sonoseg.train.loop import Advance
-from sonoseg.train.parts import Parts
+from sonoseg.training.loop import Advance
+from sonoseg.training.setup import Parts
 
 console = Console(markup=False, highlight=False)
 

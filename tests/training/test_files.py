@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from sonoseg.errors import ModelError
 from sonoseg.models.model_header import read_header
 from sonoseg.schema.task import Task
-from sonoseg.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from sonoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from sonoseg.models.model_file import save_model
 
 FABRIC = Fabric(accelerator="cpu", devices=1)

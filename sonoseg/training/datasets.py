@@ -17,8 +17,8 @@ from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import Workspace
 from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.intensity import normalise
-from sonoseg.train.distance import squared_distances
-from sonoseg.train.losses import class_indices
+from sonoseg.training.distance import squared_distances
+from sonoseg.training.losses import class_indices
 
 CACHE_BYTES = 3 * 2**30
 """What is kept in memory when the whole set needs less than this; a laptop has room for it."""
