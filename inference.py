@@ -20,8 +20,8 @@ from sonoseg.runs.workspace import Workspace
 from sonoseg.models.engines import NAMES as ENGINES
 
 if TYPE_CHECKING:  # they take a second to import, which --help has not
-    from sonoseg.infer.segmenter import Segmenter
-    from sonoseg.infer.sources import Source
+    from sonoseg.inference.segmenter import Segmenter
+    from sonoseg.inference.sources import Source
 
 Row = Mapping[str, Any]
 Segment = Callable[[Sequence["Source"]], Iterator[Row]]
@@ -86,11 +86,11 @@ def story(argv: Sequence[str] | None) -> int:
     asked = load_task(arguments.task or "spine")
     models = arguments.model or [Workspace(arguments.workspace, asked.name).best_model]
 
-    from sonoseg.infer.batch import segment_all
-    from sonoseg.infer.finished import fingerprint
-    from sonoseg.infer.results import write_run, write_table
-    from sonoseg.infer.segmenter import Segmenter
-    from sonoseg.infer.sources import check_apart
+    from sonoseg.inference.batch import segment_all
+    from sonoseg.inference.resume import fingerprint
+    from sonoseg.inference.results import write_run, write_table
+    from sonoseg.inference.segmenter import Segmenter
+    from sonoseg.inference.sources import check_apart
 
     segmenter = Segmenter.load(
         models, device=arguments.device, engine=arguments.engine, callers=arguments.jobs, say=print
@@ -135,7 +135,7 @@ def whole_folder(
     """Find the images of this run and say what they are; return what segments them, under a progress bar."""
     from rich.progress import track
 
-    from sonoseg.infer.sources import from_folder, from_test_split
+    from sonoseg.inference.sources import from_folder, from_test_split
 
     if arguments.images:
         inputs = from_folder(arguments.images, segmenter.task, arguments.spacing, arguments.metadata)
@@ -149,9 +149,9 @@ def watched(
     arguments: argparse.Namespace, segmenter: "Segmenter", output: Path, segment: Segment
 ) -> Callable[[], list[Row]]:
     """Return what segments the images of a folder as they come, keeping the table up to date."""
-    from sonoseg.infer.results import remove_results, write_table
-    from sonoseg.infer.sources import from_folder
-    from sonoseg.infer.watch import watch
+    from sonoseg.inference.results import remove_results, write_table
+    from sonoseg.inference.sources import from_folder
+    from sonoseg.inference.watch import watch
 
     task = segmenter.task
     introduce(f"watching {arguments.images}, Ctrl-C ends it", segmenter, ())
@@ -166,7 +166,7 @@ def watched(
 
 def introduce(images: str, segmenter: "Segmenter", remarks: Sequence[str]) -> None:
     """Print what is segmented by what, and what a person should know about it."""
-    from sonoseg.infer.wording import model_line
+    from sonoseg.inference.text import model_line
 
     print(f"{images}, {model_line(segmenter)}")
     of_engines = [remark for one in segmenter.members for remark in one.engine.remarks]
@@ -175,7 +175,7 @@ def introduce(images: str, segmenter: "Segmenter", remarks: Sequence[str]) -> No
 
 def report(rows: Sequence[Row], output: Path, seconds: float | None) -> int:
     """Print the counts, the first images a person should look at, and where the results are; return the exit code."""
-    from sonoseg.infer.wording import row_line
+    from sonoseg.inference.text import row_line
 
     count = Counter(row["status"] for row in rows)
     rate = "" if seconds is None else f"; {seconds / len(rows):.2f} s an image"

@@ -9,7 +9,7 @@ _HOMES = {
     "Loader": "sonoseg.training.datasets",
     "SegmentationDataset": "sonoseg.training.datasets",
     "SegmentationLoss": "sonoseg.training.losses",
-    "Segmenter": "sonoseg.infer.segmenter",
+    "Segmenter": "sonoseg.inference.segmenter",
     "Workspace": "sonoseg.runs.workspace",
     "available_tasks": "sonoseg.schema.task_files",
     "build_network": "sonoseg.models.networks",

@@ -8,7 +8,7 @@ from torch import Tensor
 from sonoseg.schema.task import Task
 from sonoseg.models.engines.torch_engine import torch_engine
 from sonoseg.models.members import Member
-from sonoseg.infer.segmenter import Segmenter
+from sonoseg.inference.segmenter import Segmenter
 
 
 def member(network: Callable[[Tensor], Tensor], task: Task, *of_file: object) -> Member:

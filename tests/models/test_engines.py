@@ -26,7 +26,7 @@ from sonoseg.models.engines.choose import Wish, engine_of
 from sonoseg.models.engines.kinds import KINDS, installed
 from sonoseg.models.engines.torch_engine import runner
 from sonoseg.models.engines.tracing import trace
-from sonoseg.infer.segmenter import Segmenter
+from sonoseg.inference.segmenter import Segmenter
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
 from tests.conftest import REPOSITORY, changed

@@ -17,8 +17,8 @@ import train_test_data_preparation as stage1
 from sonoseg.io.files import uncell
 from sonoseg.io.images import list_images, write_image
 from sonoseg.schema.task import Task
-from sonoseg.infer.results import result_files
-from sonoseg.infer.sources import output_names
+from sonoseg.inference.results import result_files
+from sonoseg.inference.sources import output_names
 from tests.small import small_task
 from tests.trust.conftest import Segmented, everything
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import sonoseg.infer.batch
-import sonoseg.infer.watch as watching
+import sonoseg.inference.batch
+import sonoseg.inference.watch as watching
 from tests.trust.conftest import Segmented, everything
 
 RESULTS = ("_mask.png", "_overlay.png", ".json")
@@ -121,14 +121,14 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Make looks frequent; return what a run tries, file and outcome, in order."""
     monkeypatch.setattr(watching, "EVERY_S", 0.05)
     tried: list[tuple[str, str]] = []
-    real = sonoseg.infer.batch.segment_source
+    real = sonoseg.inference.batch.segment_source
 
     def noted(source, *rest):
         row = real(source, *rest)
         tried.append((source.path.name, row["status"]))
         return row
 
-    monkeypatch.setattr(sonoseg.infer.batch, "segment_source", noted)
+    monkeypatch.setattr(sonoseg.inference.batch, "segment_source", noted)
     return tried
 
 

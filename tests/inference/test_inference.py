@@ -16,7 +16,7 @@ from sonoseg.errors import DataError
 from sonoseg.runs.tables import Sample, write_split
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import Workspace
-from sonoseg.infer.sources import from_folder, output_names
+from sonoseg.inference.sources import from_folder, output_names
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
 from tests.models.members import always_load, member

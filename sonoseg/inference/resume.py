@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.io.files import sha256_of, still_there
-from sonoseg.infer.segmenter import Segmenter
-from sonoseg.infer.sources import Source
+from sonoseg.inference.segmenter import Segmenter
+from sonoseg.inference.sources import Source
 
 _SONOSEG = Path(__file__).resolve().parents[1]
 _CODE = ("core/**/*.py", "infer/**/*.py", "postprocess/*.py", "preprocess/*.py", "train/networks/*.py")

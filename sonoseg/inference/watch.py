@@ -9,8 +9,8 @@ from typing import Any
 
 from sonoseg.errors import DataError
 from sonoseg.runs.signals import signals_noted
-from sonoseg.infer.sources import UNKNOWN, Inputs, Source
-from sonoseg.infer.wording import row_line
+from sonoseg.inference.sources import UNKNOWN, Inputs, Source
+from sonoseg.inference.text import row_line
 
 Row = Mapping[str, Any]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import cv2
 
-from sonoseg.infer.results import segment_source
-from sonoseg.infer.segmenter import Segmenter
-from sonoseg.infer.sources import Source
+from sonoseg.inference.results import segment_source
+from sonoseg.inference.segmenter import Segmenter
+from sonoseg.inference.sources import Source
 
 _AHEAD = 4
 """Images per worker that are under way or wait for their turn: a slow one holds up the others only when it lasts longer

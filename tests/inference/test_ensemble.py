@@ -15,9 +15,9 @@ import inference
 from sonoseg.errors import ModelError
 from sonoseg.schema.task import Task
 from sonoseg.runs.workspace import BEST_MODEL
-from sonoseg.infer import segmenter as segmenter_module
+from sonoseg.inference import segmenter as segmenter_module
 from sonoseg.models.members import model_files
-from sonoseg.infer.segmenter import Segmenter
+from sonoseg.inference.segmenter import Segmenter
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
 from tests.conftest import changed

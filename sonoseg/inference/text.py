@@ -5,7 +5,7 @@ from typing import Any
 
 from sonoseg.schema.task import Task
 from sonoseg.schema.sections import DepthAlong, HeadBiometry
-from sonoseg.infer.segmenter import Segmenter
+from sonoseg.inference.segmenter import Segmenter
 from sonoseg.postprocess.interpret import Findings
 
 

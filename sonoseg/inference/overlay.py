@@ -9,7 +9,7 @@ from sonoseg.io.images import Pixels, rgb
 from sonoseg.schema.task import Task
 from sonoseg.schema.sections import DepthAlong, Structure
 from sonoseg.reporting.image_text import FLAGGED, OK, TINY_PX, WHITE, Color, Lettering, Picture, unit_of
-from sonoseg.infer.wording import headline, measurement_lines, number
+from sonoseg.inference.text import headline, measurement_lines, number
 from sonoseg.geometry.crossing import outline
 from sonoseg.postprocess.interpret import Findings
 

@@ -10,8 +10,8 @@ import torch
 from sonoseg.errors import DataError, ModelError
 from sonoseg.schema.task import Task
 from sonoseg.reporting.image_text import TINY_PX
-from sonoseg.infer.overlay import draw_overlay
-from sonoseg.infer.segmenter import Segmenter
+from sonoseg.inference.overlay import draw_overlay
+from sonoseg.inference.segmenter import Segmenter
 from sonoseg.postprocess.interpret import measure_labels
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network

@@ -14,16 +14,16 @@ import pytest
 from PIL import Image
 
 import inference
-import sonoseg.infer.watch as watching
+import sonoseg.inference.watch as watching
 from sonoseg.__main__ import main as tool
 from sonoseg.errors import DataError
 from sonoseg.schema.task import Task
-from sonoseg.infer.sources import Inputs, Source
-from sonoseg.infer.watch import PATIENCE_S, Arrivals, watch
+from sonoseg.inference.sources import Inputs, Source
+from sonoseg.inference.watch import PATIENCE_S, Arrivals, watch
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
 from tests.conftest import REPOSITORY
-from tests.infer.test_batch import small
+from tests.inference.test_batch import small
 
 OK, FAILED = (
     {"status": status, "image": "a.png", "reason": reason} for status, reason in (("ok", ""), ("failed", "cut"))

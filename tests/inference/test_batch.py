@@ -16,11 +16,11 @@ from PIL import Image
 
 import inference
 from sonoseg.schema.task import Task
-from sonoseg.infer import batch
-from sonoseg.infer.batch import segment_all
-from sonoseg.infer.results import segment_source
-from sonoseg.infer.segmenter import Segmenter
-from sonoseg.infer.sources import Source, from_folder
+from sonoseg.inference import batch
+from sonoseg.inference.batch import segment_all
+from sonoseg.inference.results import segment_source
+from sonoseg.inference.segmenter import Segmenter
+from sonoseg.inference.sources import Source, from_folder
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
 from tests.conftest import REPOSITORY, changed

@@ -16,11 +16,11 @@ from sonoseg.io.images import Pixels, encode_label_map, read_image
 from sonoseg.io.png import encode_png
 from sonoseg.runs.provenance import run_record
 from sonoseg.schema.task import Task
-from sonoseg.infer.finished import finished, sealed
-from sonoseg.infer.heatmap import draw_heatmap, probability_levels
-from sonoseg.infer.overlay import draw_overlay
-from sonoseg.infer.segmenter import Segmenter, check_image
-from sonoseg.infer.sources import Source
+from sonoseg.inference.resume import finished, sealed
+from sonoseg.inference.heatmap import draw_heatmap, probability_levels
+from sonoseg.inference.overlay import draw_overlay
+from sonoseg.inference.segmenter import Segmenter, check_image
+from sonoseg.inference.sources import Source
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.postprocess.measure import measurement_names
 from sonoseg.annotations.base import name_problem
