@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoseg.runs.command_line import SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.errors import UsageError
+from sonoseg.runs.command_line import SEED, next_command, number_type, run_guarded, stage_parser
 
 if TYPE_CHECKING:
-    from sonoseg.runs.tables import Prepared
-    from sonoseg.schema.task import Task
+    from sonoseg.runs.split_tables import Prepared
     from sonoseg.runs.workspace import Workspace
+    from sonoseg.schema.task import Task
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -33,8 +33,8 @@ def story(argv: Sequence[str] | None) -> int:
 
     # Loaded here so that --help does not wait for them.
     from sonoseg.runs.lock import locked
-    from sonoseg.schema.task_files import load_task
     from sonoseg.runs.workspace import Workspace
+    from sonoseg.schema.task_files import load_task
 
     task = load_task(arguments.task)
     workspace = Workspace(arguments.workspace, task.name)
@@ -52,12 +52,12 @@ def prepare(task: "Task", workspace: "Workspace", copies: int, arguments: argpar
     from rich.progress import track
 
     from sonoseg.io.files import write_json
-    from sonoseg.runs.integrity import recorded
-    from sonoseg.runs.tables import write_index
-    from sonoseg.runs.provenance import digests_of, run_record
-    from sonoseg.runs.workspace import RUN_OF_PREPROCESSING
     from sonoseg.preprocess.plan import PARTS, State, collect_jobs, run_jobs
     from sonoseg.preprocess.prepared import remove_leftovers
+    from sonoseg.runs.integrity import recorded
+    from sonoseg.runs.provenance import digests_of, run_record
+    from sonoseg.runs.split_tables import write_index
+    from sonoseg.runs.workspace import RUN_OF_PREPROCESSING
 
     jobs = {job.name: job for job in collect_jobs(task, workspace, copies, arguments.seed)}
     for job in jobs.values():

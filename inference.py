@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
 from sonoseg.errors import UsageError
+from sonoseg.models.engines import NAMES as ENGINES
+from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
 from sonoseg.runs.integrity import recorded
 from sonoseg.runs.lock import locked
-from sonoseg.runs.tables import Spacing
-from sonoseg.schema.task_files import load_task
 from sonoseg.runs.workspace import Workspace
-from sonoseg.models.engines import NAMES as ENGINES
+from sonoseg.schema.task_files import load_task
+from sonoseg.types import Spacing
 
 if TYPE_CHECKING:  # they take a second to import, which --help has not
     from sonoseg.inference.segmenter import Segmenter
@@ -87,8 +87,8 @@ def story(argv: Sequence[str] | None) -> int:
     models = arguments.model or [Workspace(arguments.workspace, asked.name).best_model]
 
     from sonoseg.inference.batch import segment_all
-    from sonoseg.inference.resume import fingerprint
     from sonoseg.inference.results import write_run, write_table
+    from sonoseg.inference.resume import fingerprint
     from sonoseg.inference.segmenter import Segmenter
     from sonoseg.inference.sources import check_apart
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoseg.runs.command_line import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.errors import DataError
+from sonoseg.runs.command_line import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
 
 if TYPE_CHECKING:
-    from sonoseg.schema.task import Task
     from sonoseg.runs.workspace import Workspace
+    from sonoseg.schema.task import Task
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,8 +24,8 @@ def prepare(argv: Sequence[str] | None) -> int:
 
     # Loaded here so that --help does not wait for them.
     from sonoseg.runs.lock import locked
-    from sonoseg.schema.task_files import load_task
     from sonoseg.runs.workspace import Workspace
+    from sonoseg.schema.task_files import load_task
 
     task = load_task(options.task)
     workspace = Workspace(options.workspace, task.name)
@@ -41,12 +41,9 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
     from rich.console import Console
     from rich.progress import Progress
 
-    from sonoseg.io.files import write_json, write_text
-    from sonoseg.runs.integrity import recorded
-    from sonoseg.runs.provenance import run_record
-    from sonoseg.runs.workspace import RUN_OF_PREPARATION
     from sonoseg.annotations import READERS
     from sonoseg.io.faults import concerns_of, stop_on_errors
+    from sonoseg.io.files import write_json, write_text
     from sonoseg.prepare.near_duplicates import alike_faults, find_alike
     from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
     from sonoseg.prepare.output import (
@@ -62,6 +59,9 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
     from sonoseg.prepare.report_page import dataset_page, refused_page
     from sonoseg.prepare.split import assert_no_leak, split_patients
     from sonoseg.prepare.verify import same_pictures, verify
+    from sonoseg.runs.integrity import recorded
+    from sonoseg.runs.provenance import run_record
+    from sonoseg.runs.workspace import RUN_OF_PREPARATION
 
     console = Console(highlight=False, markup=False)
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoseg.runs.command_line import SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.errors import Stopped
+from sonoseg.runs.command_line import SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.runs.integrity import recorded
 from sonoseg.runs.lock import locked
+from sonoseg.runs.workspace import BEST_MODEL, RUN_OF_SCORING, RUN_OF_TRAINING, Workspace
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
-from sonoseg.runs.workspace import BEST_MODEL, RUN_OF_SCORING, RUN_OF_TRAINING, Workspace
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -73,8 +73,8 @@ def story(argv: Sequence[str] | None) -> int:
     workspace = Workspace(arguments.workspace, task.name)
 
     if arguments.summary:
-        from sonoseg.training.terminal import console
         from sonoseg.models.summary import network_table
+        from sonoseg.training.terminal import console
 
         console.print(network_table(task))
         return 0
@@ -88,11 +88,11 @@ def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namesp
     # Torch and MONAI take seconds to import; --help and a wrong task have answered by now.
     from sonoseg.evaluation.cross_validation import refuse_other_folds
     from sonoseg.evaluation.folds import folds_of, load_data
+    from sonoseg.evaluation.results import record_run
+    from sonoseg.evaluation.scoring import score_folds, score_model
     from sonoseg.models.determinism import named_when_impossible
     from sonoseg.training.loop import start_fabric
-    from sonoseg.evaluation.results import record_run
     from sonoseg.training.terminal import console, print_outcome
-    from sonoseg.evaluation.scoring import score_folds, score_model
 
     # Data: which images train, which validate. Of the test split no image is opened before the last block.
     several = arguments.fold == ALL_FOLDS
@@ -139,15 +139,15 @@ def train(
 
     Raises Stopped when a signal ended it, after the checkpoint of the step that it was at.
     """
-    from sonoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-    from sonoseg.reporting.training_curves import draw_curves
-    from sonoseg.training.loop import train_epoch, validate
-    from sonoseg.models.model_file import save_model
-    from sonoseg.training.optimizer import learning_rates
     from sonoseg.evaluation.results import forget_scores, model_facts, record_run
+    from sonoseg.models.model_file import save_model
+    from sonoseg.reporting.training_curves import draw_curves
+    from sonoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+    from sonoseg.training.loop import train_epoch, validate
+    from sonoseg.training.optimizer import learning_rates
     from sonoseg.training.setup import build_parts
-    from sonoseg.training.terminal import console, epoch_bar, epoch_line, start_line
     from sonoseg.training.stopping import stopping_between_steps
+    from sonoseg.training.terminal import console, epoch_bar, epoch_line, start_line
     from sonoseg.training.tracking import Tracker
 
     sanity_check = arguments.sanity_check

@@ -19,9 +19,9 @@ from typing import Any
 
 from benchmarks.compare import matrix_product_rate
 from benchmarks.report import page
-from sonoseg.runs.command_line import run_guarded
 from sonoseg.errors import UsageError, choices
 from sonoseg.io.files import write_json, write_text
+from sonoseg.runs.command_line import run_guarded
 from sonoseg.runs.versions import versions
 
 REPOSITORY = Path(__file__).resolve().parents[1]

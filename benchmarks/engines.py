@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from benchmarks.compare import Figure, compare, matrix_product_rate
 from benchmarks.samples import phantoms, trained
-from sonoseg.models.model_header import read_header
-from sonoseg.schema.task import Task
 from sonoseg.models.engines.choose import Wish, engine_of
 from sonoseg.models.engines.kinds import installed
 from sonoseg.models.model_file import load_network
+from sonoseg.models.model_header import read_header
 from sonoseg.models.networks.heads import predict
 from sonoseg.models.summary import summarise_network
+from sonoseg.schema.task import Task
 
 TASKS = (("fetal_head", "head"), ("spine", "spine"), ("spine_realtime", "spine"))
 

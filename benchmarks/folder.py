@@ -13,9 +13,9 @@ from monai.networks.nets import DynUNet
 from benchmarks.compare import Figure, matrix_product_rate, seconds_of
 from benchmarks.samples import phantoms, pictures, trained
 from sonoseg.io.images import read_image
-from sonoseg.schema.task_files import load_task
-from sonoseg.preprocess.denoise import denoise
 from sonoseg.models.summary import summarise_network
+from sonoseg.preprocess.denoise import denoise
+from sonoseg.schema.task_files import load_task
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 IMAGES, ROUNDS = 240, 3

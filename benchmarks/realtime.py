@@ -10,8 +10,8 @@ from benchmarks.compare import Figure, matrix_product_rate
 from benchmarks.samples import phantoms, pictures, trained
 from sonoseg import Segmenter
 from sonoseg.io.images import read_image
-from sonoseg.schema.task_files import load_task
 from sonoseg.models.summary import summarise_network
+from sonoseg.schema.task_files import load_task
 
 FRAMES, FRAME_S = 300, 0.033
 IN_TURN = 30

@@ -12,9 +12,9 @@ import image_preprocessing
 import train_test_data_preparation
 import training
 from sonoseg.io.images import list_images, write_image
-from sonoseg.schema.task_files import load_task
-from sonoseg.runs.workspace import Workspace
 from sonoseg.phantom.__main__ import main as make_phantoms
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task_files import load_task
 
 
 def quietly(main: Callable[[list[str]], int], arguments: list[str]) -> None:

@@ -12,12 +12,12 @@ import image_preprocessing
 from benchmarks.compare import Figure, compare, seconds_of
 from benchmarks.samples import phantoms, quietly, split
 from sonoseg.io.images import read_image, read_mask, write_image
-from sonoseg.runs.tables import read_split
-from sonoseg.schema.task_files import load_task
-from sonoseg.runs.workspace import Workspace
 from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
+from sonoseg.runs.split_tables import read_split
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task_files import load_task
 
 SOURCES = 24
 

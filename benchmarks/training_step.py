@@ -11,15 +11,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.compare import Figure, compare, matrix_product_rate, memory_rate, seconds_of
 from benchmarks.samples import phantoms, prepared
+from sonoseg.evaluation.folds import load_data
+from sonoseg.models.networks import build_network
+from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
-from sonoseg.runs.workspace import Workspace
 from sonoseg.training import losses
-from sonoseg.evaluation.folds import load_data
 from sonoseg.training.datasets import EpochBatches, Loader, SegmentationDataset
 from sonoseg.training.loop import start_fabric, train_epoch
 from sonoseg.training.losses import SegmentationLoss
-from sonoseg.models.networks import build_network
 from sonoseg.training.optimizer import build_optimizer
 
 BATCH, STEPS = 2, 4

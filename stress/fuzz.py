@@ -26,14 +26,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.progress import Progress
 
-from sonoseg.runs.command_line import SEED, number_type, run_guarded
+from sonoseg.annotations.shapes_json import read_shapes_json
 from sonoseg.errors import FaultsError, SonoSegError
 from sonoseg.io.images import image_size, read_image, read_mask, write_image
-from sonoseg.schema.task_files import FOLDER, available_tasks, load_task
-from sonoseg.annotations.shapes_json import read_shapes_json
 from sonoseg.prepare.metadata import read_metadata
 from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes
+from sonoseg.runs.command_line import SEED, number_type, run_guarded
+from sonoseg.schema.task_files import FOLDER, available_tasks, load_task
 
 SECONDS = 20
 """A single input that takes longer ends the run: it hangs."""

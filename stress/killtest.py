@@ -22,9 +22,9 @@ import yaml
 from rich.progress import track
 from safetensors.torch import load_file
 
-from sonoseg.runs.command_line import SEED, number_type, run_guarded
 from sonoseg.errors import SonoSegError
 from sonoseg.phantom.__main__ import main as make_phantoms
+from sonoseg.runs.command_line import SEED, number_type, run_guarded
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = ("train_test_data_preparation.py", "image_preprocessing.py", "training.py", "inference.py")

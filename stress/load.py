@@ -19,8 +19,8 @@ from PIL import Image
 
 import inference
 from benchmarks.samples import many_heads, trained
-from sonoseg.runs.command_line import SEED, number_type, run_guarded
 from sonoseg.errors import SonoSegError
+from sonoseg.runs.command_line import SEED, number_type, run_guarded
 
 TRAINED_ON = 60
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from sonoseg.schema.task_files import load_task
 from sonoseg.phantom.__main__ import main as make_phantoms
+from sonoseg.schema.task_files import load_task
 
 PHANTOMS = {("MID", "VTB", "EPI"): "spine", ("HEAD",): "head", ("NERVE",): "nerve", ("TUMOR",): "tumour"}
 """Classes of a task -> the kind of phantom that shows them."""

@@ -12,7 +12,7 @@ import image_preprocessing
 import train_test_data_preparation
 import training
 from sonoseg.io.images import read_mask
-from sonoseg.runs.tables import read_split
+from sonoseg.runs.split_tables import read_split
 
 SIDE, PATIENTS, IMAGES = 48, 12, 6
 TASK = {

@@ -11,12 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.io.images import rgb
-from sonoseg.reporting.pages import figure_uri
-from sonoseg.schema.task import Task
-from sonoseg.runs.workspace import Workspace
 from sonoseg.evaluation.cases import Case, summarise
 from sonoseg.evaluation.page import SHOWN, worst_and_typical
+from sonoseg.evaluation.results import append_line, write_evaluation
+from sonoseg.io.images import rgb
 from sonoseg.reporting.charts import (
     PREDICTION_COLOR,
     REFERENCE_COLOR,
@@ -26,7 +24,9 @@ from sonoseg.reporting.charts import (
     title_of,
     unit_of,
 )
-from sonoseg.evaluation.results import append_line, write_evaluation
+from sonoseg.reporting.pages import figure_uri
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
 from tests.browser import open_page, outside
 from tests.evaluation.made_cases import head_map, made_case, spine_map
 

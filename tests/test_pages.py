@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from sonoseg.io.images import read_image, write_image
-from sonoseg.reporting.pages import render
-from sonoseg.runs.workspace import Workspace
 from sonoseg.phantom.__main__ import main as simulate
 from sonoseg.prepare.output import check_path, page_path
+from sonoseg.reporting.pages import render
+from sonoseg.runs.workspace import Workspace
 from tests.browser import open_page, outside
 from train_test_data_preparation import main
 

@@ -17,12 +17,12 @@ import image_preprocessing
 import inference
 import train_test_data_preparation
 import training
-from sonoseg.io.images import image_size, read_mask
-from sonoseg.runs.tables import read_index, read_split
-from sonoseg.models.model_header import read_header
-from sonoseg.schema.task_files import load_task
-from sonoseg.phantom.__main__ import main as make_phantoms
 from sonoseg.evaluation.metrics import agreement
+from sonoseg.io.images import image_size, read_mask
+from sonoseg.models.model_header import read_header
+from sonoseg.phantom.__main__ import main as make_phantoms
+from sonoseg.runs.split_tables import read_index, read_split
+from sonoseg.schema.task_files import load_task
 
 TINY = {
     "extends": "spine",

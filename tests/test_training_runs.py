@@ -12,9 +12,9 @@ import image_preprocessing
 import inference
 import train_test_data_preparation
 import training
-from sonoseg.runs.tables import read_split
-from sonoseg.models.model_header import read_header
 from sonoseg.models.model_file import save_model
+from sonoseg.models.model_header import read_header
+from sonoseg.runs.split_tables import read_split
 from tests.small import phantoms, small_task
 
 NAME = "small_fetal_head"

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sonoseg.io.images import list_images
 from sonoseg.geometry.shapes import Shape
-from sonoseg.schema.task import Task
 from sonoseg.io.faults import Fault, error
+from sonoseg.io.images import list_images
+from sonoseg.schema.task import Task
 
 
 @dataclass(frozen=True)

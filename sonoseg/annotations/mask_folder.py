@@ -3,11 +3,11 @@
 from collections import defaultdict
 from pathlib import Path
 
-from sonoseg.errors import TaskError
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import MaskFolder
 from sonoseg.annotations.base import Annotated, folder_inside, inside, with_ids
+from sonoseg.errors import TaskError
 from sonoseg.io.faults import Fault, error
+from sonoseg.schema.sections import MaskFolder
+from sonoseg.schema.task import Task
 
 
 def read_mask_folder(data: Path, task: Task) -> tuple[list[Annotated], list[Fault]]:

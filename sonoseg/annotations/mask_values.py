@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from sonoseg.io.images import Pixels
-from sonoseg.schema.task import Task
 from sonoseg.annotations.smoothed_edges import smoothed_edges
+from sonoseg.schema.task import Task
+from sonoseg.types import Pixels
 
 THIN, THIN_PX = 0.02, 6.0
 """An outline is nowhere thicker than this part of the image's diagonal, or these pixels; anything thicker is filled."""

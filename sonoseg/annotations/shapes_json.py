@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from sonoseg.annotations.base import Annotated, folder_inside, inside, name_problem, with_ids
 from sonoseg.errors import DataError, choices
 from sonoseg.geometry.shapes import JSON_NAMES, POINTS_NEEDED, Shape
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import ShapesJson
-from sonoseg.annotations.base import Annotated, folder_inside, inside, name_problem, with_ids
 from sonoseg.io.faults import Fault, error, warning
+from sonoseg.schema.sections import ShapesJson
+from sonoseg.schema.task import Task
 
 
 def read_shapes_json(data: Path, task: Task) -> tuple[list[Annotated], list[Fault]]:

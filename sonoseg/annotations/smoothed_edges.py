@@ -16,8 +16,8 @@ around a structure is named, truly there or not.
 import cv2
 import numpy as np
 
-from sonoseg.io.images import Pixels
 from sonoseg.schema.task import Task
+from sonoseg.types import Pixels
 
 FEWEST = 8
 """Pixels: fewer are a corner or a crossing."""

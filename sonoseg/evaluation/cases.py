@@ -10,16 +10,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from sonoseg.evaluation.metrics import Agreement, agreement, diagonal
+from sonoseg.evaluation.shape_errors import ShapeError, shape_errors
 from sonoseg.io.images import encode_label_map, read_image, read_mask
-from sonoseg.runs.tables import Prepared, Sample
-from sonoseg.schema.task import Task
-from sonoseg.runs.workspace import Workspace
+from sonoseg.models.networks.heads import predict
 from sonoseg.postprocess.interpret import interpret, measure_labels
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise
-from sonoseg.evaluation.metrics import Agreement, agreement, diagonal
-from sonoseg.models.networks.heads import predict
-from sonoseg.evaluation.shape_errors import ShapeError, shape_errors
+from sonoseg.runs.split_tables import Prepared, Sample
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
 
 RESAMPLES = 2000
 """Draws of the bootstrap."""

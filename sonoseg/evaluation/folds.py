@@ -5,11 +5,11 @@ from pathlib import Path
 
 from sonoseg.errors import DataError, choices
 from sonoseg.io.files import sha256_of
-from sonoseg.runs.tables import Prepared, Sample, read_index, read_split
-from sonoseg.schema.task import Task
-from sonoseg.runs.workspace import Workspace
 from sonoseg.prepare.split import assert_no_leak
 from sonoseg.preprocess.plan import check_prepared
+from sonoseg.runs.split_tables import Prepared, Sample, read_index, read_split
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
 
 
 @dataclass(frozen=True)

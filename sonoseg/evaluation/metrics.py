@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoseg.geometry.points import scale_of
-from sonoseg.runs.tables import Spacing
+from sonoseg.types import Mask, Spacing
 
-Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]
 
 _ROUNDING = 1 + 1e-9

@@ -4,12 +4,8 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-from sonoseg.io.images import decode_label_map, read_image, read_mask
-from sonoseg.reporting.pages import figure_uri, picture_uri, render
-from sonoseg.schema.task import Task
-from sonoseg.runs.workspace import Workspace
-from sonoseg.reporting.training_curves import curves_figure
 from sonoseg.evaluation.cases import Case, in_one_unit
+from sonoseg.io.images import decode_label_map, read_image, read_mask
 from sonoseg.reporting.charts import (
     CHART_WIDTH_PX,
     PREDICTION_COLOR,
@@ -20,6 +16,10 @@ from sonoseg.reporting.charts import (
     title_of,
     unit_of,
 )
+from sonoseg.reporting.pages import figure_uri, picture_uri, render
+from sonoseg.reporting.training_curves import curves_figure
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
 
 SHOWN = 6
 """Cases shown of the worst, and of those around the median."""

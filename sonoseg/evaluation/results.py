@@ -10,16 +10,17 @@ from typing import Any
 
 import torch
 
-from sonoseg.io.files import naming, write_csv, write_json, write_text
-from sonoseg.runs.provenance import run_record
-from sonoseg.schema.task import Task
-from sonoseg.runs.versions import versions
-from sonoseg.runs.workspace import RUN_OF_SCORING, Workspace
-from sonoseg.training.checkpoint import Progress
+from sonoseg.evaluation.cases import Case, summarise
 from sonoseg.evaluation.cross_validation import forget_results
 from sonoseg.evaluation.folds import TrainingData
-from sonoseg.evaluation.cases import Case, summarise
 from sonoseg.evaluation.page import evaluation_page
+from sonoseg.io.files import naming, write_json, write_text
+from sonoseg.io.tables import write_csv
+from sonoseg.runs.provenance import run_record
+from sonoseg.runs.versions import versions
+from sonoseg.runs.workspace import RUN_OF_SCORING, Workspace
+from sonoseg.schema.task import Task
+from sonoseg.training.checkpoint import Progress
 
 
 def record_run(path: Path, command: Sequence[str], task: Task, settings: dict[str, Any], goes_on: bool = False) -> Path:

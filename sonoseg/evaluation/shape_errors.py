@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sonoseg.geometry.points import Points, angle_from_vertical_deg, ellipse_from_axis_ends, scale_of
-from sonoseg.runs.tables import Spacing
-from sonoseg.geometry.shapes import Shape
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import Structure
 from sonoseg.geometry.fitting import scaled
+from sonoseg.geometry.points import angle_from_vertical_deg, ellipse_from_axis_ends, scale_of
+from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.measure import has_direction
+from sonoseg.schema.sections import Structure
+from sonoseg.schema.task import Task
+from sonoseg.types import Points, Spacing
 
 Sides = tuple[Points | None, Points | None]
 """A shape's points in the prediction and in the reference, None where it is absent."""

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from sonoseg.geometry.points import Points, ellipse_from_axis_ends
+from sonoseg.geometry.points import ellipse_from_axis_ends
 from sonoseg.geometry.shapes import Shape
+from sonoseg.types import Points
 
 _BEYOND = 0.5
 """A line or an upper edge is taken to go on straight at both ends by this part of its length: a midline that just

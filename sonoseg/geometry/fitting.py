@@ -10,13 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.geometry.points import Ellipse, Points, scale_of
-from sonoseg.runs.tables import Spacing
-from sonoseg.geometry.shapes import Shape
 from sonoseg.geometry.extent import extent, places
 from sonoseg.geometry.line_fit import fit_line
-
-Mask = NDArray[np.bool_]
+from sonoseg.geometry.points import Ellipse, scale_of
+from sonoseg.geometry.shapes import Shape
+from sonoseg.types import Mask, Points, Spacing
 
 _HALF_PIXEL = 0.5
 _TYPICAL_COVERAGE = 0.5

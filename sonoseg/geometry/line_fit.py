@@ -8,8 +8,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.geometry.points import Points
 from sonoseg.geometry.extent import places
+from sonoseg.types import Points
 
 Array = NDArray[np.float64]
 

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.runs.tables import Spacing
-
-Points = NDArray[np.float64]
+from sonoseg.types import Points, Spacing
 
 
 def scale_of(spacing: Spacing | None) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sonoseg.geometry.points import Points
+from sonoseg.types import Points
 
 Kind = Literal["line", "rectangle", "ellipse", "region"]
 

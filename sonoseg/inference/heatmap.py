@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.io.images import Pixels, rgb
-from sonoseg.schema.task import Task
-from sonoseg.reporting.image_text import TINY_PX, Lettering, Picture, unit_of
+from sonoseg.io.images import rgb
 from sonoseg.postprocess.interpret import class_map
+from sonoseg.reporting.image_text import TINY_PX, Lettering, unit_of
+from sonoseg.schema.task import Task
+from sonoseg.types import Picture, Pixels
 
 COLUMNS = 3
 """Panels side by side before the next row begins."""

@@ -3,15 +3,15 @@
 import cv2
 import numpy as np
 
-from sonoseg.reporting.drawing import tint
-from sonoseg.geometry.points import Points
-from sonoseg.io.images import Pixels, rgb
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import DepthAlong, Structure
-from sonoseg.reporting.image_text import FLAGGED, OK, TINY_PX, WHITE, Color, Lettering, Picture, unit_of
-from sonoseg.inference.text import headline, measurement_lines, number
 from sonoseg.geometry.crossing import outline
+from sonoseg.inference.text import headline, measurement_lines, number
+from sonoseg.io.images import rgb
 from sonoseg.postprocess.interpret import Findings
+from sonoseg.reporting.drawing import tint
+from sonoseg.reporting.image_text import FLAGGED, OK, TINY_PX, WHITE, Color, Lettering, unit_of
+from sonoseg.schema.sections import DepthAlong, Structure
+from sonoseg.schema.task import Task
+from sonoseg.types import Picture, Pixels, Points
 
 _OPACITY = 0.2
 _SUBPIXEL_BITS = 4

@@ -10,21 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoseg.annotations.base import name_problem
 from sonoseg.errors import DataError
-from sonoseg.io.files import sha256_of, write_bytes, write_csv, write_json
-from sonoseg.io.images import Pixels, encode_label_map, read_image
-from sonoseg.io.png import encode_png
-from sonoseg.runs.provenance import run_record
-from sonoseg.schema.task import Task
-from sonoseg.inference.resume import finished, sealed
 from sonoseg.inference.heatmap import draw_heatmap, probability_levels
 from sonoseg.inference.overlay import draw_overlay
+from sonoseg.inference.resume import finished, sealed
 from sonoseg.inference.segmenter import Segmenter, check_image
 from sonoseg.inference.sources import Source
+from sonoseg.io.faults import printable
+from sonoseg.io.files import sha256_of, write_bytes, write_json
+from sonoseg.io.images import encode_label_map, read_image
+from sonoseg.io.png import encode_png
+from sonoseg.io.tables import write_csv
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.postprocess.measure import measurement_names
-from sonoseg.annotations.base import name_problem
-from sonoseg.io.faults import printable
+from sonoseg.runs.provenance import run_record
+from sonoseg.schema.task import Task
+from sonoseg.types import Pixels
 
 DISCLAIMER = "not for clinical use"
 STATUSES = ("ok", "flagged", "failed")

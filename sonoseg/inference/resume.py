@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sonoseg.io.files import sha256_of, still_there
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source
+from sonoseg.io.files import sha256_of, still_there
 
 _SONOSEG = Path(__file__).resolve().parents[1]
 _CODE = ("core/**/*.py", "infer/**/*.py", "postprocess/*.py", "preprocess/*.py", "train/networks/*.py")

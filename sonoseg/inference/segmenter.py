@@ -11,18 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.errors import DataError, UsageError
-from sonoseg.io.images import Pixels
-from sonoseg.runs.tables import Spacing
-from sonoseg.models.model_header import digest_of
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import Enhancement, Input
-from sonoseg.models.engines.base import Maps
 from sonoseg.models.engines.choose import Wish
 from sonoseg.models.members import Member, check_same_classes, load_member, model_files
+from sonoseg.models.model_header import digest_of
 from sonoseg.postprocess.interpret import Findings, interpret
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise
+from sonoseg.schema.sections import Enhancement, Input
+from sonoseg.schema.task import Task
+from sonoseg.types import Maps, Pixels, Spacing
 
 MIN_SIDE = 8
 """Shorter sides are refused: nothing anatomical is left in so few pixels."""

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from sonoseg.errors import DataError
 from sonoseg.io.images import SUFFIXES, list_images
-from sonoseg.runs.tables import Spacing, read_split
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import MaskFolder
-from sonoseg.runs.workspace import Workspace
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
+from sonoseg.runs.split_tables import read_split
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.sections import MaskFolder
+from sonoseg.schema.task import Task
+from sonoseg.types import Spacing
 
 UNKNOWN = "unknown"
 _OWN_NAMES = ("run",)

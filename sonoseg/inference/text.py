@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import DepthAlong, HeadBiometry
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.postprocess.interpret import Findings
+from sonoseg.schema.sections import DepthAlong, HeadBiometry
+from sonoseg.schema.task import Task
 
 
 def model_line(segmenter: Segmenter) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError
-from sonoseg.runs.signals import signals_noted
 from sonoseg.inference.sources import UNKNOWN, Inputs, Source
 from sonoseg.inference.text import row_line
+from sonoseg.runs.signals import signals_noted
 
 Row = Mapping[str, Any]
 

@@ -1,13 +1,11 @@
 """The one way this project writes files: whole or not at all."""
 
-import csv
 import errno
 import hashlib
-import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,35 +95,10 @@ def write_json(path: Path | str, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Path:
-    """Write a table atomically. None becomes an empty cell; text that looks like a formula is quoted."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({column: _cell(row.get(column)) for column in columns})
-    return write_text(path, text.getvalue())
-
-
 def sha256_of(path: Path | str) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Spreadsheets run cells that begin with these; a leading apostrophe makes them text again."""
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip("'")[:1] in _FORMULA:
-        return "'" + value
-    return "" if value is None else value
-
-
-def uncell(value: str) -> str:
-    """Undo the apostrophe that `write_csv` puts before text that looks like a formula."""
-    return value[1:] if value[:1] == "'" and value.lstrip("'")[:1] in _FORMULA else value
 
 
 def check_writable(folder: Path) -> None:

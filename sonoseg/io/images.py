@@ -19,8 +19,7 @@ from sonoseg.io.files import write_bytes
 from sonoseg.io.jpeg import has_all_its_data
 from sonoseg.io.limits import MAX_FRAMES, max_pixels
 from sonoseg.io.png import encode_png
-
-Pixels = NDArray[np.uint8]
+from sonoseg.types import Pixels
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import ModelError
-from sonoseg.models.model_header import read_header
-from sonoseg.schema.task import Task
-from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.models.engines.base import Engine
 from sonoseg.models.engines.choose import Wish, engine_of
+from sonoseg.models.model_header import read_header
+from sonoseg.runs.workspace import BEST_MODEL
+from sonoseg.schema.task import Task
 
 
 @dataclass(frozen=True)

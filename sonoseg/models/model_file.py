@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from sonoseg.errors import ModelError
 from sonoseg.io.files import write_bytes
 from sonoseg.models.model_header import KEY, ModelHeader, header_text
-from sonoseg.schema.task import Task
 from sonoseg.models.networks import build_network
+from sonoseg.schema.task import Task
 
 
 def save_model(path: Path, state: Mapping[str, Tensor], task: Task, info: Mapping[str, Any]) -> str:

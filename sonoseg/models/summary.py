@@ -7,8 +7,8 @@ from rich.table import Table
 from torch import nn
 from torchinfo import ModelStatistics, summary
 
-from sonoseg.schema.task import Task
 from sonoseg.models.networks import build_network
+from sonoseg.schema.task import Task
 
 
 def summarise_network(task: Task) -> ModelStatistics:

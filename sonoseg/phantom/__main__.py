@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sonoseg.runs.command_line import REPOSITORY, run_guarded
 from sonoseg.phantom.dataset import KINDS, is_already_there, plan, write_dataset
 from sonoseg.phantom.layout import Case, Settings
+from sonoseg.runs.command_line import REPOSITORY, run_guarded
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.io.files import write_csv
+from sonoseg.io.tables import write_csv
 
 VERSION = 1  # raise it whenever the same seed gives other images
 

@@ -1,7 +1,7 @@
 """Anatomical rules: what cannot be there without something else is removed, and the reason is kept."""
 
-from sonoseg.io.images import Pixels
 from sonoseg.schema.task import Task
+from sonoseg.types import Pixels
 
 
 def apply_rules(labels: Pixels, task: Task) -> tuple[Pixels, dict[str, str]]:

@@ -8,12 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.io.images import Pixels
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import Structure
 from sonoseg.geometry.extent import extent
-
-Mask = NDArray[np.bool_]
+from sonoseg.schema.sections import Structure
+from sonoseg.schema.task import Task
+from sonoseg.types import Mask, Pixels
 
 _WIDEST_CROSSING = 2.0
 """Longest gap that is bridged, in widths of the covering class: it crosses at 30 degrees or more."""

@@ -8,17 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.geometry.points import Points
-from sonoseg.io.images import Pixels
-from sonoseg.runs.tables import Spacing
-from sonoseg.geometry.shapes import Shape
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import Range
-from sonoseg.postprocess.anatomy import apply_rules
 from sonoseg.geometry.extent import extent
 from sonoseg.geometry.fitting import fit_shapes
+from sonoseg.geometry.shapes import Shape
+from sonoseg.postprocess.anatomy import apply_rules
 from sonoseg.postprocess.gaps import clean, full_masks
 from sonoseg.postprocess.measure import Measured, measure
+from sonoseg.schema.sections import Range
+from sonoseg.schema.task import Task
+from sonoseg.types import Pixels, Points, Spacing
 
 
 @dataclass(frozen=True)

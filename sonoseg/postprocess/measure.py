@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from sonoseg.geometry.points import Ellipse, Points, angle_from_vertical_deg, ellipse_from_axis_ends, length, scale_of
-from sonoseg.io.images import Pixels
-from sonoseg.runs.tables import Spacing
-from sonoseg.geometry.shapes import Shape
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import DepthAlong, HeadBiometry, Midline, Structure
 from sonoseg.geometry.crossing import crossing
 from sonoseg.geometry.fitting import scaled
+from sonoseg.geometry.points import Ellipse, angle_from_vertical_deg, ellipse_from_axis_ends, length, scale_of
+from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.skin import find_skin
+from sonoseg.schema.sections import DepthAlong, HeadBiometry, Midline, Structure
+from sonoseg.schema.task import Task
+from sonoseg.types import Pixels, Points, Spacing
 
 NO_SPACING = "pixel spacing unknown"
 SQUARE_PIXELS = "pixel spacing unknown: square pixels assumed"

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.geometry.points import Points
-from sonoseg.io.images import Pixels
+from sonoseg.types import Pixels, Points
 
 BAND_WIDTH = 0.1
 """Width of the band around the midline that is averaged, as a part of the image's width: far wider than a speckle,

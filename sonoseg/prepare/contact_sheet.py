@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.io.images import Pixels, decode_label_map, read_image, rgb
-from sonoseg.runs.tables import Sample
-from sonoseg.schema.task import Task
+from sonoseg.io.images import decode_label_map, read_image, rgb
 from sonoseg.prepare.verify import Checked
+from sonoseg.runs.split_tables import Sample
+from sonoseg.schema.task import Task
+from sonoseg.types import Pixels
 
 WIDTH = 320
 """Pixels: wide enough to judge an outline, and 36 of them stay below a megabyte."""

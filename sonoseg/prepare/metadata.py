@@ -6,8 +6,9 @@ from pathlib import Path
 
 from sonoseg.errors import DataError, FaultsError, choices
 from sonoseg.io.images import SUFFIXES, is_image
-from sonoseg.runs.tables import Spacing, delimiter_of, read_table
+from sonoseg.io.tables import delimiter_of, read_table
 from sonoseg.schema.task import Task
+from sonoseg.types import Spacing
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sonoseg.io.images import Pixels
-from sonoseg.runs.tables import Sample
 from sonoseg.io.faults import Fault, warning
+from sonoseg.runs.split_tables import Sample
+from sonoseg.types import Pixels
 
 SIDE = 32
 """Pixels per side of the small picture that is hashed and compared."""

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sonoseg.runs.tables import Sample
-from sonoseg.schema.task import Task
 from sonoseg.io.faults import Fault, warning
 from sonoseg.prepare.verify import Checked
+from sonoseg.runs.split_tables import Sample
+from sonoseg.schema.task import Task
 
 THRESHOLD = 5.0
 """Robust z-score above which a value is named. The 3.5 of Iglewicz and Hoaglin (1993) is for values that are normal but

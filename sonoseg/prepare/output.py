@@ -7,14 +7,15 @@ from typing import Any
 
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.files import move, write_bytes, write_json, write_text
-from sonoseg.runs.tables import Sample, read_table, write_split
-from sonoseg.runs.provenance import digests_of
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import ShapesJson
-from sonoseg.runs.workspace import Workspace
+from sonoseg.io.tables import read_table
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.split import Split
 from sonoseg.prepare.verify import Checked
+from sonoseg.runs.provenance import digests_of
+from sonoseg.runs.split_tables import Sample, write_split
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.sections import ShapesJson
+from sonoseg.schema.task import Task
 
 PARTS = ("train", "test")
 

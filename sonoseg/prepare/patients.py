@@ -4,11 +4,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from sonoseg.errors import FaultsError
-from sonoseg.schema.task import Task
 from sonoseg.annotations.base import Annotated, inside
+from sonoseg.errors import FaultsError
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
+from sonoseg.schema.task import Task
 
 
 def describe(items: Sequence[Annotated], data: Path, task: Task) -> tuple[dict[str, Meta], list[Fault]]:

@@ -8,18 +8,16 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sonoseg.geometry.points import Points, ellipse_from_axis_ends
-from sonoseg.io.images import Pixels
+from sonoseg.geometry.points import ellipse_from_axis_ends
 from sonoseg.geometry.shapes import Shape
 from sonoseg.schema.task import Task
+from sonoseg.types import Mask, Pixels, Points
 
 TOLERANCE = 1e-9
 """Pixels: what floating-point arithmetic may add to a centre that lies exactly on a border."""
 
 Window = tuple[slice, slice]
-Mask = NDArray[np.bool_]
 
 
 def label_map(shapes: Iterable[Shape], size: tuple[int, int], task: Task) -> Pixels:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from sonoseg.runs.tables import Sample
-from sonoseg.schema.task import Task
-from sonoseg.runs.versions import versions
 from sonoseg.io.faults import EXAMPLES, Fault, concerns_of, in_order
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.near_duplicates import AlikePairs
 from sonoseg.prepare.summary import areas, intensity, near_duplicates, patients_summary, pixel_shape, touching_border
 from sonoseg.prepare.verify import Checked
+from sonoseg.runs.split_tables import Sample
+from sonoseg.runs.versions import versions
+from sonoseg.schema.task import Task
 
 
 def build_report(

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sonoseg.runs.tables import Sample
-from sonoseg.reporting.pages import picture_uri, render
-from sonoseg.schema.task import Task
-from sonoseg.prepare.contact_sheet import spread_evenly, thumbnail
 from sonoseg.io.faults import Concern, Fault, concerns_of, printable
+from sonoseg.prepare.contact_sheet import spread_evenly, thumbnail
 from sonoseg.prepare.near_duplicates import Alike, AlikePairs
 from sonoseg.prepare.verify import Checked
+from sonoseg.reporting.pages import picture_uri, render
+from sonoseg.runs.split_tables import Sample
+from sonoseg.schema.task import Task
 
 SHEET, NAMED, PAIRS = 24, 12, 8
 """Pictures of the contact sheet, images named in warnings, and pairs of almost equal images that the page shows."""

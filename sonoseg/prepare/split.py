@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.errors import DataError, choices
-from sonoseg.runs.tables import Sample
 from sonoseg.io.faults import Fault, warning
+from sonoseg.runs.split_tables import Sample
 
 DRAWS = 20
 """Stratified draws to choose from. Stratification balances patients; the choice balances their images as well."""

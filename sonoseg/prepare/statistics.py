@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from sonoseg.io.images import Pixels
 from sonoseg.schema.task import Task
+from sonoseg.types import Pixels
 
 SIDES = ("top", "right", "bottom", "left")
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from sonoseg.runs.tables import Sample
-from sonoseg.schema.task import Task
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.near_duplicates import MAX_BITS, MIN_CORRELATION, AlikePairs
 from sonoseg.prepare.statistics import SIDES
 from sonoseg.prepare.verify import Checked
+from sonoseg.runs.split_tables import Sample
+from sonoseg.schema.task import Task
 
 BINS = 24
 

@@ -10,19 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from sonoseg.errors import DataError
-from sonoseg.io.files import sha256_of
-from sonoseg.io.images import Pixels, encode_label_map, read_image, read_mask
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import MaskFolder
 from sonoseg.annotations import Annotated
-from sonoseg.io.faults import Fault, error, warning
 from sonoseg.annotations.mask_values import class_indices, fill_label_outlines, is_thin
+from sonoseg.errors import DataError
+from sonoseg.io.faults import Fault, error, warning
+from sonoseg.io.files import sha256_of
+from sonoseg.io.images import encode_label_map, read_image, read_mask
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.near_duplicates import small_picture
 from sonoseg.prepare.rasterize import draw, label_map
 from sonoseg.prepare.shape_checks import check_shapes
 from sonoseg.prepare.statistics import StructureNumbers, measure_structures
+from sonoseg.schema.sections import MaskFolder
+from sonoseg.schema.task import Task
+from sonoseg.types import Pixels
 
 JPEG = (".jpg", ".jpeg")
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from sonoseg.io.images import Pixels
 from sonoseg.schema.sections import Augmentation
+from sonoseg.types import Pixels
 
 Field = NDArray[np.float32]
 

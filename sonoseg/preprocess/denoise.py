@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.compiled import compiled
-from sonoseg.io.images import Pixels
+from sonoseg.types import Pixels
 
 Whole = NDArray[np.int32]
 

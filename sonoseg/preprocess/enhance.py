@@ -2,8 +2,8 @@
 
 import cv2
 
-from sonoseg.io.images import Pixels
 from sonoseg.schema.sections import Enhancement
+from sonoseg.types import Pixels
 
 
 def enhance(image: Pixels, steps: Enhancement) -> Pixels:

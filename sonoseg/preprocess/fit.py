@@ -7,14 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.geometry.points import Points
-from sonoseg.io.images import Pixels
 from sonoseg.schema.sections import Input
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
-
-Maps = NDArray[np.float32]
+from sonoseg.types import Maps, Pixels, Points, Size
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.io.images import Pixels
+from sonoseg.types import Pixels
 
 
 def normalise(image: Pixels, scheme: Literal["unit", "z_score"]) -> NDArray[np.float32]:

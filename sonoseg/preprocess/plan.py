@@ -16,10 +16,10 @@ import cv2
 
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.files import write_json
-from sonoseg.runs.tables import read_split
-from sonoseg.schema.task import Task
-from sonoseg.runs.workspace import Workspace
 from sonoseg.preprocess.prepared import Job
+from sonoseg.runs.split_tables import read_split
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
 
 PARTS = ("train", "test")
 

@@ -11,13 +11,14 @@ import numpy as np
 
 from sonoseg.errors import DataError
 from sonoseg.io.files import sha256_of
-from sonoseg.io.images import Pixels, read_image, read_mask, write_image, write_label_map
-from sonoseg.runs.tables import Prepared, Sample
-from sonoseg.schema.task import Task
-from sonoseg.runs.workspace import Workspace
+from sonoseg.io.images import read_image, read_mask, write_image, write_label_map
 from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
+from sonoseg.runs.split_tables import Prepared, Sample
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
+from sonoseg.types import Pixels
 
 ALGORITHM = 1
 """Raised when the same settings would give other pixels, so that earlier results are made again."""

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.io.images import Pixels, rgb
-from sonoseg.reporting.pages import new_figure
 from sonoseg.evaluation.cases import limits_of_agreement
+from sonoseg.io.images import rgb
+from sonoseg.reporting.pages import new_figure
+from sonoseg.types import Pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.io.images import Pixels, rgb
+from sonoseg.io.images import rgb
+from sonoseg.types import Pixels
 
 
 def tint(image: Pixels, labels: Pixels, colors: Sequence[str], opacity: float = 0.45) -> NDArray[np.uint8]:

@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from sonoseg.io.images import Pixels
+from sonoseg.types import Picture, Pixels
 
 Color = tuple[int, int, int]
-Picture = NDArray[np.uint8]
-
 TINY_PX = 120
 """Images whose shorter side is below this get colours and lines, but no text: it would cover them."""
 WHITE = (255, 255, 255)

@@ -1,6 +1,6 @@
 """The one place where HTML pages are made: one self-contained file each, without scripts and without a network.
 
-A page is a template in `sonoseg/reporting/templates` that extends `base.html.j2` and fills its blocks `title`, `heading` and
+A page is a template in `templates/` that extends `base.html.j2` and fills its blocks `title`, `heading` and
 `content`. `parts.html.j2` holds the macros that pages share. The page's own policy forbids a browser to run or to fetch
 anything, and all values are escaped, so a file name can never become markup.
 """

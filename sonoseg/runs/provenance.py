@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sonoseg.runs.command_line import REPOSITORY
 from sonoseg.io.files import sha256_of
-from sonoseg.schema.task import Task
+from sonoseg.runs.command_line import REPOSITORY
 from sonoseg.runs.versions import versions
+from sonoseg.schema.task import Task
 
 GIT_SECONDS = 10
 """A checkout on a network drive that takes longer to answer is left out."""

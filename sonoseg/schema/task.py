@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from sonoseg.runs.tables import SPLIT_COLUMNS
+from sonoseg.schema.columns import SPLIT_COLUMNS
 from sonoseg.schema.sections import (
     Augmentation,
     DepthAlong,

@@ -6,9 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from sonoseg.schema.sections import Part, Positive
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
+from sonoseg.types import Size
 
 Channels = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2)]
 

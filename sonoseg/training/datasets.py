@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from sonoseg.errors import DataError, UsageError
-from sonoseg.io.images import Pixels, read_image, read_mask
-from sonoseg.runs.tables import Prepared
-from sonoseg.schema.task import Task
-from sonoseg.runs.workspace import Workspace
+from sonoseg.io.images import read_image, read_mask
 from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.intensity import normalise
+from sonoseg.runs.split_tables import Prepared
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
 from sonoseg.training.distance import squared_distances
 from sonoseg.training.losses import class_indices
+from sonoseg.types import Pixels
 
 CACHE_BYTES = 3 * 2**30
 """What is kept in memory when the whole set needs less than this; a laptop has room for it."""

@@ -11,13 +11,13 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from sonoseg.errors import ModelError, UsageError
+from sonoseg.evaluation.metrics import batch_dice
+from sonoseg.models.determinism import be_deterministic
+from sonoseg.models.networks.heads import activate, class_map, target_of
 from sonoseg.schema.task import Task
 from sonoseg.training.checkpoint import UnderWay
 from sonoseg.training.datasets import Batch, Loader
-from sonoseg.models.determinism import be_deterministic
 from sonoseg.training.losses import SegmentationLoss
-from sonoseg.evaluation.metrics import batch_dice
-from sonoseg.models.networks.heads import activate, class_map, target_of
 from sonoseg.training.processes import everyones
 from sonoseg.training.stopping import Check
 

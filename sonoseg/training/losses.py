@@ -8,9 +8,9 @@ import torch
 from monai.losses import DiceCELoss, DiceFocalLoss
 from torch import Tensor, nn
 
+from sonoseg.models.networks.heads import foreground
 from sonoseg.schema.training import HausdorffSchedule, Loss
 from sonoseg.training.distance import squared_distances
-from sonoseg.models.networks.heads import foreground
 
 
 def dice_ce(settings: Loss, binary: bool) -> nn.Module:

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from sonoseg.schema.task import Task
-from sonoseg.runs.workspace import Workspace
 from sonoseg.evaluation.folds import TrainingData
+from sonoseg.models.networks import build_network
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
 from sonoseg.training.datasets import EpochBatches, InOrder, Loader, SegmentationDataset
 from sonoseg.training.losses import SegmentationLoss
-from sonoseg.models.networks import build_network
 from sonoseg.training.optimizer import build_optimizer
 from sonoseg.training.processes import share_statistics
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sonoseg.schema.task import Task
-from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.evaluation.cases import in_one_unit
+from sonoseg.runs.workspace import BEST_MODEL
+from sonoseg.schema.task import Task
 from sonoseg.training.loop import Advance
 from sonoseg.training.setup import Parts
 

@@ -15,11 +15,11 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor, nn
 from torch.utils.tensorboard import summary
 
-from sonoseg.reporting.drawing import tint
 from sonoseg.io.files import naming
+from sonoseg.models.networks.heads import class_map, predict
+from sonoseg.reporting.drawing import tint
 from sonoseg.schema.task import Task
 from sonoseg.training.datasets import Batch
-from sonoseg.models.networks.heads import class_map, predict
 
 
 class Tracker:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sonoseg.annotations import READERS
 from sonoseg.errors import TaskError
 from sonoseg.io.images import read_mask
-from sonoseg.annotations import READERS
 from sonoseg.prepare.verify import check
 
 ONE = [{"name": "HEAD", "shape": "region"}]

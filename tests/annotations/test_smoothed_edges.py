@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.io.images import read_image
-from sonoseg.phantom.__main__ import main as simulate
 from sonoseg.annotations import READERS
 from sonoseg.annotations.mask_values import class_indices
-from sonoseg.prepare.rasterize import label_map
 from sonoseg.annotations.smoothed_edges import smoothed_edges
+from sonoseg.io.images import read_image
+from sonoseg.phantom.__main__ import main as simulate
+from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.verify import verify
 
 

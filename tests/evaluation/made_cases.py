@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sonoseg.io.images import Pixels, encode_label_map, write_image, write_label_map
-from sonoseg.runs.tables import Spacing
-from sonoseg.schema.task import Task
-from sonoseg.postprocess.interpret import measure_labels
 from sonoseg.evaluation.cases import Case, surface_tolerance
 from sonoseg.evaluation.metrics import agreement, diagonal
 from sonoseg.evaluation.shape_errors import shape_errors
+from sonoseg.io.images import encode_label_map, write_image, write_label_map
+from sonoseg.postprocess.interpret import measure_labels
+from sonoseg.schema.task import Task
+from sonoseg.types import Pixels, Spacing
 
 SIZE = (120, 160)
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sonoseg.io.images import read_mask, write_image, write_label_map
-from sonoseg.runs.tables import Prepared, Sample
-from sonoseg.schema.task import Task
-from sonoseg.runs.workspace import Workspace
 from sonoseg.evaluation.cases import SCORES, Case, in_one_unit, score, summarise
 from sonoseg.evaluation.metrics import Agreement
+from sonoseg.io.images import read_mask, write_image, write_label_map
+from sonoseg.runs.split_tables import Prepared, Sample
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
 from tests.conftest import changed
 from tests.evaluation.made_cases import head_map, made_case, spine_map
 

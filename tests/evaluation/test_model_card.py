@@ -4,13 +4,13 @@ from pathlib import Path
 
 import torch
 
-from sonoseg.runs.tables import Prepared, Sample
-from sonoseg.models.model_header import read_header
-from sonoseg.schema.task import Task
-from sonoseg.evaluation.folds import TrainingData
 from sonoseg.evaluation.cases import summarise
+from sonoseg.evaluation.folds import TrainingData
 from sonoseg.evaluation.model_card import TO_COMPLETE, disjointness, write_model_card
 from sonoseg.models.model_file import save_model
+from sonoseg.models.model_header import read_header
+from sonoseg.runs.split_tables import Prepared, Sample
+from sonoseg.schema.task import Task
 from tests.conftest import changed
 from tests.evaluation.made_cases import head_map, made_case
 

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from sonoseg.evaluation.shape_errors import ShapeError, shape_errors
 from sonoseg.geometry.points import Ellipse
-from sonoseg.runs.tables import Spacing
 from sonoseg.geometry.shapes import Kind, Shape
 from sonoseg.schema.task import Task
-from sonoseg.evaluation.shape_errors import ShapeError, shape_errors
+from sonoseg.types import Spacing
 
 
 def shape(structure: str, kind: Kind, *points: tuple[float, float]) -> Shape:

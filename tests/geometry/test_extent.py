@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.reporting.drawing import tint
-from sonoseg.io.images import rgb
 from sonoseg.geometry.extent import extent, places
 from sonoseg.geometry.fitting import edge_points
+from sonoseg.io.images import rgb
 from sonoseg.postprocess.gaps import clean, full_masks
 from sonoseg.postprocess.interpret import class_map
+from sonoseg.reporting.drawing import tint
 from tests.conftest import changed
 
 SIZE = (60, 80)

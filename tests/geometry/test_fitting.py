@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from sonoseg.geometry.points import Ellipse
 from sonoseg.geometry.capsule import solve
 from sonoseg.geometry.fitting import fit_ellipse, fit_rectangle, fit_regions, fit_shapes, scaled
 from sonoseg.geometry.line_fit import _PIXELS, fit_line
+from sonoseg.geometry.points import Ellipse
 from tests.geometry import drawn_shapes as drawn
 
 SHAPE = (300, 320)

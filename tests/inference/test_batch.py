@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 
 import inference
-from sonoseg.schema.task import Task
 from sonoseg.inference import batch
 from sonoseg.inference.batch import segment_all
 from sonoseg.inference.results import segment_source
@@ -23,6 +22,7 @@ from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source, from_folder
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
+from sonoseg.schema.task import Task
 from tests.conftest import REPOSITORY, changed
 from tests.models.members import always_load, member
 

@@ -13,13 +13,13 @@ from PIL import Image
 
 import inference
 from sonoseg.errors import ModelError
-from sonoseg.schema.task import Task
-from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.inference import segmenter as segmenter_module
-from sonoseg.models.members import model_files
 from sonoseg.inference.segmenter import Segmenter
+from sonoseg.models.members import model_files
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
+from sonoseg.runs.workspace import BEST_MODEL
+from sonoseg.schema.task import Task
 from tests.conftest import changed
 from tests.models.members import member
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 import inference
+from sonoseg.inference.heatmap import draw_heatmap, probability_levels
 from sonoseg.io.images import read_image, read_mask
 from sonoseg.schema.task import Task
-from sonoseg.inference.heatmap import draw_heatmap, probability_levels
 from tests.conftest import changed
 from tests.models.members import always_load, member
 

@@ -13,12 +13,12 @@ from PIL import Image
 
 import inference
 from sonoseg.errors import DataError
-from sonoseg.runs.tables import Sample, write_split
-from sonoseg.schema.task import Task
-from sonoseg.runs.workspace import Workspace
 from sonoseg.inference.sources import from_folder, output_names
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
+from sonoseg.runs.split_tables import Sample, write_split
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
 from tests.models.members import always_load, member
 
 AXES = (60, 45)  # half-axes in pixels of the head in every picture

@@ -11,9 +11,9 @@ from PIL import Image
 
 import inference
 from sonoseg.__main__ import main as sonoseg
-from sonoseg.schema.task import Task
 from sonoseg.inference import resume as finished
 from sonoseg.inference.segmenter import Segmenter
+from sonoseg.schema.task import Task
 from tests.conftest import changed
 from tests.models.members import always_load, member
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from sonoseg.errors import DataError, ModelError
-from sonoseg.schema.task import Task
-from sonoseg.reporting.image_text import TINY_PX
 from sonoseg.inference.overlay import draw_overlay
 from sonoseg.inference.segmenter import Segmenter
-from sonoseg.postprocess.interpret import measure_labels
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
+from sonoseg.postprocess.interpret import measure_labels
+from sonoseg.reporting.image_text import TINY_PX
+from sonoseg.schema.task import Task
 from tests.models.members import member
 
 DISK = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename", "import"}

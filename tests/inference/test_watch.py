@@ -17,11 +17,11 @@ import inference
 import sonoseg.inference.watch as watching
 from sonoseg.__main__ import main as tool
 from sonoseg.errors import DataError
-from sonoseg.schema.task import Task
 from sonoseg.inference.sources import Inputs, Source
 from sonoseg.inference.watch import PATIENCE_S, Arrivals, watch
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
+from sonoseg.schema.task import Task
 from tests.conftest import REPOSITORY
 from tests.inference.test_batch import small
 

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from sonoseg.errors import UsageError
-from sonoseg.io.files import check_writable, sha256_of, uncell, write_bytes, write_csv, write_json
-from sonoseg.runs.tables import read_table
+from sonoseg.io.files import check_writable, sha256_of, write_bytes, write_json
+from sonoseg.io.tables import read_table, uncell, write_csv
 
 
 def test_write_and_replace(tmp_path):

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 from torch import Tensor
 
-from sonoseg.schema.task import Task
+from sonoseg.inference.segmenter import Segmenter
 from sonoseg.models.engines.torch_engine import torch_engine
 from sonoseg.models.members import Member
-from sonoseg.inference.segmenter import Segmenter
+from sonoseg.schema.task import Task
 
 
 def member(network: Callable[[Tensor], Tensor], task: Task, *of_file: object) -> Member:

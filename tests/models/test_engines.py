@@ -17,8 +17,7 @@ from PIL import Image
 
 import inference
 from sonoseg.errors import ModelError, UsageError
-from sonoseg.models.model_header import read_header
-from sonoseg.schema.task import Task
+from sonoseg.inference.segmenter import Segmenter
 from sonoseg.models.engines import NAMES, cache, choose
 from sonoseg.models.engines.base import Files, Kind, Run
 from sonoseg.models.engines.check import agreement, sample_images
@@ -26,9 +25,10 @@ from sonoseg.models.engines.choose import Wish, engine_of
 from sonoseg.models.engines.kinds import KINDS, installed
 from sonoseg.models.engines.torch_engine import runner
 from sonoseg.models.engines.tracing import trace
-from sonoseg.inference.segmenter import Segmenter
 from sonoseg.models.model_file import save_model
+from sonoseg.models.model_header import read_header
 from sonoseg.models.networks import build_network
+from sonoseg.schema.task import Task
 from tests.conftest import REPOSITORY, changed
 
 UNET = {"name": "unet", "channels": [4, 8], "strides": [2], "residual_units": 1}

@@ -11,8 +11,6 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from sonoseg.errors import TaskError
-from sonoseg.schema.task import Task
-from sonoseg.schema.training import MONAI_NETWORKS, AnyNetwork, MonaiNetwork, Network, SegNet, UNet, UNet2015
 from sonoseg.models.networks import NETWORKS, build_network, unet
 from sonoseg.models.networks.heads import (
     activate,
@@ -27,6 +25,8 @@ from sonoseg.models.networks.heads import (
 from sonoseg.models.networks.segnet import SegNetNetwork
 from sonoseg.models.networks.unet2015 import UNet2015Network, centre
 from sonoseg.models.summary import network_table, summarise_network
+from sonoseg.schema.task import Task
+from sonoseg.schema.training import MONAI_NETWORKS, AnyNetwork, MonaiNetwork, Network, SegNet, UNet, UNet2015
 from tests.conftest import changed
 
 VALID = {"name": "unet2015", "padding": "valid", "target": "resized", "channels": [4, 8, 16, 32, 64]}

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.runs.command_line import run_guarded
 from sonoseg.errors import DataError, UsageError
 from sonoseg.phantom.__main__ import main
 from sonoseg.phantom.dataset import KINDS, is_already_there, plan, write_dataset
 from sonoseg.phantom.layout import Settings
+from sonoseg.runs.command_line import run_guarded
 from tests.conftest import REPOSITORY
 
 SMALL = Settings(images=4, seed=5, size_scale=0.3)

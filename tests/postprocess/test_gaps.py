@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sonoseg.schema.task_files import parse_task
 from sonoseg.postprocess.anatomy import apply_rules
 from sonoseg.postprocess.gaps import clean, full_masks
+from sonoseg.schema.task_files import parse_task
 from tests.geometry import drawn_shapes as drawn
 
 SHAPE = (200, 300)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sonoseg.errors import DataError, FaultsError
-from sonoseg.schema.task_files import load_task
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
+from sonoseg.schema.task_files import load_task
 
 HEADER = "image,patient,row_mm,col_mm\n"
 

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.runs.tables import Sample
 from sonoseg.prepare import near_duplicates
 from sonoseg.prepare.near_duplicates import alike_faults, find_alike, perceptual_hash, small_picture
+from sonoseg.runs.split_tables import Sample
 
 
 @cache

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sonoseg.runs.tables import Sample
 from sonoseg.prepare.outliers import robust_z, spacing_faults
+from sonoseg.runs.split_tables import Sample
 
 
 def test_robust_z_by_hand():

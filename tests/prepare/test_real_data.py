@@ -1,9 +1,9 @@
 """Stage 1 on real images, where a machine has them."""
 
 from sonoseg.io.images import read_mask
-from sonoseg.runs.tables import read_split
-from sonoseg.runs.workspace import Workspace
 from sonoseg.prepare.split import assert_no_leak
+from sonoseg.runs.split_tables import read_split
+from sonoseg.runs.workspace import Workspace
 from train_test_data_preparation import main
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoseg.runs.tables import Sample
-from sonoseg.runs.workspace import Workspace
 from sonoseg.prepare.contact_sheet import outlined, spread_evenly
+from sonoseg.runs.split_tables import Sample
+from sonoseg.runs.workspace import Workspace
 from tests.prepare.test_near_duplicates import COPIES, speckle
 from train_test_data_preparation import main
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonoseg.errors import DataError
-from sonoseg.runs.tables import Sample
 from sonoseg.prepare.split import _best, assert_no_leak, split_patients
+from sonoseg.runs.split_tables import Sample
 
 CLASSES = ["A", "B", "C"]
 IMAGE = st.tuples(st.sampled_from([f"p{i}" for i in range(12)]), st.tuples(st.booleans(), st.booleans(), st.booleans()))

@@ -12,9 +12,9 @@ from PIL import Image
 
 import sonoseg.io.files
 from sonoseg.io.images import read_mask
-from sonoseg.runs.tables import read_split
-from sonoseg.runs.workspace import Workspace
 from sonoseg.prepare.split import assert_no_leak
+from sonoseg.runs.split_tables import read_split
+from sonoseg.runs.workspace import Workspace
 from tests.prepare.conftest import EPI, LINE, RECT
 from train_test_data_preparation import main
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import Augmentation, Elastic, GridDistortion, ShiftScaleRotate
 from sonoseg.preprocess.augment import Draw, _cubic_weights, apply, draw, sampling_map
+from sonoseg.schema.sections import Augmentation, Elastic, GridDistortion, ShiftScaleRotate
+from sonoseg.schema.task import Task
 
 
 def disc(height: int = 121, width: int = 161, x: float = 60, y: float = 50, radius: float = 15) -> np.ndarray:

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.schema.task import Task
-from sonoseg.schema.sections import Clahe, Denoise, Enhancement, Unsharp
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.intensity import normalise
+from sonoseg.schema.sections import Clahe, Denoise, Enhancement, Unsharp
+from sonoseg.schema.task import Task
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonoseg.schema.sections import Input
 from sonoseg.preprocess.fit import Fit
+from sonoseg.schema.sections import Input
 
 FITS = ("resize", "letterbox", "pad_or_crop", "pad_square")
 

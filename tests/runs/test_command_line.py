@@ -2,8 +2,8 @@
 
 import pytest
 
-from sonoseg.runs.command_line import run_guarded
 from sonoseg.errors import DataError, FaultsError, choices
+from sonoseg.runs.command_line import run_guarded
 
 
 def ending(error):

@@ -17,9 +17,9 @@ import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.models.model_header import read_header
 from sonoseg.runs.provenance import code_state, run_record, threads
+from sonoseg.runs.versions import versions
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
-from sonoseg.runs.versions import versions
 from tests.conftest import REPOSITORY
 from tests.trust.runs import NAME, flags, ran, run
 

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from sonoseg.errors import TaskError
-from sonoseg.schema.task_files import FOLDER, available_tasks, load_task, parse_task
 from sonoseg.schema.sections import MaskFolder, Review
+from sonoseg.schema.task_files import FOLDER, available_tasks, load_task, parse_task
 
 
 @pytest.mark.parametrize("name", available_tasks())

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from sonoseg.io.images import write_image, write_label_map
-from sonoseg.runs.tables import Prepared
-from sonoseg.schema.task import Task
+from sonoseg.runs.split_tables import Prepared
 from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
 from sonoseg.training import datasets
 from sonoseg.training.datasets import Batch, EpochBatches, InOrder, Loader, SegmentationDataset
 from sonoseg.training.distance import squared_distances

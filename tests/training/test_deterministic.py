@@ -12,11 +12,11 @@ from torch import nn
 
 import sonoseg.training.loop as loop
 import training
-from sonoseg.models.model_header import read_header
-from sonoseg.schema.task_files import available_tasks, load_task
 from sonoseg.models.determinism import be_deterministic
-from sonoseg.training.losses import FlatOnRequest
+from sonoseg.models.model_header import read_header
 from sonoseg.models.networks import build_network
+from sonoseg.schema.task_files import available_tasks, load_task
+from sonoseg.training.losses import FlatOnRequest
 from tests.small import small_task
 from tests.trust.runs import NAME, STAGES, ran, run
 

@@ -10,10 +10,10 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from sonoseg.errors import ModelError
+from sonoseg.models.model_file import save_model
 from sonoseg.models.model_header import read_header
 from sonoseg.schema.task import Task
 from sonoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from sonoseg.models.model_file import save_model
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
 

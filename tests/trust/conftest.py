@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import inference
-from sonoseg.io.images import Pixels
 from sonoseg.schema.task import Task
+from sonoseg.types import Pixels
 from tests.models.members import always_load, member
 from tests.trust.runs import ran
 

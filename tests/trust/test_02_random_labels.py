@@ -13,7 +13,7 @@ import yaml
 import image_preprocessing
 import train_test_data_preparation
 from sonoseg.io.images import read_image, read_mask
-from sonoseg.runs.tables import Prepared, read_index
+from sonoseg.runs.split_tables import Prepared, read_index
 from tests.test_chance import TASK, chance, write_images
 
 

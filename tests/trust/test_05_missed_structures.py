@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sonoseg.schema.task import Task
 from sonoseg.evaluation.cases import Case, summarise
+from sonoseg.schema.task import Task
 from tests.evaluation.made_cases import head_map, made_case
 
 IMAGES, PATIENTS = 12, 5

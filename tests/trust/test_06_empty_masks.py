@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from sonoseg.schema.task import Task
 from sonoseg.evaluation.cases import summarise
 from sonoseg.evaluation.metrics import agreement, batch_dice
+from sonoseg.schema.task import Task
 from tests.evaluation.made_cases import SIZE, head_map, made_case
 
 EMPTY = np.zeros(SIZE, np.uint8)

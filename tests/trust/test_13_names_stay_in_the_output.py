@@ -14,11 +14,11 @@ import pytest
 
 import inference
 import train_test_data_preparation as stage1
-from sonoseg.io.files import uncell
-from sonoseg.io.images import list_images, write_image
-from sonoseg.schema.task import Task
 from sonoseg.inference.results import result_files
 from sonoseg.inference.sources import output_names
+from sonoseg.io.images import list_images, write_image
+from sonoseg.io.tables import uncell
+from sonoseg.schema.task import Task
 from tests.small import small_task
 from tests.trust.conftest import Segmented, everything
 

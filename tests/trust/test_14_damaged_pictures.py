@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 import inference
-from sonoseg.io.images import Pixels, read_image
+from sonoseg.io.images import read_image
 from sonoseg.schema.task import Task
+from sonoseg.types import Pixels
 from tests.trust.conftest import Segmented
 
 FLIPS = 200

@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from sonoseg.errors import DataError
-from sonoseg.io.images import Pixels, read_image, read_mask
+from sonoseg.io.images import read_image, read_mask
+from sonoseg.types import Pixels
 from tests.trust.conftest import Segmented
 
 WHITE_IS_ZERO = {262: 0}

@@ -11,8 +11,9 @@ from PIL import Image
 
 import image_preprocessing
 import train_test_data_preparation
-from sonoseg.io.images import Pixels, image_size, read_image, read_mask
-from sonoseg.runs.tables import read_index, read_split
+from sonoseg.io.images import image_size, read_image, read_mask
+from sonoseg.runs.split_tables import read_index, read_split
+from sonoseg.types import Pixels
 from tests.io.test_decoding import STORED
 from tests.small import NETWORKS
 from tests.test_chance import TASK

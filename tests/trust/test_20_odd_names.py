@@ -12,8 +12,8 @@ import pytest
 
 import train_test_data_preparation as stage1
 from sonoseg.__main__ import main as tool
-from sonoseg.io.files import uncell
-from sonoseg.runs.tables import read_index, read_split
+from sonoseg.io.tables import uncell
+from sonoseg.runs.split_tables import read_index, read_split
 from tests.trust.conftest import Segmented, everything, put_rows, rows_of
 from tests.trust.runs import NAME, STAGES, make, run
 

@@ -9,7 +9,7 @@ import yaml
 import image_preprocessing as stage2
 import train_test_data_preparation as stage1
 from sonoseg.io.images import write_image
-from sonoseg.runs.tables import read_index, read_split
+from sonoseg.runs.split_tables import read_index, read_split
 from tests.trust.conftest import everything
 
 PATIENTS = {"001": "007", "1": "7", "NA": "NA", "nan": "null", "1e3": "Müller", "true": "0x10", "x": "  ", "-": "1,5"}

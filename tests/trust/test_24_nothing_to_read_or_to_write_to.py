@@ -19,8 +19,8 @@ from PIL import Image
 
 import image_preprocessing as stage2
 import inference as stage4
-import sonoseg.inference.batch
 import sonoseg.annotations
+import sonoseg.inference.batch
 import sonoseg.preprocess.plan
 import sonoseg.training.setup
 import train_test_data_preparation as stage1

@@ -4,10 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from sonoseg.types import Maps
 
-Maps = NDArray[np.float32]
 Run = Callable[[Maps], Maps]
 """Images `(B, 1, h, w)` float32 of the network's size to probabilities `(B, 1 + K, h, w)` float32, background first.
 Several threads may call it at once."""

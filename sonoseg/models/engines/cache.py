@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.io.files import write_bytes, write_json
-from sonoseg.models.model_header import ModelHeader
 from sonoseg.models.engines.base import Files
 from sonoseg.models.engines.kinds import installed, version_of
+from sonoseg.models.model_header import ModelHeader
 
 FOLDER = "engines"
 _FORMAT = 1
 _SONOSEG = Path(__file__).resolve().parents[2]
-_CODE = ("train/networks/*.py", "infer/engines/*.py")
+_CODE = ("models/networks/*.py", "models/engines/*.py")
 """What a conversion is made of, and checked against, besides the model: when it changes, so may what is computed."""
 
 

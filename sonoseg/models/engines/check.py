@@ -5,9 +5,10 @@ import time
 import cv2
 import numpy as np
 
-from sonoseg.schema.task import Task
-from sonoseg.models.engines.base import Maps, Run
+from sonoseg.models.engines.base import Run
 from sonoseg.preprocess.intensity import normalise
+from sonoseg.schema.task import Task
+from sonoseg.types import Maps
 
 ENOUGH = 0.999
 """Part of the pixels on which an engine has to agree with torch."""

@@ -7,12 +7,12 @@ from functools import cache as cached
 import numpy as np
 
 from sonoseg.errors import ModelError, UsageError, choices
-from sonoseg.models.model_header import ModelHeader
 from sonoseg.models.engines import NAMES, cache
 from sonoseg.models.engines.base import Engine, Files, Run
 from sonoseg.models.engines.cache import Trial
 from sonoseg.models.engines.check import ENOUGH, agreement, sample_images, timed
 from sonoseg.models.engines.kinds import KINDS, installed
+from sonoseg.models.model_header import ModelHeader
 
 
 @dataclass(frozen=True)

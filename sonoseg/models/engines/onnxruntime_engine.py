@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sonoseg.models.engines.base import Files, Kind, Maps, Run
+from sonoseg.models.engines.base import Files, Kind, Run
+from sonoseg.types import Maps
 
 _OPSET = 17
 

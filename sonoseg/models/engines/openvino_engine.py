@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from sonoseg.models.engines.base import Files, Kind, Maps, Run
+from sonoseg.models.engines.base import Files, Kind, Run
+from sonoseg.types import Maps
 
 _SETTINGS = {
     # Its threads share the cores with those that decode and write: none of them should be tied to one.

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sonoseg.schema.task import Task
-from sonoseg.models.engines.base import Engine, Maps, Run
+from sonoseg.models.engines.base import Engine, Run
 from sonoseg.models.networks.heads import predict
+from sonoseg.schema.task import Task
+from sonoseg.types import Maps
 
 
 def torch_engine(network: Callable[[Tensor], Tensor], task: Task, device: str = "cpu") -> Engine:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sonoseg.schema.task import Task
 from sonoseg.models.networks.heads import predict
+from sonoseg.schema.task import Task
 
 
 def trace(network: nn.Module, task: Task) -> torch.jit.ScriptModule:

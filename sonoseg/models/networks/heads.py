@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sonoseg.models.networks.unet2015 import centre
 from sonoseg.schema.task import Task
 from sonoseg.schema.training import UNet2015
-from sonoseg.models.networks.unet2015 import centre
 
 
 def outputs_of(task: Task) -> int:

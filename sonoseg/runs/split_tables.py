@@ -1,17 +1,14 @@
 """The tables between the stages: `train_split.csv`, `test_split.csv` (stage 1) and `index.csv` (stage 2)."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sonoseg.errors import DataError
-from sonoseg.io.files import uncell, write_csv
-
-Spacing = tuple[float, float]
-"""(row_mm, col_mm): millimetres from one pixel row, or column, to the next."""
+from sonoseg.io.tables import read_table, write_csv
+from sonoseg.schema.columns import AFTER_CLASSES, BEFORE_CLASSES
+from sonoseg.types import Spacing
 
 
 @dataclass(frozen=True)
@@ -50,15 +47,9 @@ class Prepared:
     augmentation: str
 
 
-_BEFORE_CLASSES = ("id", "image_path", "mask_path", "patient", "fold")
-_AFTER_CLASSES = ("width", "height", "row_mm", "col_mm", "sha256", "mask_sha256")
-SPLIT_COLUMNS = (*_BEFORE_CLASSES, *_AFTER_CLASSES)
-"""Columns of a split table beside one per class; no class may have such a name."""
-
-
 def write_split(path: Path, samples: Sequence[Sample], classes: Sequence[str], references: Sequence[str] = ()) -> None:
     """Write a split table; reference measurements go into columns `reference_<name>` at its end."""
-    columns = [*_BEFORE_CLASSES, *classes, *_AFTER_CLASSES]
+    columns = [*BEFORE_CLASSES, *classes, *AFTER_CLASSES]
     columns += [f"reference_{name}" for name in references]
     write_csv(path, columns, (_split_row(sample, classes) for sample in samples))
 
@@ -122,49 +113,6 @@ def read_index(path: Path) -> list[Prepared]:
 def _prepared(row: dict[str, str]) -> Prepared:
     cells = {name: row[name] for name in INDEX_COLUMNS if name != "fold"}
     return Prepared(**cells, fold=int(row["fold"]) if row["fold"] else None)
-
-
-def read_table(path: Path, maker: str) -> list[tuple[int, dict[str, str]]]:
-    """Return (line number, row) pairs with every cell as text: ids such as `001` or `NA` stay what they are.
-
-    Understands a byte-order mark, Windows-1252 where UTF-8 fails, and semicolons or tabs in place of commas; strips
-    spaces around cells. Raises DataError when the file is missing (`maker` is what writes it) or empty, a column is
-    there twice, or a row has more cells than the header.
-    """
-    try:
-        data = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{path}: no such table; {maker} writes it, run that first") from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    delimiter = delimiter_of(text.partition("\n")[0])
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    rows = []
-    try:
-        columns = [name.strip() for name in reader.fieldnames or []]
-        if not any(columns):
-            raise DataError(f"{path}: the table is empty; expected a header and one row per image")
-        twice = [name for name in columns if name and columns.count(name) > 1]
-        if twice:
-            raise DataError(f"{path}: column {twice[0]!r} is there twice; remove or rename one")
-        reader.fieldnames = columns
-        for cells in reader:
-            if None in cells:
-                raise DataError(f"{path}, row {reader.line_num}: more cells than the header's {len(columns)}")
-            rows.append((reader.line_num, {name: uncell((cell or "").strip()) for name, cell in cells.items()}))
-    except csv.Error as error:
-        raise DataError(f"{path}, row {reader.line_num}: {error}; is it a text table?") from None
-    return rows
-
-
-def delimiter_of(header: str) -> str:
-    """Return what separates the cells of a table, told from its first line: a comma, a semicolon or a tab."""
-    return max(",;\t", key=header.count)
-
-
-_Row = TypeVar("_Row")
 
 
 def _parse(path: Path, line: int, row: dict[str, str], build: Any) -> Any:

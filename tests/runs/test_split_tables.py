@@ -3,7 +3,8 @@
 import pytest
 
 from sonoseg.errors import DataError
-from sonoseg.runs.tables import Prepared, Sample, read_index, read_split, read_table, write_index, write_split
+from sonoseg.io.tables import read_table
+from sonoseg.runs.split_tables import Prepared, Sample, read_index, read_split, write_index, write_split
 
 
 def a_sample(**changes):

@@ -1,1 +1,0 @@
-"""The ground floor: what every stage stands on. Imports no torch."""

@@ -1,0 +1,5 @@
+"""Columns of the split tables beside one per class: no class may have such a name."""
+
+BEFORE_CLASSES = ("id", "image_path", "mask_path", "patient", "fold")
+AFTER_CLASSES = ("width", "height", "row_mm", "col_mm", "sha256", "mask_sha256")
+SPLIT_COLUMNS = (*BEFORE_CLASSES, *AFTER_CLASSES)
