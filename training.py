@@ -74,7 +74,7 @@ def story(argv: Sequence[str] | None) -> int:
 
     if arguments.summary:
         from sonoseg.models.summary import network_table
-        from sonoseg.training.terminal import console
+        from sonoseg.runs.terminal import console
 
         console.print(network_table(task))
         return 0
@@ -88,11 +88,12 @@ def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namesp
     # Torch and MONAI take seconds to import; --help and a wrong task have answered by now.
     from sonoseg.evaluation.cross_validation import refuse_other_folds
     from sonoseg.evaluation.folds import folds_of, load_data
-    from sonoseg.evaluation.results import record_run
     from sonoseg.evaluation.scoring import score_folds, score_model
     from sonoseg.models.determinism import named_when_impossible
+    from sonoseg.runs.terminal import console
     from sonoseg.training.loop import start_fabric
-    from sonoseg.training.terminal import console, print_outcome
+    from sonoseg.training.records import record_run
+    from sonoseg.training.terminal import print_outcome
 
     # Data: which images train, which validate. Of the test split no image is opened before the last block.
     several = arguments.fold == ALL_FOLDS
@@ -139,15 +140,17 @@ def train(
 
     Raises Stopped when a signal ended it, after the checkpoint of the step that it was at.
     """
-    from sonoseg.evaluation.results import forget_scores, model_facts, record_run
+    from sonoseg.evaluation.results import forget_scores
     from sonoseg.models.model_file import save_model
     from sonoseg.reporting.training_curves import draw_curves
+    from sonoseg.runs.terminal import console, epoch_bar
     from sonoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
     from sonoseg.training.loop import train_epoch, validate
     from sonoseg.training.optimizer import learning_rates
+    from sonoseg.training.records import model_facts, record_run
     from sonoseg.training.setup import build_parts
     from sonoseg.training.stopping import stopping_between_steps
-    from sonoseg.training.terminal import console, epoch_bar, epoch_line, start_line
+    from sonoseg.training.terminal import epoch_line, start_line
     from sonoseg.training.tracking import Tracker
 
     sanity_check = arguments.sanity_check

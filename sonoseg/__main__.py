@@ -34,9 +34,11 @@ def story(argv: Sequence[str] | None) -> int:
 
     from rich.progress import track
 
+    from sonoseg.models.model_header import check_unlisted
     from sonoseg.runs.verify import STATUSES, compare, plan
 
     entries, findings = plan(arguments.paths)
+    findings = [check_unlisted(one) for one in findings]
     watched = track(entries, "verify", disable=not sys.stderr.isatty(), transient=True)
     findings += [compare(entry) for entry in watched]
     for one in sorted(findings, key=lambda one: one.path):

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.evaluation.cases import Case, summarise
+from sonoseg.evaluation.cases import Case, limits_of_agreement, summarise
 from sonoseg.evaluation.page import SHOWN, worst_and_typical
 from sonoseg.evaluation.results import append_line, write_evaluation
 from sonoseg.io.images import rgb
@@ -155,7 +155,7 @@ def test_worst_and_typical_cases(spine: Task) -> None:
 
 def test_bland_altman_draws_bias_and_limits() -> None:
     # Errors 1, 3, -1, 1: bias 1, standard deviation sqrt(8/3).
-    axes = bland_altman("hc_mm", "HC", [11, 23, 29, 41], [10, 20, 30, 40]).axes[0]
+    axes = bland_altman("hc_mm", "HC", [11, 23, 29, 41], [10, 20, 30, 40], limits_of_agreement([1, 3, -1, 1])).axes[0]
     heights = sorted(float(line.get_ydata()[0]) for line in axes.lines if len(line.get_xdata()) == 2)
     deviation = 1.96 * (8 / 3) ** 0.5
     assert heights == pytest.approx([1 - deviation, 0, 1, 1 + deviation])
@@ -164,13 +164,15 @@ def test_bland_altman_draws_bias_and_limits() -> None:
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["+1.96 SD\n+4.20 mm", "bias\n+1.00 mm", "\N{MINUS SIGN}1.96 SD\n\N{MINUS SIGN}2.20 mm"]
     assert "(mm)" in axes.get_xlabel() and "n = 4" in axes.get_title(loc="left")
-    assert figure_uri(bland_altman("a_deg", "A", [1, 1], [1, 1])).startswith("data:image/png")
+    assert figure_uri(bland_altman("a_deg", "A", [1, 1], [1, 1], [0, 0])).startswith("data:image/png")
 
 
 def test_labels_of_close_lines_stay_apart() -> None:
     theirs = np.zeros(200)
     ours = np.r_[np.full(199, 0.01), 100.0]  # limits 14 from the bias, on an axis of more than 100
-    axes = bland_altman("hc_mm", "HC", ours.tolist(), theirs.tolist()).axes[0]
+    axes = bland_altman(
+        "hc_mm", "HC", ours.tolist(), theirs.tolist(), limits_of_agreement((ours - theirs).tolist())
+    ).axes[0]
     bottom, top = axes.get_ylim()
     places = [text.get_position()[1] for text in axes.texts]
     assert places[0] - places[1] >= 0.13 * (top - bottom) and places[1] - places[2] >= 0.13 * (top - bottom)

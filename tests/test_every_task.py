@@ -10,11 +10,11 @@ import image_preprocessing
 import inference
 import train_test_data_preparation
 import training
+from sonoseg.evaluation.history import read_history
 from sonoseg.io.images import image_size, read_mask
 from sonoseg.models.model_header import read_header
 from sonoseg.runs.split_tables import read_split
 from sonoseg.schema.task_files import available_tasks, load_task
-from sonoseg.training.checkpoint import read_history
 from tests.small import phantoms, small_task
 
 

@@ -112,7 +112,8 @@ def _bland_altman_plots(summary: dict[str, Any], cases: Sequence[Case], task: Ta
             theirs = [float(case.reference[name] or 0.0) for case in both]
             ours = [value + case.errors[name] for value, case in zip(theirs, both, strict=True)]
             title, patients = title_of(name, task.class_names), len({case.patient for case in both})
-            uri = figure_uri(bland_altman(name, title, ours, theirs))
+            limits = summary["measurements"][name]["limits_of_agreement"]
+            uri = figure_uri(bland_altman(name, title, ours, theirs, limits))
             plots.append({"uri": uri, "title": title, "patients": patients, "n": len(both)})
     return plots
 

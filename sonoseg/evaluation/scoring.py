@@ -10,16 +10,17 @@ from sonoseg.errors import ModelError
 from sonoseg.evaluation.cases import Case, score
 from sonoseg.evaluation.cross_validation import folds_table, forget_results, summarise_folds
 from sonoseg.evaluation.folds import TrainingData
+from sonoseg.evaluation.history import read_history
 from sonoseg.evaluation.model_card import write_model_card
 from sonoseg.evaluation.results import write_evaluation
+from sonoseg.evaluation.terminal import print_scores
 from sonoseg.io.files import write_json
 from sonoseg.models.model_file import load_network
 from sonoseg.models.model_header import ModelHeader, digest_of, read_header
 from sonoseg.runs.split_tables import Prepared
+from sonoseg.runs.terminal import console, epoch_bar
 from sonoseg.runs.workspace import BEST_MODEL, Workspace
 from sonoseg.schema.task import Task
-from sonoseg.training.checkpoint import read_history
-from sonoseg.training.terminal import console, epoch_bar, print_scores
 
 
 def score_model(

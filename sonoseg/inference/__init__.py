@@ -1,0 +1,1 @@
+"""Stage 4: new images to masks, overlays, shapes, measurements and a table."""

@@ -1,0 +1,1 @@
+"""Networks, the model file, and the engines that run a network."""

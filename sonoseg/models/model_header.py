@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sonoseg.errors import ModelError, TaskError
+from sonoseg.errors import ModelError, SonoSegError, TaskError
 from sonoseg.io.files import sha256_of
+from sonoseg.runs.verify import Finding
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import parse_task
 
@@ -67,3 +68,15 @@ def digest_of(digests: Sequence[str]) -> str:
     Several: the SHA-256 of their digests written one after the other, in order.
     """
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def check_unlisted(finding: Finding) -> Finding:
+    """Return the finding of a file that no list names; of a model also whether its header and its size fit together."""
+    if finding.status != "unlisted" or finding.path.suffix != ".safetensors":
+        return finding
+    try:
+        task = read_header(finding.path).task.name
+    except SonoSegError as error:
+        return Finding(finding.path, "changed", str(error).removeprefix(f"{finding.path}: "))
+    note = f"{finding.note}, its header (task {task}) and its size are sound, its weights cannot be told"
+    return Finding(finding.path, "unlisted", note)

@@ -1,1 +1,1 @@
-"""From class probabilities to shapes, millimetres and a status; pure NumPy and OpenCV, used by stages 3 and 4."""
+"""Class probabilities to label map, shapes, measurements and status. Imports no torch."""

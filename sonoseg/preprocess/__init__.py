@@ -1,0 +1,1 @@
+"""Stage 2: images enhanced and brought to the network's size, and augmented copies. Imports no torch."""

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.evaluation.cases import limits_of_agreement
 from sonoseg.io.images import rgb
 from sonoseg.reporting.pages import new_figure
 from sonoseg.types import Pixels
@@ -51,17 +50,18 @@ def title_of(name: str, classes: Sequence[str] = ()) -> str:
     return title[:1].upper() + title[1:]
 
 
-def bland_altman(name: str, title: str, ours: Sequence[float], theirs: Sequence[float]) -> "Figure":
+def bland_altman(
+    name: str, title: str, ours: Sequence[float], theirs: Sequence[float], limits: Sequence[float]
+) -> "Figure":
     """Draw prediction minus reference against the mean of the two, with the bias and the 95 % limits of agreement.
 
-    Bland and Altman 1986. `ours` and `theirs` are two or more values in the unit that `name` ends in.
+    Bland and Altman 1986. `ours`, `theirs` and the lower and upper of `limits` are in the unit that `name` ends in.
     """
     from matplotlib import rc_context
 
     one, other = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
     errors, unit = one - other, unit_of(name)
-    low, high = limits_of_agreement(errors.tolist())
-    assert low is not None and high is not None  # two values or more
+    low, high = limits
     bias, in_unit = float(errors.mean()), f" ({unit})" if unit else ""
     with rc_context(FONT):
         figure = new_figure(CHART_WIDTH_PX, CHART_HEIGHT_PX)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sonoseg.errors import SonoSegError, UsageError
+from sonoseg.errors import UsageError
 from sonoseg.io.files import sha256_of
 from sonoseg.runs.integrity import SUFFIX, is_left_out, read_list
 
@@ -110,16 +110,8 @@ def _file(path: Path) -> Iterator[Entry | Finding]:
 
 
 def _unlisted(path: Path) -> Finding:
-    """Tell what can be told of a file that no list names: of a model, that its header and size fit together."""
+    """Tell what can be told of a file that no list names."""
     note = f"no list (*{SUFFIX}) in its folder names it; its SHA-256 is {sha256_of(path)}"
-    if path.suffix == ".safetensors":
-        from sonoseg.models.model_header import read_header
-
-        try:
-            task = read_header(path).task.name
-        except SonoSegError as error:
-            return Finding(path, "changed", str(error).removeprefix(f"{path}: "))
-        note += f", its header (task {task}) and its size are sound, its weights cannot be told"
     return Finding(path, "unlisted", note)
 
 

@@ -1,0 +1,1 @@
+"""The task file: its sections, defaults and checks. Imports no torch."""

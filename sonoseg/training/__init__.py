@@ -1,0 +1,1 @@
+"""Stage 3: data sets, losses, optimiser, loop, checkpoints and TensorBoard."""

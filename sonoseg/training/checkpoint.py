@@ -85,14 +85,6 @@ def save_checkpoint(
     write_bytes(path, stream.getvalue())
 
 
-def read_history(path: Path) -> list[dict[str, float]]:
-    """Return the scalars of each epoch from a checkpoint; empty when there is none that can be read."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)["progress"]["history"]
-    except Exception:  # a damaged archive fails in many ways; a picture without curves is all that comes of it
-        return []
-
-
 def load_checkpoint(
     path: Path, fabric: Fabric, network: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
 ) -> Progress:

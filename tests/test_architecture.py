@@ -1,4 +1,4 @@
-"""The rules of the house: who may import whom, what starts fast, how long a file may get."""
+"""The architecture: which package may import which, what starts fast, how long a file may get."""
 
 import ast
 import subprocess
@@ -10,24 +10,28 @@ import pytest
 from tests.conftest import REPOSITORY
 
 SCRIPTS = ("train_test_data_preparation.py", "image_preprocessing.py", "training.py", "inference.py")
-WINGS = ("core", "phantom", "prepare", "preprocess", "postprocess", "train", "infer")
-MAY_IMPORT = {
-    "core": set(),
-    "phantom": {"core"},
-    "prepare": {"core"},
-    "preprocess": {"core", "prepare"},
-    "postprocess": {"core", "prepare", "preprocess"},
-    "train": {"core", "prepare", "preprocess", "postprocess"},
-    "infer": {"core", "prepare", "preprocess", "postprocess", "train"},
-}
+LAYERS = (
+    ("errors", "compiled", "types"),
+    ("geometry",),
+    ("schema", "io"),
+    ("runs", "reporting"),
+    ("annotations",),
+    ("phantom", "prepare", "preprocess", "postprocess"),
+    ("models",),
+    ("evaluation",),
+    ("training", "inference"),
+)
+"""Packages and single modules, lowest first; each imports itself and what lies in lower layers, nothing else."""
+NO_TORCH = ("io", "schema", "geometry", "runs", "reporting", "annotations", "phantom")
+NO_TORCH += ("prepare", "preprocess", "postprocess")
 MODULES = {
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((REPOSITORY / "sonoseg").rglob("*.py"))
 }
 
 
-IN_WINGS = sorted(name for name in MODULES if name.count(".") >= 1 and name != "sonoseg.__main__")
-"""`python -m sonoseg` stands outside of the wings, as the scripts do."""
+IN_PACKAGES = sorted(name for name in MODULES if name.count(".") >= 1 and name != "sonoseg.__main__")
+"""`python -m sonoseg` imports from all packages, as the scripts do."""
 
 
 def imports(path: Path, inside_functions: bool = True) -> set[str]:
@@ -43,15 +47,17 @@ def imports(path: Path, inside_functions: bool = True) -> set[str]:
     return found
 
 
-def test_every_wing_is_known() -> None:
-    assert {name.split(".")[1] for name in IN_WINGS} == set(WINGS)
+def test_every_package_has_a_layer() -> None:
+    assert {name.split(".")[1] for name in IN_PACKAGES} == {name for layer in LAYERS for name in layer}
 
 
-@pytest.mark.parametrize("module", IN_WINGS)
-def test_no_wing_imports_a_later_one(module: str) -> None:
-    wing = module.split(".")[1]
-    others = {name.split(".")[1] for name in imports(MODULES[module]) if name.startswith("sonoseg.")} - {wing}
-    assert others <= MAY_IMPORT[wing], f"{module} may import {MAY_IMPORT[wing]}, found {others}"
+@pytest.mark.parametrize("module", IN_PACKAGES)
+def test_no_module_imports_from_its_own_or_a_higher_layer(module: str) -> None:
+    package = module.split(".")[1]
+    layer = next(number for number, names in enumerate(LAYERS) if package in names)
+    lower = {name for names in LAYERS[:layer] for name in names}
+    others = {name.split(".")[1] for name in imports(MODULES[module]) if name.startswith("sonoseg.")} - {package}
+    assert others <= lower, f"{module} imports {others - lower}"
 
 
 def test_no_import_goes_in_a_circle() -> None:
@@ -71,10 +77,10 @@ def test_no_import_goes_in_a_circle() -> None:
         visit(name, [])
 
 
-@pytest.mark.parametrize("wing", ["core", "phantom", "prepare", "preprocess", "postprocess"])
-def test_early_wings_know_no_torch(wing: str) -> None:
+@pytest.mark.parametrize("package", NO_TORCH)
+def test_packages_below_models_know_no_torch(package: str) -> None:
     for name, path in MODULES.items():
-        if name.startswith(f"sonoseg.{wing}"):
+        if name.startswith(f"sonoseg.{package}."):
             heavy = {"torch", "monai", "lightning_fabric"} & {used.split(".")[0] for used in imports(path)}
             assert not heavy, f"{name} imports {heavy}"
 
