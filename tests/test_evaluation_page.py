@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.evaluation.cases import Case, limits_of_agreement, summarise
+from sonoseg.evaluation.cases import Case
+from sonoseg.evaluation.intervals import limits_of_agreement
 from sonoseg.evaluation.page import SHOWN, worst_and_typical
 from sonoseg.evaluation.results import append_line, write_evaluation
+from sonoseg.evaluation.summary import summarise
 from sonoseg.io.images import rgb
 from sonoseg.reporting.charts import (
     PREDICTION_COLOR,

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sonoseg.evaluation.cases import in_one_unit
 from sonoseg.evaluation.folds import TrainingData
+from sonoseg.evaluation.summary import in_one_unit
 from sonoseg.io.files import write_text
 from sonoseg.models.model_header import ModelHeader
 from sonoseg.schema.task import Task

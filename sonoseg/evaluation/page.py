@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-from sonoseg.evaluation.cases import Case, in_one_unit
+from sonoseg.evaluation.cases import Case
+from sonoseg.evaluation.summary import in_one_unit
 from sonoseg.io.images import decode_label_map, read_image, read_mask
 from sonoseg.reporting.charts import (
     CHART_WIDTH_PX,

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sonoseg.evaluation.cases import Case, summarise
+from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.cross_validation import forget_results
 from sonoseg.evaluation.page import evaluation_page
+from sonoseg.evaluation.summary import summarise
 from sonoseg.io.files import naming, write_json, write_text
 from sonoseg.io.tables import write_csv
 from sonoseg.runs.workspace import RUN_OF_SCORING, Workspace

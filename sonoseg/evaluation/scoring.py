@@ -7,12 +7,13 @@ from typing import Any
 import torch
 
 from sonoseg.errors import ModelError
-from sonoseg.evaluation.cases import Case, score
+from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.cross_validation import folds_table, forget_results, summarise_folds
 from sonoseg.evaluation.folds import TrainingData
 from sonoseg.evaluation.history import read_history
 from sonoseg.evaluation.model_card import write_model_card
 from sonoseg.evaluation.results import write_evaluation
+from sonoseg.evaluation.segment import score
 from sonoseg.evaluation.terminal import print_scores
 from sonoseg.io.files import write_json
 from sonoseg.models.model_file import load_network

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from sonoseg.evaluation.cases import in_one_unit
+from sonoseg.evaluation.summary import in_one_unit
 from sonoseg.runs.terminal import console
 
 

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sonoseg.evaluation.cases import SCORES, Case, in_one_unit, score, summarise
+from sonoseg.evaluation.cases import SCORES, Case
 from sonoseg.evaluation.metrics import Agreement
+from sonoseg.evaluation.segment import score
+from sonoseg.evaluation.summary import in_one_unit, summarise
 from sonoseg.io.images import read_mask, write_image, write_label_map
 from sonoseg.runs.split_tables import Prepared, Sample
 from sonoseg.runs.workspace import Workspace

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from sonoseg.evaluation.cases import summarise
 from sonoseg.evaluation.folds import TrainingData
 from sonoseg.evaluation.model_card import TO_COMPLETE, disjointness, write_model_card
+from sonoseg.evaluation.summary import summarise
 from sonoseg.models.model_file import save_model
 from sonoseg.models.model_header import read_header
 from sonoseg.runs.split_tables import Prepared, Sample

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from sonoseg.evaluation.cases import Case, summarise
+from sonoseg.evaluation.cases import Case
+from sonoseg.evaluation.summary import summarise
 from sonoseg.schema.task import Task
 from tests.evaluation.made_cases import head_map, made_case
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sonoseg.evaluation.cases import summarise
 from sonoseg.evaluation.metrics import agreement, batch_dice
+from sonoseg.evaluation.summary import summarise
 from sonoseg.schema.task import Task
 from tests.evaluation.made_cases import SIZE, head_map, made_case
 

@@ -1,0 +1,92 @@
+"""Segment annotated images with trained networks and compare each with its reference mask."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sonoseg.evaluation.cases import Case, surface_tolerance
+from sonoseg.evaluation.metrics import agreement, diagonal
+from sonoseg.evaluation.shape_errors import shape_errors
+from sonoseg.io.images import encode_label_map, read_image, read_mask
+from sonoseg.models.networks.heads import predict
+from sonoseg.postprocess.interpret import interpret, measure_labels
+from sonoseg.preprocess.fit import Fit
+from sonoseg.preprocess.intensity import normalise
+from sonoseg.runs.split_tables import Prepared, Sample
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
+
+
+@torch.inference_mode()
+def score(
+    networks: Sequence[nn.Module],
+    rows: Sequence[Prepared],
+    samples: Sequence[Sample],
+    workspace: Workspace,
+    task: Task,
+    device: torch.device,
+    in_mm: bool | None = None,
+) -> Iterator[Case]:
+    """Yield a Case per prepared image: the result a user would get, against the mask at the image's own size.
+
+    Several networks of one task, at least one, are an ensemble: their probabilities are averaged at the network's size.
+    References are measured on the reference mask by the same code as the prediction; a value that the metadata table
+    gives for an image replaces the measured one. `in_mm` is the unit of all distances, by default mm when every one of
+    these images has a spacing; rows that are summarised together need the same.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    # One unit for all: an average of millimetres and pixels would mean nothing.
+    if in_mm is None:
+        in_mm = all(by_id[row.source_id].spacing for row in rows)
+    for network in networks:
+        network.eval()
+    for row in rows:
+        sample = by_id[row.source_id]
+        prepared = read_image(workspace.locate(row.image_path))
+        values = torch.from_numpy(normalise(prepared, task.input.intensity))[None, None].to(device)
+        probabilities = _mean_prediction(networks, values, task)[0].cpu().numpy()
+        yield _case(probabilities, sample, workspace, task, in_mm)
+
+
+def _mean_prediction(networks: Sequence[nn.Module], images: Tensor, task: Task) -> Tensor:
+    return torch.stack([predict(network, images, task) for network in networks]).mean(dim=0)
+
+
+def _case(probabilities: np.ndarray, sample: Sample, workspace: Workspace, task: Task, in_mm: bool) -> Case:
+    """Compare the finding in `(1 + K, h, w)` float32 probabilities at the network's size with the reference mask."""
+    image = read_image(workspace.locate(sample.image_path))
+    found = interpret(Fit.of(image.shape, task.input).invert(probabilities), image, task, sample.spacing)
+    reference = read_mask(workspace.locate(sample.mask_path))
+    truth = measure_labels(reference, image, task, sample.spacing)
+    return Case(
+        id=sample.id,
+        patient=sample.patient,
+        agreement={
+            name: agreement(
+                found.labels == index,
+                reference == index,
+                sample.spacing if in_mm else None,
+                surface_tolerance(task, "mm" if in_mm else "px"),
+            )
+            for index, name in enumerate(task.class_names, start=1)
+        },
+        pixel_accuracy=float(np.mean(found.labels == reference)),
+        measured=found.measurements,
+        distance_unit="mm" if in_mm else "px",
+        reference={**truth.measurements, **_comparable(sample)},
+        shape_errors=shape_errors(found.shapes, truth.shapes, task, sample.spacing, in_mm),
+        image_path=sample.image_path,
+        mask_path=sample.mask_path,
+        prediction=encode_label_map(found.labels, task.colors),
+        status=found.status,
+        reasons=list(found.reasons),
+        diagonal={"px": diagonal(image.shape, None)}
+        | ({"mm": diagonal(image.shape, sample.spacing)} if sample.spacing else {}),
+    )
+
+
+def _comparable(sample: Sample) -> dict[str, float | None]:
+    """Return the table's references that a measurement can meet: without a spacing none is made in millimetres."""
+    return {name: value for name, value in sample.reference.items() if sample.spacing or not name.endswith("_mm")}
