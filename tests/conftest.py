@@ -10,6 +10,7 @@ import torch
 
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
+from tests.datasets import make_task, spine_data, write_picture  # noqa: F401  # fixtures
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

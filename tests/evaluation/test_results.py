@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from sonoseg.evaluation import terminal as report
 from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.results import append_line, scorings, write_evaluation
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
-from sonoseg.training import terminal as report
 from tests.evaluation.made_cases import made_case, spine_map
 
 

@@ -15,7 +15,7 @@ from sonoseg.io.images import read_mask
 from sonoseg.prepare.split import assert_no_leak
 from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import Workspace
-from tests.prepare.conftest import EPI, LINE, RECT
+from tests.datasets import EPI, LINE, RECT
 from train_test_data_preparation import main
 
 CLASSES = ["MID", "VTB", "EPI"]
