@@ -51,10 +51,9 @@ def prepare(task: "Task", workspace: "Workspace", copies: int, arguments: argpar
     """Make the pictures that are not there yet, then the two tables, and last the list of all of them."""
     from rich.progress import track
 
-    from sonoseg.io.files import write_json
     from sonoseg.preprocess.plan import PARTS, State, collect_jobs, run_jobs
-    from sonoseg.preprocess.prepared import remove_leftovers
-    from sonoseg.runs.integrity import recorded
+    from sonoseg.preprocess.prepared import leftovers
+    from sonoseg.runs.output_folder import OutputFolder
     from sonoseg.runs.provenance import digests_of, run_record
     from sonoseg.runs.split_tables import write_index
     from sonoseg.runs.workspace import RUN_OF_PREPROCESSING
@@ -67,34 +66,34 @@ def prepare(task: "Task", workspace: "Workspace", copies: int, arguments: argpar
     waiting = [job for name, job in jobs.items() if not job.is_done(keys[name], done)]
     print(f"{len(jobs)} images of task {task.name}: {len(jobs) - len(waiting)} already prepared, {len(waiting)} to do")
 
-    with recorded(workspace.split, "stage2") as record:
+    with OutputFolder(workspace.split, "stage2") as output:
         # An index says "finished", and so does a key in the state: while pictures change they have neither.
         names = {job.name for job in waiting}
         state = State(copies, arguments.seed, {name: key for name, key in keys.items() if name not in names})
         if waiting:
-            record.begin()
-            for part in PARTS:
-                workspace.index(part).unlink(missing_ok=True)
-            state.write(workspace)
+            output.begin_changes()
+            output.remove(*(workspace.index(part) for part in PARTS))
+            state.write(output, workspace)
         try:
             for name in track(run_jobs(waiting, arguments.jobs), "enhance", len(waiting), disable=not waiting):
                 for path in pictures(jobs[name].rows(), workspace):
-                    record.wrote(path)
+                    output.add(path)
                 state.done[name] = keys[name]
         finally:
-            state.write(workspace)
+            state.write(output, workspace)
 
         settings = {"copies": copies, "seed": arguments.seed, "jobs": arguments.jobs}
         inputs = digests_of(workspace.split, [workspace.split_table(part).name for part in PARTS])
-        write_json(workspace.split / RUN_OF_PREPROCESSING, run_record(arguments.command, task, settings, inputs))
+        output.write_json(RUN_OF_PREPROCESSING, run_record(arguments.command, task, settings, inputs))
         for part in PARTS:
             rows = [row for job in jobs.values() if job.part == part for row in job.rows()]
-            write_index(workspace.index(part), rows)
+            write_index(output, workspace.index(part), rows)
             for path in pictures(rows, workspace):
-                record.keep(path)
-            removed = remove_leftovers(workspace.index(part).parent, rows)
+                output.keep(path)
+            old = leftovers(workspace.index(part).parent, rows)
+            output.remove(*old)
             originals = sum(row.augmentation == "none" for row in rows)
-            note = f", {removed} files of earlier settings removed" if removed else ""
+            note = f", {len(old)} files of earlier settings removed" if old else ""
             print(f"  {part}: {originals} enhanced images + {len(rows) - originals} augmented copies{note}")
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sonoseg.errors import UsageError
 from sonoseg.models.engines import NAMES as ENGINES
 from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
-from sonoseg.runs.integrity import recorded
 from sonoseg.runs.lock import locked
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task_files import load_task
 from sonoseg.types import Spacing
@@ -99,12 +99,14 @@ def story(argv: Sequence[str] | None) -> int:
     if task.name != asked.name and (arguments.task or not arguments.model):
         raise UsageError(f"{models[0]} was trained for task {task.name}, not {asked.name}; leave --task out")
     workspace = Workspace(arguments.workspace, task.name)
-    output = arguments.output or workspace.results
+    results = arguments.output or workspace.results
     if arguments.images:
-        check_apart(arguments.images, output)
+        check_apart(arguments.images, results)
 
     heatmap = arguments.heatmap or task.review.heatmap
     by = fingerprint(segmenter, heatmap)
+
+    output = OutputFolder(results, "stage4")
 
     def segment(sources: Sequence["Source"]) -> Iterator[Row]:
         return segment_all(sources, segmenter, output, heatmap, arguments.jobs, by)
@@ -113,20 +115,20 @@ def story(argv: Sequence[str] | None) -> int:
         work = watched(arguments, segmenter, output, segment)
     else:
         work = whole_folder(arguments, segmenter, workspace, segment)
-    with locked(output, say=print), recorded(output, "stage4") as record:
-        record.begin()
-        (output / "run.json").unlink(missing_ok=True)
+    with locked(results, say=print), output:
+        output.begin_changes()
+        output.remove("run.json")
         started = time.monotonic()
         rows = work()
         seconds = time.monotonic() - started
         write_table(output, rows, task)
         settings = {name: _plain(getattr(arguments, name)) for name in SETTINGS}
         write_run(output, rows, segmenter, {**settings, "heatmap": heatmap}, seconds, arguments.command)
-        record.keep_earlier()  # of other images, in the same folder
+        output.keep_earlier()  # of other images, in the same folder
     earlier = sum("earlier" in row for row in rows)
     if earlier:
         print(f"{earlier} of them finished by an earlier run with this model and these settings; they stay as they are")
-    return report(rows, output, None if arguments.watch else seconds)
+    return report(rows, results, None if arguments.watch else seconds)
 
 
 def whole_folder(
@@ -146,7 +148,7 @@ def whole_folder(
 
 
 def watched(
-    arguments: argparse.Namespace, segmenter: "Segmenter", output: Path, segment: Segment
+    arguments: argparse.Namespace, segmenter: "Segmenter", output: OutputFolder, segment: Segment
 ) -> Callable[[], list[Row]]:
     """Return what segments the images of a folder as they come, keeping the table up to date."""
     from sonoseg.inference.results import remove_results, write_table

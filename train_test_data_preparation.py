@@ -43,7 +43,7 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
 
     from sonoseg.annotations import READERS
     from sonoseg.io.faults import concerns_of, stop_on_errors
-    from sonoseg.io.files import write_json, write_text
+    from sonoseg.io.files import write_text
     from sonoseg.prepare.near_duplicates import alike_faults, find_alike
     from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
     from sonoseg.prepare.output import (
@@ -59,7 +59,7 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
     from sonoseg.prepare.report_page import dataset_page, refused_page
     from sonoseg.prepare.split import assert_no_leak, split_patients
     from sonoseg.prepare.verify import same_pictures, verify
-    from sonoseg.runs.integrity import recorded
+    from sonoseg.runs.output_folder import OutputFolder
     from sonoseg.runs.provenance import run_record
     from sonoseg.runs.workspace import RUN_OF_PREPARATION
 
@@ -102,12 +102,12 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
         write_text(check_path(workspace), page)
     else:
         inputs = {"images and masks as drawn": report["data_sha256"], **table_digests(data, task)}
-        with recorded(workspace.split, "stage1", root=workspace.root) as record:
-            write_json(workspace.split / RUN_OF_PREPARATION, run_record(options.command, task, settings, inputs))
-            write_dataset(checked, samples, report, page, task, workspace, same_split=already)
+        with OutputFolder(workspace.split, "stage1", root=workspace.root) as output:
+            output.write_json(RUN_OF_PREPARATION, run_record(options.command, task, settings, inputs))
+            write_dataset(output, checked, samples, report, page, task, workspace, same_split=already)
             for sample in samples:
-                record.keep(workspace.locate(sample.image_path), sample.sha256)
-                record.keep(workspace.locate(sample.mask_path), sample.mask_sha256)
+                output.keep(workspace.locate(sample.image_path), sample.sha256)
+                output.keep(workspace.locate(sample.mask_path), sample.mask_sha256)
 
     # Say what was found and where to go on.
     lines = [line for concern in concerns_of(faults) for line in concern.lines()]

@@ -5,14 +5,13 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoseg.errors import Stopped
 from sonoseg.runs.command_line import SEED, next_command, number_type, run_guarded, stage_parser
-from sonoseg.runs.integrity import recorded
 from sonoseg.runs.lock import locked
-from sonoseg.runs.workspace import BEST_MODEL, RUN_OF_SCORING, RUN_OF_TRAINING, Workspace
+from sonoseg.runs.output_folder import OutputFolder
+from sonoseg.runs.workspace import BEST_MODEL, CHECKPOINT, CURVES, RUN_OF_SCORING, RUN_OF_TRAINING, Workspace
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from sonoseg.evaluation.folds import TrainingData
 
 ALL_FOLDS = "all"
-CHECKPOINT = "last.ckpt"
-CURVES = "curves.png"
 MADE_BY_TRAINING = (BEST_MODEL, CHECKPOINT, CURVES, RUN_OF_TRAINING)
 """Files of a model's folder that scoring does not write."""
 
@@ -103,25 +100,25 @@ def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namesp
         folder /= "cross_validation" if several else "sanity_check"
     if several:
         refuse_other_folds(folder, [data.fold for data in runs])
-    folders = [folder / f"fold_{data.fold}" if several else folder for data in runs]
-    with locked(folder, say=print), recorded(folder, "stage3") as record, named_when_impossible():
+    with locked(folder, say=print), OutputFolder(folder, "stage3") as output, named_when_impossible():
+        outputs = [output.subfolder(f"fold_{data.fold}") if several else output for data in runs]
         fabric = start_fabric(arguments.device, arguments.devices, arguments.precision, arguments.deterministic)
-        for data, own in zip(runs if not arguments.score else [], folders, strict=False):
+        for data, own in zip(runs if not arguments.score else [], outputs, strict=False):
             train(task, workspace, data, own, fabric, arguments)
         if not fabric.is_global_zero:
             return 0
 
         # The test split is scored once: by the chosen epoch, or by the models of all folds together.
         if several:
-            score_folds(folder, runs, workspace, task, fabric.device)
+            score_folds(output, runs, workspace, task, fabric.device)
         elif arguments.sanity_check:  # looks at two validation images instead
-            score_model(folder, "validation", runs[0].validation[:2], runs[0], workspace, task, fabric.device)
+            score_model(output, "validation", runs[0].validation[:2], runs[0], workspace, task, fabric.device)
         else:
-            score_model(folder, "test", runs[0].test, runs[0], workspace, task, fabric.device)
+            score_model(output, "test", runs[0].test, runs[0], workspace, task, fabric.device)
         if arguments.score:
-            record_run(folder / RUN_OF_SCORING, arguments.command, task, {"data": runs[0].hashes})
-        for path in [own / name for own in folders for name in MADE_BY_TRAINING]:
-            record.keep(path)  # --score, and --resume of a run that was complete, leave them as they are
+            record_run(output, RUN_OF_SCORING, arguments.command, task, {"data": runs[0].hashes})
+        for path in [own.path(name) for own in outputs for name in MADE_BY_TRAINING]:
+            output.keep(path)  # --score, and --resume of a run that was complete, leave them as they are
     print_outcome(folder, workspace.logs)
     following = next_command("training.py" if arguments.sanity_check else "inference.py", arguments)
     console.print(f"next: {following}{f' --model {folder}' if several else ''}", soft_wrap=True)
@@ -132,17 +129,17 @@ def train(
     task: Task,
     workspace: Workspace,
     data: "TrainingData",
-    folder: Path,
+    output: OutputFolder,
     fabric: "Fabric",
     arguments: argparse.Namespace,
 ) -> None:
-    """Train one model into `folder`: `last.ckpt` after every epoch, then `best_model.safetensors` and `curves.png`.
+    """Train one model into `output`: `last.ckpt` after every epoch, then `best_model.safetensors` and `curves.png`.
 
     Raises Stopped when a signal ended it, after the checkpoint of the step that it was at.
     """
     from sonoseg.evaluation.results import forget_scores
-    from sonoseg.models.model_file import save_model
-    from sonoseg.reporting.training_curves import draw_curves
+    from sonoseg.models.model_file import model_bytes
+    from sonoseg.reporting.training_curves import curves_png
     from sonoseg.runs.terminal import console, epoch_bar
     from sonoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
     from sonoseg.training.loop import train_epoch, validate
@@ -164,13 +161,13 @@ def train(
     settings = {"task": task.model_dump(mode="json"), "fold": data.fold, "seed": arguments.seed, "epochs": epochs}
     settings |= {"data": data.hashes, "precision": fabric.strategy.precision.precision}
     settings |= {"deterministic": True} if arguments.deterministic else {}
-    checkpoint = folder / CHECKPOINT
+    checkpoint = output.path(CHECKPOINT)
     progress = Progress(arguments.run if arguments.fold != ALL_FOLDS else f"{arguments.run}-fold{data.fold}")
     if arguments.resume and (arguments.fold != ALL_FOLDS or checkpoint.is_file()):
         progress = load_checkpoint(checkpoint, fabric, network, optimizer, settings)
     tracker = Tracker(workspace.logs / progress.run, task, progress.epoch) if fabric.is_global_zero else None
     if tracker:
-        record_run(folder / RUN_OF_TRAINING, arguments.command, task, settings, goes_on=arguments.resume)
+        record_run(output, RUN_OF_TRAINING, arguments.command, task, settings, goes_on=arguments.resume)
         console.print(start_line(task, parts, fabric.device), soft_wrap=True)
 
     # Several processes would have to agree on a step to stop at: they end at once, and go on from their last epoch.
@@ -189,7 +186,7 @@ def train(
                 # Validate on the held-out fold; its Dice alone decides which epoch is kept.
                 scalars |= validate(fabric, network, loss, parts.validation, task, epoch, limit, check)
             except Stopped:
-                save_checkpoint(checkpoint, fabric, network, optimizer, progress, settings)
+                save_checkpoint(output, fabric, network, optimizer, progress, settings)
                 raise
             scalars = fabric.broadcast(scalars)  # one rank's view, so that all stop, and keep, at the same epoch
             scalars["time/epoch_s"] = time.perf_counter() - began
@@ -199,16 +196,17 @@ def train(
             if tracker:
                 tracker.scalars(scalars, epoch + 1)
                 tracker.overlays(network.module, next(iter(parts.validation)), epoch + 1)
-                save_checkpoint(checkpoint, fabric, network, optimizer, progress, settings)
+                save_checkpoint(output, fabric, network, optimizer, progress, settings)
                 console.print(epoch_line(epoch + 1, epochs, scalars, task, is_best), soft_wrap=True)
             check()
 
     # The best epoch becomes the model: one file, which is read back before it is used.
     if tracker:
         tracker.close()
-        forget_scores(folder, arguments.fold == ALL_FOLDS)
-        save_model(folder / BEST_MODEL, progress.best_state, task, model_facts(progress, data, settings))
-        draw_curves(folder / CURVES, progress.history, task, progress.best_epoch)
+        forget_scores(output)
+        facts = model_facts(progress, data, settings)
+        output.write_bytes(BEST_MODEL, model_bytes(progress.best_state, task, facts), reread=True)
+        output.write_bytes(CURVES, curves_png(progress.history, task, progress.best_epoch))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

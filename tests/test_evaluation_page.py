@@ -27,6 +27,7 @@ from sonoseg.reporting.charts import (
     unit_of,
 )
 from sonoseg.reporting.pages import figure_uri
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from tests.browser import open_page, outside
@@ -69,7 +70,7 @@ def page(spine: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("page")
     workspace = Workspace(root, "spine")
     cases = spine_cases(spine, root, last=MARKUP)
-    write_evaluation(workspace.models, "test", cases, spine, workspace, FACTS, history(spine))
+    write_evaluation(OutputFolder(workspace.models, "stage3"), "test", cases, spine, workspace, FACTS, history(spine))
     return workspace.models / "evaluation.html"
 
 
@@ -127,10 +128,10 @@ def test_later_scorings_and_other_parts_say_so(spine: Task, tmp_path: Path) -> N
         append_line(
             workspace.models / "evaluations.jsonl", {"test_split_sha256": FACTS["data"]["spine/test_split.csv"]}
         )
-    write_evaluation(workspace.models, "test", cases, spine, workspace, FACTS)
+    write_evaluation(OutputFolder(workspace.models, "stage3"), "test", cases, spine, workspace, FACTS)
     said = text_of(workspace.models / "evaluation.html")
     assert "Scoring number 3 of this test split" in said and "Images around the median" not in said
-    write_evaluation(workspace.models, "validation", cases, spine, workspace, {"sha256": "ab"})
+    write_evaluation(OutputFolder(workspace.models, "stage3"), "validation", cases, spine, workspace, {"sha256": "ab"})
     said = text_of(workspace.models / "evaluation.html")
     assert "Not the test split" in said and "Scoring number" not in said and "ab" in said
 
@@ -138,7 +139,9 @@ def test_later_scorings_and_other_parts_say_so(spine: Task, tmp_path: Path) -> N
 def test_a_page_where_nothing_was_found(fetal_head: Task, tmp_path: Path) -> None:
     nothing = np.zeros_like(head_map())
     cases = [made_case(f"c{n}", "p", nothing, head_map(), fetal_head, spacing=None, root=tmp_path) for n in range(2)]
-    write_evaluation(tmp_path / "out", "validation", cases, fetal_head, Workspace(tmp_path, "fetal_head"), {})
+    write_evaluation(
+        OutputFolder(tmp_path / "out", "stage3"), "validation", cases, fetal_head, Workspace(tmp_path, "fetal_head"), {}
+    )
     text = text_of(tmp_path / "out" / "evaluation.html")
     assert "2 missed, of 2 structures" in text and "HEAD missed" in text and "pixels, because not every image" in text
 

@@ -8,18 +8,17 @@ import numpy as np
 from rich.table import Table
 
 from sonoseg.errors import ModelError
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import RUN_OF_SCORING
 
 SCORES = ("dice", "iou", "surface_dice", "hd95")
 
 
-def forget_results(folder: Path) -> None:
-    """Remove what an earlier cross-validation came to: new models are about to stand beside it."""
-    for name in ("cross_validation.json", RUN_OF_SCORING):
-        (folder / name).unlink(missing_ok=True)
+def forget_results(output: OutputFolder) -> None:
+    """Remove the results of an earlier cross-validation, which are not those of the models that replace its models."""
+    output.remove("cross_validation.json", RUN_OF_SCORING)
     for name in ("out_of_fold", "ensemble"):
-        for path in (folder / name).glob("*"):
-            path.unlink()
+        output.remove(*output.path(name).glob("*"))
 
 
 def refuse_other_folds(folder: Path, folds: Sequence[int]) -> None:

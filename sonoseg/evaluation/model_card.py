@@ -11,8 +11,8 @@ from typing import Any
 
 from sonoseg.evaluation.folds import TrainingData
 from sonoseg.evaluation.summary import in_one_unit
-from sonoseg.io.files import write_text
 from sonoseg.models.model_header import ModelHeader
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.task import Task
 
 NAME = "MODEL_CARD.md"
@@ -28,14 +28,16 @@ _HINTS = {
 }
 
 
-def write_model_card(model: ModelHeader, data: TrainingData, summary: Mapping[str, Any] | None) -> Path:
-    """Write the card beside `model`, with the scores of `summary` (`evaluation.json`), or without any for None.
+def write_model_card(
+    output: OutputFolder, model: ModelHeader, data: TrainingData, summary: Mapping[str, Any] | None
+) -> Path:
+    """Write the card of `model`, with the scores of `summary` (`evaluation.json`), or without any for None.
 
     What a person wrote into the sections that are theirs is kept.
     """
-    path = model.path.parent / NAME
+    path = output.path(NAME)
     written = _sections(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else {}
-    return write_text(path, model_card(model, data, summary, written))
+    return output.write_text(path, model_card(model, data, summary, written))
 
 
 def model_card(

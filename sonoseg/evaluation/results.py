@@ -11,14 +11,14 @@ from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.cross_validation import forget_results
 from sonoseg.evaluation.page import evaluation_page
 from sonoseg.evaluation.summary import summarise
-from sonoseg.io.files import naming, write_json, write_text
-from sonoseg.io.tables import write_csv
+from sonoseg.io.files import naming
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import RUN_OF_SCORING, Workspace
 from sonoseg.schema.task import Task
 
 
 def write_evaluation(
-    folder: Path,
+    output: OutputFolder,
     part: str,
     cases: Sequence[Case],
     task: Task,
@@ -40,21 +40,20 @@ def write_evaluation(
         append_line(log, {**entry, "scoring": summary["scored_before"] + 1})
     rows = [case.row() for case in cases]
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    write_csv(folder / "per_case.csv", columns, rows)
-    write_text(folder / "evaluation.html", evaluation_page(summary, cases, task, workspace, history))
-    write_json(folder / "evaluation.json", summary)
+    output.write_csv("per_case.csv", columns, rows)
+    output.write_text("evaluation.html", evaluation_page(summary, cases, task, workspace, history))
+    output.write_json("evaluation.json", summary)
     return summary
 
 
-def forget_scores(folder: Path, of_folds: bool = False) -> None:
-    """Remove the scores of the model in `folder`, which would be taken for those of the one that replaces it.
+def forget_scores(output: OutputFolder) -> None:
+    """Remove the scores of the model in `output`, which would be taken for those of the model that replaces it.
 
-    With `of_folds` also what it came to together with the models of other folds, beside it.
+    The model of a fold is in a subfolder of a cross-validation, whose results are removed too.
     """
-    for name in ("evaluation.json", "evaluation.html", "per_case.csv", RUN_OF_SCORING):
-        (folder / name).unlink(missing_ok=True)
-    if of_folds:
-        forget_results(folder.parent)
+    output.remove("evaluation.json", "evaluation.html", "per_case.csv", RUN_OF_SCORING)
+    if output.parent:
+        forget_results(output.parent)
 
 
 def scorings(log: Path, test_split: str | None) -> int:

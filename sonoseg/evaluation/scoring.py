@@ -15,17 +15,17 @@ from sonoseg.evaluation.model_card import write_model_card
 from sonoseg.evaluation.results import write_evaluation
 from sonoseg.evaluation.segment import score
 from sonoseg.evaluation.terminal import print_scores
-from sonoseg.io.files import write_json
 from sonoseg.models.model_file import load_network
 from sonoseg.models.model_header import ModelHeader, digest_of, read_header
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import Prepared
 from sonoseg.runs.terminal import console, epoch_bar
-from sonoseg.runs.workspace import BEST_MODEL, Workspace
+from sonoseg.runs.workspace import BEST_MODEL, CHECKPOINT, Workspace
 from sonoseg.schema.task import Task
 
 
 def score_model(
-    folder: Path,
+    output: OutputFolder,
     part: str,
     rows: Sequence[Prepared],
     data: TrainingData,
@@ -33,21 +33,21 @@ def score_model(
     task: Task,
     device: torch.device,
 ) -> None:
-    """Score the model in `folder` on `rows`, and write evaluation and card beside it; no rows: a card without scores.
+    """Score the model in `output` on `rows`, and write evaluation and card beside it; no rows: a card without scores.
 
     Raises ModelError when the model was trained on other tables than `data`: it may have seen these images.
     """
-    model = _read(folder / BEST_MODEL, data, task, any_fold=part == "test")
+    model = _read(output.path(BEST_MODEL), data, task, any_fold=part == "test")
     cases = _score([model], part, rows, data, workspace, task, device)
     if cases:
-        summary = _write_evaluation(model, part, cases, data, task, workspace)
+        summary = _write_evaluation(output, model, part, cases, data, workspace)
         print_scores(summary, part)
     else:
-        write_model_card(model, data, None)
+        write_model_card(output, model, data, None)
 
 
 def score_folds(
-    folder: Path, everything: Sequence[TrainingData], workspace: Workspace, task: Task, device: torch.device
+    output: OutputFolder, everything: Sequence[TrainingData], workspace: Workspace, task: Task, device: torch.device
 ) -> None:
     """Score each fold's model on the fold it was not trained on, all folds together, their ensemble on the test split.
 
@@ -55,41 +55,42 @@ def score_folds(
     trained on its fold, but the fold chose its epoch. Raises ModelError, before anything is scored or removed, for
     models that were not trained alike.
     """
-    models = [_read(folder / f"fold_{data.fold}" / BEST_MODEL, data, task) for data in everything]
+    folders = [output.subfolder(f"fold_{data.fold}") for data in everything]
+    models = [_read(own.path(BEST_MODEL), data, task) for own, data in zip(folders, everything, strict=True)]
     for what in ("seed", "planned_epochs"):
         if len({model.info.get(what) for model in models}) > 1:
-            raise ModelError(f"{folder}: its models differ in {what}; run --fold all again without --resume")
-    forget_results(folder)
+            raise ModelError(f"{output.folder}: its models differ in {what}; run --fold all again without --resume")
+    forget_results(output)
     in_mm = all(sample.spacing for sample in everything[0].samples if sample.fold is not None)
     pooled, summaries = [], []
-    for data, model in zip(everything, models, strict=True):
+    for data, own, model in zip(everything, folders, models, strict=True):
         cases = _score([model], f"fold {data.fold}", data.validation, data, workspace, task, device, in_mm)
-        summaries.append(_write_evaluation(model, "validation", cases, data, task, workspace))
+        summaries.append(_write_evaluation(own, model, "validation", cases, data, workspace))
         pooled += cases
 
     members = [model.sha256 for model in models]
     facts = {**models[0].info, "fold": "all", "sha256": digest_of(members), "members": members}
     for name in ("best_epoch", "epochs", "validation_dice", "images"):
         facts.pop(name, None)  # each member has its own
-    out_of_fold = write_evaluation(folder / "out_of_fold", "out-of-fold", pooled, task, workspace, facts)
+    out_of_fold = write_evaluation(output.subfolder("out_of_fold"), "out-of-fold", pooled, task, workspace, facts)
     test = everything[0].test
     ensemble = _score(models, "test", test, everything[0], workspace, task, device)
     if ensemble:
-        summary = write_evaluation(folder / "ensemble", "test", ensemble, task, workspace, facts)
+        summary = write_evaluation(output.subfolder("ensemble"), "test", ensemble, task, workspace, facts)
         print_scores(summary, "test, by the ensemble of all folds")
     result = summarise_folds(summaries, out_of_fold, members)
-    write_json(folder / "cross_validation.json", result)
+    output.write_json("cross_validation.json", result)
     console.print(folds_table(result))
 
 
 def _write_evaluation(
-    model: ModelHeader, part: str, cases: Sequence[Case], data: TrainingData, task: Task, workspace: Workspace
+    output: OutputFolder, model: ModelHeader, part: str, cases: Sequence[Case], data: TrainingData, workspace: Workspace
 ) -> dict[str, Any]:
     """Write one model's evaluation beside it, with the curves of its training, and its card."""
-    folder = model.path.parent
     facts = {**model.info, "sha256": model.sha256}
-    summary = write_evaluation(folder, part, cases, task, workspace, facts, read_history(folder / "last.ckpt"))
-    write_model_card(model, data, summary)
+    history = read_history(output.path(CHECKPOINT))
+    summary = write_evaluation(output, part, cases, model.task, workspace, facts, history)
+    write_model_card(output, model, data, summary)
     return summary
 
 

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,6 +11,7 @@ import cv2
 from sonoseg.inference.results import segment_source
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source
+from sonoseg.runs.output_folder import OutputFolder
 
 _AHEAD = 4
 """Images per worker that are under way or wait for their turn: a slow one holds up the others only when it lasts longer
@@ -21,7 +21,7 @@ _SPARE = 1
 
 
 def segment_all(
-    sources: Sequence[Source], segmenter: Segmenter, folder: Path, heatmap: bool, workers: int, by: str = ""
+    sources: Sequence[Source], segmenter: Segmenter, output: OutputFolder, heatmap: bool, workers: int, by: str = ""
 ) -> Iterator[dict[str, Any]]:
     """Segment images and yield their rows of `results.csv`, in the order of `sources`. See `segment_source`.
 
@@ -37,7 +37,7 @@ def segment_all(
     try:
         while True:
             begun = islice(waiting, _AHEAD * workers - len(rows))
-            rows.extend(pool.submit(segment_source, source, segmenter, folder, heatmap, by) for source in begun)
+            rows.extend(pool.submit(segment_source, source, segmenter, output, heatmap, by) for source in begun)
             if not rows:
                 break
             yield rows.popleft().result()

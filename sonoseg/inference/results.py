@@ -18,12 +18,12 @@ from sonoseg.inference.resume import finished, sealed
 from sonoseg.inference.segmenter import Segmenter, check_image
 from sonoseg.inference.sources import Source
 from sonoseg.io.faults import printable
-from sonoseg.io.files import sha256_of, write_bytes, write_json
+from sonoseg.io.files import sha256_of
 from sonoseg.io.images import encode_label_map, read_image
 from sonoseg.io.png import encode_png
-from sonoseg.io.tables import write_csv
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.postprocess.measure import measurement_names
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.provenance import run_record
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
@@ -33,7 +33,7 @@ STATUSES = ("ok", "flagged", "failed")
 
 
 def segment_source(
-    source: Source, segmenter: Segmenter, folder: Path, heatmap: bool = False, by: str = ""
+    source: Source, segmenter: Segmenter, output: OutputFolder, heatmap: bool = False, by: str = ""
 ) -> dict[str, Any]:
     """Segment one image, write its results, and return its row of `results.csv`; `heatmap` also writes probabilities.
 
@@ -43,15 +43,17 @@ def segment_source(
     either.
     """
     task = segmenter.task
-    mask, picture, record, *maps = result_files(folder, source.name, task)
+    mask, picture, record, *maps = result_files(output.folder, source.name, task)
     drawn = [picture, *(maps if heatmap else [])]
     problem = name_problem(source.path.name)
     if problem:
-        return _failed(source, folder, task, f"{printable(source.path.name)}: {problem} in the file name; rename it")
+        return _failed(source, output, task, f"{printable(source.path.name)}: {problem} in the file name; rename it")
     digest = _digest_of(source.path)
     earlier = finished(record, source, digest, by, [mask, *drawn]) if by else None
     if earlier:
-        return {**_row(source, earlier), "earlier": True}
+        for path, kept in earlier.digests.items():
+            output.keep(path, kept)
+        return {**_row(source, earlier.facts), "earlier": True}
     try:
         image = check_image(read_image(source.path))
         found = segmenter(image, source.spacing)
@@ -60,19 +62,19 @@ def segment_source(
         files |= dict(zip(drawn, map(encode_png, pictures), strict=True))
         facts = describe(source, image, found, segmenter)
     except DataError as error:
-        return _failed(source, folder, task, str(error))
+        return _failed(source, output, task, str(error))
     except Exception as error:  # whatever one image brings about must not end the batch
-        return _failed(source, folder, task, f"{source.path}: unexpected {type(error).__name__}: {error}")
+        return _failed(source, output, task, f"{source.path}: unexpected {type(error).__name__}: {error}")
     try:
-        record.unlink(missing_ok=True)  # written last: while it is there, all of them belong together
-        _remove(maps)  # an earlier run may have drawn them, and this one may not
+        output.remove(record)  # written last: while it exists, all of them belong together
+        output.remove(*maps)  # an earlier run may have drawn them, and this one may not
         for path, data in files.items():
-            write_bytes(path, data)
-        write_json(record, sealed(facts, source, digest, by, files))
+            output.write_bytes(path, data)
+        output.write_json(record, sealed(facts, source, digest, by, files))
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        return _failed(source, folder, task, f"{source.path.name}: too long a name for its results; shorten it")
+        return _failed(source, output, task, f"{source.path.name}: too long a name for its results; shorten it")
     return _row(source, facts)
 
 
@@ -89,9 +91,11 @@ def heatmap_pictures(image: Pixels, found: Findings, task: Task) -> list[NDArray
     return [draw_heatmap(image, found.probabilities, task), *probability_levels(found.probabilities[1:])]
 
 
-def remove_results(folder: Path, name: str, task: Task) -> None:
-    """Remove all that an image of this name may have got, as far as it is there."""
-    _remove(result_files(folder, name, task))
+def remove_results(output: OutputFolder, name: str, task: Task) -> None:
+    """Remove all results of the image of this name."""
+    for path in result_files(output.folder, name, task):
+        with suppress(OSError):  # a name that no file can have left nothing behind
+            output.remove(path)
 
 
 def describe(source: Source, image: Pixels, found: Findings, segmenter: Segmenter) -> dict[str, Any]:
@@ -116,15 +120,15 @@ def describe(source: Source, image: Pixels, found: Findings, segmenter: Segmente
     }
 
 
-def write_table(folder: Path, rows: Sequence[Mapping[str, Any]], task: Task) -> Path:
+def write_table(output: OutputFolder, rows: Sequence[Mapping[str, Any]], task: Task) -> Path:
     """Write `results.csv`: one row per input, empty cells for what is absent."""
     columns = ["image", "name", "status", "reason", "width", "height", "row_mm", "col_mm", "spacing_from"]
     columns += measurement_names(task) + [f"confidence_{name}" for name in task.class_names]
-    return write_csv(folder / "results.csv", columns, rows)
+    return output.write_csv("results.csv", columns, rows)
 
 
 def write_run(
-    folder: Path,
+    output: OutputFolder,
     rows: Sequence[Mapping[str, Any]],
     segmenter: Segmenter,
     settings: Mapping[str, Any],
@@ -135,8 +139,8 @@ def write_run(
     statuses = Counter(row["status"] for row in rows)
     models = {one.file: one.sha256 for one in segmenter.members}
     record = run_record(command, segmenter.task, settings, models)
-    return write_json(
-        folder / "run.json",
+    return output.write_json(
+        "run.json",
         {
             "task": segmenter.task.name,
             "counts": {"inputs": len(rows), **{status: statuses[status] for status in STATUSES}},
@@ -161,15 +165,9 @@ def write_run(
     )
 
 
-def _failed(source: Source, folder: Path, task: Task, reason: str) -> dict[str, Any]:
-    remove_results(folder, source.name, task)
+def _failed(source: Source, output: OutputFolder, task: Task, reason: str) -> dict[str, Any]:
+    remove_results(output, source.name, task)
     return {"image": printable(source.path.name), "name": printable(source.name), "status": "failed", "reason": reason}
-
-
-def _remove(paths: Sequence[Path]) -> None:
-    for path in paths:
-        with suppress(OSError):  # a name that no file can have left nothing behind
-            path.unlink(missing_ok=True)
 
 
 def _digest_of(path: Path) -> str:

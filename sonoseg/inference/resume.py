@@ -7,17 +7,26 @@ digests. So a batch that was interrupted goes on where it stopped, and in a fold
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source
-from sonoseg.io.files import sha256_of, still_there
+from sonoseg.io.files import sha256_of
 
 _SONOSEG = Path(__file__).resolve().parents[1]
 _CODE = ("core/**/*.py", "infer/**/*.py", "postprocess/*.py", "preprocess/*.py", "train/networks/*.py")
 """What a result depends on besides image and model."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The results of an image that an earlier run has finished: its record, and the SHA-256 of each file."""
+
+    facts: dict[str, Any]
+    digests: dict[Path, str]
 
 
 def fingerprint(segmenter: Segmenter, heatmap: bool) -> str:
@@ -44,7 +53,7 @@ def sealed(
     return {**record, "sha256": _digest(record)}
 
 
-def finished(record: Path, source: Source, image_sha256: str, by: str, files: Sequence[Path]) -> dict[str, Any] | None:
+def finished(record: Path, source: Source, image_sha256: str, by: str, files: Sequence[Path]) -> Finished | None:
     """Return an image's record when its results are whole and of this image, model, spacing and code; None otherwise.
 
     `files` are what has to lie beside it, no more and no less. Whatever is wrong with a record, the image is segmented
@@ -65,10 +74,8 @@ def finished(record: Path, source: Source, image_sha256: str, by: str, files: Se
             return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    for path in files:
-        still_there(path, listed[path.name])
-    still_there(record, hashlib.sha256(data).hexdigest())
-    return found
+    digests = {path: listed[path.name] for path in files}
+    return Finished(found, {**digests, record: hashlib.sha256(data).hexdigest()})
 
 
 def _made_from(source: Source, image_sha256: str, by: str) -> dict[str, Any]:

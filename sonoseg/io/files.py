@@ -1,4 +1,4 @@
-"""The one way this project writes files: whole or not at all."""
+"""Atomic writing of files, and their SHA-256."""
 
 import errno
 import hashlib
@@ -8,37 +8,23 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sonoseg.errors import UsageError
 
 TEMPORARY = ".tmp"
-"""How the names of files end that are not yet in their place."""
-
-
-class Watcher(Protocol):
-    """Is told of every file that this process writes, so that what was written can be listed without reading it."""
-
-    def before(self, path: Path) -> None:
-        """Called before the file at `path` is replaced."""
-
-    def after(self, path: Path, digest: str) -> None:
-        """Called when `path` is there, with the SHA-256 of its bytes."""
-
-
-WATCHERS: list[Watcher] = []
+"""Suffix of files that are still being written."""
 
 
 def write_bytes(path: Path | str, data: bytes, sync: bool = True, reread: bool = False) -> Path:
-    """Write `data` to a temporary sibling and move it over `path`; readers see the old file or the new, never a part.
+    """Write `data` to a temporary file in the same folder and rename it to `path`; return `path`.
 
-    `sync` waits until the bytes are on the disk: results, models and tables want it, pictures that a rerun makes again
-    (stage 2) do not. `reread` also reads them back before the old file is given up: models want it. Folders on the way
-    are made. Raises OSError that names `path`, and leaves no temporary file behind.
+    A reader sees the old file or the new one, never a part. sync: wait until the bytes are on the disk; False for files
+    that a rerun makes again, such as the images of stage 2. reread: also read them back and compare them before the
+    old file is replaced; used for models. Missing folders are made. Raises OSError with `path` as its file name, and
+    leaves no temporary file.
     """
     path = Path(path)
-    for watcher in WATCHERS:
-        watcher.before(path)
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=TEMPORARY, dir=path.parent)
@@ -57,26 +43,20 @@ def write_bytes(path: Path | str, data: bytes, sync: bool = True, reread: bool =
             raise
         if sync:
             _sync_folder(path.parent)
-    if WATCHERS:
-        _tell(path, hashlib.sha256(data).hexdigest())
     return path
 
 
 def move(source: Path, target: Path) -> Path:
-    """Put a file that is written already in its place, over what is there; it is on the disk when this returns."""
-    for watcher in WATCHERS:
-        watcher.before(target)
+    """Rename a file, replacing `target`; the rename is on the disk when this returns. Raises OSError."""
     with naming(target):
         os.replace(source, target)
         _sync_folder(target.parent)
-    if WATCHERS:
-        _tell(target, sha256_of(target))
     return target
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Make an OSError from within name `path`: a full disk names no file, and a temporary one says little."""
+    """Set `path` as the file name of an OSError raised within: without a name, or with that of a temporary file."""
     try:
         yield
     except OSError as error:
@@ -91,8 +71,13 @@ def write_text(path: Path | str, text: str) -> Path:
 
 
 def write_json(path: Path | str, value: Any) -> Path:
-    """Write JSON atomically, readable by people (indented) and by every parser (NaN is refused with ValueError)."""
-    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write indented JSON atomically. Raises ValueError for NaN, which JSON does not have."""
+    return write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return indented JSON with a line end. Raises ValueError for NaN."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def sha256_of(path: Path | str) -> str:
@@ -102,9 +87,9 @@ def sha256_of(path: Path | str) -> str:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise UsageError when files cannot be written below a folder that may not exist yet; leaves nothing behind.
+    """Raise UsageError when files cannot be written below a folder, which may not exist yet; nothing is left there.
 
-    Called before long work, so that a full afternoon does not end at its first write.
+    Called before long computations, so that they do not fail at their first write.
     """
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
@@ -114,20 +99,10 @@ def check_writable(folder: Path) -> None:
         raise UsageError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
 
 
-def still_there(path: Path, digest: str) -> None:
-    """Count a file that an earlier run wrote, and whose digest has just been found to be `digest`, as this run's."""
-    _tell(path, digest)
-
-
-def _tell(path: Path, digest: str) -> None:
-    for watcher in WATCHERS:
-        watcher.after(path, digest)
-
-
 def _check_kept(path: Path, data: bytes) -> None:
-    """Raise OSError when the disk does not give back what was written to it."""
+    """Raise OSError when the file on the disk does not contain `data`."""
     with open(path, "rb") as stream:
-        if hasattr(os, "posix_fadvise"):  # from the disk, and not from the memory that has just been written
+        if hasattr(os, "posix_fadvise"):  # read from the disk, not from the page cache
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         kept = stream.read()
     if kept != data:
@@ -135,7 +110,7 @@ def _check_kept(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A rename is on the disk only when its folder is."""
+    """Write a folder's entries to the disk; until then a rename may be lost."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

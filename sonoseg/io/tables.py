@@ -11,13 +11,18 @@ from sonoseg.io.files import write_text
 
 
 def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Path:
-    """Write a table atomically. None becomes an empty cell; text that looks like a formula is quoted."""
+    """Write a table atomically; see `csv_text`."""
+    return write_text(path, csv_text(columns, rows))
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return a table as CSV. None becomes an empty cell; text that looks like a formula is quoted."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({column: _cell(row.get(column)) for column in columns})
-    return write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def read_table(path: Path, maker: str) -> list[tuple[int, dict[str, str]]]:

@@ -21,10 +21,15 @@ def save_model(path: Path, state: Mapping[str, Tensor], task: Task, info: Mappin
 
     `info` is what JSON can hold: versions, data hashes, the chosen epoch.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    data = safetensors.torch.save(tensors, metadata={KEY: header_text(task, info)})
+    data = model_bytes(state, task, info)
     write_bytes(path, data, reread=True)
     return hashlib.sha256(data).hexdigest()
+
+
+def model_bytes(state: Mapping[str, Tensor], task: Task, info: Mapping[str, Any]) -> bytes:
+    """Return the model as the bytes of a safetensors file; see `save_model`."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    return safetensors.torch.save(tensors, metadata={KEY: header_text(task, info)})
 
 
 def load_network(header: ModelHeader, device: str | torch.device = "cpu") -> nn.Module:

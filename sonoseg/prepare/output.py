@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError, UsageError
-from sonoseg.io.files import move, write_bytes, write_json, write_text
 from sonoseg.io.tables import read_table
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.split import Split
 from sonoseg.prepare.verify import Checked
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.provenance import digests_of
 from sonoseg.runs.split_tables import Sample, write_split
 from sonoseg.runs.workspace import Workspace
@@ -94,6 +94,7 @@ def refuse_new_split(samples: Sequence[Sample], workspace: Workspace) -> bool:
 
 
 def write_dataset(
+    output: OutputFolder,
     checked: Sequence[Checked],
     samples: Sequence[Sample],
     report: dict[str, Any],
@@ -111,24 +112,22 @@ def write_dataset(
     for one in checked:
         path = mask_path(workspace, one.item.id)
         if not (path.is_file() and path.read_bytes() == one.mask_png):
-            write_bytes(path, one.mask_png)
-    write_json(workspace.split / "dataset_report.json", report)
-    write_text(page_path(workspace), page)
+            output.write_bytes(path, one.mask_png)
+    output.write_json("dataset_report.json", report)
+    output.write_text(page_path(workspace), page)
     # Both tables are on the disk before either is in its place, so that a full disk leaves the old pair. An old test
     # table never stands beside a new training table: interrupted between the two, the test table is missing.
     fresh = {part: workspace.split_table(part).with_suffix(".csv.new") for part in PARTS}
     try:
         for part, path in fresh.items():
-            write_split(path, _of(part, samples), task.class_names, list(task.metadata.reference))
+            write_split(output, path, _of(part, samples), task.class_names, list(task.metadata.reference))
         if not same_split:
-            workspace.split_table("test").unlink(missing_ok=True)
+            output.remove(workspace.split_table("test"))
         for part, path in fresh.items():
-            move(path, workspace.split_table(part))
+            output.move(path, workspace.split_table(part))
     finally:
-        for path in fresh.values():
-            path.unlink(missing_ok=True)
-    for path in outdated:
-        path.unlink(missing_ok=True)
+        output.remove(*fresh.values())
+    output.remove(*outdated)
 
 
 def _listed_masks(workspace: Workspace) -> set[Path]:

@@ -15,8 +15,8 @@ from pathlib import Path
 import cv2
 
 from sonoseg.errors import DataError, UsageError
-from sonoseg.io.files import write_json
 from sonoseg.preprocess.prepared import Job
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
@@ -45,11 +45,11 @@ class State:
         except (OSError, ValueError, KeyError, TypeError):
             return cls()
 
-    def write(self, workspace: Workspace) -> None:
+    def write(self, output: OutputFolder, workspace: Workspace) -> None:
         """Write the state. Pictures that it calls finished are on the disk before it is."""
         os.sync()
         # Jobs end in any order; the file is the same all the same.
-        write_json(self.path(workspace), {**vars(self), "done": dict(sorted(self.done.items()))})
+        output.write_json(self.path(workspace), {**vars(self), "done": dict(sorted(self.done.items()))})
 
 
 def collect_jobs(task: Task, workspace: Workspace, copies: int, seed: int) -> list[Job]:

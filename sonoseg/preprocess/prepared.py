@@ -110,10 +110,7 @@ class Job:
         return self.workspace.locate(self.sample.image_path), self.workspace.locate(self.sample.mask_path)
 
 
-def remove_leftovers(folder: Path, rows: Sequence[Prepared]) -> int:
-    """Delete pictures of earlier runs that no row names any more; return how many."""
+def leftovers(folder: Path, rows: Sequence[Prepared]) -> list[Path]:
+    """Return pictures of earlier runs that no row names any more."""
     wanted = {Path(path).name for row in rows for path in (row.image_path, row.mask_path)}
-    old = [path for part in ("images", "masks") for path in (folder / part).glob("*.png") if path.name not in wanted]
-    for path in old:
-        path.unlink()
-    return len(old)
+    return [path for part in ("images", "masks") for path in (folder / part).glob("*.png") if path.name not in wanted]

@@ -2,25 +2,23 @@
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoseg.io.files import write_bytes
 from sonoseg.schema.task import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw_curves(path: Path, history: Sequence[dict[str, float]], task: Task, best_epoch: int) -> Path:
-    """Write `curves.png`: the figure of `curves_figure`, with the task's title."""
+def curves_png(history: Sequence[dict[str, float]], task: Task, best_epoch: int) -> bytes:
+    """Return the figure of `curves_figure`, with the task's title, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure = curves_figure(history, task, best_epoch)
     figure.suptitle(f"{task.title}: not for clinical use", fontsize=10)
     stream = io.BytesIO()
     FigureCanvasAgg(figure).print_png(stream)
-    return write_bytes(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def curves_figure(history: Sequence[dict[str, float]], task: Task, best_epoch: int) -> "Figure":

@@ -1,121 +1,113 @@
-"""Lists of SHA-256 digests: what a stage wrote, told when it has finished, so that one changed byte can be found.
+"""Integrity lists: the SHA-256 of every file that a stage wrote, so that a single changed byte is noticed.
 
-A list is a file `stage<n>.sha256` in the stage's output folder, in the form that `sha256sum -c` reads too. It is
-written last and removed before the first change, so its presence means "finished". Nothing in it is a
-comment: whatever byte of the list itself changes is noticed.
+A list is a file `stage<n>.sha256` in the stage's output folder, in the format of `sha256sum -c`. It is written last and
+removed before the first change, so its presence means that the stage has finished. It has no comments: a change of any
+byte of the list itself is noticed.
 """
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
 from pathlib import Path
 
-from sonoseg.io.files import WATCHERS, sha256_of, write_bytes
+from sonoseg.io.files import sha256_of, write_bytes
 
 SUFFIX = ".sha256"
 
 GROWS = ("evaluations.jsonl", "MODEL_CARD.md", "engines", "dataset_check.html")
-"""Never listed, because they change after the stage has finished: the log of scorings gains a line with each one, a
-person completes the model card, `engines` is a cache that checks itself, and a check of new data leaves a page."""
+"""Never listed, because they change after the stage has finished: each scoring adds a line to the log of scorings, the
+model card is completed by its author, `engines` is a cache with checks of its own, and a check of new data writes a
+page."""
 
 _LINE = re.compile(rb"(\\?)([0-9a-f]{64})  ([^\0]+)", re.DOTALL)
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _UNESCAPES = {escape: char for char, escape in _ESCAPES.items()}
 
 
-class Record:
-    """What one stage leaves in `folder`, as a list in the making.
+class IntegrityList:
+    """The list of one stage while its run is in progress: digests by name, and the file `<stage>.sha256`.
 
-    Everything that this process writes below the folder is in it, by the bytes that were meant to be written. What
-    other processes wrote, or what stays from an earlier run, has to be named.
+    Several threads may use it at once.
     """
 
     def __init__(self, folder: Path, stage: str, root: Path | None = None):
-        """`root`: files below it are named relative to `folder`, others by their whole path; `folder` when None."""
+        """root: files below it are named relative to `folder`, others by their absolute path; `folder` when None."""
         self.path = folder / f"{stage}{SUFFIX}"
         self._folder = os.path.abspath(folder)
         self._root = os.path.abspath(root or folder)
         self._earlier = read_list(self.path)[0] if self.path.is_file() else {}
         self._digests: dict[str, str] = {}
+        self._lock = threading.Lock()
 
-    def begin(self) -> None:
-        """Remove the list of an earlier run: what it says is about to change."""
+    def remove(self) -> None:
+        """Remove the file of an earlier run, which is about to become untrue."""
         self.path.unlink(missing_ok=True)
 
-    def before(self, path: Path) -> None:
-        """See `files.Watcher`."""
+    def before_change(self, path: Path) -> None:
+        """Remove the file of an earlier run when a change of `path` makes it untrue."""
         if self._is_listed(path):
-            self.begin()
+            self.remove()
 
-    def after(self, path: Path, digest: str) -> None:
-        """See `files.Watcher`."""
+    def put(self, path: Path, digest: str) -> None:
+        """Add a file of the folder that was written with this digest, unless its name is never listed."""
         if self._is_listed(path):
-            self._digests[self._name(path)] = digest
+            with self._lock:
+                self._digests[self._name(path)] = digest
 
-    def wrote(self, path: Path) -> None:
-        """Add a file that another process of this run has just written; it is read."""
-        if self._name(path) not in self._digests:
-            self._digests[self._name(path)] = sha256_of(path)
+    def rename(self, source: Path, target: Path) -> None:
+        """List a file of the folder that was moved, by the digest it had; it is read when that is not known."""
+        with self._lock:
+            digest = self._digests.pop(self._name(source), None)
+        self.put(target, digest or sha256_of(target))
+
+    def add(self, path: Path) -> None:
+        """Add a file that another process has just written; it is read, unless this process wrote it."""
+        self._add_missing(path, None)
 
     def keep(self, path: Path, digest: str | None = None) -> None:
-        """Add a file that this run left as it was, unless it is not there.
-
-        Its digest is the one given, or else of the earlier list, so that a change since then is still noticed; only
-        when neither is known, the file is read.
-        """
-        name = self._name(path)
-        if name not in self._digests and path.is_file():
-            self._digests[name] = digest or self._earlier.get(name) or sha256_of(path)
+        """Add a file that was left unchanged, if it exists: by `digest`, else the earlier list's, else it is read."""
+        if path.is_file():
+            self._add_missing(path, digest or self._earlier.get(self._name(path)))
 
     def keep_earlier(self) -> None:
-        """Add all that the earlier list names and that is still there: results of other images in the same folder."""
+        """Add all files of the earlier list that still exist."""
         for name in self._earlier:
             self.keep(Path(self._folder, name))
 
-    def finish(self) -> None:
-        """Write the list of those files that are still there; none, when there are none."""
-        there = {name: digest for name, digest in self._digests.items() if Path(self._folder, name).is_file()}
-        if there:
-            write_bytes(self.path, list_bytes(there))
+    def write(self) -> None:
+        """Write the list of those files that exist; no file when there are none."""
+        existing = {name: digest for name, digest in self._digests.items() if Path(self._folder, name).is_file()}
+        if existing:
+            write_bytes(self.path, list_bytes(existing))
+
+    def _add_missing(self, path: Path, digest: str | None) -> None:
+        name = self._name(path)
+        if name not in self._digests:
+            digest = digest or sha256_of(path)
+            with self._lock:
+                self._digests.setdefault(name, digest)
 
     def _is_listed(self, path: Path) -> bool:
-        """Tell whether a file that is written belongs into the list."""
-        whole = os.path.abspath(path)
-        if not whole.startswith(self._folder + os.sep):
+        """Return whether a file that is written belongs to the list."""
+        absolute = os.path.abspath(path)
+        if not absolute.startswith(self._folder + os.sep):
             return False
-        return not any(is_left_out(part) for part in Path(whole[len(self._folder) + 1 :]).parts)
+        return not any(is_left_out(part) for part in Path(absolute[len(self._folder) + 1 :]).parts)
 
     def _name(self, path: Path) -> str:
-        whole = os.path.abspath(path)
-        if whole.startswith(self._root + os.sep):
-            return Path(os.path.relpath(whole, self._folder)).as_posix()
-        return Path(whole).as_posix()
-
-
-@contextmanager
-def recorded(folder: Path, stage: str, root: Path | None = None) -> Iterator[Record]:
-    """Record what is written below `folder` and write the list when the block ends well; see `Record`.
-
-    stage: `stage1` to `stage4`, the list's name. When the block raises there is no list, or still the earlier one
-    where nothing was written.
-    """
-    record = Record(folder, stage, root)
-    WATCHERS.append(record)
-    try:
-        yield record
-    finally:
-        WATCHERS.remove(record)
-    record.finish()
+        absolute = os.path.abspath(path)
+        if absolute.startswith(self._root + os.sep):
+            return Path(os.path.relpath(absolute, self._folder)).as_posix()
+        return Path(absolute).as_posix()
 
 
 def is_left_out(name: str) -> bool:
-    """Tell whether a file or folder of this name is never listed: hidden ones, lists themselves, and `GROWS`."""
+    """Return whether a file or folder of this name is never listed: hidden names, integrity lists, and `GROWS`."""
     return name.startswith(".") or name.endswith(SUFFIX) or name in GROWS
 
 
 def list_bytes(digests: dict[str, str]) -> bytes:
-    """Return a list, sorted by name, as `sha256sum` writes it: a name with a line end or a backslash is escaped."""
+    """Return the bytes of a list, sorted by name, as `sha256sum` writes it: line ends and backslashes are escaped."""
     lines = []
     for name in sorted(digests):
         escaped = "".join(_ESCAPES.get(char, char) for char in name)
@@ -124,7 +116,7 @@ def list_bytes(digests: dict[str, str]) -> bytes:
 
 
 def read_list(path: Path) -> tuple[dict[str, str], list[str]]:
-    """Return a list's digests by name, and a sentence for each line that is none. Raises OSError."""
+    """Return a list's digests by name, and a sentence for each invalid line. Raises OSError."""
     digests: dict[str, str] = {}
     faults = []
     lines = path.read_bytes().split(b"\n")
@@ -137,7 +129,7 @@ def read_list(path: Path) -> tuple[dict[str, str], list[str]]:
             continue
         name = match[3].decode("utf-8", "surrogateescape")
         if match[1]:
-            name = re.sub(r"\\[\\nr]", lambda found: _UNESCAPES[found[0]], name)
+            name = re.sub(r"\\[\\nr]", lambda escape: _UNESCAPES[escape[0]], name)
         if name in digests:
             faults.append(f"line {number} names {name} a second time")
         digests[name] = match[2].decode()

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError
-from sonoseg.io.tables import read_table, write_csv
+from sonoseg.io.tables import read_table
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.columns import AFTER_CLASSES, BEFORE_CLASSES
 from sonoseg.types import Spacing
 
@@ -47,11 +48,13 @@ class Prepared:
     augmentation: str
 
 
-def write_split(path: Path, samples: Sequence[Sample], classes: Sequence[str], references: Sequence[str] = ()) -> None:
+def write_split(
+    output: OutputFolder, path: Path, samples: Sequence[Sample], classes: Sequence[str], references: Sequence[str] = ()
+) -> None:
     """Write a split table; reference measurements go into columns `reference_<name>` at its end."""
     columns = [*BEFORE_CLASSES, *classes, *AFTER_CLASSES]
     columns += [f"reference_{name}" for name in references]
-    write_csv(path, columns, (_split_row(sample, classes) for sample in samples))
+    output.write_csv(path, columns, (_split_row(sample, classes) for sample in samples))
 
 
 def _split_row(sample: Sample, classes: Sequence[str]) -> dict[str, Any]:
@@ -100,9 +103,9 @@ def _sample(row: dict[str, str], classes: Sequence[str]) -> Sample:
 INDEX_COLUMNS = ("id", "source_id", "patient", "fold", "image_path", "mask_path", "augmentation")
 
 
-def write_index(path: Path, rows: Sequence[Prepared]) -> None:
+def write_index(output: OutputFolder, path: Path, rows: Sequence[Prepared]) -> None:
     """Write stage 2's table."""
-    write_csv(path, INDEX_COLUMNS, ({name: getattr(row, name) for name in INDEX_COLUMNS} for row in rows))
+    output.write_csv(path, INDEX_COLUMNS, ({name: getattr(row, name) for name in INDEX_COLUMNS} for row in rows))
 
 
 def read_index(path: Path) -> list[Prepared]:

@@ -6,6 +6,10 @@ from pathlib import Path
 BEST_MODEL = "best_model.safetensors"
 """What training calls a model, in whatever folder it puts it, and what is looked for in a folder."""
 
+CHECKPOINT = "last.ckpt"
+CURVES = "curves.png"
+"""What training writes beside its model: the state to resume from, and the training curves."""
+
 RUN_OF_PREPARATION, RUN_OF_PREPROCESSING, RUN_OF_TRAINING = (f"stage{number}_run.json" for number in (1, 2, 3))
 """Records of how the three first stages were run, beside what they made; stage 4 has its `run.json`."""
 RUN_OF_SCORING = "scoring_run.json"

@@ -10,7 +10,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from sonoseg.errors import ModelError
-from sonoseg.io.files import write_bytes
+from sonoseg.runs.output_folder import OutputFolder
+from sonoseg.runs.workspace import CHECKPOINT
 
 
 @dataclass
@@ -61,14 +62,14 @@ class Progress:
 
 
 def save_checkpoint(
-    path: Path,
+    output: OutputFolder,
     fabric: Fabric,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     settings: dict[str, Any],
 ) -> None:
-    """Write the run's state atomically; `settings` (task, fold, seed, data) tell whether a later run may go on."""
+    """Write the run's state as `last.ckpt`; `settings` (task, fold, seed, data) tell whether a later run may go on."""
     stream = io.BytesIO()
     torch.save(
         {
@@ -82,7 +83,7 @@ def save_checkpoint(
         },
         stream,
     )
-    write_bytes(path, stream.getvalue())
+    output.write_bytes(CHECKPOINT, stream.getvalue())
 
 
 def load_checkpoint(

@@ -3,32 +3,38 @@
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from sonoseg.evaluation.folds import TrainingData
-from sonoseg.io.files import write_json
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.provenance import run_record
 from sonoseg.runs.versions import versions
 from sonoseg.schema.task import Task
 from sonoseg.training.checkpoint import Progress
 
 
-def record_run(path: Path, command: Sequence[str], task: Task, settings: dict[str, Any], goes_on: bool = False) -> Path:
+def record_run(
+    output: OutputFolder,
+    name: str,
+    command: Sequence[str],
+    task: Task,
+    settings: dict[str, Any],
+    goes_on: bool = False,
+) -> None:
     """Write how a run is made; of one that `goes_on` the records before it are kept, under `earlier`, first one first.
 
     `settings` are a checkpoint's, or only its `data`. See `core.provenance.run_record`.
     """
     flags: dict[str, Any] = {name: value for name, value in settings.items() if name not in ("task", "data")}
     flags["deterministic"] = torch.are_deterministic_algorithms_enabled()
-    earlier = []
+    earlier, path = [], output.path(name)
     if goes_on and path.is_file():
         with suppress(ValueError, KeyError, AttributeError):  # a damaged one says nothing; no training needs it
             before = json.loads(path.read_text(encoding="utf-8"))
             earlier = [*before.pop("earlier"), before]
-    return write_json(path, {**run_record(command, task, flags, settings["data"]), "earlier": earlier})
+    output.write_json(path, {**run_record(command, task, flags, settings["data"]), "earlier": earlier})
 
 
 def model_facts(progress: Progress, data: TrainingData, settings: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sonoseg.evaluation.model_card import TO_COMPLETE, disjointness, write_model
 from sonoseg.evaluation.summary import summarise
 from sonoseg.models.model_file import save_model
 from sonoseg.models.model_header import read_header
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import Prepared, Sample
 from sonoseg.schema.task import Task
 from tests.conftest import changed
@@ -36,7 +37,7 @@ def test_a_card_says_what_the_files_say_and_keeps_what_a_person_wrote(tmp_path: 
     header = read_header(tmp_path / "best_model.safetensors")
     cases = [made_case(str(n), f"p{n}", head_map(x=80 + n), head_map(), fetal_head) for n in range(3)]
     summary = {"part": "test", **summarise(cases, fetal_head)}
-    path = write_model_card(header, data_of("aabb"), summary)
+    path = write_model_card(OutputFolder(tmp_path, "stage3"), header, data_of("aabb"), summary)
     text = path.read_text()
     assert "Not for clinical use" in text and "<script>" not in text and header.sha256 in text
     assert "epoch 5 kept for its validation Dice, 0.8765 on fold 0" in text and "torch 9" in text
@@ -46,7 +47,7 @@ def test_a_card_says_what_the_files_say_and_keeps_what_a_person_wrote(tmp_path: 
     assert text.count(TO_COMPLETE) == 3
 
     path.write_text(text.replace(f"{TO_COMPLETE} For which question", "Measuring heads of dolls; for which question"))
-    again = write_model_card(header, data_of("aabb"), None).read_text()
+    again = write_model_card(OutputFolder(tmp_path, "stage3"), header, data_of("aabb"), None).read_text()
     assert "Measuring heads of dolls" in again and again.count(TO_COMPLETE) == 2
     assert "None: the test split is empty." in again
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from sonoseg.evaluation import terminal as report
 from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.results import append_line, scorings, write_evaluation
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from tests.evaluation.made_cases import made_case, spine_map
@@ -37,7 +38,7 @@ def test_each_scoring_of_a_test_split_is_one_more_line(spine: Task, tmp_path: Pa
     folder = workspace.models / "somewhere"
     before = []
     for digest in ("aa", "bb", "aa", "aa"):
-        summary = write_evaluation(folder, "test", cases, spine, workspace, facts(digest))
+        summary = write_evaluation(OutputFolder(folder, "stage3"), "test", cases, spine, workspace, facts(digest))
         assert json.loads((folder / "evaluation.json").read_text()) == summary
         before.append(summary["scored_before"])
     assert before == [0, 0, 1, 2]
@@ -57,7 +58,9 @@ def test_each_scoring_of_a_test_split_is_one_more_line(spine: Task, tmp_path: Pa
 
 @pytest.mark.parametrize("part", ["validation", "out-of-fold"])
 def test_other_parts_are_not_counted(part: str, spine: Task, tmp_path: Path, cases: list[Case]) -> None:
-    summary = write_evaluation(tmp_path / "out", part, cases, spine, Workspace(tmp_path, "spine"), facts())
+    summary = write_evaluation(
+        OutputFolder(tmp_path / "out", "stage3"), part, cases, spine, Workspace(tmp_path, "spine"), facts()
+    )
     assert "scored_before" not in summary and not list(tmp_path.rglob("evaluations.jsonl"))
 
 
@@ -85,13 +88,15 @@ def test_the_scoring_is_on_record_before_any_number_can_be_seen(
     monkeypatch.setattr("sonoseg.evaluation.results.evaluation_page", stop)
     workspace = Workspace(tmp_path, "spine")
     with pytest.raises(KeyboardInterrupt):
-        write_evaluation(workspace.models, "test", cases, spine, workspace, facts())
+        write_evaluation(OutputFolder(workspace.models, "stage3"), "test", cases, spine, workspace, facts())
     assert scorings(workspace.models / "evaluations.jsonl", "aa") == 1
     assert not (workspace.models / "evaluation.json").exists()
 
 
 def test_the_table_holds_every_value_of_every_case(spine: Task, tmp_path: Path, cases: list[Case]) -> None:
-    write_evaluation(tmp_path / "out", "validation", cases, spine, Workspace(tmp_path, "spine"), facts())
+    write_evaluation(
+        OutputFolder(tmp_path / "out", "stage3"), "validation", cases, spine, Workspace(tmp_path, "spine"), facts()
+    )
     with (tmp_path / "out" / "per_case.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["id"] for row in rows] == ["case0", "case1", "case2", "case3"]
@@ -110,7 +115,7 @@ def test_the_terminal_shows_all_of_it_in_80_columns(
 ) -> None:
     workspace = Workspace(tmp_path, "spine")
     for _ in range(2):
-        summary = write_evaluation(workspace.models, "test", cases, spine, workspace, facts())
+        summary = write_evaluation(OutputFolder(workspace.models, "stage3"), "test", cases, spine, workspace, facts())
     console = Console(width=80, record=True, file=(tmp_path / "said.txt").open("w"))
     monkeypatch.setattr(report, "console", console)
     report.print_scores(summary, "test")

@@ -22,6 +22,7 @@ from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source, from_folder
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.task import Task
 from tests.conftest import REPOSITORY, changed
 from tests.models.members import always_load, member
@@ -79,11 +80,12 @@ def test_rows_are_those_of_one_image_after_the_other(models, pictures, tmp_path)
     segmenter = Segmenter.load(models["fetal_head"], "cpu", "openvino", callers=3)
     sources = from_folder(pictures, segmenter.task).sources
     threads = cv2.getNumThreads()
-    plain = [segment_source(source, segmenter, tmp_path / "plain") for source in sources]
-    assert list(segment_all(sources, segmenter, tmp_path / "fast", False, 3)) == plain
+    plain_folder, fast = (OutputFolder(tmp_path / name, "stage4") for name in ("plain", "fast"))
+    plain = [segment_source(source, segmenter, plain_folder) for source in sources]
+    assert list(segment_all(sources, segmenter, fast, False, 3)) == plain
     assert contents(tmp_path / "plain") == contents(tmp_path / "fast")
     assert cv2.getNumThreads() == threads
-    assert list(segment_all([], segmenter, tmp_path / "fast", False, 3)) == []
+    assert list(segment_all([], segmenter, fast, False, 3)) == []
 
 
 def test_few_images_are_under_way_at_any_time(monkeypatch, tmp_path) -> None:

@@ -16,6 +16,7 @@ from sonoseg.errors import DataError
 from sonoseg.inference.sources import from_folder, output_names
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import Sample, write_split
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
@@ -150,7 +151,7 @@ def test_a_full_disk_ends_the_run_without_a_run_file(fake_model, pictures, tmp_p
 def test_without_images_the_test_split_is_used(fake_model, pictures, tmp_path, capsys):
     workspace = Workspace(tmp_path, "fetal_head")
     sample = Sample("a", "new/a.png", "", "p", None, {"HEAD": True}, 160, 240, (0.3, 0.3), "", "")
-    write_split(workspace.split_table("test"), [sample], ["HEAD"])
+    write_split(OutputFolder(workspace.split, "stage1"), workspace.split_table("test"), [sample], ["HEAD"])
     assert run("--task", "fetal_head", "--workspace", tmp_path) == 0
     assert "test split" in capsys.readouterr().out
     assert table(workspace.results)["a.png"]["row_mm"] == "0.3"

@@ -3,14 +3,15 @@
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from sonoseg.__main__ import main
-from sonoseg.io import files
-from sonoseg.io.files import move, sha256_of, write_bytes
-from sonoseg.runs.integrity import list_bytes, read_list, recorded
+from sonoseg.io.files import sha256_of, write_bytes
+from sonoseg.runs.integrity import list_bytes, read_list
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.verify import compare, plan
 
 ODD = ["plain.png", "two words.png", "line\nend.png", "back\\slash.png", "é.png", "=1+1.png", "r\r.png", "\udcff.png"]
@@ -24,16 +25,16 @@ def statuses(*paths: Path) -> dict[str, str]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A finished stage: two files, one of them below."""
-    with recorded(tmp_path / "out", "stage4"):
-        write_bytes(tmp_path / "out" / "a.png", b"aaaa")
-        write_bytes(tmp_path / "out" / "fold_0" / "b.json", b"bbbb")
+    with OutputFolder(tmp_path / "out", "stage4") as output:
+        output.write_bytes("a.png", b"aaaa")
+        output.subfolder("fold_0").write_bytes("b.json", b"bbbb")
     return tmp_path / "out"
 
 
 def test_names_come_back_and_sha256sum_reads_the_list(tmp_path: Path) -> None:
-    with recorded(tmp_path, "stage4"):
+    with OutputFolder(tmp_path, "stage4") as output:
         for name in ODD:
-            write_bytes(tmp_path / name, name.encode("utf-8", "surrogateescape"))
+            output.write_bytes(name, name.encode("utf-8", "surrogateescape"))
     digests, faults = read_list(tmp_path / "stage4.sha256")
     assert digests == {name: sha256_of(tmp_path / name) for name in ODD} and not faults
     assert statuses(tmp_path) == {}
@@ -47,26 +48,48 @@ def test_what_is_written_is_not_read_again(tmp_path: Path, monkeypatch: pytest.M
         raise AssertionError(f"{path} was read")
 
     monkeypatch.setattr("sonoseg.runs.integrity.sha256_of", fail)
-    with recorded(tmp_path, "stage4") as record:
-        record.wrote(write_bytes(tmp_path / "a", b"a"))
+    with OutputFolder(tmp_path, "stage4") as output:
+        output.add(output.write_bytes("a", b"a"))
     assert (tmp_path / "stage4.sha256").read_bytes() == list_bytes({"a": sha256_of(tmp_path / "a")})
-    assert not files.WATCHERS
 
 
 def test_the_list_goes_before_the_first_change_and_comes_last(folder: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), recorded(folder, "stage4"):
+    with pytest.raises(KeyboardInterrupt), OutputFolder(folder, "stage4") as output:
         assert (folder / "stage4.sha256").is_file(), "nothing has changed yet"
-        write_bytes(folder / "a.png", b"new")
+        output.write_bytes("a.png", b"new")
         assert not (folder / "stage4.sha256").exists()
         raise KeyboardInterrupt
     assert not (folder / "stage4.sha256").exists()
     assert statuses(folder) == {"out": "unlisted", "fold_0": "unlisted"}
 
 
+def test_a_removal_is_a_change_and_a_missing_file_is_none(folder: Path) -> None:
+    with pytest.raises(KeyError), OutputFolder(folder, "stage4") as output:
+        output.remove("c.png", "fold_0/d.json")
+        assert (folder / "stage4.sha256").is_file()
+        output.remove("a.png")
+        assert not (folder / "stage4.sha256").exists() and not (folder / "a.png").exists()
+        raise KeyError
+
+
+def test_threads_lose_no_file(tmp_path: Path) -> None:
+    names = [f"{number:03}" for number in range(200)]
+    with OutputFolder(tmp_path, "stage4") as output, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: output.write_text(name, name), names))
+    assert read_list(tmp_path / "stage4.sha256")[0].keys() == set(names) and statuses(tmp_path) == {}
+
+
+def test_a_file_outside_the_folder_is_refused(tmp_path: Path) -> None:
+    for name in (tmp_path / "b", "../b", tmp_path):
+        with pytest.raises(ValueError, match="not below the output folder"):
+            OutputFolder(tmp_path / "out", "stage4").write_bytes(name, b"")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_refused_run_leaves_the_list(folder: Path) -> None:
     before = (folder / "stage4.sha256").read_bytes()
-    with pytest.raises(KeyError), recorded(folder, "stage4"):
-        write_bytes(folder / "evaluations.jsonl", b"grows")
+    with pytest.raises(KeyError), OutputFolder(folder, "stage4") as output:
+        output.write_bytes("evaluations.jsonl", b"grows")
         raise KeyError
     assert (folder / "stage4.sha256").read_bytes() == before and statuses(folder) == {}
 
@@ -100,8 +123,8 @@ def test_what_grows_and_what_is_hidden_is_no_difference(folder: Path) -> None:
 
 
 def test_a_folder_below_answers_for_itself(folder: Path) -> None:
-    with recorded(folder / "cross_validation", "stage3"):
-        write_bytes(folder / "cross_validation" / "c", b"c")
+    with OutputFolder(folder / "cross_validation", "stage3") as output:
+        output.write_bytes("c", b"c")
     assert statuses(folder) == statuses(folder.parent) == {}
     (folder / "cross_validation" / "c").write_bytes(b"d")
     assert statuses(folder) == {"c": "changed"}
@@ -109,21 +132,21 @@ def test_a_folder_below_answers_for_itself(folder: Path) -> None:
 
 def test_what_another_run_left_is_kept_by_its_first_digest(folder: Path) -> None:
     (folder / "a.png").write_bytes(b"damaged between the runs")
-    with recorded(folder, "stage4") as record:
-        write_bytes(folder / "of_other_images.png", b"c")
-        record.keep_earlier()
+    with OutputFolder(folder, "stage4") as output:
+        output.write_bytes("of_other_images.png", b"c")
+        output.keep_earlier()
     assert statuses(folder) == {"a.png": "changed"}
-    with recorded(folder, "stage4"):
-        write_bytes(folder / "a.png", b"made again")
+    with OutputFolder(folder, "stage4") as output:
+        output.write_bytes("a.png", b"made again")
     assert statuses(folder) == {"fold_0": "unlisted", "of_other_images.png": "extra"}, "not kept, so not in the list"
 
 
 def test_sources_outside_are_listed_and_what_is_moved_is_listed_where_it_is(tmp_path: Path) -> None:
     source = write_bytes(tmp_path / "Datasets" / "s.png", b"s")
     folder = tmp_path / "Train_Test_Dataset"
-    with recorded(folder, "stage1", root=tmp_path) as record:
-        record.keep(source, sha256_of(source))
-        move(write_bytes(folder / "t.csv.new", b"t"), folder / "t.csv")
+    with OutputFolder(folder, "stage1", root=tmp_path) as output:
+        output.keep(source, sha256_of(source))
+        output.move(output.write_bytes("t.csv.new", b"t"), "t.csv")
     assert read_list(folder / "stage1.sha256")[0].keys() == {"../Datasets/s.png", "t.csv"}
     source.write_bytes(b"t")
     assert statuses(folder) == {"s.png": "changed"}

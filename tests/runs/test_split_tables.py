@@ -4,6 +4,7 @@ import pytest
 
 from sonoseg.errors import DataError
 from sonoseg.io.tables import read_table
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import Prepared, Sample, read_index, read_split, write_index, write_split
 
 
@@ -27,7 +28,7 @@ def a_sample(**changes):
 
 def test_split_table_round_trip(tmp_path):
     samples = [a_sample(), a_sample(id="=x", fold=None, spacing=None, reference={}, patient="ü, y")]
-    write_split(tmp_path / "t.csv", samples, ["A", "B"], ["hc_mm"])
+    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", samples, ["A", "B"], ["hc_mm"])
     assert read_split(tmp_path / "t.csv", ["A", "B"]) == samples
     header = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()[0]
     columns = "id,image_path,mask_path,patient,fold,A,B,width,height,row_mm,col_mm,sha256,mask_sha256,reference_hc_mm"
@@ -36,23 +37,23 @@ def test_split_table_round_trip(tmp_path):
 
 def test_index_round_trip(tmp_path):
     rows = [Prepared("001_1", "001", "P", 0, "i.png", "m.png", "flip"), Prepared("2", "2", "Q", None, "i", "m", "none")]
-    write_index(tmp_path / "t.csv", rows)
+    write_index(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", rows)
     assert read_index(tmp_path / "t.csv") == rows
 
 
 def test_empty_table_round_trip(tmp_path):
-    write_split(tmp_path / "t.csv", [], ["A"])
+    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", [], ["A"])
     assert read_split(tmp_path / "t.csv", ["A"]) == []
 
 
 def test_a_bad_cell_names_the_row(tmp_path):
-    write_split(tmp_path / "t.csv", [a_sample(), a_sample(height="tall")], ["A", "B"])
+    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", [a_sample(), a_sample(height="tall")], ["A", "B"])
     with pytest.raises(DataError, match=r"t\.csv, row 3: .*tall"):
         read_split(tmp_path / "t.csv", ["A", "B"])
 
 
 def test_other_classes_are_an_error(tmp_path):
-    write_split(tmp_path / "t.csv", [a_sample()], ["A", "B"])
+    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", [a_sample()], ["A", "B"])
     with pytest.raises(DataError, match=r"no column 'C'.*made for another task"):
         read_split(tmp_path / "t.csv", ["A", "C"])
 

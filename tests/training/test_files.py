@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from sonoseg.errors import ModelError
 from sonoseg.models.model_file import save_model
 from sonoseg.models.model_header import read_header
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.task import Task
 from sonoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
@@ -73,7 +74,7 @@ def test_a_checkpoint_gives_everything_back(tmp_path: Path) -> None:
     optimizer.step()
     progress = Progress()
     progress.finish_epoch(network, {"dice/mean": 0.5})
-    save_checkpoint(tmp_path / "last.ckpt", FABRIC, network, optimizer, progress, {"seed": 1})
+    save_checkpoint(OutputFolder(tmp_path, "stage3"), FABRIC, network, optimizer, progress, {"seed": 1})
     back = load_checkpoint(tmp_path / "last.ckpt", FABRIC, other, fresh, {"seed": 1})
     assert back.epoch == 1 and back.best_dice == 0.5 and back.history == [{"dice/mean": 0.5}]
     assert torch.equal(network.weight, other.weight)

@@ -19,6 +19,7 @@ import json, os, random, resource, signal, sys, time
 from pathlib import Path
 import torch
 from lightning_fabric import Fabric
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 torch.set_num_threads(1)
@@ -33,7 +34,7 @@ def save(epoch):
     network, optimizer = parts()
     with torch.no_grad():
         network.weight.fill_(epoch)
-    save_checkpoint(path, fabric, network, optimizer, Progress("run", epoch), {"seed": 1})
+    save_checkpoint(OutputFolder(folder, "stage3"), fabric, network, optimizer, Progress("run", epoch), {"seed": 1})
 
 def loaded():
     network, optimizer = parts()

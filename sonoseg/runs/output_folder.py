@@ -1,0 +1,114 @@
+"""The output folder of one stage: files are written atomically, and what was written is listed with its SHA-256."""
+
+import copy
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sonoseg.io import files
+from sonoseg.io.tables import csv_text
+from sonoseg.runs.integrity import IntegrityList
+
+
+class OutputFolder:
+    """Writes, moves and removes files below `folder`, and lists those of this run in `<stage>.sha256`.
+
+    A context manager: the integrity list of an earlier run is removed before the first change of a listed file, and the
+    new list is written when the block ends without an exception. After an exception there is no list, or still the
+    earlier one where nothing listed was changed. Several threads may write at once.
+
+    A file is given by its name below `folder` (`str`) or by its whole path (`Path`), which has to lie below `folder`.
+    `parent` is the output folder of which this one is a subfolder; None for that of the stage.
+    """
+
+    def __init__(self, folder: Path, stage: str, root: Path | None = None):
+        """stage: `stage1` to `stage4`, the name of the list. root: listed files below it are named relative to
+        `folder`, others by their absolute path; `folder` when None."""
+        self.folder = folder
+        self.parent: OutputFolder | None = None
+        self._list = IntegrityList(folder, stage, root)
+
+    def __enter__(self) -> "OutputFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+
+    def subfolder(self, name: str) -> "OutputFolder":
+        """Return the output folder `name` below this one; its files are listed in this folder's list."""
+        below = copy.copy(self)
+        below.folder, below.parent = self.folder / name, self
+        return below
+
+    def path(self, name: Path | str) -> Path:
+        """Return the whole path of a file. Raises ValueError when it does not lie below the folder."""
+        path = self.folder / name if isinstance(name, str) else name
+        if not os.path.abspath(path).startswith(os.path.abspath(self.folder) + os.sep):
+            raise ValueError(f"{path}: not below the output folder {self.folder}")
+        return path
+
+    def write_bytes(self, name: Path | str, data: bytes, reread: bool = False) -> Path:
+        """Write a file atomically and return its path; `reread` as in `io.files.write_bytes`. Raises OSError."""
+        path = self.path(name)
+        self._list.before_change(path)
+        files.write_bytes(path, data, reread=reread)
+        self._list.put(path, hashlib.sha256(data).hexdigest())
+        return path
+
+    def write_text(self, name: Path | str, text: str) -> Path:
+        """Write UTF-8 text atomically."""
+        return self.write_bytes(name, text.encode("utf-8"))
+
+    def write_json(self, name: Path | str, value: Any) -> Path:
+        """Write indented JSON atomically. Raises ValueError for NaN."""
+        return self.write_text(name, files.json_text(value))
+
+    def write_csv(self, name: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Path:
+        """Write a table atomically, as `io.tables.write_csv` does."""
+        return self.write_text(name, csv_text(columns, rows))
+
+    def move(self, source: Path | str, target: Path | str) -> Path:
+        """Move a file of this folder over `target`; the rename is on the disk when this returns."""
+        before, after = self.path(source), self.path(target)
+        self._list.before_change(after)
+        files.move(before, after)
+        self._list.rename(before, after)
+        return after
+
+    def remove(self, *names: Path | str) -> None:
+        """Remove those of the files that exist. Raises OSError."""
+        for name in names:
+            path = self.path(name)
+            if path.exists():
+                self._list.before_change(path)
+                path.unlink(missing_ok=True)
+
+    def begin_changes(self) -> None:
+        """Remove the integrity list of an earlier run, ahead of changes that other processes make."""
+        self._list.remove()
+
+    def add(self, path: Path) -> None:
+        """List a file that another process of this run has just written; it is read for its digest."""
+        self._list.add(path)
+
+    def keep(self, path: Path, digest: str | None = None) -> None:
+        """List a file that this run left unchanged, if it exists; also one outside the folder.
+
+        digest: its SHA-256. When None, that of the earlier list, so that a change since then is still noticed; the file
+        is read only when there is none.
+        """
+        self._list.keep(path, digest)
+
+    def keep_earlier(self) -> None:
+        """List all files of the earlier list that still exist, such as the results of other images."""
+        self._list.keep_earlier()
+
+    def finish(self) -> None:
+        """Write the integrity list of the listed files that exist; no list when there are none."""
+        self._list.write()
