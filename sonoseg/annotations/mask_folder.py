@@ -6,7 +6,7 @@ from pathlib import Path
 from sonoseg.annotations.base import Annotated, folder_inside, inside, with_ids
 from sonoseg.errors import TaskError
 from sonoseg.io.faults import Fault, error
-from sonoseg.schema.sections import MaskFolder
+from sonoseg.schema.annotations import MaskFolder
 from sonoseg.schema.task import Task
 
 

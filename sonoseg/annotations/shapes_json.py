@@ -11,7 +11,7 @@ from sonoseg.annotations.base import Annotated, folder_inside, inside, name_prob
 from sonoseg.errors import DataError, choices
 from sonoseg.geometry.shapes import JSON_NAMES, POINTS_NEEDED, Shape
 from sonoseg.io.faults import Fault, error, warning
-from sonoseg.schema.sections import ShapesJson
+from sonoseg.schema.annotations import ShapesJson
 from sonoseg.schema.task import Task
 
 

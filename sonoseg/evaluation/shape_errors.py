@@ -9,7 +9,7 @@ from sonoseg.geometry.fitting import scaled
 from sonoseg.geometry.points import angle_from_vertical_deg, ellipse_from_axis_ends, scale_of
 from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.measure import has_direction
-from sonoseg.schema.sections import Structure
+from sonoseg.schema.annotations import Structure
 from sonoseg.schema.task import Task
 from sonoseg.types import Points, Spacing
 

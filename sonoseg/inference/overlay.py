@@ -9,7 +9,8 @@ from sonoseg.io.images import rgb
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.reporting.drawing import tint
 from sonoseg.reporting.image_text import FLAGGED, OK, TINY_PX, WHITE, Color, Lettering, unit_of
-from sonoseg.schema.sections import DepthAlong, Structure
+from sonoseg.schema.annotations import Structure
+from sonoseg.schema.results import DepthAlong
 from sonoseg.schema.task import Task
 from sonoseg.types import Picture, Pixels, Points
 

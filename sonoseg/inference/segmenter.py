@@ -18,7 +18,7 @@ from sonoseg.postprocess.interpret import Findings, interpret
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise
-from sonoseg.schema.sections import Enhancement, Input
+from sonoseg.schema.images import Enhancement, Input
 from sonoseg.schema.task import Task
 from sonoseg.types import Maps, Pixels, Spacing
 

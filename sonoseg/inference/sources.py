@@ -12,7 +12,7 @@ from sonoseg.io.images import SUFFIXES, list_images
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
 from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import Workspace
-from sonoseg.schema.sections import MaskFolder
+from sonoseg.schema.annotations import MaskFolder
 from sonoseg.schema.task import Task
 from sonoseg.types import Spacing
 

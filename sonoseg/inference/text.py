@@ -5,7 +5,7 @@ from typing import Any
 
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.postprocess.interpret import Findings
-from sonoseg.schema.sections import DepthAlong, HeadBiometry
+from sonoseg.schema.results import DepthAlong, HeadBiometry
 from sonoseg.schema.task import Task
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.geometry.extent import extent
-from sonoseg.schema.sections import Structure
+from sonoseg.schema.annotations import Structure
 from sonoseg.schema.task import Task
 from sonoseg.types import Mask, Pixels
 

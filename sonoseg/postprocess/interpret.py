@@ -14,7 +14,7 @@ from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.anatomy import apply_rules
 from sonoseg.postprocess.gaps import clean, full_masks
 from sonoseg.postprocess.measure import Measured, measure
-from sonoseg.schema.sections import Range
+from sonoseg.schema.results import Range
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels, Points, Spacing
 

@@ -15,7 +15,8 @@ from sonoseg.geometry.fitting import scaled
 from sonoseg.geometry.points import Ellipse, angle_from_vertical_deg, ellipse_from_axis_ends, length, scale_of
 from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.skin import find_skin
-from sonoseg.schema.sections import DepthAlong, HeadBiometry, Midline, Structure
+from sonoseg.schema.annotations import Structure
+from sonoseg.schema.results import DepthAlong, HeadBiometry, Midline
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels, Points, Spacing
 

@@ -14,7 +14,7 @@ from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.provenance import digests_of
 from sonoseg.runs.split_tables import Sample, write_split
 from sonoseg.runs.workspace import Workspace
-from sonoseg.schema.sections import ShapesJson
+from sonoseg.schema.annotations import ShapesJson
 from sonoseg.schema.task import Task
 
 PARTS = ("train", "test")

@@ -21,7 +21,7 @@ from sonoseg.prepare.near_duplicates import small_picture
 from sonoseg.prepare.rasterize import draw, label_map
 from sonoseg.prepare.shape_checks import check_shapes
 from sonoseg.prepare.statistics import StructureNumbers, measure_structures
-from sonoseg.schema.sections import MaskFolder
+from sonoseg.schema.annotations import MaskFolder
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from sonoseg.schema.sections import Augmentation
+from sonoseg.schema.images import Augmentation
 from sonoseg.types import Pixels
 
 Field = NDArray[np.float32]

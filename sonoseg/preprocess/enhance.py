@@ -2,7 +2,7 @@
 
 import cv2
 
-from sonoseg.schema.sections import Enhancement
+from sonoseg.schema.images import Enhancement
 from sonoseg.types import Pixels
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.schema.sections import Input
+from sonoseg.schema.images import Input
 from sonoseg.types import Maps, Pixels, Points, Size
 
 

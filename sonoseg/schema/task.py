@@ -4,28 +4,16 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from sonoseg.schema.annotations import MaskFolder, Metadata, Patients, ShapesJson, Split, Structure
 from sonoseg.schema.columns import SPLIT_COLUMNS
-from sonoseg.schema.sections import (
-    Augmentation,
-    DepthAlong,
-    Enhancement,
-    Evaluation,
-    Input,
-    MaskFolder,
-    Measure,
-    Metadata,
-    Part,
-    Patients,
-    Postprocessing,
-    Review,
-    ShapesJson,
-    Split,
-    Structure,
-)
-from sonoseg.schema.training import Network, Training
+from sonoseg.schema.images import Augmentation, Enhancement, Input
+from sonoseg.schema.network import Network
+from sonoseg.schema.results import DepthAlong, Evaluation, Measure, Postprocessing, Review
+from sonoseg.schema.section import Section
+from sonoseg.schema.training import Training
 
 
-class Task(Part):
+class Task(Section):
     """A whole task file."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="also the name of its folders")

@@ -1,147 +1,13 @@
-"""The sections of a task file that stage 3 reads: the network, what it minimises, and how."""
+"""Sections of a task file about training: loss, optimiser, schedule, epochs."""
 
-from itertools import count
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sonoseg.schema.sections import Part, Positive
-from sonoseg.types import Size
-
-Channels = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2)]
+from sonoseg.schema.section import Positive, Section
 
 
-class AnyNetwork(Part):
-    """What every network's section answers: which input sizes it takes, and how large its output is."""
-
-    @property
-    def downsampling(self) -> int:
-        """Factor between the input's size and the deepest level's."""
-        raise NotImplementedError
-
-    def output_size(self, size: Size) -> Size:
-        """Return the size of the logits for an input of `size`. Raises ValueError for a size that does not go in."""
-        step = self.downsampling
-        if any(side % step or side < 2 * step for side in size):
-            raise ValueError(
-                f"each side has to be a multiple of the network's downsampling, {step}, and at least twice as long"
-            )
-        return size
-
-
-class UNet(AnyNetwork):
-    """MONAI's UNet: strided residual units."""
-
-    name: Literal["unet"]
-    channels: Channels
-    strides: list[Annotated[int, Field(ge=1)]]
-    residual_units: int = Field(2, ge=0)
-    norm: Literal["batch", "instance"] = Field("batch", description="instance: one image at a time, for tiny batches")
-    dropout: float = Field(0.0, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _one_stride_per_step(self) -> "UNet":
-        if len(self.strides) != len(self.channels) - 1:
-            raise ValueError(f"{len(self.channels)} channels need {len(self.channels) - 1} strides")
-        return self
-
-    @property
-    def downsampling(self) -> int:
-        product = 1
-        for stride in self.strides:
-            product *= stride
-        return product
-
-
-MONAI_NETWORKS = {
-    "attention_unet": "AttentionUnet",  # Oktay et al. 2018
-    "segresnet": "SegResNet",  # residual units throughout, Myronenko 2018
-}
-"""Further networks of MONAI by name: the class in `monai.networks.nets`. A line here is all that another one needs."""
-
-
-class MonaiNetwork(AnyNetwork):
-    """Another network of MONAI that takes one channel in, with the arguments of its own constructor."""
-
-    name: Literal[tuple(MONAI_NETWORKS)]  # type: ignore[valid-type]  # mypy wants the names spelled out
-    arguments: dict[str, Any] = Field({}, description="passed to MONAI's class as they stand")
-    multiple_of: int = Field(16, ge=1, description="the input's sides have to be multiples of this")
-
-    @property
-    def downsampling(self) -> int:
-        return self.multiple_of
-
-
-class SegNet(AnyNetwork):
-    """VGG-style encoder and decoder that unpools to where the maxima were; optionally with skip connections."""
-
-    name: Literal["segnet"]
-    channels: Channels = Field([64, 128, 256, 512, 512])
-    convolutions: list[Annotated[int, Field(ge=1)]] = Field([2, 2, 3, 3, 3], description="of each encoder stage")
-    skip: bool = Field(False, description="the decoder also sees the encoder's maps of the same size")
-    dropout: float = Field(0.0, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _one_count_per_stage(self) -> "SegNet":
-        if len(self.convolutions) != len(self.channels):
-            raise ValueError(f"{len(self.channels)} channels need as many numbers of convolutions")
-        return self
-
-    @property
-    def downsampling(self) -> int:
-        return int(2 ** len(self.channels))
-
-
-class UNet2015(AnyNetwork):
-    """The U-Net of the 2015 paper. Unpadded (`valid`) convolutions give an output smaller than the input."""
-
-    name: Literal["unet2015"]
-    channels: Channels = Field([64, 128, 256, 512, 1024])
-    padding: Literal["valid", "same"] = "same"
-    target: Literal["resized", "cropped"] | None = Field(
-        None, description="valid: the whole mask scaled to the output, or its centre and tiles at inference"
-    )
-    norm: Literal["none", "batch"] = Field("none", description="the paper has none")
-    dropout: float = Field(0.0, ge=0, lt=1, description="at the end of the contracting path, as in the paper")
-
-    @model_validator(mode="after")
-    def _target_of_valid(self) -> "UNet2015":
-        if (self.padding == "valid") != (self.target is not None):
-            raise ValueError("target belongs to padding 'valid': resized or cropped there, nothing with 'same'")
-        return self
-
-    @property
-    def downsampling(self) -> int:
-        return int(2 ** (len(self.channels) - 1))
-
-    def output_size(self, size: Size) -> Size:
-        if self.padding == "same":
-            return super().output_size(size)
-        height, width = (self._unpadded(side) for side in size)
-        if height is None or width is None:
-            smallest = next(side for side in count(1) if self._unpadded(side))
-            allowed = ", ".join(str(smallest + n * self.downsampling) for n in range(3))
-            raise ValueError(f"unpadded convolutions take sides of {allowed} ... (steps of {self.downsampling}) pixels")
-        return height, width
-
-    def _unpadded(self, side: int) -> int | None:
-        """Return the output's side: 388 for 572. None where a pooling meets an odd side, or nothing is left."""
-        levels = len(self.channels) - 1
-        for _ in range(levels):
-            side -= 4  # two 3x3 convolutions
-            if side % 2:
-                return None
-            side //= 2
-        side -= 4
-        for _ in range(levels):
-            side = 2 * side - 4
-        return side if side > 0 else None
-
-
-Network = Annotated[UNet | MonaiNetwork | SegNet | UNet2015, Field(discriminator="name")]
-
-
-class HausdorffSchedule(Part):
+class HausdorffSchedule(Section):
     """Weight of the Hausdorff term: 0 before `start_epoch`, then a straight ramp to `max_weight` over `ramp_epochs`."""
 
     start_epoch: int = Field(ge=0)
@@ -150,7 +16,7 @@ class HausdorffSchedule(Part):
     alpha: Positive = 2.0
 
 
-class Loss(Part):
+class Loss(Section):
     """The region term, and optionally a boundary term. The names that begin with `bce` are for tasks of one class."""
 
     name: Literal["dice_ce", "dice_focal", "bce_dice", "bce"] = "dice_ce"
@@ -162,14 +28,14 @@ class Loss(Part):
     hausdorff: HausdorffSchedule | None = None
 
 
-class Plateau(Part):
+class Plateau(Section):
     """The rate is multiplied by `factor` when the validation loss has not fallen for more than `patience` epochs."""
 
     factor: float = Field(0.5, gt=0, lt=1)
     patience: int = Field(10, ge=0)
 
 
-class Optimizer(Part):
+class Optimizer(Section):
     name: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Positive
     weight_decay: float = Field(0.0, ge=0)
@@ -185,7 +51,7 @@ class Optimizer(Part):
         return self
 
 
-class Training(Part):
+class Training(Section):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     patience: int | None = Field(None, ge=1, description="epochs without a better validation Dice; null: never stop")

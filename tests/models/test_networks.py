@@ -25,8 +25,8 @@ from sonoseg.models.networks.heads import (
 from sonoseg.models.networks.segnet import SegNetNetwork
 from sonoseg.models.networks.unet2015 import UNet2015Network, centre
 from sonoseg.models.summary import network_table, summarise_network
+from sonoseg.schema.network import MONAI_NETWORKS, AnyNetwork, MonaiNetwork, Network, SegNet, UNet, UNet2015
 from sonoseg.schema.task import Task
-from sonoseg.schema.training import MONAI_NETWORKS, AnyNetwork, MonaiNetwork, Network, SegNet, UNet, UNet2015
 from tests.conftest import changed
 
 VALID = {"name": "unet2015", "padding": "valid", "target": "resized", "channels": [4, 8, 16, 32, 64]}

@@ -12,7 +12,7 @@ from sonoseg.io.images import read_image, read_mask
 from sonoseg.postprocess.interpret import interpret, measure_labels
 from sonoseg.postprocess.measure import hadlock_weeks, measure, measurement_names
 from sonoseg.postprocess.skin import find_skin
-from sonoseg.schema.sections import HeadBiometry
+from sonoseg.schema.results import HeadBiometry
 from tests.conftest import changed
 from tests.geometry import drawn_shapes as drawn
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sonoseg.preprocess.augment import Draw, _cubic_weights, apply, draw, sampling_map
-from sonoseg.schema.sections import Augmentation, Elastic, GridDistortion, ShiftScaleRotate
+from sonoseg.schema.images import Augmentation, Elastic, GridDistortion, ShiftScaleRotate
 from sonoseg.schema.task import Task
 
 

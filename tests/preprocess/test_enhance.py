@@ -9,7 +9,7 @@ import pytest
 
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.intensity import normalise
-from sonoseg.schema.sections import Clahe, Denoise, Enhancement, Unsharp
+from sonoseg.schema.images import Clahe, Denoise, Enhancement, Unsharp
 from sonoseg.schema.task import Task
 
 

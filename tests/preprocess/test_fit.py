@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonoseg.preprocess.fit import Fit
-from sonoseg.schema.sections import Input
+from sonoseg.schema.images import Input
 
 FITS = ("resize", "letterbox", "pad_or_crop", "pad_square")
 

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from sonoseg.errors import TaskError
-from sonoseg.schema.sections import MaskFolder, Review
+from sonoseg.schema.annotations import MaskFolder
+from sonoseg.schema.results import Review
 from sonoseg.schema.task_files import FOLDER, available_tasks, load_task, parse_task
 
 

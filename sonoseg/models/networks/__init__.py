@@ -12,8 +12,8 @@ from sonoseg.errors import TaskError
 from sonoseg.models.networks.heads import outputs_of
 from sonoseg.models.networks.segnet import SegNetNetwork
 from sonoseg.models.networks.unet2015 import UNet2015Network
+from sonoseg.schema.network import MONAI_NETWORKS, MonaiNetwork, UNet
 from sonoseg.schema.task import Task
-from sonoseg.schema.training import MONAI_NETWORKS, MonaiNetwork, UNet
 
 
 def unet(settings: UNet, outputs: int) -> nn.Module:

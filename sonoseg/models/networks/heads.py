@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sonoseg.models.networks.unet2015 import centre
+from sonoseg.schema.network import UNet2015
 from sonoseg.schema.task import Task
-from sonoseg.schema.training import UNet2015
 
 
 def outputs_of(task: Task) -> int:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from torch import Size, Tensor, are_deterministic_algorithms_enabled, cat, nn
 
 from sonoseg.models.determinism import writing_no_place_twice
-from sonoseg.schema.training import SegNet
+from sonoseg.schema.network import SegNet
 
 
 class SegNetNetwork(nn.Module):

@@ -2,7 +2,7 @@
 
 from torch import Tensor, cat, nn
 
-from sonoseg.schema.training import UNet2015
+from sonoseg.schema.network import UNet2015
 
 
 class ConvolutionPair(nn.Sequential):

@@ -1,0 +1,86 @@
+"""Sections of a task file about images: enhancement, the network's input, augmentation.
+
+Sizes are (height, width) in pixels.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sonoseg.schema.section import Positive, Probability, Section
+
+
+class Denoise(Section):
+    """Non-local means (`cv2.fastNlMeansDenoising`)."""
+
+    strength: Positive = 5
+    template: int = Field(7, ge=1)
+    search: int = Field(21, ge=1)
+
+
+class Clahe(Section):
+    """Contrast-limited adaptive histogram equalisation on a grid of `tiles` x `tiles`."""
+
+    clip: Positive = 2.0
+    tiles: int = Field(8, ge=1)
+
+
+class Unsharp(Section):
+    """(1 + amount) * image - amount * gaussian(image, sigma)."""
+
+    sigma: Positive = 3.0
+    amount: Positive = 0.5
+
+
+class Enhancement(Section):
+    """Always applied, in this order, to every image; a step that is null is left out."""
+
+    denoise: Denoise | None = None
+    clahe: Clahe | None = None
+    unsharp: Unsharp | None = None
+
+
+class Input(Section):
+    """What the network sees."""
+
+    size: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
+    fit: Literal["resize", "letterbox", "pad_or_crop", "pad_square"] = "resize"
+    square_px: int | None = Field(None, ge=16, description="pad_square: side before resizing; null: the longer side")
+    intensity: Literal["unit", "z_score"] = "unit"
+
+
+class ShiftScaleRotate(Section):
+    probability: Probability
+    shift: float = Field(0.0625, ge=0, le=0.5, description="largest shift, as a part of the image's size")
+    scale: float = Field(0.1, ge=0, lt=1, description="largest change of scale, 0.1: 0.9 to 1.1")
+    rotate_deg: float = Field(10, ge=0, le=180)
+
+
+class Elastic(Section):
+    probability: Probability
+    amplitude: float = Field(0.006, gt=0, le=0.1, description="standard deviation of the displacement / image diagonal")
+    smoothness: float = Field(0.04, gt=0, le=1, description="half the distance of the knots / image diagonal")
+
+
+class GridDistortion(Section):
+    probability: Probability
+    cells: int = Field(5, ge=2)
+    limit: float = Field(0.3, gt=0, lt=1, description="largest change of a cell's width, as a part of it")
+
+
+class Gamma(Section):
+    probability: Probability
+    limit: float = Field(0.3, gt=0, lt=1, description="exponent drawn between 1 - limit and 1 + limit")
+
+
+class Augmentation(Section):
+    """Copies of each training image. Geometry warps image and mask by one map; gamma changes the image alone."""
+
+    copies: int = Field(7, ge=0)
+    online: bool = Field(False, description="copies are not made by stage 2, but drawn anew in every epoch of training")
+    flip_horizontal: Probability = 0.0
+    flip_vertical: Probability = 0.0
+    shift_scale_rotate: ShiftScaleRotate | None = None
+    elastic: Elastic | None = None
+    grid_distortion: GridDistortion | None = None
+    gamma: Gamma | None = None
