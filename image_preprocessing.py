@@ -41,7 +41,9 @@ def story(argv: Sequence[str] | None) -> int:
     copies = copies_of(task, arguments.copies)
 
     # Stage 1 writes into the same folder: neither runs while the other does.
-    with locked(workspace.split, say=print):
+    with locked(workspace.split) as remarks:
+        for remark in remarks:
+            print(remark)
         prepare(task, workspace, copies, arguments)
     print(f"written to {workspace.split}\nnext: {next_command('training.py', arguments)}")
     return 0

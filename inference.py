@@ -115,7 +115,9 @@ def story(argv: Sequence[str] | None) -> int:
         work = watched(arguments, segmenter, output, segment)
     else:
         work = whole_folder(arguments, segmenter, workspace, segment)
-    with locked(results, say=print), output:
+    with locked(results) as remarks, output:
+        for remark in remarks:
+            print(remark)
         output.begin_changes()
         output.remove("run.json")
         started = time.monotonic()

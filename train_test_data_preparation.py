@@ -32,7 +32,9 @@ def prepare(argv: Sequence[str] | None) -> int:
     data = options.data or workspace.dataset
     if not data.is_dir():
         raise DataError(f"{data}: no such folder; put images and annotations there, or name their folder with --data")
-    with locked(workspace.split, say=print):
+    with locked(workspace.split) as remarks:
+        for remark in remarks:
+            print(remark)
         return check_and_split(task, workspace, data, options)
 
 

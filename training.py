@@ -76,7 +76,9 @@ def story(argv: Sequence[str] | None) -> int:
         console.print(network_table(task))
         return 0
     # Any number of trainings may read the same split; stages 1 and 2 wait until none does.
-    with locked(workspace.split, shared=True, say=print):
+    with locked(workspace.split, shared=True) as remarks:
+        for remark in remarks:
+            print(remark)
         return train_and_score(task, workspace, arguments)
 
 
@@ -100,7 +102,9 @@ def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namesp
         folder /= "cross_validation" if several else "sanity_check"
     if several:
         refuse_other_folds(folder, [data.fold for data in runs])
-    with locked(folder, say=print), OutputFolder(folder, "stage3") as output, named_when_impossible():
+    with locked(folder) as remarks, OutputFolder(folder, "stage3") as output, named_when_impossible():
+        for remark in remarks:
+            print(remark)
         outputs = [output.subfolder(f"fold_{data.fold}") if several else output for data in runs]
         fabric = start_fabric(arguments.device, arguments.devices, arguments.precision, arguments.deterministic)
         for data, own in zip(runs if not arguments.score else [], outputs, strict=False):

@@ -1,4 +1,4 @@
-"""Tools beside the four scripts: python -m sonoseg verify PATH..."""
+"""The command `sonoseg` (also `python -m sonoseg`): tools beside the four scripts, such as `sonoseg verify PATH...`."""
 
 import argparse
 import sys
@@ -6,17 +6,18 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from sonoseg.errors import printable
 from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, run_guarded
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m sonoseg", description="Tools beside the four scripts.")
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="sonoseg", description="Tools beside the four scripts.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    says = "tell whether datasets, models and results are still, byte for byte, what the stages wrote"
+    purpose = "check that datasets, models and results are byte for byte the files that the stages wrote"
     verify = commands.add_parser(
         "verify",
-        help=says,
-        description=f"{says[0].upper()}{says[1:]}. Exit code 0: all of it; 1: something differs; 2: wrong use.",
+        help=purpose,
+        description=f"{purpose[0].upper()}{purpose[1:]}. Exit code 0: all are; 1: a file differs; 2: wrong use.",
     )
     verify.add_argument(
         "paths",
@@ -25,12 +26,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="PATH",
         help="a folder such as Train_Test_Dataset/spine, Models/spine or result/spine, or a file in one",
     )
-    verify.add_argument("--list", action="store_true", help="name the files that are as they were, too")
+    verify.add_argument("--list", action="store_true", help="also list the unchanged files")
     return parser.parse_args(argv)
 
 
-def story(argv: Sequence[str] | None) -> int:
-    arguments = parse(argv)
+def run_tool(argv: Sequence[str] | None) -> int:
+    arguments = parse_arguments(argv)
 
     from rich.progress import track
 
@@ -38,29 +39,25 @@ def story(argv: Sequence[str] | None) -> int:
     from sonoseg.runs.verify import STATUSES, compare, plan
 
     entries, findings = plan(arguments.paths)
-    findings = [check_unlisted(one) for one in findings]
-    watched = track(entries, "verify", disable=not sys.stderr.isatty(), transient=True)
-    findings += [compare(entry) for entry in watched]
-    for one in sorted(findings, key=lambda one: one.path):
-        if one.status != "ok" or arguments.list:
-            print(f"{one.status:9} {printable(str(one.path))}{f': {printable(one.note)}' if one.note else ''}")
-    count = Counter(one.status for one in findings)
+    findings = [check_unlisted(finding) for finding in findings]
+    progress = track(entries, "verify", disable=not sys.stderr.isatty(), transient=True)
+    findings += [compare(entry) for entry in progress]
+    for finding in sorted(findings, key=lambda finding: finding.path):
+        if finding.status != "ok" or arguments.list:
+            note = f": {printable(finding.note)}" if finding.note else ""
+            print(f"{finding.status:9} {printable(str(finding.path))}{note}")
+    count = Counter(finding.status for finding in findings)
     print(f"{len(findings)} checked: {', '.join(f'{count[status]} {status}' for status in STATUSES)}")
     if count["ok"] == len(findings) > 0:
         return EXIT_OK
     if count["changed"] or count["missing"]:
-        print("take what is changed or missing from a copy, or run the stage that wrote it again")
+        print("restore changed and missing files from a copy, or run the stage that wrote them again")
     return EXIT_SOME_FAILED
 
 
-def printable(text: str) -> str:
-    """Return text for a terminal: line ends, control characters and undecodable bytes of file names as escapes."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a tool; `verify` returns 0 when all files are as they were written, 1 when not, 2 for wrong use."""
-    return run_guarded(story, argv)
+    """Run a tool; `verify` returns 0 when all files are unchanged, 1 when not, 2 for wrong use."""
+    return run_guarded(run_tool, argv)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,11 @@ class FaultsError(DataError):
         super().__init__("\n".join(lines))
 
 
+def printable(text: str) -> str:
+    """Return text with line ends, control characters and undecodable bytes of file names as escape sequences."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def choices(names: Sequence[object]) -> str:
     """Return names as a readable list for a message: `a, b or c`; `none` when there are none."""
     words = [str(name) for name in names]

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.annotations.base import name_problem
-from sonoseg.errors import DataError
+from sonoseg.errors import DataError, printable
 from sonoseg.inference.heatmap import draw_heatmap, probability_levels
 from sonoseg.inference.overlay import draw_overlay
 from sonoseg.inference.resume import finished, sealed
 from sonoseg.inference.segmenter import Segmenter, check_image
 from sonoseg.inference.sources import Source
-from sonoseg.io.faults import printable
 from sonoseg.io.files import sha256_of
 from sonoseg.io.images import encode_label_map, read_image
 from sonoseg.io.png import encode_png

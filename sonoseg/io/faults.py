@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sonoseg.errors import FaultsError
+from sonoseg.errors import FaultsError, printable
 
 LISTED_SINGLY = 4
 """More faults of one kind than these are one line with a count and examples: 3000 empty masks are one concern."""
@@ -111,11 +111,6 @@ def error(where: str, message: str, kind: str = "") -> Fault:
 
 def warning(where: str, message: str, kind: str = "") -> Fault:
     return Fault("warning", where, message, kind)
-
-
-def printable(text: str) -> str:
-    """Return text with newlines, control characters and undecodable bytes of file names spelled out as escapes."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def in_order(faults: Sequence[Fault]) -> list[Fault]:

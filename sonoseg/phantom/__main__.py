@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sonoseg.phantom.dataset import KINDS, is_already_there, plan, write_dataset
 from sonoseg.phantom.layout import Case, Settings
-from sonoseg.runs.command_line import REPOSITORY, run_guarded
+from sonoseg.runs.checkout import default_workspace
+from sonoseg.runs.command_line import run_guarded
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check the folder, write the dataset, say what was written."""
     args = parse(argv)
     settings = Settings(kind=args.kind, images=args.images, seed=args.seed, size_scale=args.size_scale)
-    out = getattr(args, "out", REPOSITORY / "Datasets" / settings.kind)
+    out = getattr(args, "out", default_workspace() / "Datasets" / settings.kind)
     plan(settings)  # a wrong number is reported before anything is touched
     if is_already_there(out, settings, args.force):
         print(f"{out}: already there ({settings.images} images, seed {settings.seed})")

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sonoseg.io.faults import Concern, Fault, concerns_of, printable
+from sonoseg.errors import printable
+from sonoseg.io.faults import Concern, Fault, concerns_of
 from sonoseg.prepare.contact_sheet import spread_evenly, thumbnail
 from sonoseg.prepare.near_duplicates import Alike, AlikePairs
 from sonoseg.prepare.verify import Checked

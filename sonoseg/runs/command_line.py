@@ -1,4 +1,4 @@
-"""What the four scripts share at the command line: their common flags and how an error ends them."""
+"""What the four scripts share at the command line: common flags, exit codes, and the handling of errors."""
 
 import argparse
 import errno
@@ -12,29 +12,28 @@ from typing import Any
 
 from sonoseg.errors import SonoSegError, Stopped
 from sonoseg.io.limits import MAX_PIXELS, set_max_pixels
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from sonoseg.runs.checkout import default_workspace
 
 _REMEDIES = {
     errno.ENOSPC: "free some space and run the same command again",
     errno.EDQUOT: "free some space and run the same command again",
     errno.EROFS: "choose a folder that can be written",
     errno.EACCES: "choose a folder or file that you may use",
-    errno.ENOTDIR: "a file stands where a folder is expected; move it, or choose another folder",
+    errno.ENOTDIR: "a file is where a folder is expected; move it, or choose another folder",
 }
 
 EXIT_OK, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, and not those that are decided later: their help says by what."""
+    """Shows default values; those that are None are described in the flag's own help text."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None else super()._get_help_string(action)
 
 
 class _StageParser(argparse.ArgumentParser):
-    """Also says what was typed, in `command`: a run records it. And sets the limit for pictures."""
+    """Also stores the command line as `command`, for the record of the run, and sets the limit for pictures."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         parsed = super().parse_args(args, namespace)
@@ -44,14 +43,17 @@ class _StageParser(argparse.ArgumentParser):
 
 
 def stage_parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the flags that every stage takes: --task, --workspace and --max-pixels.
+    """Return a parser with the flags of every stage: --task, --workspace and --max-pixels.
 
-    What it parses has, beside the flags, `command`: the script's name and all that was typed after it.
+    Parsed arguments have one more attribute, `command`: the script's name and its arguments.
     """
     parser = _StageParser(description=description, formatter_class=_Help)
-    parser.add_argument("--task", default="spine", help="name of a task in sonoseg/tasks, or a task file of your own")
+    parser.add_argument("--task", default="spine", help="name of a task in sonoseg/tasks, or the path of a task file")
     parser.add_argument(
-        "--workspace", type=Path, default=REPOSITORY, help="folder that holds Datasets/, Models/, result/ and logs/"
+        "--workspace",
+        type=Path,
+        default=default_workspace(),
+        help="folder that contains Datasets/, Models/, result/ and logs/",
     )
     parser.add_argument(
         "--max-pixels",
@@ -64,13 +66,13 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
 
 
 def next_command(script: str, arguments: argparse.Namespace) -> str:
-    """Return what to type for the stage after this one, with the same task and workspace."""
-    elsewhere = [] if arguments.workspace == REPOSITORY else ["--workspace", str(arguments.workspace)]
+    """Return the command of the next stage, with the same task and workspace."""
+    elsewhere = [] if arguments.workspace == default_workspace() else ["--workspace", str(arguments.workspace)]
     return shlex.join(["python", script, "--task", str(arguments.task), *elsewhere])
 
 
 def number_type(kind: Callable[[str], float], low: float, high: float = math.inf) -> Callable[[str], float]:
-    """Return an argparse type: a number from `low` to `high`, anything else is refused with one sentence."""
+    """Return an argparse type that accepts a number from `low` to `high`."""
 
     def parse(text: str) -> float:
         try:
@@ -88,16 +90,16 @@ def number_type(kind: Callable[[str], float], low: float, high: float = math.inf
 SEED = number_type(int, 0, 2**32 - 1)
 
 
-def run_guarded(story: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
-    """Run a script's story and turn every failure into one message on stderr and an exit code.
+def run_guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
+    """Call `run_stage(argv)` and turn every failure into one message on stderr and an exit code.
 
-    Returns the story's own code; 2 for a SonoSegError or an operating-system error (no space, unwritable folder);
-    130 when interrupted; 128 plus its number for a signal after which the run was saved. Set SONOSEG_DEBUG=1 to see the
-    traceback of any of them.
+    Returns the exit code of `run_stage`; 2 for a SonoSegError or an operating-system error (no space, unwritable
+    folder); 130 when interrupted; 128 plus the signal's number when a signal stopped the run after it was saved. With
+    SONOSEG_DEBUG=1 in the environment the traceback is printed too.
     """
     try:
-        return story(argv)
-    except SystemExit as end:  # argparse: it has said what is wrong, or shown the help
+        return run_stage(argv)
+    except SystemExit as end:  # argparse has printed its message or the help
         return end.code if isinstance(end.code, int) else EXIT_OK
     except KeyboardInterrupt:
         return _end("interrupted; finished outputs are intact, run the same command to continue", EXIT_INTERRUPTED)
@@ -111,7 +113,7 @@ def run_guarded(story: Callable[[Sequence[str] | None], int], argv: Sequence[str
         return _end(f"{where}{error.strerror or error}; {remedy}", EXIT_WRONG_USE)
     except Exception as error:
         return _end(
-            f"unexpected {type(error).__name__}: {error}. This is a fault of SonoSeg: please report it with the "
+            f"unexpected {type(error).__name__}: {error}. This is a bug of SonoSeg: please report it with the "
             "output of the same command under SONOSEG_DEBUG=1",
             EXIT_WRONG_USE,
         )

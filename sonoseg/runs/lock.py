@@ -1,4 +1,4 @@
-"""One run at a time in an output folder; a run that was killed never stands in the way of the next one."""
+"""Locks: one run at a time in an output folder. The lock of a killed run does not block the next one."""
 
 import errno
 import json
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,64 +22,67 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = ".sonoseg.lock"
-"""Locked by the operating system, which lets go when the process ends, however it ends. Hidden, so that nothing takes
-it for an image or a result; it goes when the run ends."""
+"""Locked by the operating system, which releases it when the process ends for any reason. A hidden file, so that it is
+not taken for an image or a result; removed at the end of the run."""
 
 NAME_WITHOUT_LOCKS = ".sonoseg.pid"
-"""Where the file system has no locks: there while the process that is named in it runs."""
+"""Used where the file system has no locks: exists while the process named in it runs."""
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _TRIES, _PAUSE_S = 5, 0.05
-"""A run that is just ending is waited for, no longer."""
+"""Attempts and the time between them: enough for a run that is just ending."""
+
+
+Release = Callable[[], None]
 
 
 @contextmanager
-def locked(folder: Path, shared: bool = False, say: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold `folder` for this process until the block is left.
+def locked(folder: Path, shared: bool = False) -> Iterator[list[str]]:
+    """Lock `folder` for this process until the block ends; yields remarks for the user, usually none.
 
-    Alone by default: for what writes there; the folder is made, and goes again when nothing was put into it. `shared`
-    is for what only reads it, any number at a time: nothing is made, and a folder that is missing or cannot be written
-    is read without a lock. Of several processes that train as one the first holds it for all.
+    Exclusive by default, for a run that writes: the folder is made, and removed again when it stays empty. `shared` is
+    for a run that only reads, any number at a time: nothing is made, and a folder that is missing or read-only is read
+    without a lock. When several processes train together, the first one locks for all.
 
-    say: told when the file system has no locks. Raises UsageError when another process holds the folder, or when it
-    cannot be written.
+    A remark states that the file system has no locks. Raises UsageError when another process has locked the folder, or
+    when it cannot be written.
     """
     if not _is_first_process() or (shared and not folder.is_dir()):
-        yield
+        yield []
         return
-    made: list[Path] = []
+    created: list[Path] = []
     if not shared:
         check_writable(folder)
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        created = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-    release: Callable[[], None] = _nothing
+    release, remarks = _no_release, list[str]()
     try:
-        release = _hold(folder, shared, say or _nothing)
-        yield
+        release, remarks = _acquire(folder, shared)
+        yield remarks
     finally:
         release()
-        with suppress(OSError):  # something was put into it
-            for path in made:
+        with suppress(OSError):  # not empty: it contains results
+            for path in created:
                 path.rmdir()
 
 
-def _nothing(*_: object) -> None:
+def _no_release() -> None:
     pass
 
 
 def _is_first_process() -> bool:
-    """Tell whether this is process 0 of those that torchrun, or the first of them, started; alone it is."""
+    """Return whether this is process 0 of a training with several processes; True for a single process."""
     return all(os.environ.get(name, "0") in ("", "0") for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
-def _hold(folder: Path, shared: bool, say: Callable[[str], None]) -> Callable[[], None]:
-    """Take the lock and return what gives it back. Raises UsageError when others hold it."""
+def _acquire(folder: Path, shared: bool) -> tuple[Release, list[str]]:
+    """Lock the folder; return the function that releases it, and remarks. Raises UsageError when it is locked."""
     path = folder / NAME
     for _ in range(_TRIES):
         handle = _open(path, shared)
         if handle is None:
-            return _nothing
+            return _no_release, []
         try:
             _lock(handle, shared)
         except (BlockingIOError, PermissionError):
@@ -90,23 +94,24 @@ def _hold(folder: Path, shared: bool, say: Callable[[str], None]) -> Callable[[]
             if error.errno not in _NO_LOCKS:
                 raise
             path.unlink(missing_ok=True)
-            return _hold_by_name(folder, shared, say)
+            remark = f"{folder}: this file system has no locks; a second run is only noticed on this computer"
+            return _acquire_by_name(folder, shared), [remark]
         if _is_at(path, handle):
             _write_holder(handle, shared)
-            return lambda: _give_back(path, handle)
-        os.close(handle)  # the one before took the file away while we waited for it
+            return partial(_release, path, handle), []
+        os.close(handle)  # the run before removed the file between opening and locking
     raise _in_use(folder, path)
 
 
 def _open(path: Path, shared: bool) -> int | None:
-    """Open the lock file, made where it is missing. None when a reader may not even make it."""
+    """Open the lock file, and make it where it is missing. None when a reader is not permitted to make it."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
     try:
-        return os.open(path, os.O_RDONLY)  # another person's, left when their run was killed
+        return os.open(path, os.O_RDONLY)  # another user's, left by a killed run
     except OSError:
         if shared:
             return None
@@ -114,7 +119,7 @@ def _open(path: Path, shared: bool) -> int | None:
 
 
 def _lock(handle: int, shared: bool) -> None:
-    """Raises BlockingIOError or PermissionError when others hold it, OSError where there are no locks."""
+    """Raises BlockingIOError or PermissionError when it is locked, OSError where there are no locks."""
     if fcntl is None:
         raise OSError(errno.ENOSYS, "no file locks")
     fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -127,8 +132,8 @@ def _is_at(path: Path, handle: int) -> bool:
         return False
 
 
-def _give_back(path: Path, handle: int) -> None:
-    """Remove the file, unless other readers hold it too, and let go."""
+def _release(path: Path, handle: int) -> None:
+    """Remove the file, unless other readers have locked it too, and release the lock."""
     try:
         with suppress(OSError):
             _lock(handle, shared=False)
@@ -143,7 +148,7 @@ def _holder() -> dict[str, Any]:
 
 
 def _write_holder(handle: int, shared: bool) -> None:
-    """Say who holds it, for the message alone: a disk that is full must not keep a run from going on."""
+    """Write the process into the lock file, for messages only: a full disk must not stop the run."""
     with suppress(OSError):
         if not shared:
             os.ftruncate(handle, 0)
@@ -151,14 +156,13 @@ def _write_holder(handle: int, shared: bool) -> None:
         os.write(handle, (json.dumps(_holder()) + "\n").encode())
 
 
-def _hold_by_name(folder: Path, shared: bool, say: Callable[[str], None]) -> Callable[[], None]:
-    """Hold a folder on a file system without locks, by a file that only one process can make."""
+def _acquire_by_name(folder: Path, shared: bool) -> Release:
+    """Lock a folder on a file system without locks, by a file that only one process can create."""
     path = folder / NAME_WITHOUT_LOCKS
-    say(f"{folder}: this file system has no locks; a second run is only noticed on this computer")
     for _ in range(_TRIES):
         if shared:
             if not path.exists():
-                return _nothing
+                return _no_release
         else:
             try:
                 handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
@@ -176,38 +180,38 @@ def _hold_by_name(folder: Path, shared: bool, say: Callable[[str], None]) -> Cal
 
 
 def _left_behind(path: Path) -> bool:
-    """Tell whether the process that made the file is gone: it ran on this computer and runs no more."""
-    holders = _holders(path)
-    return bool(holders) and all(one["host"] == socket.gethostname() and not _runs(one["pid"]) for one in holders)
+    """Return whether the process that made the file ran on this computer and has ended."""
+    here, holders = socket.gethostname(), _holders(path)
+    return bool(holders) and all(holder["host"] == here and not _runs(holder["pid"]) for holder in holders)
 
 
 def _runs(pid: int) -> bool:
-    if os.name == "nt":  # there, the question would end the process
+    if os.name == "nt":  # os.kill would end the process there
         return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # another person's
+    except OSError:  # another user's process
         return True
     return True
 
 
 def _holders(path: Path) -> list[dict[str, Any]]:
-    """Return who wrote into a lock file; empty when it is gone or cannot be read."""
-    found = []
+    """Return the processes named in a lock file; empty when it is missing or cannot be read."""
+    holders = []
     with suppress(OSError, ValueError, KeyError, TypeError):
         for line in path.read_text(encoding="utf-8").splitlines():
-            one = json.loads(line)
-            found.append({"pid": int(one["pid"]), **{key: str(one[key]) for key in ("host", "since", "what")}})
-    return found
+            entry = json.loads(line)
+            holders.append({"pid": int(entry["pid"]), **{key: str(entry[key]) for key in ("host", "since", "what")}})
+    return holders
 
 
 def _in_use(folder: Path, path: Path, remedy: str = "") -> UsageError:
     here = socket.gethostname()
-    holders = [one for one in _holders(path) if one["host"] != here or _runs(one["pid"])]
-    who = [f"process {one['pid']} on {one['host']} since {one['since']} ({one['what']})" for one in holders]
+    holders = [holder for holder in _holders(path) if holder["host"] != here or _runs(holder["pid"])]
+    names = ["process {pid} on {host} since {since} ({what})".format(**holder) for holder in holders]
     return UsageError(
-        f"{folder} is in use by {' and '.join(who) or 'another process'}; wait until it has ended, or choose another "
+        f"{folder} is in use by {' and '.join(names) or 'another process'}; wait until it has ended, or choose another "
         f"folder{remedy}"
     )

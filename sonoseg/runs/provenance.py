@@ -1,4 +1,4 @@
-"""How a result was made: the record that every stage leaves of its run, so that it can be repeated and explained."""
+"""Provenance: the record of a run that every stage writes, so that its results can be reproduced and explained."""
 
 import os
 import shutil
@@ -9,45 +9,46 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.io.files import sha256_of
-from sonoseg.runs.command_line import REPOSITORY
+from sonoseg.runs.checkout import checkout
 from sonoseg.runs.versions import versions
 from sonoseg.schema.task import Task
 
 GIT_SECONDS = 10
-"""A checkout on a network drive that takes longer to answer is left out."""
+"""Time limit of each git command; a repository on a slow network drive is left out of the record."""
 
 
 def run_record(
     command: Sequence[str], task: Task, settings: Mapping[str, Any], inputs: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return what JSON can hold of a run: command, task with all its settings, inputs, code, versions, threads.
+    """Return the record of a run as JSON values: command, task, settings, inputs, code, versions and threads.
 
-    command: what was typed. settings: seed and other flags as they were understood. inputs: name -> SHA-256 of what was
-    read. Holds no time: what is made again in the same way and place has the same record.
+    command: the command line. settings: the seed and other flags, as parsed. inputs: name -> SHA-256 of each input
+    file. The record has no time stamp: the same run at the same place has the same record.
     """
     return {
         "command": list(command),
         "task": task.model_dump(mode="json"),
         "settings": dict(settings),
         "inputs": dict(sorted(inputs.items())),
-        "code": code_state(),
+        "code": code_state(checkout()),
         "versions": versions(),
         "threads": threads(),
     }
 
 
 def digests_of(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """Return the SHA-256 of those of the files of a folder that are there."""
+    """Return the SHA-256 of each named file of a folder that exists."""
     return {name: sha256_of(folder / name) for name in names if (folder / name).is_file()}
 
 
-def code_state(folder: Path = REPOSITORY) -> dict[str, Any] | None:
-    """Return the commit of the checkout that runs, and whether its files differ from it (`dirty`).
+def code_state(folder: Path | None) -> dict[str, Any] | None:
+    """Return the commit of a source tree, and whether its tracked files differ from it (`dirty`).
 
-    None when this is no checkout, or git is not there or does not answer: then the versions have to do.
+    None for an installed copy (`folder` is None), without a git repository in `folder`, or when git is missing or
+    fails; then the record has only the versions.
     """
-    if not (folder / ".git").exists() or shutil.which("git") is None:
-        return None  # an installed package must not be taken for the project whose folder it lies in
+    if folder is None or not (folder / ".git").exists() or shutil.which("git") is None:
+        return None  # only the folder itself: a repository that contains it belongs to another project
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
@@ -57,18 +58,18 @@ def code_state(folder: Path = REPOSITORY) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # a look must not stand in the way of a commit
-    done = subprocess.run(
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # takes no lock that would block a commit
+    process = subprocess.run(
         ["git", "-C", str(folder), *arguments],
         capture_output=True, text=True, timeout=GIT_SECONDS, check=True, env=environment, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 def threads() -> dict[str, int | None]:
-    """Return how many cores there are, how many this process may use, and the threads of the libraries it has loaded.
+    """Return the number of cores, of those this process may use, and of threads of each loaded library.
 
-    Sums are added up in an order that depends on them. None: not loaded, so not used.
+    The order of floating-point sums depends on the number of threads. None: the library is not loaded.
     """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     loaded = {name: sys.modules.get(name) for name in ("torch", "cv2", "numba")}

@@ -2,15 +2,15 @@
 
 import pytest
 
-from sonoseg.errors import DataError, FaultsError, choices
+from sonoseg.errors import DataError, FaultsError, choices, printable
 from sonoseg.runs.command_line import run_guarded
 
 
 def ending(error):
-    def story(argv):
+    def run_stage(argv):
         raise error
 
-    return run_guarded(story, [])
+    return run_guarded(run_stage, [])
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,7 @@ def test_faults_are_listed_and_the_rest_is_counted():
 
 def test_choices():
     assert (choices([]), choices(["a"]), choices(["a", "b", "c"])) == ("none", "a", "a, b or c")
+
+
+def test_printable_text_has_no_control_characters():
+    assert printable("\x1b[31m\nred\udcff é\\") == "\\x1b[31m\\nred\\udcff é\\"

@@ -90,9 +90,8 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_locks")
 def test_without_locks_a_file_that_only_one_can_make_does(tmp_path: Path) -> None:
-    said: list[str] = []
-    with locked(tmp_path, say=said.append):
-        assert names(tmp_path) == [NAME_WITHOUT_LOCKS] and "no locks" in said[0]
+    with locked(tmp_path) as remarks:
+        assert names(tmp_path) == [NAME_WITHOUT_LOCKS] and "no locks" in remarks[0]
         for shared in (False, True):
             with pytest.raises(UsageError, match=f"remove .*{NAME_WITHOUT_LOCKS}"), locked(tmp_path, shared):
                 pass
@@ -117,9 +116,8 @@ def test_without_locks_only_a_process_known_to_be_dead_is_passed_over(
 
 def test_a_system_without_file_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "fcntl", None)
-    said: list[str] = []
-    with locked(tmp_path, say=said.append):
-        assert said and names(tmp_path) == [NAME_WITHOUT_LOCKS]
+    with locked(tmp_path) as remarks:
+        assert remarks and names(tmp_path) == [NAME_WITHOUT_LOCKS]
 
 
 def test_a_file_that_was_taken_away_while_it_was_opened_is_no_lock(

@@ -16,6 +16,8 @@ import inference as stage4
 import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.models.model_header import read_header
+from sonoseg.runs.checkout import checkout, default_workspace
+from sonoseg.runs.command_line import stage_parser
 from sonoseg.runs.provenance import code_state, run_record, threads
 from sonoseg.runs.versions import versions
 from sonoseg.schema.task import Task
@@ -54,7 +56,7 @@ def record(root: Path, stage: ModuleType) -> dict:
 
 def is_of_here(code: dict | None) -> bool:
     """Tell whether a record has what `code_state` has; which commit, may have changed while the stages ran."""
-    now = code_state()
+    now = code_state(checkout())
     return code is None if now is None else code is not None and code.keys() == now.keys() and len(code["commit"]) == 40
 
 
@@ -111,6 +113,18 @@ def test_a_checkout_gives_its_commit_and_whether_it_was_changed(tmp_path: Path) 
     inner = tmp_path / "site-packages"
     inner.mkdir()
     assert code_state(inner) is None, "another project's folder is not our checkout"
+    assert code_state(None) is None, "an installed copy"
+
+
+def test_an_installed_copy_works_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checkout() == default_workspace() == REPOSITORY
+    package = tmp_path / "site-packages" / "sonoseg"
+    package.mkdir(parents=True)
+    assert checkout(package) is None
+    (package.parent / "inference.py").write_text("")
+    assert checkout(package) == package.parent
+    monkeypatch.setattr("sonoseg.runs.checkout.checkout", lambda: None)
+    assert default_workspace() == Path() and stage_parser("").parse_args([]).workspace == Path()
 
 
 @pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 128\n", "#!/bin/sh\nkill -9 $$\n"])
@@ -123,7 +137,7 @@ def test_git_may_be_missing_or_broken(
         (tmp_path / "git").write_text(script)
         (tmp_path / "git").chmod(0o755)
     assert code_state(tmp_path) is None
-    monkeypatch.setattr("sonoseg.runs.provenance.REPOSITORY", tmp_path)
+    monkeypatch.setattr("sonoseg.runs.provenance.checkout", lambda: tmp_path)
     json.dumps(run_record(["a"], spine, {}, {}), allow_nan=False)
 
 

@@ -1,0 +1,19 @@
+"""Whether the package runs from a source tree, with the four scripts beside it, or from an installed copy."""
+
+from pathlib import Path
+
+SCRIPT = "inference.py"
+"""Its presence beside the package identifies a source tree: an installed copy has no scripts beside it."""
+
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def checkout(package: Path = _PACKAGE) -> Path | None:
+    """Return the root folder of the source tree that contains `package`; None for an installed copy."""
+    return package.parent if (package.parent / SCRIPT).is_file() else None
+
+
+def default_workspace() -> Path:
+    """Return the source tree's root folder, or the current folder for an installed copy."""
+    return checkout() or Path()
