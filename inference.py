@@ -1,67 +1,62 @@
 """Stage 4: segment a folder of new images, measure what is found, and write masks, overlays and a table."""
 
 import argparse
+import json
 import math
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sonoseg.errors import UsageError
 from sonoseg.models.engines import NAMES as ENGINES
 from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
-from sonoseg.runs.workspace import Workspace
+from sonoseg.runs.signals import signals_noted
+from sonoseg.runs.workspace import RUN_OF_INFERENCE, Workspace
 from sonoseg.schema.task_files import load_task
 from sonoseg.types import Spacing
 
-if TYPE_CHECKING:  # they take a second to import, which --help has not
+if TYPE_CHECKING:  # imported late, because --help has to answer at once
+    from sonoseg.inference.process_image import InferenceRun
     from sonoseg.inference.segmenter import Segmenter
-    from sonoseg.inference.sources import Source
+    from sonoseg.inference.sources import Inputs
+    from sonoseg.inference.table import Row
 
-Row = Mapping[str, Any]
-Segment = Callable[[Sequence["Source"]], Iterator[Row]]
 SETTINGS = ("images", "model", "metadata", "spacing", "device", "engine", "jobs", "watch")
-"""Flags that `run.json` repeats."""
-SHOWN = 10
-"""Failed and flagged images that are named in the terminal; the table has them all."""
+"""Flags that are recorded in `run.json`."""
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
-    images = parser.add_argument("--images", type=Path, help="folder of images (default: originals of the test split)")
-    model = parser.add_argument(
+    parser.add_argument("--images", type=Path, help="folder of images (default: originals of the test split)")
+    parser.add_argument(
         "--model",
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="a model, or several, or a folder of them, whose probabilities are averaged; all else is as the first "
-        "model's task says (default: Models/<task>/best_model.safetensors)",
+        help="a model, or several, or a folder of them, whose probabilities are averaged; all other settings are those "
+        "of the first model's task (default: Models/<task>/best_model.safetensors)",
     )
-    output = parser.add_argument("--output", type=Path, help="folder of the results (default: result/<task>)")
-    spacing = parser.add_argument("--spacing", type=float, nargs="+", metavar="MM", help="mm per pixel: ROW [COL]")
-    metadata = parser.add_argument("--metadata", type=Path, help="table of spacings (default: one beside the images)")
+    parser.add_argument("--output", type=Path, help="folder of the results (default: result/<task>)")
+    parser.add_argument("--spacing", type=float, nargs="+", metavar="MM", help="mm per pixel: ROW [COL]")
+    parser.add_argument("--metadata", type=Path, help="table of spacings (default: one beside the images)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
     parser.add_argument(
         "--engine",
         choices=("auto", *ENGINES),
         default="auto",
-        help="what computes the network; auto: the fastest one here that agrees with torch, found out once per model",
+        help="inference engine; auto: the fastest installed one that agrees with torch, measured once per model",
     )
-    parser.add_argument(
-        "--jobs", type=number_type(int, 1), default=os.cpu_count() or 1, help="images that are worked on side by side"
-    )
-    parser.add_argument("--watch", action="store_true", help="go on with what comes into --images, until Ctrl-C")
-    parser.add_argument("--heatmap", action="store_true", help="also draw the probability of each class")
-    empty = argparse.Namespace(task=None)  # --task stays None when it is not given: --model may bring its own task
-    for option in (images, model, output, spacing, metadata):
-        option.default = argparse.SUPPRESS  # keeps "(default: None)" out of the help
-        setattr(empty, option.dest, None)
-    arguments = parser.parse_args(argv, empty)
+    jobs = os.cpu_count() or 1
+    parser.add_argument("--jobs", type=number_type(int, 1), default=jobs, help="images processed in parallel")
+    parser.add_argument("--watch", action="store_true", help="process images as they arrive in --images, until Ctrl-C")
+    parser.add_argument("--heatmap", action="store_true", help="also write the probability of each class")
+    without_task = argparse.Namespace(task=None)  # no --task: the task that is stored in --model
+    arguments = parser.parse_args(argv, without_task)
     if (arguments.spacing or arguments.metadata or arguments.watch) and not arguments.images:
         raise UsageError("--spacing, --metadata and --watch belong to --images: name the folder of images as well")
     if arguments.spacing and arguments.metadata:
@@ -73,7 +68,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def spacing_of(values: Sequence[float] | None) -> Spacing | None:
-    """Return (row_mm, col_mm) from one or two numbers. Raises UsageError for anything but sizes above 0."""
+    """Return (row_mm, col_mm) from one or two numbers. Raises UsageError for any other values."""
     if values is None:
         return None
     if len(values) > 2 or not all(math.isfinite(value) and value > 0 for value in values):
@@ -81,127 +76,107 @@ def spacing_of(values: Sequence[float] | None) -> Spacing | None:
     return values[0], values[-1]
 
 
-def story(argv: Sequence[str] | None) -> int:
-    arguments = parse(argv)
-    asked = load_task(arguments.task or "spine")
-    models = arguments.model or [Workspace(arguments.workspace, asked.name).best_model]
+def run_stage(argv: Sequence[str] | None) -> int:
+    arguments = parse_arguments(argv)
+    requested = load_task(arguments.task or "spine")
+    models = arguments.model or [Workspace(arguments.workspace, requested.name).best_model]
 
-    from sonoseg.inference.batch import segment_all
-    from sonoseg.inference.results import write_run, write_table
-    from sonoseg.inference.resume import fingerprint
+    # Torch and the inference engines take seconds to import; --help and a wrong flag have been answered by now.
+    from sonoseg.inference.process_image import InferenceRun
+    from sonoseg.inference.resume import run_fingerprint
+    from sonoseg.inference.run_record import write_run_record
     from sonoseg.inference.segmenter import Segmenter
-    from sonoseg.inference.sources import check_apart
+    from sonoseg.inference.sources import Inputs, check_apart
+    from sonoseg.inference.table import write_table
+    from sonoseg.inference.terminal import start_lines, summary_lines
 
+    # Load the models. From here on the task is the one that they were trained for.
     segmenter = Segmenter.load(
         models, device=arguments.device, engine=arguments.engine, callers=arguments.jobs, say=print
     )
-    task = segmenter.task  # from here on the model says what the task is
-    if task.name != asked.name and (arguments.task or not arguments.model):
-        raise UsageError(f"{models[0]} was trained for task {task.name}, not {asked.name}; leave --task out")
+    task = segmenter.task
+    if task.name != requested.name and (arguments.task or not arguments.model):
+        raise UsageError(f"{models[0]} was trained for task {task.name}, not {requested.name}; leave --task out")
     workspace = Workspace(arguments.workspace, task.name)
-    results = arguments.output or workspace.results
+    folder = arguments.output or workspace.results
     if arguments.images:
-        check_apart(arguments.images, results)
+        check_apart(arguments.images, folder)
 
+    # List the images; a watched folder is listed while it is processed.
+    inputs = Inputs([], []) if arguments.watch else list_images(arguments, segmenter, workspace)
+    images = f"watching {arguments.images}, Ctrl-C ends it" if arguments.watch else f"{len(inputs.sources)} images"
+    print_lines(start_lines(segmenter, images, inputs.remarks))
+
+    # Process the images; the table, the record of the run and the integrity list are written last.
     heatmap = arguments.heatmap or task.review.heatmap
-    by = fingerprint(segmenter, heatmap)
-
-    output = OutputFolder(results, "stage4")
-
-    def segment(sources: Sequence["Source"]) -> Iterator[Row]:
-        return segment_all(sources, segmenter, output, heatmap, arguments.jobs, by)
-
-    if arguments.watch:
-        work = watched(arguments, segmenter, output, segment)
-    else:
-        work = whole_folder(arguments, segmenter, workspace, segment)
-    with locked(results) as remarks, output:
-        for remark in remarks:
-            print(remark)
+    with locked(folder) as remarks, OutputFolder(folder, "stage4") as output:
+        print_lines(remarks)
         output.begin_changes()
-        output.remove("run.json")
+        output.remove(RUN_OF_INFERENCE)
+        run = InferenceRun(segmenter, output, heatmap, run_fingerprint(segmenter, heatmap))
         started = time.monotonic()
-        rows = work()
+        rows = watch(arguments, run) if arguments.watch else process(inputs, run, arguments.jobs)
         seconds = time.monotonic() - started
         write_table(output, rows, task)
-        settings = {name: _plain(getattr(arguments, name)) for name in SETTINGS}
-        write_run(output, rows, segmenter, {**settings, "heatmap": heatmap}, seconds, arguments.command)
-        output.keep_earlier()  # of other images, in the same folder
-    earlier = sum("earlier" in row for row in rows)
-    if earlier:
-        print(f"{earlier} of them finished by an earlier run with this model and these settings; they stay as they are")
-    return report(rows, results, None if arguments.watch else seconds)
+        settings = {**{name: getattr(arguments, name) for name in SETTINGS}, "heatmap": heatmap}
+        settings = json.loads(json.dumps(settings, default=str))  # paths as text
+        write_run_record(output, rows, segmenter, settings, seconds, arguments.command)
+        output.keep_earlier()  # results of other images in the same folder
+    print_lines(summary_lines(rows, folder, None if arguments.watch else seconds))
+    return EXIT_SOME_FAILED if any(row["status"] == "failed" for row in rows) else EXIT_OK
 
 
-def whole_folder(
-    arguments: argparse.Namespace, segmenter: "Segmenter", workspace: Workspace, segment: Segment
-) -> Callable[[], list[Row]]:
-    """Find the images of this run and say what they are; return what segments them, under a progress bar."""
-    from rich.progress import track
-
+def list_images(arguments: argparse.Namespace, segmenter: "Segmenter", workspace: Workspace) -> "Inputs":
+    """Return the images of the folder, or of the test split without one."""
     from sonoseg.inference.sources import from_folder, from_test_split
 
     if arguments.images:
-        inputs = from_folder(arguments.images, segmenter.task, arguments.spacing, arguments.metadata)
-    else:
-        inputs = from_test_split(workspace, segmenter.task)
-    introduce(f"{len(inputs.sources)} images", segmenter, inputs.remarks)
-    return lambda: list(track(segment(inputs.sources), "segment", total=len(inputs.sources)))
+        return from_folder(arguments.images, segmenter.task, arguments.spacing, arguments.metadata)
+    return from_test_split(workspace, segmenter.task)
 
 
-def watched(
-    arguments: argparse.Namespace, segmenter: "Segmenter", output: OutputFolder, segment: Segment
-) -> Callable[[], list[Row]]:
-    """Return what segments the images of a folder as they come, keeping the table up to date."""
-    from sonoseg.inference.results import remove_results, write_table
-    from sonoseg.inference.sources import from_folder
-    from sonoseg.inference.watch import watch
+def process(inputs: "Inputs", run: "InferenceRun", jobs: int) -> list["Row"]:
+    """Process all images with a progress bar; return the rows of the table."""
+    from rich.progress import track
 
-    task = segmenter.task
-    introduce(f"watching {arguments.images}, Ctrl-C ends it", segmenter, ())
-    return lambda: watch(
-        look=lambda: from_folder(arguments.images, task, arguments.spacing, arguments.metadata),
-        segment=segment,
-        forget=lambda name: remove_results(output, name, task),
-        keep=lambda rows: write_table(output, rows, task),
-        say=print,
-    )
+    from sonoseg.inference.batch import process_images
+
+    return list(track(process_images(inputs.sources, run, jobs), "segment", total=len(inputs.sources)))
 
 
-def introduce(images: str, segmenter: "Segmenter", remarks: Sequence[str]) -> None:
-    """Print what is segmented by what, and what a person should know about it."""
-    from sonoseg.inference.text import model_line
+def watch(arguments: argparse.Namespace, run: "InferenceRun") -> list["Row"]:
+    """Process images as they arrive in the folder, until Ctrl-C or SIGTERM; return the rows of the table."""
+    from sonoseg.inference.batch import process_images
+    from sonoseg.inference.results import remove_results
+    from sonoseg.inference.table import write_table
+    from sonoseg.inference.terminal import watch_line
+    from sonoseg.inference.watch import FolderWatch
 
-    print(f"{images}, {model_line(segmenter)}")
-    of_engines = [remark for one in segmenter.members for remark in one.engine.remarks]
-    print("".join(f"  {remark}\n" for remark in dict.fromkeys([*of_engines, *remarks])), end="", flush=True)
+    task = run.segmenter.task
+    folder = FolderWatch(arguments.images, task, arguments.spacing, arguments.metadata)
+    with signals_noted() as signals:
+        for event in folder.events(signals):
+            if event.problem:
+                print(f"{event.problem}; looking again", flush=True)
+            for name in event.outdated:
+                remove_results(run.output, name, task.class_names)
+            rows = process_images(event.ready, run, arguments.jobs)
+            for source, row in zip(event.ready, rows, strict=True):
+                if folder.record(source, row):
+                    print(watch_line(row), flush=True)
+            if event.is_last:
+                write_table(run.output, folder.rows(), task)
+    return folder.rows(also_waiting=True)
 
 
-def report(rows: Sequence[Row], output: Path, seconds: float | None) -> int:
-    """Print the counts, the first images a person should look at, and where the results are; return the exit code."""
-    from sonoseg.inference.text import row_line
-
-    count = Counter(row["status"] for row in rows)
-    rate = "" if seconds is None else f"; {seconds / len(rows):.2f} s an image"
-    print(f"{count['ok']} ok, {count['flagged']} flagged, {count['failed']} failed{rate}")
-    to_see = [row for status in ("failed", "flagged") for row in rows if row["status"] == status]
-    for row in to_see[:SHOWN]:
-        print(f"  {row_line(row)}")
-    if len(to_see) > SHOWN:
-        print(f"  ... and {len(to_see) - SHOWN} more in results.csv")
-    print(f"written to {output}; not for clinical use")
-    return EXIT_SOME_FAILED if count["failed"] else EXIT_OK
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+def print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run stage 4; return 0 when every image was segmented, 1 when some failed, 2 for wrong use."""
-    return run_guarded(story, argv)
+    return run_guarded(run_stage, argv)
 
 
 if __name__ == "__main__":

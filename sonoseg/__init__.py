@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import Any
 
+__version__ = "0.2.0"
+
 _HOMES = {
     "EpochBatches": "sonoseg.training.datasets",
     "InOrder": "sonoseg.training.datasets",

@@ -1,93 +1,106 @@
-"""Images that an earlier run has finished: what depends on nothing that has changed since is not made again.
+"""Reuse of results: an image whose results an earlier run has written from the same inputs is not processed again.
 
-Each record `<name>.json` is written last of an image's results, and says what they were made of and by, and their
-digests. So a batch that was interrupted goes on where it stopped, and in a folder that grows only new images take time.
+The record `<name>.json` is the last file that is written for an image. It contains what the results were made from and
+the digests of the files, so an interrupted run continues where it stopped, and only new images take time.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source
 from sonoseg.io.files import sha256_of
+from sonoseg.runs.versions import versions
 
-_SONOSEG = Path(__file__).resolve().parents[1]
-_CODE = ("core/**/*.py", "infer/**/*.py", "postprocess/*.py", "preprocess/*.py", "train/networks/*.py")
-"""What a result depends on besides image and model."""
+RESULT_FORMAT = 1
+"""To be raised with every change of the code that changes a result file, so that earlier results are not reused."""
+
+
+def run_fingerprint(segmenter: Segmenter, heatmap: bool) -> str:
+    """Return 64 hexadecimal digits that identify what decides the results of an image, apart from the image itself.
+
+    That is: models with their tasks, engines, device, whether probabilities are written, the versions of SonoSeg and of
+    the packages it uses, and `RESULT_FORMAT`. Empty when a model comes from no file and so has no digest.
+    """
+    members = segmenter.members
+    if not all(member.sha256 for member in members):
+        return ""
+    settings = {
+        "models": segmenter.sha256,
+        "tasks": [member.task.model_dump(mode="json") for member in members],
+        "engines": [(member.engine.name, member.engine.version) for member in members],
+        "device": segmenter.device,
+        "heatmap": heatmap,
+        "versions": versions(),
+        "result_format": RESULT_FORMAT,
+    }
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
-class Finished:
-    """The results of an image that an earlier run has finished: its record, and the SHA-256 of each file."""
+class ResultInputs:
+    """What the results of one image are made from: equal inputs give equal results.
+
+    image_sha256: of the image file. run_fingerprint: see `run_fingerprint`.
+    """
+
+    source: Source
+    image_sha256: str
+    run_fingerprint: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry `made_from` of an image's record."""
+        return {
+            "image_sha256": self.image_sha256,
+            "name": self.source.name,
+            "spacing_from": self.source.spacing_from,
+            "run_fingerprint": self.run_fingerprint,
+        }
+
+
+@dataclass(frozen=True)
+class FinishedImage:
+    """Results of an earlier run that can be reused: the facts of the image, and the SHA-256 of each file."""
 
     facts: dict[str, Any]
     digests: dict[Path, str]
 
 
-def fingerprint(segmenter: Segmenter, heatmap: bool) -> str:
-    """Return 64 hexadecimal digits that stand for all that results of one image depend on but the image itself.
-
-    That is: the models with their tasks, the engine and the device that run them, whether probabilities are drawn, and
-    the code. Another one of these, another digest. Empty when a network comes from no file: nothing tells it apart.
-    """
-    if not all(one.sha256 for one in segmenter.members):
-        return ""
-    engines = [(one.engine.name, one.engine.version) for one in segmenter.members]
-    tasks = [one.task.model_dump(mode="json") for one in segmenter.members]
-    parts = [segmenter.sha256, engines, tasks, segmenter.device, heatmap, _code()]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def sealed(
-    facts: Mapping[str, Any], source: Source, image_sha256: str, by: str, written: Mapping[Path, bytes]
-) -> dict[str, Any]:
-    """Return the record of an image: what was found, what it was made from, the digests of the files beside it, and of
-    the record itself."""
-    files = {path.name: hashlib.sha256(data).hexdigest() for path, data in written.items()}
-    record = {**facts, "made_from": _made_from(source, image_sha256, by), "files": files}
+def build_record(facts: Mapping[str, Any], inputs: ResultInputs, pictures: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return the record of an image: its facts, its inputs, the SHA-256 of each picture and of the record itself."""
+    files = {name: hashlib.sha256(data).hexdigest() for name, data in pictures.items()}
+    record = {**facts, "made_from": inputs.to_json(), "files": files}
     return {**record, "sha256": _digest(record)}
 
 
-def finished(record: Path, source: Source, image_sha256: str, by: str, files: Sequence[Path]) -> Finished | None:
-    """Return an image's record when its results are whole and of this image, model, spacing and code; None otherwise.
+def read_finished(record: Path, inputs: ResultInputs, pictures: Sequence[str]) -> FinishedImage | None:
+    """Return an image's results when they are complete, unchanged and made from `inputs`; else None.
 
-    `files` are what has to lie beside it, no more and no less. Whatever is wrong with a record, the image is segmented
-    again.
+    record: path of the JSON file. pictures: the names of the files beside it that it has to list, no more and no less.
     """
+    if not inputs.run_fingerprint:
+        return None
+    source, folder = inputs.source, record.parent
     try:
         data = record.read_bytes()
-        found = json.loads(data)
+        facts = json.loads(data)
         spacing = source.spacing and {"row": source.spacing[0], "col": source.spacing[1]}
-        if found.pop("sha256") != _digest(found):
+        if facts.pop("sha256") != _digest(facts):
             return None
-        if found["made_from"] != _made_from(source, image_sha256, by) or found["spacing_mm"] != spacing:
+        if facts["made_from"] != inputs.to_json() or facts["spacing_mm"] != spacing:
             return None
-        listed = found["files"]
-        if listed.keys() != {path.name for path in files}:
+        files = facts["files"]
+        if files.keys() != set(pictures) or any(sha256_of(folder / name) != files[name] for name in pictures):
             return None
-        if any(sha256_of(path) != listed[path.name] for path in files):
-            return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or damaged: processed again
         return None
-    digests = {path: listed[path.name] for path in files}
-    return Finished(found, {**digests, record: hashlib.sha256(data).hexdigest()})
-
-
-def _made_from(source: Source, image_sha256: str, by: str) -> dict[str, Any]:
-    """Return what results are made from; equal values mean equal results."""
-    return {"image_sha256": image_sha256, "name": source.name, "spacing_from": source.spacing_from, "by": by}
+    digests = {folder / name: files[name] for name in pictures}
+    return FinishedImage(facts, {**digests, record: hashlib.sha256(data).hexdigest()})
 
 
 def _digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-@cache
-def _code() -> str:
-    files = sorted(file for pattern in _CODE for file in _SONOSEG.glob(pattern))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -1,33 +1,15 @@
-"""Findings in words: short texts for the overlay and the terminal. Numbers are rounded here and nowhere else."""
+"""Findings in words: short texts for the overlay. Numbers are rounded here and nowhere else."""
 
 from collections.abc import Mapping
-from typing import Any
 
-from sonoseg.inference.segmenter import Segmenter
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.schema.results import DepthAlong, HeadBiometry
 from sonoseg.schema.task import Task
 
 
-def model_line(segmenter: Segmenter) -> str:
-    """Return what segments: task, model or how many of them, device, engines, the threshold of a single class."""
-    count, name = len(segmenter.members), segmenter.sha256[:12]
-    line = f"task {segmenter.task.name}, {f'mean of {count} models' if count > 1 else 'model'} {name}"
-    engines = dict.fromkeys(f"{one.engine.name} {one.engine.version}" for one in segmenter.members)
-    line += f" on {segmenter.device}, {' and '.join(engines)}"
-    if segmenter.threshold is not None:
-        line += f", threshold {segmenter.threshold:g}"
-    return line + (f"; rules and measurements are those of {segmenter.members[0].file}" if count > 1 else "")
-
-
 def headline(found: Findings) -> str:
     """Return the status with its reasons, such as `flagged: EPI not found`."""
     return found.status if not found.reasons else f"{found.status}: {'; '.join(found.reasons)}"
-
-
-def row_line(row: Mapping[str, Any]) -> str:
-    """Return the status of an image, its name, and the reason if there is one, from its row of `results.csv`."""
-    return ": ".join(str(row[part]) for part in ("status", "image", "reason") if row[part])
 
 
 def number(measurements: Mapping[str, float | None], name: str) -> str:

@@ -1,130 +1,148 @@
-"""A folder that images come into: each is segmented once it is whole, until someone ends it."""
+"""A folder that receives images: an image is processed once its size and modification time are stable."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from sonoseg.errors import DataError
-from sonoseg.inference.sources import UNKNOWN, Inputs, Source
-from sonoseg.inference.text import row_line
-from sonoseg.runs.signals import signals_noted
+from sonoseg.inference.sources import Source, from_folder
+from sonoseg.inference.table import Row
+from sonoseg.schema.task import Task
+from sonoseg.types import Spacing
 
-Row = Mapping[str, Any]
-
-EVERY_S = 1.0
-"""From one look at the folder to the next. A file is left alone until two looks in a row find it the same."""
+POLL_S = 1.0
+"""Seconds between two readings of the folder. A file is processed when two readings in a row are equal."""
 PATIENCE_S = 120.0
-"""A file that cannot be read may be half there, its writer held up. After so long without a change it counts as failed;
-should it change later, it is tried again."""
-_AT_ONCE = 16
-"""Images that are finished before a signal ends the watch."""
+"""A file that cannot be read may still be incomplete. After so many seconds without a change it counts as failed; when
+it changes later, it is processed again."""
+_BATCH = 16
+"""Images that are completed before a signal ends the watch."""
 
-_Seen = tuple[Source, int, int]
+_State = tuple[Source, int, int]
+"""A file as last read from the folder: its source, size in bytes and modification time in ns."""
 
 
 @dataclass
 class _Arrival:
-    """A file as it was last seen, since when it has been like that, and what came of it."""
+    """A file, the time since which it has not changed, and its row; `is_final`: it is not processed again."""
 
-    seen: _Seen
+    state: _State
     since: float
     row: Row | None = None
-    final: bool = False
+    is_final: bool = False
 
 
 class Arrivals:
-    """What is known of the files of a folder: which of them are to be segmented now, and the rows of those that are.
+    """The files of a watched folder: which are ready to be processed, and the rows of those that were.
 
-    Times are in seconds, of a clock that does not go back.
+    Times are in seconds, of a monotonic clock.
     """
 
     def __init__(self) -> None:
         self._files: dict[Path, _Arrival] = {}
 
     def rows(self, also_waiting: bool = False) -> list[Row]:
-        """Return the rows of `results.csv` so far, by path; `also_waiting`: those of files that may be half there, too.
+        """Return the rows of `results.csv` so far, by path; `also_waiting`: also of files that may be incomplete.
 
-        An image that has been taken away keeps its row.
+        An image that has been removed keeps its row.
         """
-        found = [one for _, one in sorted(self._files.items())]
-        return [one.row for one in found if one.row and (one.final or also_waiting)]
+        arrivals = [arrival for _, arrival in sorted(self._files.items())]
+        return [arrival.row for arrival in arrivals if arrival.row and (arrival.is_final or also_waiting)]
 
     def ready(self, sources: Iterable[Source], now: float) -> list[Source]:
-        """Return those of the folder's files that have stayed the same since the last call and have no final row."""
+        """Return those of the folder's files that are unchanged since the last call and have no final row."""
         chosen = []
         for source in sources:
-            with suppress(OSError):  # gone again: a writer's own matter
-                seen = _seen(source)
+            with suppress(OSError):  # removed since the folder was read
+                state = _state(source)
                 known = self._files.get(source.path)
-                if known is None or known.seen != seen:
-                    self._files[source.path] = _Arrival(seen, now)
-                elif known.row is None or (not known.final and now - known.since >= PATIENCE_S):
+                if known is None or known.state != state:
+                    self._files[source.path] = _Arrival(state, now)
+                elif known.row is None or (not known.is_final and now - known.since >= PATIENCE_S):
                     chosen.append(source)
         return chosen
 
-    def note(self, source: Source, row: Row, now: float) -> bool:
-        """Keep the row of a file; return whether it stands, as a failure does when the file has stayed as it is."""
+    def record(self, source: Source, row: Row, now: float) -> bool:
+        """Store the row of a file; return whether it is final: a failure is, once the file has long been unchanged."""
         known = self._files[source.path]
         known.row = row
-        known.final = row["status"] != "failed" or now - known.since >= PATIENCE_S
-        return known.final
+        known.is_final = row["status"] != "failed" or now - known.since >= PATIENCE_S
+        return known.is_final
 
-    def renamed(self, sources: Iterable[Source]) -> list[str]:
-        """Return names of results that belong to no file any more, because another file has the same one: `a.jpg` makes
-        `a` of `a.png` into `a_png`."""
+    def outdated(self, sources: Iterable[Source]) -> list[str]:
+        """Return the names of results that belong to no file any more, because another file has the same stem: after
+        `a.jpg` has arrived, the results of `a.png` are called `a_png` and no longer `a`."""
         names = {source.path: source.name for source in sources}
-        before = {path: one.seen[0].name for path, one in self._files.items() if path in names}
+        before = {path: arrival.state[0].name for path, arrival in self._files.items() if path in names}
         return sorted(set(before.values()) - set(names.values()))
 
 
-def watch(
-    look: Callable[[], Inputs],
-    segment: Callable[[Sequence[Source]], Iterable[Row]],
-    forget: Callable[[str], None],
-    keep: Callable[[Sequence[Row]], object],
-    say: Callable[[str], None],
-) -> list[Row]:
-    """Segment what comes into a folder until Ctrl-C or SIGTERM; return the rows of `results.csv`.
+@dataclass(frozen=True)
+class WatchEvent:
+    """What has to be done for a watched folder.
 
-    look: returns what lies in the folder; when it raises DataError or OSError, that is said and the folder looked at
-    again, as a table may be half written, or a drive away. segment: yields a row per image, in order. forget: removes
-    the results of a name. keep: given all rows whenever there is a new one.
+    problem: why the folder cannot be read at present, once per reason; empty when it can. outdated: names whose results
+    are to be removed. ready: images to be processed. is_last: no further image is ready, so the table can be written.
     """
-    arrivals, trouble = Arrivals(), ""
-    with signals_noted() as signals:
+
+    problem: str = ""
+    outdated: list[str] = field(default_factory=list)
+    ready: list[Source] = field(default_factory=list)
+    is_last: bool = False
+
+
+class FolderWatch:
+    """A folder of images that is read again and again; see `sources.from_folder` for spacing and metadata."""
+
+    def __init__(self, folder: Path, task: Task, spacing: Spacing | None = None, metadata: Path | None = None):
+        self._folder, self._task = folder, task
+        self._spacing, self._metadata = spacing, metadata
+        self._arrivals = Arrivals()
+        self._problem = ""
+
+    def events(self, signals: Collection[object]) -> Iterator[WatchEvent]:
+        """Yield what has to be done, until `signals` is not empty; the row of each ready image goes to `record`.
+
+        A DataError or OSError of reading the folder, such as an incomplete table or a network drive that is away, is an
+        event, and the folder is read again.
+        """
         while not signals:
-            sources: list[Source] = []
-            try:
-                sources, trouble = look().sources, ""
-            except (DataError, OSError) as error:
-                if str(error) != trouble:
-                    say(f"{error}; looking again")
-                trouble = str(error)
-            for name in arrivals.renamed(sources):
-                forget(name)
-            waiting = arrivals.ready(sources, time.monotonic())
-            for first in range(0, len(waiting), _AT_ONCE):
+            sources, problem = self._read()
+            if problem:
+                yield WatchEvent(problem=problem)
+            outdated = self._arrivals.outdated(sources)
+            if outdated:
+                yield WatchEvent(outdated=outdated)
+            ready = self._arrivals.ready(sources, time.monotonic())
+            for start in range(0, len(ready), _BATCH):
                 if signals:
-                    break
-                some = waiting[first : first + _AT_ONCE]
-                for source, row in zip(some, segment(some), strict=True):
-                    if arrivals.note(source, row, time.monotonic()):
-                        say(_line(row))
-            if waiting:
-                keep(arrivals.rows())
+                    return
+                yield WatchEvent(ready=ready[start : start + _BATCH], is_last=start + _BATCH >= len(ready))
             if not signals:
-                time.sleep(EVERY_S)
-    return arrivals.rows(also_waiting=True)
+                time.sleep(POLL_S)
+
+    def record(self, source: Source, row: Row) -> bool:
+        """Store the row of an image; return whether it is final. A failure of a file that may be incomplete is not."""
+        return self._arrivals.record(source, row, time.monotonic())
+
+    def rows(self, also_waiting: bool = False) -> list[Row]:
+        """Return the rows of `results.csv` so far; see `Arrivals.rows`."""
+        return self._arrivals.rows(also_waiting)
+
+    def _read(self) -> tuple[list[Source], str]:
+        """Return the folder's images, and why it cannot be read, when that was not yet reported."""
+        try:
+            sources = from_folder(self._folder, self._task, self._spacing, self._metadata).sources
+        except (DataError, OSError) as error:
+            is_new = str(error) != self._problem
+            self._problem = str(error)
+            return [], self._problem if is_new else ""
+        self._problem = ""
+        return sources, ""
 
 
-def _line(row: Row) -> str:
-    line = row_line(row)
-    return f"{line} (pixel spacing unknown: lengths in pixels only)" if row.get("spacing_from") == UNKNOWN else line
-
-
-def _seen(source: Source) -> _Seen:
-    found = source.path.stat()
-    return source, found.st_size, found.st_mtime_ns
+def _state(source: Source) -> _State:
+    status = source.path.stat()
+    return source, status.st_size, status.st_mtime_ns

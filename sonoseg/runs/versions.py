@@ -1,10 +1,12 @@
-"""Which software made a result."""
+"""The versions of the software that decides results."""
 
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
+from sonoseg import __version__
+
 PACKAGES = (
-    "sonoseg",
     "torch",
     "monai",
     "openvino",
@@ -23,11 +25,9 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide results; those not installed are left out."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python, SonoSeg and the packages that decide results, without those not installed."""
+    installed = {"python": platform.python_version(), "sonoseg": __version__}
     for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a checkout, or the other build of OpenCV
-            continue
-    return found
+        with suppress(PackageNotFoundError):  # optional, or the other build of OpenCV
+            installed[package] = version(package)
+    return installed

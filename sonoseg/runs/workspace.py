@@ -11,7 +11,10 @@ CURVES = "curves.png"
 """What training writes beside its model: the state to resume from, and the training curves."""
 
 RUN_OF_PREPARATION, RUN_OF_PREPROCESSING, RUN_OF_TRAINING = (f"stage{number}_run.json" for number in (1, 2, 3))
-"""Records of how the three first stages were run, beside what they made; stage 4 has its `run.json`."""
+RUN_OF_INFERENCE = "run.json"
+"""Records of how the four stages were run, beside their outputs."""
+RESULTS_TABLE = "results.csv"
+"""The table of stage 4: one row per image."""
 RUN_OF_SCORING = "scoring_run.json"
 """How a model was scored when that was done apart from its training."""
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 import inference
 from sonoseg.inference import batch
-from sonoseg.inference.batch import segment_all
-from sonoseg.inference.results import segment_source
+from sonoseg.inference.batch import process_images
+from sonoseg.inference.process_image import InferenceRun, process_image
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source, from_folder
 from sonoseg.models.model_file import save_model
@@ -80,27 +80,27 @@ def test_rows_are_those_of_one_image_after_the_other(models, pictures, tmp_path)
     segmenter = Segmenter.load(models["fetal_head"], "cpu", "openvino", callers=3)
     sources = from_folder(pictures, segmenter.task).sources
     threads = cv2.getNumThreads()
-    plain_folder, fast = (OutputFolder(tmp_path / name, "stage4") for name in ("plain", "fast"))
-    plain = [segment_source(source, segmenter, plain_folder) for source in sources]
-    assert list(segment_all(sources, segmenter, fast, False, 3)) == plain
+    plain, fast = (InferenceRun(segmenter, OutputFolder(tmp_path / name, "stage4")) for name in ("plain", "fast"))
+    rows = [process_image(source, plain) for source in sources]
+    assert list(process_images(sources, fast, 3)) == rows
     assert contents(tmp_path / "plain") == contents(tmp_path / "fast")
     assert cv2.getNumThreads() == threads
-    assert list(segment_all([], segmenter, fast, False, 3)) == []
+    assert list(process_images([], fast, 3)) == []
 
 
 def test_few_images_are_under_way_at_any_time(monkeypatch, tmp_path) -> None:
     begun: list[int] = []
-    monkeypatch.setattr(batch, "segment_source", lambda source, *_: begun.append(1) or {"name": source.name})
+    monkeypatch.setattr(batch, "process_image", lambda source, *_: begun.append(1) or {"name": source.name})
     sources = [Source(tmp_path / "x.png", str(number)) for number in range(500)]
-    for number, row in enumerate(segment_all(sources, None, tmp_path, False, 2)):  # type: ignore[arg-type]
+    for number, row in enumerate(process_images(sources, None, 2)):  # type: ignore[arg-type]
         assert row["name"] == str(number)
         assert len(begun) <= number + 1 + 2 * batch._AHEAD
 
 
 def test_who_stops_asking_ends_the_work(monkeypatch, tmp_path) -> None:
     begun: list[int] = []
-    monkeypatch.setattr(batch, "segment_source", lambda *_: begun.append(1) or time.sleep(0.01) or {})
-    rows = segment_all([Source(tmp_path / "x.png", "x")] * 500, None, tmp_path, False, 2)  # type: ignore[arg-type]
+    monkeypatch.setattr(batch, "process_image", lambda *_: begun.append(1) or time.sleep(0.01) or {})
+    rows = process_images([Source(tmp_path / "x.png", "x")] * 500, None, 2)  # type: ignore[arg-type]
     next(rows)
     rows.close()
     count = len(begun)

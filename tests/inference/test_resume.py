@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 
 import inference
+from sonoseg import __version__
 from sonoseg.__main__ import main as sonoseg
-from sonoseg.inference import resume as finished
+from sonoseg.inference import resume
 from sonoseg.inference.segmenter import Segmenter
+from sonoseg.runs.versions import versions
 from sonoseg.schema.task import Task
 from tests.conftest import changed
 from tests.models.members import always_load, member
@@ -81,11 +83,22 @@ def test_another_setting_makes_all_of_them_again(run: Run, flags: tuple[str, ...
     assert run(*flags) == [] and run() == [*NAMES]
 
 
-def test_another_model_or_other_code_makes_all_of_them_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_model_version_or_format_makes_all_of_them_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(model="n" * 64) == [*NAMES]
-    monkeypatch.setattr(finished, "_code", lambda: "other")
+    monkeypatch.setattr(resume, "RESULT_FORMAT", resume.RESULT_FORMAT + 1)
     assert run(model="n" * 64) == [*NAMES]
+    monkeypatch.setattr(resume, "versions", lambda: {"sonoseg": "999"})
+    assert run(model="n" * 64) == [*NAMES] and run(model="n" * 64) == []
     assert run(model="") == run(model="") == [*NAMES], "a network of no file might be any"
+
+
+def test_the_fingerprint_reads_no_source_file(fetal_head: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter = Segmenter([member(bright, fetal_head, "model", "m" * 64)])
+    before = resume.run_fingerprint(segmenter, False)
+    monkeypatch.setattr(Path, "glob", lambda *_: [])
+    monkeypatch.setattr(Path, "read_bytes", lambda _: b"another docstring")
+    assert resume.run_fingerprint(segmenter, False) == before != resume.run_fingerprint(segmenter, True)
+    assert versions()["sonoseg"] == __version__
 
 
 def test_another_image_is_segmented_and_no_other(run: Run, tmp_path: Path) -> None:

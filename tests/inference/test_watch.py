@@ -18,9 +18,10 @@ import sonoseg.inference.watch as watching
 from sonoseg.__main__ import main as tool
 from sonoseg.errors import DataError
 from sonoseg.inference.sources import Inputs, Source
-from sonoseg.inference.watch import PATIENCE_S, Arrivals, watch
+from sonoseg.inference.watch import PATIENCE_S, Arrivals, FolderWatch, WatchEvent
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
+from sonoseg.runs.signals import signals_noted
 from sonoseg.schema.task import Task
 from tests.conftest import REPOSITORY
 from tests.inference.test_batch import small
@@ -45,7 +46,7 @@ def test_a_file_is_ready_when_two_looks_find_it_the_same(source: Source) -> None
     assert arrivals.ready([source], 2) == [], "of the same size, and written to"
     assert arrivals.ready([source], 3) == [source]
     assert arrivals.rows() == []
-    assert arrivals.note(source, OK, 4)
+    assert arrivals.record(source, OK, 4)
     assert arrivals.ready([source], 5) == [] and arrivals.rows() == [OK], "once"
     assert arrivals.ready([], 1e6) == [] and arrivals.rows() == [OK], "taken away, it keeps its row"
 
@@ -54,16 +55,16 @@ def test_what_cannot_be_read_has_failed_only_when_it_stays_as_it_is(source: Sour
     arrivals = Arrivals()
     arrivals.ready([source], 0)
     assert arrivals.ready([source], 1) == [source]
-    assert not arrivals.note(source, FAILED, 1)
+    assert not arrivals.record(source, FAILED, 1)
     assert arrivals.rows() == [] and arrivals.rows(also_waiting=True) == [FAILED]
     assert arrivals.ready([source], PATIENCE_S - 1) == [], "not tried every second"
     assert arrivals.ready([source], PATIENCE_S) == [source]
-    assert arrivals.note(source, FAILED, PATIENCE_S) and arrivals.rows() == [FAILED]
+    assert arrivals.record(source, FAILED, PATIENCE_S) and arrivals.rows() == [FAILED]
     assert arrivals.ready([source], 10 * PATIENCE_S) == [], "it has failed once"
     source.path.write_bytes(b"whole")
     assert arrivals.ready([source], 10 * PATIENCE_S + 1) == [] and arrivals.rows() == []
     assert arrivals.ready([source], 10 * PATIENCE_S + 2) == [source]
-    assert arrivals.note(source, OK, 10 * PATIENCE_S + 3) and arrivals.rows() == [OK]
+    assert arrivals.record(source, OK, 10 * PATIENCE_S + 3) and arrivals.rows() == [OK]
 
 
 def test_a_file_that_goes_before_it_is_looked_at(source: Source) -> None:
@@ -75,25 +76,25 @@ def test_another_file_of_the_same_name_changes_what_results_are_called(source: S
     arrivals = Arrivals()
     arrivals.ready([source], 0)
     arrivals.ready([source], 1)
-    arrivals.note(source, OK, 1)
-    assert arrivals.renamed([source]) == [] and arrivals.renamed([]) == []
+    arrivals.record(source, OK, 1)
+    assert arrivals.outdated([source]) == [] and arrivals.outdated([]) == []
     named = Source(source.path, "a_png")
-    assert arrivals.renamed([named]) == ["a"]
-    assert arrivals.renamed([named, Source(source.path.with_suffix(".jpg"), "a")]) == [], "it has another owner"
+    assert arrivals.outdated([named]) == ["a"]
+    assert arrivals.outdated([named, Source(source.path.with_suffix(".jpg"), "a")]) == [], "it has another owner"
     assert arrivals.ready([named], 2) == [] and arrivals.ready([named], 3) == [named]
-    assert arrivals.renamed([named]) == []
+    assert arrivals.outdated([named]) == []
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "EVERY_S", 0.01)
+    monkeypatch.setattr(watching, "POLL_S", 0.01)
 
 
 @pytest.mark.usefixtures("quick")
-def test_trouble_is_said_once_and_a_signal_ends_it_with_what_is_done(source: Source) -> None:
-    said: list[str] = []
-    tables: list[list] = []
-    looks: Iterator[Callable[[], Inputs]]
+def test_a_problem_is_one_event_and_a_signal_ends_the_watch(
+    source: Source, monkeypatch: pytest.MonkeyPatch, fetal_head: Task
+) -> None:
+    reads: Iterator[Callable[[], Inputs]]
 
     def half_written() -> Inputs:
         raise DataError("metadata.csv: line 3 is cut")
@@ -108,11 +109,38 @@ def test_trouble_is_said_once_and_a_signal_ends_it_with_what_is_done(source: Sou
         os.kill(os.getpid(), signal.SIGTERM)
         return Inputs([source], [])
 
-    looks = iter([half_written, half_written, away, there, there, there, interrupted])
-    rows = watch(lambda: next(looks)(), lambda some: [OK] * len(some), said.append, tables.append, said.append)
-    assert rows == [OK] and tables == [[OK]]
-    assert said == ["metadata.csv: line 3 is cut; looking again", "the drive is away; looking again", "ok: a.png"]
+    reads = iter([half_written, half_written, away, there, there, there, interrupted])
+    monkeypatch.setattr(watching, "from_folder", lambda *_: next(reads)())
+    folder = FolderWatch(source.path.parent, fetal_head)
+    events = []
+    with signals_noted() as signals:
+        for event in folder.events(signals):
+            events.append(event)
+            assert all(folder.record(image, OK) for image in event.ready)
+    assert events == [
+        WatchEvent(problem="metadata.csv: line 3 is cut"),
+        WatchEvent(problem="the drive is away"),
+        WatchEvent(ready=[source], is_last=True),
+    ]
+    assert folder.rows() == folder.rows(also_waiting=True) == [OK]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("quick")
+def test_many_images_are_ready_in_batches_and_a_signal_ends_between_them(
+    tmp_path: Path, fetal_head: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        (tmp_path / f"{number:02}.png").write_bytes(b"x")
+    signals: list[int] = []
+    events = FolderWatch(tmp_path, fetal_head).events(signals)
+    first, second, third = (next(events) for _ in range(3))
+    assert [len(event.ready) for event in (first, second, third)] == [16, 16, 8]
+    assert [event.is_last for event in (first, second, third)] == [False, False, True]
+    again = FolderWatch(tmp_path, fetal_head).events(signals)
+    next(again)
+    signals.append(signal.SIGINT)
+    assert list(again) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

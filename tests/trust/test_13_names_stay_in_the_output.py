@@ -14,7 +14,7 @@ import pytest
 
 import inference
 import train_test_data_preparation as stage1
-from sonoseg.inference.results import result_files
+from sonoseg.inference.results import ResultFiles
 from sonoseg.inference.sources import output_names
 from sonoseg.io.images import list_images, write_image
 from sonoseg.io.tables import uncell
@@ -100,7 +100,7 @@ def test_every_result_lies_directly_in_the_folder(fetal_head: Task, tmp_path: Pa
     letters = [chr(code) for code in range(1, 256) if chr(code) != "/"]
     paths = [Path(f"{before}{letter}{after}.png") for letter in letters for before, after in (("", ""), ("..", ".."))]
     for name in output_names(paths):
-        for file in result_files(tmp_path, name, fetal_head):
+        for file in (tmp_path / file for file in ResultFiles.of(name, fetal_head.class_names).all):
             assert os.path.dirname(os.path.normpath(file)) == str(tmp_path), repr(name)
 
 

@@ -119,16 +119,16 @@ def test_started_again_each_image_is_there_once(segmented: Segmented, folder: Pa
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Make looks frequent; return what a run tries, file and outcome, in order."""
-    monkeypatch.setattr(watching, "EVERY_S", 0.05)
+    monkeypatch.setattr(watching, "POLL_S", 0.05)
     tried: list[tuple[str, str]] = []
-    real = sonoseg.inference.batch.segment_source
+    real = sonoseg.inference.batch.process_image
 
     def noted(source, *rest):
         row = real(source, *rest)
         tried.append((source.path.name, row["status"]))
         return row
 
-    monkeypatch.setattr(sonoseg.inference.batch, "segment_source", noted)
+    monkeypatch.setattr(sonoseg.inference.batch, "process_image", noted)
     return tried
 
 

@@ -33,7 +33,7 @@ WORK = {
     stage1: (sonoseg.annotations, "READERS"),
     stage2: (sonoseg.preprocess.plan, "run_jobs"),
     stage3: (sonoseg.training.setup, "build_parts"),
-    stage4: (sonoseg.inference.batch, "segment_all"),
+    stage4: (sonoseg.inference.batch, "process_images"),
 }
 """What a stage may not have come to when it has nothing to write to."""
 WRITES_TO = {stage1: "Train_Test_Dataset", stage2: "Train_Test_Dataset", stage3: "Models", stage4: "result"}

@@ -1,0 +1,85 @@
+"""One image of stage 4, from its file to its written results: read, predict, render, write."""
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+
+from sonoseg.annotations.base import name_problem
+from sonoseg.errors import DataError, printable
+from sonoseg.inference.results import ResultFiles, describe, remove_results, render, write_results
+from sonoseg.inference.resume import ResultInputs, build_record, read_finished
+from sonoseg.inference.segmenter import Segmenter, check_image
+from sonoseg.inference.sources import Source
+from sonoseg.inference.table import Row, failed_row, result_row
+from sonoseg.io.files import sha256_of
+from sonoseg.io.images import read_image
+from sonoseg.runs.output_folder import OutputFolder
+
+
+@dataclass(frozen=True)
+class InferenceRun:
+    """What all images of a run share.
+
+    heatmap: whether heat map and probabilities are written. fingerprint: of `resume.run_fingerprint`; empty when no
+    results of earlier runs may be reused.
+    """
+
+    segmenter: Segmenter
+    output: OutputFolder
+    heatmap: bool = False
+    fingerprint: str = ""
+
+
+def process_image(source: Source, run: InferenceRun) -> Row:
+    """Segment one image, write its results, and return its row of `results.csv`.
+
+    Results that an earlier run has written from the same inputs are reused. An image that cannot be processed gives a
+    row with status `failed` and the reason, and its earlier results are removed. Raises OSError when a result cannot be
+    written, for example to a full disk.
+    """
+    task, output = run.segmenter.task, run.output
+    files = ResultFiles.of(source.name, task.class_names)
+    try:
+        check_file_name(source.path)
+        inputs = ResultInputs(source, _sha256_or_empty(source.path), run.fingerprint)
+        finished = read_finished(output.path(files.record), inputs, files.pictures(run.heatmap))
+        if finished:
+            for path, digest in finished.digests.items():
+                output.keep(path, digest)
+            return result_row(source, finished.facts, reused=True)
+
+        image = check_image(read_image(source.path))
+        findings = run.segmenter(image, source.spacing)
+        pictures = render(image, findings, task, files, run.heatmap)
+        facts = describe(source, image, findings, run.segmenter)
+    except DataError as error:
+        return _fail(source, run, str(error))
+    except Exception as error:  # an unexpected error of one image must not end the run
+        return _fail(source, run, f"{source.path}: unexpected {type(error).__name__}: {error}")
+    try:
+        write_results(output, files, pictures, build_record(facts, inputs, pictures))
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _fail(source, run, f"{source.path.name}: too long a name for its results; shorten it")
+    return result_row(source, facts)
+
+
+def check_file_name(path: Path) -> None:
+    """Raise DataError for a file name that cannot be written into a table."""
+    problem = name_problem(path.name)
+    if problem:
+        raise DataError(f"{printable(path.name)}: {problem} in the file name; rename it")
+
+
+def _fail(source: Source, run: InferenceRun, reason: str) -> Row:
+    remove_results(run.output, source.name, run.segmenter.task.class_names)
+    return failed_row(source, reason)
+
+
+def _sha256_or_empty(path: Path) -> str:
+    """Return a file's SHA-256; empty when it cannot be read, for which `read_image` then raises with the reason."""
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""

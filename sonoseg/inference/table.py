@@ -1,0 +1,45 @@
+"""The table `results.csv`: one row per image."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sonoseg.errors import printable
+from sonoseg.inference.sources import Source
+from sonoseg.postprocess.measure import measurement_names
+from sonoseg.runs.output_folder import OutputFolder
+from sonoseg.runs.workspace import RESULTS_TABLE
+from sonoseg.schema.task import Task
+
+Row = dict[str, Any]
+"""Cells by column; in memory also `reused`: whether an earlier run has written the results."""
+
+STATUSES = ("ok", "flagged", "failed")
+
+
+def result_row(source: Source, facts: Mapping[str, Any], reused: bool = False) -> Row:
+    """Return the row of an image from its facts (`results.describe`)."""
+    spacing = facts["spacing_mm"] or {"row": None, "col": None}
+    return {
+        **{name: facts[name] for name in ("image", "status", "width", "height", "spacing_from")},
+        "name": source.name,
+        "reason": "; ".join(facts["reasons"]),
+        "row_mm": spacing["row"],
+        "col_mm": spacing["col"],
+        **facts["measurements"],
+        **{f"confidence_{name}": value for name, value in facts["confidence"].items()},
+        "reused": reused,
+    }
+
+
+def failed_row(source: Source, reason: str) -> Row:
+    """Return the row of an image that could not be processed."""
+    image, name = printable(source.path.name), printable(source.name)
+    return {"image": image, "name": name, "status": "failed", "reason": reason, "reused": False}
+
+
+def write_table(output: OutputFolder, rows: Sequence[Mapping[str, Any]], task: Task) -> Path:
+    """Write `results.csv`; missing values are empty cells."""
+    columns = ["image", "name", "status", "reason", "width", "height", "row_mm", "col_mm", "spacing_from"]
+    columns += measurement_names(task) + [f"confidence_{name}" for name in task.class_names]
+    return output.write_csv(RESULTS_TABLE, columns, rows)

@@ -1,0 +1,58 @@
+"""Lines that stage 4 prints: what is processed by which models, one line per image, and the summary."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sonoseg.inference.segmenter import Segmenter
+from sonoseg.inference.sources import UNKNOWN
+from sonoseg.runs.workspace import RESULTS_TABLE
+
+SHOWN = 10
+"""Failed and flagged images in the summary; the table contains all of them."""
+
+
+def start_lines(segmenter: Segmenter, images: str, remarks: Iterable[str]) -> list[str]:
+    """Return the lines at the start of a run: `images`, the models, and remarks on engines and images."""
+    engine_remarks = [remark for member in segmenter.members for remark in member.engine.remarks]
+    remarks = dict.fromkeys([*engine_remarks, *remarks])
+    return [f"{images}, {model_line(segmenter)}", *(f"  {remark}" for remark in remarks)]
+
+
+def model_line(segmenter: Segmenter) -> str:
+    """Return task, model or number of models, device, engines, and the threshold of a single class."""
+    count, name = len(segmenter.members), segmenter.sha256[:12]
+    line = f"task {segmenter.task.name}, {f'mean of {count} models' if count > 1 else 'model'} {name}"
+    engines = dict.fromkeys(f"{member.engine.name} {member.engine.version}" for member in segmenter.members)
+    line += f" on {segmenter.device}, {' and '.join(engines)}"
+    if segmenter.threshold is not None:
+        line += f", threshold {segmenter.threshold:g}"
+    return line + (f"; rules and measurements are those of {segmenter.members[0].file}" if count > 1 else "")
+
+
+def row_line(row: Mapping[str, Any]) -> str:
+    """Return the status of an image, its name, and the reason if there is one, from its row of `results.csv`."""
+    return ": ".join(str(row[column]) for column in ("status", "image", "reason") if row[column])
+
+
+def watch_line(row: Mapping[str, Any]) -> str:
+    """Return the line of an image of a watched folder, with a note when its pixel spacing is unknown."""
+    unknown = row.get("spacing_from") == UNKNOWN
+    return row_line(row) + (" (pixel spacing unknown: lengths in pixels only)" if unknown else "")
+
+
+def summary_lines(rows: Sequence[Mapping[str, Any]], folder: Path, seconds: float | None) -> list[str]:
+    """Return the counts, the first images to review, and the folder of the results; `seconds` None: no rate."""
+    lines = []
+    reused = sum(row["reused"] for row in rows)
+    if reused:
+        lines.append(f"{reused} of them finished by an earlier run with this model and these settings: not changed")
+    count = Counter(row["status"] for row in rows)
+    rate = "" if seconds is None else f"; {seconds / len(rows):.2f} s an image"
+    lines.append(f"{count['ok']} ok, {count['flagged']} flagged, {count['failed']} failed{rate}")
+    to_review = [row for status in ("failed", "flagged") for row in rows if row["status"] == status]
+    lines += [f"  {row_line(row)}" for row in to_review[:SHOWN]]
+    if len(to_review) > SHOWN:
+        lines.append(f"  ... and {len(to_review) - SHOWN} more in {RESULTS_TABLE}")
+    return [*lines, f"written to {folder}; not for clinical use"]
