@@ -23,8 +23,6 @@ from sonoseg.reporting.charts import (
     bland_altman,
     dice_distribution,
     outlines,
-    title_of,
-    unit_of,
 )
 from sonoseg.reporting.pages import figure_uri
 from sonoseg.runs.output_folder import OutputFolder
@@ -160,7 +158,7 @@ def test_worst_and_typical_cases(spine: Task) -> None:
 
 def test_bland_altman_draws_bias_and_limits() -> None:
     # Errors 1, 3, -1, 1: bias 1, standard deviation sqrt(8/3).
-    axes = bland_altman("hc_mm", "HC", [11, 23, 29, 41], [10, 20, 30, 40], limits_of_agreement([1, 3, -1, 1])).axes[0]
+    axes = bland_altman("HC", "mm", [11, 23, 29, 41], [10, 20, 30, 40], limits_of_agreement([1, 3, -1, 1])).axes[0]
     heights = sorted(float(line.get_ydata()[0]) for line in axes.lines if len(line.get_xdata()) == 2)
     deviation = 1.96 * (8 / 3) ** 0.5
     assert heights == pytest.approx([1 - deviation, 0, 1, 1 + deviation])
@@ -169,15 +167,15 @@ def test_bland_altman_draws_bias_and_limits() -> None:
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["+1.96 SD\n+4.20 mm", "bias\n+1.00 mm", "\N{MINUS SIGN}1.96 SD\n\N{MINUS SIGN}2.20 mm"]
     assert "(mm)" in axes.get_xlabel() and "n = 4" in axes.get_title(loc="left")
-    assert figure_uri(bland_altman("a_deg", "A", [1, 1], [1, 1], [0, 0])).startswith("data:image/png")
+    assert figure_uri(bland_altman("A", "°", [1, 1], [1, 1], [0, 0])).startswith("data:image/png")
 
 
 def test_labels_of_close_lines_stay_apart() -> None:
     theirs = np.zeros(200)
     ours = np.r_[np.full(199, 0.01), 100.0]  # limits 14 from the bias, on an axis of more than 100
-    axes = bland_altman(
-        "hc_mm", "HC", ours.tolist(), theirs.tolist(), limits_of_agreement((ours - theirs).tolist())
-    ).axes[0]
+    axes = bland_altman("HC", "mm", ours.tolist(), theirs.tolist(), limits_of_agreement((ours - theirs).tolist())).axes[
+        0
+    ]
     bottom, top = axes.get_ylim()
     places = [text.get_position()[1] for text in axes.texts]
     assert places[0] - places[1] >= 0.13 * (top - bottom) and places[1] - places[2] >= 0.13 * (top - bottom)
@@ -206,16 +204,13 @@ def test_outlines_are_where_the_masks_end() -> None:
     assert small.shape == (25, 50)
 
 
-@pytest.mark.parametrize(
-    ("name", "title", "unit"),
-    [
+def test_quantities_have_keys_titles_and_symbols(spine: Task, fetal_head: Task) -> None:
+    quantities = {quantity.key: quantity for task in (spine, fetal_head) for quantity in task.quantities}
+    for key, title, symbol in (
         ("hc_mm", "HC", "mm"),
         ("skin_to_epi_px", "Skin to EPI", "px"),
         ("cephalic_index_pct", "Cephalic index", "%"),
         ("midline_angle_deg", "Midline angle", "°"),
         ("gestational_age_weeks", "Gestational age", "weeks"),
-        ("ratio", "Ratio", ""),
-    ],
-)
-def test_measurements_are_named_for_people(name: str, title: str, unit: str) -> None:
-    assert (title_of(name, ["EPI"]), unit_of(name)) == (title, unit)
+    ):
+        assert (quantities[key].title, quantities[key].symbol) == (title, symbol)

@@ -52,5 +52,4 @@ def test_a_task_trains_and_infers(name: str, datasets: Path, tmp_path: Path) -> 
         assert read_mask(results / f"{stem}_mask.png").shape == (sample.height, sample.width)
         assert image_size(results / f"{stem}_overlay.png") == (sample.height, sample.width)
         assert (results / f"{stem}_heatmap.png").is_file() == task.review.heatmap
-    for measure in task.measurements:
-        assert set(measure.values) <= set(rows[0])
+    assert {quantity.key for quantity in task.quantities} <= set(rows[0])

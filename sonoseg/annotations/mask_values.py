@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from sonoseg.annotations.smoothed_edges import smoothed_edges
+from sonoseg.schema.annotations import drawing_order
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 
@@ -41,7 +42,7 @@ def _short(values: list[int]) -> str:
 def fill_label_outlines(labels: Pixels, task: Task) -> Pixels:
     """Fill the outlines of every class of a label map, covered classes first."""
     filled = np.zeros_like(labels)
-    for structure in task.drawing_order():
+    for structure in drawing_order(task.structures):
         index = task.index_of(structure.name)
         filled[fill_outline(labels == index)] = index
     return filled

@@ -1,4 +1,4 @@
-"""One scored image: how its prediction agrees with its reference, in the original geometry and in millimetres."""
+"""One scored image: agreement of prediction and reference, in the geometry of the original image."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,13 +8,15 @@ import numpy as np
 
 from sonoseg.evaluation.metrics import Agreement
 from sonoseg.evaluation.shape_errors import ShapeError
-from sonoseg.schema.task import Task
+from sonoseg.postprocess.measure import Measurement
+from sonoseg.schema.quantity import Quantity
+from sonoseg.schema.results import Evaluation
 
 SCORES = ("dice", "iou", "surface_dice", "hd95", "hausdorff", "pixel_accuracy")
 """The fields of an Agreement that are averaged."""
 
 LARGEST_ERROR = {"deg": 90.0, "pct": 100.0, "weeks": 42.0}
-"""What a missed value that is no length counts in the averages with missed ones."""
+"""Unit -> error that a missed value counts as in the averages with missed ones; for lengths the image's diagonal."""
 
 
 @dataclass(frozen=True)
@@ -22,21 +24,21 @@ class Case:
     """One scored image.
 
     agreement: class -> how well the masks agree; distances in `distance_unit`, `mm` or `px`, the same for all cases.
+    measurements, reference_measurements: key -> Measurement of the prediction and of the reference.
     pixel_accuracy: share of the image's pixels, 0 to 1, that have the right class, background included.
-    measured, reference: measurement -> value, None when absent.
-    shape_errors: class -> error -> ShapeError, for classes that have a shape.
+    shape_errors: class -> key -> ShapeError, for classes that have a shape.
     image_path, mask_path: as in the split table, relative to the workspace.
     prediction: the predicted label map as PNG bytes.
-    status, reasons: `ok`, or `flagged` and why, as a user would be told.
+    status, reasons: `ok`, or `flagged` and why, as inference would report them.
     diagonal: unit (`px`, and `mm` where the spacing is known) -> the image's diagonal.
     """
 
     id: str
     patient: str
     agreement: dict[str, Agreement]
-    measured: dict[str, float | None]
+    measurements: dict[str, Measurement]
     distance_unit: str
-    reference: dict[str, float | None]
+    reference_measurements: dict[str, Measurement]
     pixel_accuracy: float
     shape_errors: dict[str, dict[str, ShapeError]] = field(default_factory=dict)
     image_path: str = ""
@@ -46,39 +48,55 @@ class Case:
     reasons: list[str] = field(default_factory=list)
     diagonal: dict[str, float] = field(default_factory=dict)
 
-    def worst_error(self, name: str) -> float:
-        """Return what a missed value counts: no error of its unit is larger. Lengths: the image's diagonal."""
-        unit = name.rsplit("_", 1)[-1]
-        return LARGEST_ERROR[unit] if unit in LARGEST_ERROR else self.diagonal[unit]
+    def measured(self, key: str) -> float | None:
+        """Return a measurement of the prediction; None when it has no value."""
+        measurement = self.measurements.get(key)
+        return measurement.value if measurement else None
+
+    def reference(self, key: str) -> float | None:
+        """Return a measurement of the reference; None when it has no value."""
+        measurement = self.reference_measurements.get(key)
+        return measurement.value if measurement else None
+
+    def largest_error(self, quantity: Quantity) -> float:
+        """Return what a missed value counts as: no error of its unit is larger. Lengths: the image's diagonal."""
+        largest = LARGEST_ERROR.get(quantity.unit)
+        return self.diagonal[quantity.unit] if largest is None else largest
 
     @cached_property
     def errors(self) -> dict[str, float]:
         """Prediction minus reference, for the measurements that both have; an angle of a line is at most 90 off."""
-        pairs = {name: (self.measured.get(name), value) for name, value in self.reference.items()}
-        both = {
-            name: ours - theirs for name, (ours, theirs) in pairs.items() if ours is not None and theirs is not None
-        }
-        return {name: (error + 90) % 180 - 90 if name.endswith("_deg") else error for name, error in both.items()}
+        errors = {}
+        for key, reference in self.reference_measurements.items():
+            value = self.measured(key)
+            if value is not None and reference.value is not None:
+                error = value - reference.value
+                errors[key] = (error + 90) % 180 - 90 if reference.quantity.unit == "deg" else error
+        return errors
 
     @property
     def dice(self) -> float:
         """Mean Dice of the classes that the prediction or the reference shows; 1 when both show none."""
-        shown = [one.dice for one in self.agreement.values() if not one.reference_empty or one.false_alarm]
-        return float(np.mean(shown)) if shown else 1.0
+        scores = [
+            agreement.dice
+            for agreement in self.agreement.values()
+            if not agreement.reference_empty or agreement.false_alarm
+        ]
+        return float(np.mean(scores)) if scores else 1.0
 
     def row(self) -> dict[str, Any]:
-        """Return the case as one row of `per_case.csv`."""
+        """Return the case as a row of `per_case.csv`."""
         row: dict[str, Any] = {"id": self.id, "patient": self.patient, "status": self.status}
         row |= {"reasons": "; ".join(self.reasons), "distance_unit": self.distance_unit}
         row["pixel_accuracy"] = self.pixel_accuracy
-        for name, one in self.agreement.items():
-            row |= {f"{name}_{score}": getattr(one, score) for score in SCORES}
-            row |= {f"{name}_{error}": found.value for error, found in self.shape_errors.get(name, {}).items()}
-        for name, value in self.reference.items():
-            row |= {name: self.measured.get(name), f"{name}_reference": value}
+        for name, agreement in self.agreement.items():
+            row |= {f"{name}_{score}": getattr(agreement, score) for score in SCORES}
+            row |= {f"{name}_{key}": error.value for key, error in self.shape_errors.get(name, {}).items()}
+        for key, reference in self.reference_measurements.items():
+            row |= {key: self.measured(key), f"{key}_reference": reference.value}
         return row
 
 
-def surface_tolerance(task: Task, unit: str) -> float:
+def surface_tolerance(evaluation: Evaluation, unit: str) -> float:
     """Return the tolerance of the surface Dice in `mm` or `px`."""
-    return task.evaluation.surface_tolerance_mm if unit == "mm" else task.evaluation.surface_tolerance_px
+    return evaluation.surface_tolerance_mm if unit == "mm" else evaluation.surface_tolerance_px

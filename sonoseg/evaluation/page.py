@@ -1,11 +1,11 @@
-"""`evaluation.html`: what a network reached, for people: numbers, figures, and the cases that show where it fails."""
+"""`evaluation.html`: scores, figures, and the cases of lowest Dice."""
 
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
 from sonoseg.evaluation.cases import Case
-from sonoseg.evaluation.summary import in_one_unit
+from sonoseg.evaluation.summary import in_one_unit, quantity_of
 from sonoseg.io.images import decode_label_map, read_image, read_mask
 from sonoseg.reporting.charts import (
     CHART_WIDTH_PX,
@@ -14,8 +14,6 @@ from sonoseg.reporting.charts import (
     bland_altman,
     dice_distribution,
     outlines,
-    title_of,
-    unit_of,
 )
 from sonoseg.reporting.pages import figure_uri, picture_uri, render
 from sonoseg.reporting.training_curves import curves_figure
@@ -30,13 +28,6 @@ THUMBNAIL_PX = 360
 FEWEST_PAIRS = 3
 """A Bland-Altman plot of fewer shows nothing that the table does not."""
 
-_ERROR_NAMES = {
-    "end_point_error": "end points",
-    "angle_error": "angle",
-    "circumference_error": "circumference",
-    "centre_distance": "centre",
-}
-
 
 def evaluation_page(
     summary: dict[str, Any],
@@ -47,7 +38,7 @@ def evaluation_page(
 ) -> str:
     """Return the page of an evaluation, HTML text that needs no other file.
 
-    `summary` is what goes into `evaluation.json`; images and masks are read again from where the cases name them.
+    `summary` is the content of `evaluation.json`; images and masks are read again from the paths of the cases.
     """
     number = count(1)
     worst, typical = worst_and_typical(cases)
@@ -56,22 +47,18 @@ def evaluation_page(
         "evaluation.html.j2",
         task=task,
         summary=summary,
-        missed=sum(one["n_missed"] for one in summary["classes"].values()),
-        wanted=sum(one["n"] - one["n_empty_reference"] for one in summary["classes"].values()),
-        false_alarms=sum(one["n_false_alarm"] for one in summary["classes"].values()),
-        absent=sum(one["n_empty_reference"] for one in summary["classes"].values()),
+        missed=sum(scores["n_missed"] for scores in summary["classes"].values()),
+        wanted=sum(scores["n"] - scores["n_empty_reference"] for scores in summary["classes"].values()),
+        false_alarms=sum(scores["n_false_alarm"] for scores in summary["classes"].values()),
+        absent=sum(scores["n_empty_reference"] for scores in summary["classes"].values()),
         flagged=sum(case.status != "ok" for case in cases),
         shape_errors=_shape_error_rows(summary),
-        measurements=[
-            {"title": title_of(name, task.class_names), "unit": unit_of(name), **summary["measurements"][name]}
-            for name in summary["measurements"]
-            if name in in_one_unit(summary["measurements"]) or not _has_pairs(name, summary)
-        ],
+        measurements=_measurement_rows(summary["measurements"]),
         distribution=figure_uri(
             dice_distribution({name: [case.agreement[name].dice for case in cases] for name in task.class_names})
         ),
         distribution_number=next(number),
-        plots=[{**plot, "number": next(number)} for plot in _bland_altman_plots(summary, cases, task)],
+        plots=[{**plot, "number": next(number)} for plot in _bland_altman_plots(summary, cases)],
         chart_width=CHART_WIDTH_PX,
         worst=[_picture(case, workspace) for case in worst],
         worst_number=next(number),
@@ -86,36 +73,48 @@ def evaluation_page(
 
 def worst_and_typical(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
     """Return the cases of lowest Dice, worst first, and those around the median that are not among them."""
-    ranked = sorted(cases, key=lambda case: (case.dice, -max(one.hd95 for one in case.agreement.values()), case.id))
+    ranked = sorted(cases, key=_rank)
     first = max(SHOWN, len(ranked) // 2 - SHOWN // 2)
     return ranked[:SHOWN], ranked[first : first + SHOWN]
 
 
-def _has_pairs(name: str, summary: dict[str, Any]) -> bool:
-    """Tell whether a measurement, or its twin in the other unit of length, has both sides somewhere."""
-    stem = name.removesuffix("_mm").removesuffix("_px")
-    return any(summary["measurements"].get(twin, {}).get("n") for twin in (name, f"{stem}_mm", f"{stem}_px"))
+def _rank(case: Case) -> tuple[float, float, str]:
+    return case.dice, -max(agreement.hd95 for agreement in case.agreement.values()), case.id
+
+
+def _measurement_rows(measurements: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the table: lengths in one unit, but in both where no image has a pair in either."""
+    paired = {entry["name"] for entry in measurements.values() if entry["n"]}
+    shown = in_one_unit(measurements)
+    return [
+        {**entry, "title": quantity_of(entry).title, "symbol": quantity_of(entry).symbol}
+        for key, entry in measurements.items()
+        if key in shown or entry["name"] not in paired
+    ]
 
 
 def _shape_error_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"structure": name, "title": _ERROR_NAMES.get(error.rpartition("_")[0], error), "unit": unit_of(error), **one}
+        {**entry, "structure": name, "symbol": quantity_of(entry).symbol}
         for name, scores in summary["classes"].items()
-        for error, one in scores.get("shape_errors", {}).items()
+        for entry in scores.get("shape_errors", {}).values()
     ]
 
 
-def _bland_altman_plots(summary: dict[str, Any], cases: Sequence[Case], task: Task) -> list[dict[str, Any]]:
+def _bland_altman_plots(summary: dict[str, Any], cases: Sequence[Case]) -> list[dict[str, Any]]:
     plots = []
-    for name in in_one_unit(summary["measurements"]):
-        both = [case for case in cases if name in case.errors]
-        if len(both) >= FEWEST_PAIRS:
-            theirs = [float(case.reference[name] or 0.0) for case in both]
-            ours = [value + case.errors[name] for value, case in zip(theirs, both, strict=True)]
-            title, patients = title_of(name, task.class_names), len({case.patient for case in both})
-            limits = summary["measurements"][name]["limits_of_agreement"]
-            uri = figure_uri(bland_altman(name, title, ours, theirs, limits))
-            plots.append({"uri": uri, "title": title, "patients": patients, "n": len(both)})
+    for key in in_one_unit(summary["measurements"]):
+        entry = summary["measurements"][key]
+        paired = [case for case in cases if key in case.errors]
+        if len(paired) >= FEWEST_PAIRS:
+            quantity = quantity_of(entry)
+            references = [float(case.reference(key) or 0.0) for case in paired]
+            predictions = [value + case.errors[key] for value, case in zip(references, paired, strict=True)]
+            figure = bland_altman(
+                quantity.title, quantity.symbol, predictions, references, entry["limits_of_agreement"]
+            )
+            patients = len({case.patient for case in paired})
+            plots.append({"uri": figure_uri(figure), "title": quantity.title, "patients": patients, "n": len(paired)})
     return plots
 
 
@@ -123,7 +122,11 @@ def _picture(case: Case, workspace: Workspace) -> dict[str, Any]:
     image = read_image(workspace.locate(case.image_path))
     reference = read_mask(workspace.locate(case.mask_path))
     plain, drawn = outlines(image, reference, decode_label_map(case.prediction), THUMBNAIL_PX)
-    shown = {name: one for name, one in case.agreement.items() if not one.reference_empty or one.false_alarm}
+    shown = {
+        name: agreement
+        for name, agreement in case.agreement.items()
+        if not agreement.reference_empty or agreement.false_alarm
+    }
     return {
         "case": case,
         "plain": picture_uri(plain, "jpeg"),

@@ -1,6 +1,7 @@
 """Segment annotated images with trained networks and compare each with its reference mask."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from sonoseg.evaluation.shape_errors import shape_errors
 from sonoseg.io.images import encode_label_map, read_image, read_mask
 from sonoseg.models.networks.heads import predict
 from sonoseg.postprocess.interpret import interpret, measure_labels
+from sonoseg.postprocess.measure import Measurement
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise
 from sonoseg.runs.split_tables import Prepared, Sample
@@ -68,15 +70,15 @@ def _case(probabilities: np.ndarray, sample: Sample, workspace: Workspace, task:
                 found.labels == index,
                 reference == index,
                 sample.spacing if in_mm else None,
-                surface_tolerance(task, "mm" if in_mm else "px"),
+                surface_tolerance(task.evaluation, "mm" if in_mm else "px"),
             )
             for index, name in enumerate(task.class_names, start=1)
         },
         pixel_accuracy=float(np.mean(found.labels == reference)),
-        measured=found.measurements,
+        measurements=found.measurements,
         distance_unit="mm" if in_mm else "px",
-        reference={**truth.measurements, **_comparable(sample)},
-        shape_errors=shape_errors(found.shapes, truth.shapes, task, sample.spacing, in_mm),
+        reference_measurements=_with_references(truth.measurements, sample),
+        shape_errors=shape_errors(found.shapes, truth.shapes, task.structures, sample.spacing, in_mm),
         image_path=sample.image_path,
         mask_path=sample.mask_path,
         prediction=encode_label_map(found.labels, task.colors),
@@ -87,6 +89,11 @@ def _case(probabilities: np.ndarray, sample: Sample, workspace: Workspace, task:
     )
 
 
-def _comparable(sample: Sample) -> dict[str, float | None]:
-    """Return the table's references that a measurement can meet: without a spacing none is made in millimetres."""
-    return {name: value for name, value in sample.reference.items() if sample.spacing or not name.endswith("_mm")}
+def _with_references(measurements: Mapping[str, Measurement], sample: Sample) -> dict[str, Measurement]:
+    """Return a reference's measurements with the table's values; without a spacing none of it is in millimetres."""
+    given = {
+        key: replace(measurement, value=sample.reference[key], note="")
+        for key, measurement in measurements.items()
+        if key in sample.reference and (sample.spacing or measurement.quantity.unit != "mm")
+    }
+    return {**measurements, **given}

@@ -1,6 +1,6 @@
-"""How far a fitted shape is from the reference's: ends and direction of lines, size and place of the others."""
+"""Errors of fitted shapes: ends and direction of lines, size and centre of ellipses, centre of rectangles."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,90 +10,121 @@ from sonoseg.geometry.points import angle_from_vertical_deg, ellipse_from_axis_e
 from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.measure import has_direction
 from sonoseg.schema.annotations import Structure
-from sonoseg.schema.task import Task
+from sonoseg.schema.quantity import Quantity
 from sonoseg.types import Points, Spacing
-
-Sides = tuple[Points | None, Points | None]
-"""A shape's points in the prediction and in the reference, None where it is absent."""
 
 
 @dataclass(frozen=True)
 class ShapeError:
     """One error of one structure in one image, never negative; `value` is None unless both sides have the shape."""
 
+    quantity: Quantity
     value: float | None
     missed: bool = False
     false_alarm: bool = False
 
 
 def shape_errors(
-    found: Sequence[Shape], reference: Sequence[Shape], task: Task, spacing: Spacing | None, in_mm: bool
+    predicted: Iterable[Shape],
+    reference: Iterable[Shape],
+    structures: Sequence[Structure],
+    spacing: Spacing | None,
+    in_mm: bool,
 ) -> dict[str, dict[str, ShapeError]]:
-    """Return class -> error -> ShapeError, for every class but those annotated as regions.
+    """Return class -> key -> ShapeError, for every class whose shape has errors (`ERRORS`): all but regions.
 
-    line: `end_point_error`, the mean distance of its ends from the reference's, in the better of the two matchings,
-    and `angle_error_deg`, 0 to 90. ellipse: `circumference_error`, absolute, of the outlines of the two masks by
-    Ramanujan's second approximation, and `centre_distance`. rectangle: `centre_distance`. Lengths end in `_mm`, which
-    needs a spacing, or in `_px`; angles are taken in millimetres whenever the spacing is known.
-
-    A line that is shorter than it is drawn thick has no direction, as in the measurements; an image where neither side
-    has the shape counts nowhere.
+    Lengths are in mm with `in_mm`, else in pixels; angles are taken in millimetres whenever the spacing is known. A
+    structure with several shapes is compared by its first; where neither side has the shape, nothing is counted.
+    Raises ValueError for `in_mm` without a spacing.
     """
     if in_mm and spacing is None:
         raise ValueError("errors in mm need a spacing")
-    ours, theirs = _first_of_each(found), _first_of_each(reference)
-    errors = {}
-    for structure in task.structures:
-        if structure.shape != "region":
-            sides = ours.get(structure.name), theirs.get(structure.name)
-            errors[structure.name] = _errors(structure, sides, spacing, in_mm)
-    return errors
+    predictions, references = _first_of_each(predicted), _first_of_each(reference)
+    result: dict[str, dict[str, ShapeError]] = {}
+    for structure in structures:
+        for kind in ERRORS[structure.shape]:
+            error = kind.compare(
+                predictions.get(structure.name), references.get(structure.name), structure, spacing, in_mm
+            )
+            result.setdefault(structure.name, {})[error.quantity.key] = error
+    return result
 
 
-def _errors(structure: Structure, sides: Sides, spacing: Spacing | None, in_mm: bool) -> dict[str, ShapeError]:
-    unit, lengths = ("mm", spacing) if in_mm else ("px", None)
-    if structure.shape == "line":
-        one, other = (line if line is not None and has_direction(line, structure) else None for line in sides)
-        return {
-            f"end_point_error_{unit}": _compare(sides, lambda one, other: _end_point_error(one, other, lengths)),
-            "angle_error_deg": _compare((one, other), lambda one, other: _angle_error(one, other, spacing)),
-        }
-    errors = {f"centre_distance_{unit}": _compare(sides, lambda one, other: _centre_distance(one, other, lengths))}
-    if structure.shape == "ellipse":
-        difference = _compare(
-            sides, lambda one, other: abs(_circumference(one, lengths) - _circumference(other, lengths))
-        )
-        errors = {f"circumference_error_{unit}": difference, **errors}
-    return errors
+def end_point_error(predicted: Points, reference: Points, spacing: Spacing | None) -> float:
+    """Mean distance of a line's ends `(2, 2)` from the reference's, in the better of the two matchings."""
+    scale = scale_of(spacing)
+    return min(
+        float(np.linalg.norm((predicted - ends) * scale, axis=1).mean()) for ends in (reference, reference[::-1])
+    )
 
 
-def _compare(sides: Sides, error: Callable[[Points, Points], float]) -> ShapeError:
-    one, other = sides
-    if one is not None and other is not None:
-        return ShapeError(error(one, other))
-    return ShapeError(None, missed=other is not None, false_alarm=one is not None)
+def angle_error(predicted: Points, reference: Points, spacing: Spacing | None) -> float:
+    """Angle in degrees, 0 to 90, between two lines `(2, 2)`."""
+    first, second = (angle_from_vertical_deg(line[0], line[1], spacing) for line in (predicted, reference))
+    turn = abs(first - second)
+    return min(turn, 180 - turn)  # 89 and -89 degrees are two apart
 
 
-def _first_of_each(shapes: Sequence[Shape]) -> dict[str, Points]:
+def circumference_error(predicted: Points, reference: Points, spacing: Spacing | None) -> float:
+    """Absolute difference of two ellipses' circumferences (Ramanujan's second approximation); axis ends `(4, 2)`."""
+    first, second = (
+        scaled(ellipse_from_axis_ends(ends), scale_of(spacing)).circumference for ends in (predicted, reference)
+    )
+    return abs(first - second)
+
+
+def centre_distance(predicted: Points, reference: Points, spacing: Spacing | None) -> float:
+    """Distance between the means of two shapes' points `(N, 2)`."""
+    return float(np.linalg.norm((predicted.mean(axis=0) - reference.mean(axis=0)) * scale_of(spacing)))
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """A length or an angle between a predicted and a reference shape; `function` takes their points and a spacing."""
+
+    name: str
+    label: str
+    function: Callable[[Points, Points, Spacing | None], float]
+    is_angle: bool = False
+
+    def compare(
+        self,
+        predicted: Points | None,
+        reference: Points | None,
+        structure: Structure,
+        spacing: Spacing | None,
+        in_mm: bool,
+    ) -> ShapeError:
+        """Return the error between two shapes' points; None: the shape is absent.
+
+        For an angle, a line that is shorter than it is drawn thick has no direction and counts as absent.
+        """
+        unit = "deg" if self.is_angle else "mm" if in_mm else "px"
+        quantity = Quantity(self.name, unit, self.label)
+        if self.is_angle:
+            predicted, reference = (
+                line if line is not None and has_direction(line, structure) else None for line in (predicted, reference)
+            )
+        if predicted is None or reference is None:
+            return ShapeError(quantity, None, missed=reference is not None, false_alarm=predicted is not None)
+        return ShapeError(quantity, self.function(predicted, reference, None if unit == "px" else spacing))
+
+
+_CENTRE = ErrorKind("centre_distance", "centre", centre_distance)
+ERRORS: Mapping[str, tuple[ErrorKind, ...]] = {
+    "line": (
+        ErrorKind("end_point_error", "end points", end_point_error),
+        ErrorKind("angle_error", "angle", angle_error, is_angle=True),
+    ),
+    "ellipse": (ErrorKind("circumference_error", "circumference", circumference_error), _CENTRE),
+    "rectangle": (_CENTRE,),
+    "region": (),
+}
+"""Shape of a structure -> its errors, in the order of tables and JSON files."""
+
+
+def _first_of_each(shapes: Iterable[Shape]) -> dict[str, Points]:
     first: dict[str, Points] = {}
     for shape in shapes:
         first.setdefault(shape.structure, shape.points)
     return first
-
-
-def _end_point_error(one: Points, other: Points, spacing: Spacing | None) -> float:
-    scale = scale_of(spacing)
-    return min(float(np.linalg.norm((one - ends) * scale, axis=1).mean()) for ends in (other, other[::-1]))
-
-
-def _angle_error(one: Points, other: Points, spacing: Spacing | None) -> float:
-    turn = abs(angle_from_vertical_deg(one[0], one[1], spacing) - angle_from_vertical_deg(other[0], other[1], spacing))
-    return min(turn, 180 - turn)  # a line has no direction: 89 and -89 degrees are two apart
-
-
-def _centre_distance(one: Points, other: Points, spacing: Spacing | None) -> float:
-    return float(np.linalg.norm((one.mean(axis=0) - other.mean(axis=0)) * scale_of(spacing)))
-
-
-def _circumference(ends: Points, spacing: Spacing | None) -> float:
-    return scaled(ellipse_from_axis_ends(ends), scale_of(spacing)).circumference

@@ -1,36 +1,35 @@
-"""The picture for a person: the image with what was found drawn on it, pixel for pixel in the original geometry."""
+"""Overlay: the original image with its structures and measurements drawn on it, in the original geometry."""
 
 import cv2
 import numpy as np
 
 from sonoseg.geometry.crossing import outline
-from sonoseg.inference.text import headline, measurement_lines, number
+from sonoseg.inference.text import headline, measurement_line, measurement_lines
 from sonoseg.io.images import rgb
 from sonoseg.postprocess.interpret import Findings
+from sonoseg.postprocess.measure import reported
 from sonoseg.reporting.drawing import tint
 from sonoseg.reporting.image_text import FLAGGED, OK, TINY_PX, WHITE, Color, Lettering, unit_of
 from sonoseg.schema.annotations import Structure
-from sonoseg.schema.results import DepthAlong
 from sonoseg.schema.task import Task
 from sonoseg.types import Picture, Pixels, Points
 
 _OPACITY = 0.2
 _SUBPIXEL_BITS = 4
 _SIDES = 180
-"""Of an ellipse as it is drawn: a tenth of a pixel off at most, and drawn in a third of the time of 720."""
+"""Sides of the polygon drawn for an ellipse: at most a tenth of a pixel off, drawn in a third of the time of 720."""
 
 
-def draw_overlay(image: Pixels, found: Findings, task: Task) -> Picture:
+def draw_overlay(image: Pixels, findings: Findings, task: Task) -> Picture:
     """Return `(H, W, 3)` RGB uint8, the same height and width as `image` `(H, W)` uint8."""
-    picture = tint(image, found.labels, task.colors, _OPACITY)
+    picture = tint(image, findings.labels, task.colors, _OPACITY)
     unit = unit_of(image)
-    for shape in found.shapes:
-        structure = task.structures[task.index_of(shape.structure) - 1]
-        _draw_shape(picture, outline(shape, _SIDES), structure, unit)
-    mark = _depth_mark(found, task)
-    if mark is not None:
-        _draw_depth(picture, mark[1], unit)
-    return picture if min(image.shape) < TINY_PX else _with_text(picture, found, task, mark, unit)
+    for shape in findings.shapes:
+        _draw_shape(picture, outline(shape, _SIDES), task.structure(shape.structure), unit)
+    depth = _first_depth(findings)
+    if depth is not None:
+        _draw_depth(picture, depth[1], unit)
+    return picture if min(image.shape) < TINY_PX else _with_text(picture, findings, task, depth, unit)
 
 
 def _draw_shape(picture: Picture, points: Points, structure: Structure, unit: float) -> None:
@@ -50,7 +49,7 @@ def _draw_depth(picture: Picture, ends: Points, unit: float) -> None:
 
 
 def _beside(ends: Points, unit: float) -> Points:
-    """Return the step `(2,)` from the midline to where its length is drawn: to the right of it."""
+    """Return the step `(2,)` from the midline to where the distance is drawn, to the right of it."""
     along = (ends[1] - ends[0]) / max(float(np.linalg.norm(ends[1] - ends[0])), 1.0)
     return np.array([along[1], -along[0]]) * 16 * unit
 
@@ -63,30 +62,33 @@ def _polyline(picture: Picture, points: Points, color: Color, width: int, closed
         cv2.addWeighted(target, opacity, picture, 1 - opacity, 0, dst=picture)
 
 
-def _depth_mark(found: Findings, task: Task) -> tuple[str, Points] | None:
-    """Return the label and the ends of the task's first depth that was measured."""
-    for wanted in task.measurements:
-        if isinstance(wanted, DepthAlong) and wanted.name in found.marks:
-            value = number(found.measurements, wanted.name)
-            return f"skin to {wanted.structure} {value}", found.marks[wanted.name]
+def _first_depth(findings: Findings) -> tuple[str, Points] | None:
+    """Return the text and the ends of the first length that was measured between two points."""
+    for measurement in reported(findings.measurements):
+        if measurement.marks is not None:
+            return measurement_line(measurement), measurement.marks
     return None
 
 
-def _with_text(picture: Picture, found: Findings, task: Task, mark: tuple[str, Points] | None, unit: float) -> Picture:
+def _with_text(
+    picture: Picture, findings: Findings, task: Task, depth: tuple[str, Points] | None, unit: float
+) -> Picture:
     page = Lettering(picture, unit)
-    strip = page.strip(headline(found), OK if found.status == "ok" else FLAGGED)
+    strip = page.strip(headline(findings), OK if findings.status == "ok" else FLAGGED)
     taken = [strip]
-    if mark is not None:
-        (x, y), shift = mark[1].mean(axis=0), _beside(mark[1], unit)
-        taken.append(page.label(mark[0], (float(x + shift[0] * 1.5), float(y + shift[1]))))
-    present = {name: bool(mask.any()) for name, mask in zip(task.class_names, found.masks, strict=True)}
+    if depth is not None:
+        (x, y), shift = depth[1].mean(axis=0), _beside(depth[1], unit)
+        taken.append(page.label(depth[0], (float(x + shift[0] * 1.5), float(y + shift[1]))))
+    present = {name: bool(mask.any()) for name, mask in zip(task.class_names, findings.masks, strict=True)}
     legend = []
     for name, color in zip(task.class_names, task.colors, strict=True):
-        share = f"{found.confidence[name]:.0%}" if name in found.confidence else "" if present[name] else "not found"
+        share = (
+            f"{findings.confidence[name]:.0%}" if name in findings.confidence else "" if present[name] else "not found"
+        )
         legend.append((rgb(color), f"{name}  {share}".rstrip()))
-    occupied = np.asarray(found.masks.any(axis=0))
+    occupied = np.asarray(findings.masks.any(axis=0))
     taken.append(page.panel(legend, occupied, taken))
-    lines = measurement_lines(found, task)
+    lines = measurement_lines(findings)
     if lines:
         page.panel([(None, text) for text in lines], occupied, taken)
     return page.finish()

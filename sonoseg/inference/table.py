@@ -6,7 +6,6 @@ from typing import Any
 
 from sonoseg.errors import printable
 from sonoseg.inference.sources import Source
-from sonoseg.postprocess.measure import measurement_names
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import RESULTS_TABLE
 from sonoseg.schema.task import Task
@@ -41,5 +40,5 @@ def failed_row(source: Source, reason: str) -> Row:
 def write_table(output: OutputFolder, rows: Sequence[Mapping[str, Any]], task: Task) -> Path:
     """Write `results.csv`; missing values are empty cells."""
     columns = ["image", "name", "status", "reason", "width", "height", "row_mm", "col_mm", "spacing_from"]
-    columns += measurement_names(task) + [f"confidence_{name}" for name in task.class_names]
+    columns += [quantity.key for quantity in task.quantities] + [f"confidence_{name}" for name in task.class_names]
     return output.write_csv(RESULTS_TABLE, columns, rows)

@@ -1,42 +1,21 @@
-"""Findings in words: short texts for the overlay. Numbers are rounded here and nowhere else."""
-
-from collections.abc import Mapping
+"""Short texts on the overlay. Measurements are rounded here and nowhere else."""
 
 from sonoseg.postprocess.interpret import Findings
-from sonoseg.schema.results import DepthAlong, HeadBiometry
-from sonoseg.schema.task import Task
+from sonoseg.postprocess.measure import Measurement, reported
 
 
-def headline(found: Findings) -> str:
+def headline(findings: Findings) -> str:
     """Return the status with its reasons, such as `flagged: EPI not found`."""
-    return found.status if not found.reasons else f"{found.status}: {'; '.join(found.reasons)}"
+    return findings.status if not findings.reasons else f"{findings.status}: {'; '.join(findings.reasons)}"
 
 
-def number(measurements: Mapping[str, float | None], name: str) -> str:
-    """Return a length as text: in mm when it is known, else in px; empty when it is neither."""
-    for unit in ("mm", "px"):
-        value = measurements.get(f"{name}_{unit}")
-        if value is not None:
-            return f"{value:.1f} {unit}"
-    return ""
+def measurement_lines(findings: Findings) -> list[str]:
+    """Return a line per measurement that has a value, such as `skin to EPI 35.8 mm`, in the task's order."""
+    return [measurement_line(measurement) for measurement in reported(findings.measurements)]
 
 
-def measurement_lines(found: Findings, task: Task) -> list[str]:
-    """Return one line per measurement that is there, in the task's order."""
-    values, lines = found.measurements, []
-    for wanted in task.measurements:
-        if isinstance(wanted, DepthAlong):
-            pairs = [(f"skin to {wanted.structure}", number(values, wanted.name))]
-        elif isinstance(wanted, HeadBiometry):
-            pairs = [(name.upper(), number(values, name)) for name in ("hc", "bpd", "ofd")]
-            pairs.append(("cephalic index", _with_unit(values.get("cephalic_index_pct"), " %")))
-            pairs.append(("gestational age", _with_unit(values.get("gestational_age_weeks"), " weeks")))
-        else:
-            pairs = [("midline angle", _with_unit(values.get("midline_angle_deg"), "°"))]
-            pairs.append(("midline offset", number(values, "midline_offset")))
-        lines += [f"{name} {text}" for name, text in pairs if text]
-    return lines
-
-
-def _with_unit(value: float | None, unit: str) -> str:
-    return "" if value is None else f"{value:.1f}{unit}"
+def measurement_line(measurement: Measurement) -> str:
+    """Return label, value and unit of a measurement that has a value."""
+    quantity = measurement.quantity
+    space = "" if quantity.unit == "deg" else " "
+    return f"{quantity.label} {measurement.value:.1f}{space}{quantity.symbol}"

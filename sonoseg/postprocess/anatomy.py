@@ -1,25 +1,30 @@
-"""Anatomical rules: what cannot be there without something else is removed, and the reason is kept."""
+"""Anatomical rules: a structure that cannot be there without another one is removed, with the reason."""
 
-from sonoseg.schema.task import Task
+from collections.abc import Sequence
+
+from sonoseg.schema.annotations import Structure, label_values
+from sonoseg.schema.results import Requirement
 from sonoseg.types import Pixels
 
 
-def apply_rules(labels: Pixels, task: Task) -> tuple[Pixels, dict[str, str]]:
-    """Return the label map `(H, W)` uint8 after `postprocessing.rules`, and class -> reason for what was removed.
+def apply_rules(
+    labels: Pixels, structures: Sequence[Structure], rules: Sequence[Requirement]
+) -> tuple[Pixels, dict[str, str]]:
+    """Return the label map `(H, W)` uint8 after the rules, and structure -> reason for those removed.
 
-    A class that is not in the image has nothing to remove and is not listed. Rules are repeated until nothing changes,
-    so their order in the task file does not matter.
+    A structure without a pixel is not listed. Rules are repeated until nothing changes, so their order does not matter.
     """
     labels = labels.copy()
+    values = label_values(structures)
     removed: dict[str, str] = {}
     changed = True
     while changed:
         changed = False
-        present = {name for name in task.class_names if (labels == task.index_of(name)).any()}
-        for rule in task.postprocessing.rules:
+        present = {name for name, value in values.items() if (labels == value).any()}
+        for rule in rules:
             for name in rule.suppress if rule.require not in present else ():
                 if name in present and name != rule.require:
-                    labels[labels == task.index_of(name)] = 0
+                    labels[labels == values[name]] = 0
                     removed[name] = f"{name} removed: there is no {rule.require} in the image"
                     changed = True
     return labels, removed

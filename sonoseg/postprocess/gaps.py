@@ -4,20 +4,22 @@ A label map holds one class per pixel. Where one class is drawn over another (EP
 class has a gap there, so its pieces are judged together and its mask is completed before anything is measured.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.geometry.extent import extent
-from sonoseg.schema.annotations import Structure
-from sonoseg.schema.task import Task
+from sonoseg.schema.annotations import Structure, drawing_order, label_values
+from sonoseg.schema.results import Postprocessing
 from sonoseg.types import Mask, Pixels
 
 _WIDEST_CROSSING = 2.0
 """Longest gap that is bridged, in widths of the covering class: it crosses at 30 degrees or more."""
 
 
-def clean(labels: Pixels, task: Task) -> Pixels:
+def clean(labels: Pixels, structures: Sequence[Structure], postprocessing: Postprocessing) -> Pixels:
     """Return `labels` (H, W) uint8 without the pieces that the task drops; dropped pixels become background.
 
     A class's pieces that the covering class parts count as one. A piece goes when it is smaller than
@@ -28,43 +30,45 @@ def clean(labels: Pixels, task: Task) -> Pixels:
     labels, cleaned = labels[part], whole[part]
     if not labels.size:
         return whole
+    values = label_values(structures)
     full: dict[str, Mask] = {}
     dropped: dict[str, Mask] = {}
-    smallest = task.postprocessing.min_area_fraction * whole.size
-    for structure in reversed(task.drawing_order()):
-        index = task.index_of(structure.name)
-        own = cleaned == index
-        if task.postprocessing.fill_gaps:
+    smallest = postprocessing.min_area_fraction * whole.size
+    for structure in reversed(drawing_order(structures)):
+        value = values[structure.name]
+        own = cleaned == value
+        if postprocessing.fill_gaps:
             # What was wrongly taken for a class above belongs to the one below, where that goes on around it.
             own |= inside_hull(own, _union(dropped, structure, labels.shape))
-            cleaned[own] = index
+            cleaned[own] = value
         cover = _union(full, structure, labels.shape)
         kept = _kept(own, cover, smallest, only_largest=structure.keep == "largest")
         cleaned[own & ~kept] = 0
         full[structure.name] = _completed(kept, cover)
-        dropped[structure.name] = (labels == index) & ~kept
+        dropped[structure.name] = (labels == value) & ~kept
     return whole
 
 
-def full_masks(labels: Pixels, task: Task) -> NDArray[np.bool_]:
+def full_masks(labels: Pixels, structures: Sequence[Structure], postprocessing: Postprocessing) -> NDArray[np.bool_]:
     """Return one mask per class, `(K, H, W)` bool in task order, from a label map `(H, W)` uint8.
 
     With `postprocessing.fill_gaps` a class also gets the pixels of the classes that cover it which lie inside the
     convex hull of its own pixels; without it, only its own. A class without a pixel stays empty.
     """
-    if not task.postprocessing.fill_gaps:
-        return np.stack([labels == index for index in range(1, len(task.structures) + 1)])
-    masks = np.zeros((len(task.structures), *labels.shape), bool)
+    if not postprocessing.fill_gaps:
+        return np.stack([labels == index for index in range(1, len(structures) + 1)])
+    masks = np.zeros((len(structures), *labels.shape), bool)
     rows, columns = extent(labels)
     labels = labels[rows, columns]
     if not labels.size:
         return masks
+    values = label_values(structures)
     full: dict[str, Mask] = {}
     # From the top: where EPI lies over MID over VTB, MID gets the pixel back first, and VTB from it.
-    for structure in reversed(task.drawing_order()):
-        own = labels == task.index_of(structure.name)
+    for structure in reversed(drawing_order(structures)):
+        own = labels == values[structure.name]
         full[structure.name] = _completed(own, _union(full, structure, labels.shape))
-    for mask, name in zip(masks, task.class_names, strict=True):
+    for mask, name in zip(masks, values, strict=True):
         mask[rows, columns] = full[name]
     return masks
 

@@ -1,7 +1,7 @@
-"""From class probabilities to a finding. Evaluation (stage 3) and inference (stage 4) both end here."""
+"""From class probabilities to masks, shapes, measurements and a status, in evaluation and in inference."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import cv2
@@ -13,34 +13,31 @@ from sonoseg.geometry.fitting import fit_shapes
 from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.anatomy import apply_rules
 from sonoseg.postprocess.gaps import clean, full_masks
-from sonoseg.postprocess.measure import Measured, measure
-from sonoseg.schema.results import Range
+from sonoseg.postprocess.measure import Measurement, measure
+from sonoseg.schema.annotations import Structure
+from sonoseg.schema.results import Range, Review
 from sonoseg.schema.task import Task
-from sonoseg.types import Pixels, Points, Spacing
+from sonoseg.types import Pixels, Spacing
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found in one image, in its original geometry.
+    """The result for one image, in its original geometry.
 
     labels: (H, W) uint8, 0 background and 1.. in task order.
-    masks: (K, H, W) bool, each class whole, also where another lies over it.
+    masks: (K, H, W) bool, each class in full, also where another class covers it.
     shapes: in task order; points in pixels.
-    measurements: name -> value, None when absent.
-    notes: measurement -> why it is absent, or what was assumed.
-    marks: measurement -> the two points (2, 2) it was taken between.
-    confidence: class -> mean probability of its own pixels, for classes that were found; empty for references.
-    reasons: why a person should look; empty when the status is `ok`.
-    suppressed: class -> the rule that removed it.
-    probabilities: (1 + K, H, W) float32, background first, what all of the above was made from; None for references.
+    measurements: key, such as `hc_mm`, -> Measurement, in the order of the task's quantities.
+    confidence: class -> mean probability of its own pixels, for classes with a pixel; empty for references.
+    reasons: why a person should review the result; empty when the status is `ok`.
+    suppressed: class -> the anatomical rule that removed it.
+    probabilities: (1 + K, H, W) float32, background first, from which the result was made; None for references.
     """
 
     labels: Pixels
     masks: NDArray[np.bool_]
     shapes: list[Shape]
-    measurements: dict[str, float | None]
-    notes: dict[str, str]
-    marks: dict[str, Points]
+    measurements: dict[str, Measurement]
     confidence: dict[str, float] = field(default_factory=dict)
     status: Literal["ok", "flagged"] = "ok"
     reasons: list[str] = field(default_factory=list)
@@ -51,33 +48,22 @@ class Findings:
 def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spacing: Spacing | None) -> Findings:
     """Return the findings from `(1 + K, H, W)` float32 class probabilities and the original image `(H, W)` uint8.
 
-    In order: the most probable class of each pixel (of one class, those above its threshold), cleaning, anatomical
-    rules, full masks, shapes, measurements, confidence, review. An image with nothing in it gives empty masks, no
-    shapes and absent measurements.
+    In order: label map (threshold of a single class, most probable of several), cleaning, anatomical rules, full masks,
+    shapes, measurements, confidence, review. An image without structures gives empty masks, no shapes, and measurements
+    without a value.
     """
-    labels = clean(class_map(probabilities, task), task)
-    labels, suppressed = apply_rules(labels, task)
-    masks, shapes, measured = _measured(labels, image, task, spacing)
+    labels = clean(class_map(probabilities, task), task.structures, task.postprocessing)
+    labels, suppressed = apply_rules(labels, task.structures, task.postprocessing.rules)
+    findings = measure_labels(labels, image, task, spacing)
     confidence = {}
     for index, name in enumerate(task.class_names, start=1):
         own = labels == index
         part = extent(own)
         if own[part].size:
             confidence[name] = float(probabilities[index][part][own[part]].mean(dtype=np.float64))
-    reasons = review(task, masks, measured, confidence, suppressed)
-    return Findings(
-        labels=labels,
-        masks=masks,
-        shapes=shapes,
-        measurements=measured.values,
-        notes=measured.notes,
-        marks=measured.marks,
-        confidence=confidence,
-        status="flagged" if reasons else "ok",
-        reasons=reasons,
-        suppressed=suppressed,
-        probabilities=probabilities,
-    )
+    findings = replace(findings, confidence=confidence, suppressed=suppressed, probabilities=probabilities)
+    reasons = review_reasons(findings, task.structures, task.review)
+    return replace(findings, reasons=reasons, status="flagged" if reasons else "ok")
 
 
 def class_map(probabilities: NDArray[np.float32], task: Task) -> Pixels:
@@ -93,58 +79,51 @@ def class_map(probabilities: NDArray[np.float32], task: Task) -> Pixels:
 
 
 def measure_labels(labels: Pixels, image: Pixels, task: Task, spacing: Spacing | None) -> Findings:
-    """Return the findings of a reference label map `(H, W)` uint8: the same masks, shapes and measurements.
+    """Return masks, shapes and measurements of a label map `(H, W)` uint8, such as a reference, as it is.
 
-    A reference is the truth: nothing is cleaned or removed, nothing reviewed, and it has no confidence.
+    Nothing is cleaned, removed or reviewed, and there is no confidence.
     """
-    masks, shapes, measured = _measured(labels, image, task, spacing)
-    return Findings(labels, masks, shapes, measured.values, measured.notes, measured.marks)
-
-
-def review(
-    task: Task,
-    masks: NDArray[np.bool_],
-    measured: Measured,
-    confidence: dict[str, float],
-    suppressed: dict[str, str],
-) -> list[str]:
-    """Return the reasons why a person should look at a result, none when it may pass."""
-    reasons = list(suppressed.values())
-    missing = [name for name in task.review.expected if name not in confidence and name not in suppressed]
-    reasons += [f"{name} not found" for name in missing]
-    for name, value in confidence.items():
-        if value < task.review.min_confidence:
-            reasons.append(f"{name}: confidence {value:.2f} is below {task.review.min_confidence:g}")
-    for structure, mask in zip(task.structures, masks, strict=True):
-        if structure.shape == "ellipse" and _touches_border(mask):
-            reasons.append(f"{structure.name} touches the image border: its outline is incomplete")
-    for name, limits in task.review.ranges.items():
-        reasons += _outside(name, limits, measured, nothing_missing=not missing and not suppressed)
-    return reasons
-
-
-def _measured(
-    labels: Pixels, image: Pixels, task: Task, spacing: Spacing | None
-) -> tuple[NDArray[np.bool_], list[Shape], Measured]:
-    masks = full_masks(labels, task)
+    masks = full_masks(labels, task.structures, task.postprocessing)
     shapes: list[Shape] = []
     for structure, mask in zip(task.structures, masks, strict=True):
         shapes += fit_shapes(mask, structure.name, structure.shape, spacing)
-    return masks, shapes, measure(shapes, image, task, spacing)
+    return Findings(labels, masks, shapes, measure(shapes, image, spacing, task.structures, task.measurements))
 
 
-def _outside(name: str, limits: Range, measured: Measured, nothing_missing: bool) -> Sequence[str]:
-    """Say why a measurement is implausible, or why it is absent although all that it needs was found."""
-    value = measured.values.get(name)
-    if value is None:
-        # In pixels it would be there: only the spacing is unknown, which is no fault of the image.
-        in_px = measured.values.get(name.removesuffix("_mm") + "_px")
-        return (
-            [f"{name}: {measured.notes[name]}"] if nothing_missing and in_px is None and name in measured.notes else []
-        )
+def review_reasons(findings: Findings, structures: Sequence[Structure], review: Review) -> list[str]:
+    """Return the reasons why a person should review a result, none when there is nothing to review."""
+    confidence, suppressed = findings.confidence, findings.suppressed
+    reasons = list(suppressed.values())
+    missing = [name for name in review.expected if name not in confidence and name not in suppressed]
+    reasons += [f"{name} not found" for name in missing]
+    for name, value in confidence.items():
+        if value < review.min_confidence:
+            reasons.append(f"{name}: confidence {value:.2f} is below {review.min_confidence:g}")
+    for structure, mask in zip(structures, findings.masks, strict=True):
+        if structure.shape == "ellipse" and _touches_border(mask):
+            reasons.append(f"{structure.name} touches the image border: its outline is incomplete")
+    for key, limits in review.ranges.items():
+        measurement = findings.measurements[key]
+        if measurement.value is not None:
+            reasons += _outside(measurement, limits)
+        elif not missing and not suppressed and not _lacks_only_spacing(measurement, findings.measurements):
+            reasons.append(f"{key}: {measurement.note}")
+    return reasons
+
+
+def _outside(measurement: Measurement, limits: Range) -> list[str]:
     low = -np.inf if limits.low is None else limits.low
     high = np.inf if limits.high is None else limits.high
-    return [] if low <= value <= high else [f"{name}: {value:.1f} is outside {low:g} to {high:g}"]
+    value, key = measurement.value, measurement.quantity.key
+    if value is None or low <= value <= high:
+        return []
+    return [f"{key}: {value:.1f} is outside {low:g} to {high:g}"]
+
+
+def _lacks_only_spacing(measurement: Measurement, measurements: Mapping[str, Measurement]) -> bool:
+    """Return whether the same length has a value in pixels: an unknown spacing is no fault of the image."""
+    in_px = measurements.get(replace(measurement.quantity, unit="px").key)
+    return in_px is not None and in_px.value is not None
 
 
 def _touches_border(mask: NDArray[np.bool_]) -> bool:

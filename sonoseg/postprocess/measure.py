@@ -1,10 +1,10 @@
 """Measurements of a result, in millimetres when the pixel spacing is known and in pixels always.
 
-A measurement that cannot be made is None, with the reason in `notes`. Kinds are the `measurements` of a task file.
+A measurement that cannot be made has no value, and a note with the reason.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,156 +12,161 @@ import numpy as np
 
 from sonoseg.geometry.crossing import crossing
 from sonoseg.geometry.fitting import scaled
-from sonoseg.geometry.points import Ellipse, angle_from_vertical_deg, ellipse_from_axis_ends, length, scale_of
+from sonoseg.geometry.points import angle_from_vertical_deg, ellipse_from_axis_ends, length, scale_of
 from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.skin import find_skin
 from sonoseg.schema.annotations import Structure
-from sonoseg.schema.results import DepthAlong, HeadBiometry, Midline
-from sonoseg.schema.task import Task
+from sonoseg.schema.quantity import Quantity, prefer_mm
+from sonoseg.schema.results import DepthAlong, HeadBiometry, MeasurementSection, Midline
 from sonoseg.types import Pixels, Points, Spacing
 
 NO_SPACING = "pixel spacing unknown"
 SQUARE_PIXELS = "pixel spacing unknown: square pixels assumed"
 GESTATION_WEEKS = (14.0, 42.0)
-"""Where Hadlock's formula is valid."""
-
-
-@dataclass
-class Measured:
-    """`values`: name -> number or None; `notes`: name -> why it is None, or what was assumed; `marks`: name -> the two
-    points `(2, 2)` in pixels between which a length was taken."""
-
-    values: dict[str, float | None] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
-    marks: dict[str, Points] = field(default_factory=dict)
-
-    def absent(self, names: Sequence[str], reason: str) -> "Measured":
-        for name in names:
-            self.values[name], self.notes[name] = None, reason
-        return self
-
-    def add_length(self, name: str, in_px: float, in_mm: float | None) -> None:
-        """Record `<name>_mm` and its twin `<name>_px`; `in_mm` is None when the spacing is unknown."""
-        self.values[f"{name}_mm"], self.values[f"{name}_px"] = in_mm, in_px
-        if in_mm is None:
-            self.notes[f"{name}_mm"] = NO_SPACING
+"""Range in which Hadlock's formula is valid."""
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What is measured: one shape per class (the first of several), the image `(H, W)` uint8 and its spacing."""
+class Measurement:
+    """One quantity of one image.
 
-    shapes: Mapping[str, Shape]
+    value: in the quantity's unit; None when it could not be measured.
+    note: why there is no value, or what was assumed; empty otherwise.
+    marks: the two points `(2, 2)`, in pixels, between which a length was taken; None for other quantities.
+    """
+
+    quantity: Quantity
+    value: float | None
+    note: str = ""
+    marks: Points | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class MeasurementInput:
+    """What is measured: an image `(H, W)` uint8 and its spacing, and by name the structures and their shapes.
+
+    A structure with several shapes is measured on its first; one without a shape is not in `shapes`.
+    """
+
     image: Pixels
     spacing: Spacing | None
-    task: Task
-
-    def structure(self, name: str) -> Structure:
-        return self.task.structures[self.task.index_of(name) - 1]
+    structures: Mapping[str, Structure]
+    shapes: Mapping[str, Shape]
 
 
-def measure(shapes: Sequence[Shape], image: Pixels, task: Task, spacing: Spacing | None) -> Measured:
-    """Return every measurement that the task names, in its order; shapes and image are in original geometry."""
+def measure(
+    shapes: Iterable[Shape],
+    image: Pixels,
+    spacing: Spacing | None,
+    structures: Sequence[Structure],
+    sections: Sequence[MeasurementSection],
+) -> dict[str, Measurement]:
+    """Return key -> Measurement for every quantity of the task's `measurements`, in their order.
+
+    `shapes` and `image` `(H, W)` uint8 are in the original geometry.
+    """
     first: dict[str, Shape] = {}
     for shape in shapes:
         first.setdefault(shape.structure, shape)
-    scene = Scene(first, image, spacing, task)
-    total = Measured()
-    for wanted in task.measurements:
-        part = MEASURES[wanted.kind](wanted, scene)
-        total.values |= part.values
-        total.notes |= part.notes
-        total.marks |= part.marks
-    return total
+    inputs = MeasurementInput(image, spacing, {structure.name: structure for structure in structures}, first)
+    return {
+        measurement.quantity.key: measurement
+        for section in sections
+        for measurement in MEASUREMENTS[section.kind](section, inputs)
+    }
 
 
-def measurement_names(task: Task) -> list[str]:
-    """Return the names of all values that `measure` gives for a task, in order: the columns of a table."""
-    return [name for wanted in task.measurements for name in wanted.values]
+def reported(measurements: Mapping[str, Measurement]) -> list[Measurement]:
+    """Return the measurements that have a value, lengths in mm where they are known and otherwise in pixels."""
+    present = [measurement for measurement in measurements.values() if measurement.value is not None]
+    quantities = set(prefer_mm(measurement.quantity for measurement in present))
+    return [measurement for measurement in present if measurement.quantity in quantities]
 
 
-def midline(wanted: Midline, scene: Scene) -> Measured:
+def midline(section: Midline, inputs: MeasurementInput) -> list[Measurement]:
     """Angle from vertical (degrees, positive when the lower end lies to the right) and offset from the image's centre.
 
     The offset is that of the midline's middle from the centre column, positive to the right. Without a spacing the
-    angle takes pixels as square and says so.
+    angle takes pixels as square, which its note states.
     """
-    line = scene.shapes.get(wanted.structure)
+    line, spacing = inputs.shapes.get(section.structure), inputs.spacing
     if line is None:
-        return Measured().absent(wanted.values, f"no {wanted.structure} found")
-    found = Measured()
-    if has_direction(line.points, scene.structure(wanted.structure)):
-        found.values["midline_angle_deg"] = angle_from_vertical_deg(line.points[0], line.points[1], scene.spacing)
-        if scene.spacing is None:
-            found.notes["midline_angle_deg"] = SQUARE_PIXELS
+        return _not_measured(section.quantities, f"no {section.structure} found")
+    angle, *offset = section.quantities
+    if has_direction(line.points, inputs.structures[section.structure]):
+        angle_deg = angle_from_vertical_deg(line.points[0], line.points[1], spacing)
+        measurements = [Measurement(angle, angle_deg, "" if spacing else SQUARE_PIXELS)]
     else:
-        found.absent(wanted.values[:1], f"{wanted.structure} is too short to have a direction")
-    offset_px = float(line.points[:, 0].mean()) - (scene.image.shape[1] - 1) / 2
-    found.add_length("midline_offset", offset_px, offset_px * scene.spacing[1] if scene.spacing else None)
-    return found
+        measurements = _not_measured([angle], f"{section.structure} is too short to have a direction")
+    offset_px = float(line.points[:, 0].mean()) - (inputs.image.shape[1] - 1) / 2
+    return measurements + _length(offset, offset_px, offset_px * spacing[1] if spacing else None)
 
 
-def depth_along(wanted: DepthAlong, scene: Scene) -> Measured:
+def depth_along(section: DepthAlong, inputs: MeasurementInput) -> list[Measurement]:
     """Distance from the skin to a structure along the midline, which is extended straight where it is too short.
 
     It ends where the midline crosses the structure's line, a rectangle's upper edge, or an outline for the first time.
     """
-    names = wanted.values
-    found = Measured()
-    for name in (wanted.line, wanted.structure):
-        if name not in scene.shapes:
-            return found.absent(names, f"no {name} found")
-    line = scene.shapes[wanted.line]
-    if not has_direction(line.points, scene.structure(wanted.line)):
-        return found.absent(names, f"{wanted.line} is too short to have a direction")
-    target = crossing(line.points, scene.shapes[wanted.structure])
+    quantities, shapes = section.quantities, inputs.shapes
+    for name in (section.line, section.structure):
+        if name not in shapes:
+            return _not_measured(quantities, f"no {name} found")
+    line = shapes[section.line].points
+    if not has_direction(line, inputs.structures[section.line]):
+        return _not_measured(quantities, f"{section.line} is too short to have a direction")
+    target = crossing(line, shapes[section.structure])
     if target is None:
-        return found.absent(names, f"{wanted.line} does not meet {wanted.structure}, even when extended")
-    skin = find_skin(scene.image, line.points)
+        return _not_measured(quantities, f"{section.line} does not meet {section.structure}, even when extended")
+    skin = find_skin(inputs.image, line)
     if skin.row is None:
-        return found.absent(names, skin.reason)
-    along = line.points[1] - line.points[0]
-    surface = line.points[0] + along * (skin.row - line.points[0, 1]) / along[1]
+        return _not_measured(quantities, skin.reason)
+    along = line[1] - line[0]
+    surface = line[0] + along * (skin.row - line[0, 1]) / along[1]
     if target[1] <= surface[1]:
-        return found.absent(names, f"{wanted.structure} lies above the skin")
-    found.marks[wanted.name] = np.stack([surface, target])
-    in_mm = length(surface, target, scene.spacing) if scene.spacing else None
-    found.add_length(wanted.name, length(surface, target), in_mm)
-    return found
+        return _not_measured(quantities, f"{section.structure} lies above the skin")
+    in_mm = length(surface, target, inputs.spacing) if inputs.spacing else None
+    return _length(quantities, length(surface, target), in_mm, marks=np.stack([surface, target]))
 
 
-def head_biometry(wanted: HeadBiometry, scene: Scene) -> Measured:
+def head_biometry(section: HeadBiometry, inputs: MeasurementInput) -> list[Measurement]:
     """Head circumference, both diameters, their ratio, and gestational age.
 
     Convention: the ellipse lies on the outer border of the skull, so BPD is its minor axis from outer border to outer
     border and OFD its major axis likewise. Circumference: Ramanujan's second approximation. The cephalic index is
-    100 BPD / OFD; without a spacing it takes pixels as square and says so. Age: `hadlock_weeks`.
+    100 BPD / OFD; without a spacing it takes pixels as square, which its note states. Age: `hadlock_weeks`.
 
-    Masks that were filled out of a drawn outline reach to the outer edge of the pen, while the annotator's ellipse runs
-    in the middle of its line: `pen_width` is taken off both axes, half on each side.
+    Masks that were filled out of a drawn outline reach to the outer edge of that line, while the annotator's ellipse
+    runs in its middle: `outline_width_fraction` is taken off both axes, half on each side.
     """
-    head = scene.shapes.get(wanted.structure)
+    head = inputs.shapes.get(section.structure)
     if head is None:
-        return Measured().absent(wanted.values, f"no {wanted.structure} found")
-    found = Measured()
-    outline = ellipse_from_axis_ends(head.points)
-    pen_px = min(wanted.pen_width * math.hypot(*scene.image.shape), outline.minor)
-    in_px = replace(outline, major=outline.major - pen_px, minor=outline.minor - pen_px)
-    in_mm = scaled(in_px, scale_of(scene.spacing)) if scene.spacing else None
-    for name, value in (("hc", _circumference), ("bpd", _minor), ("ofd", _major)):
-        found.add_length(name, value(in_px), value(in_mm) if in_mm else None)
+        return _not_measured(section.quantities, f"no {section.structure} found")
+    *lengths, index, age = section.quantities
+    outer = ellipse_from_axis_ends(head.points)
+    width_px = min(section.outline_width_fraction * math.hypot(*inputs.image.shape), outer.minor)
+    in_px = replace(outer, major=outer.major - width_px, minor=outer.minor - width_px)
+    in_mm = scaled(in_px, scale_of(inputs.spacing)) if inputs.spacing else None
+    sizes_px = (in_px.circumference, in_px.minor, in_px.major)
+    sizes_mm = (in_mm.circumference, in_mm.minor, in_mm.major) if in_mm else (None, None, None)
+    measurements = []
+    for start, size_px, size_mm in zip((0, 2, 4), sizes_px, sizes_mm, strict=True):
+        measurements += _length(lengths[start : start + 2], size_px, size_mm)
     ellipse = in_mm or in_px
-    found.values["cephalic_index_pct"] = 100 * ellipse.minor / ellipse.major if ellipse.major else None
-    if in_mm is None:
-        found.notes["cephalic_index_pct"] = SQUARE_PIXELS
-        return found.absent(["gestational_age_weeks"], NO_SPACING)
-    weeks = hadlock_weeks(in_mm.circumference)
-    low, high = GESTATION_WEEKS
-    if not low <= weeks <= high:
-        reason = f"a head circumference of {in_mm.circumference:.0f} mm is outside Hadlock's {low:g} to {high:g} weeks"
-        return found.absent(["gestational_age_weeks"], reason)
-    found.values["gestational_age_weeks"] = weeks
-    return found
+    if ellipse.major:
+        measurements.append(Measurement(index, 100 * ellipse.minor / ellipse.major, "" if in_mm else SQUARE_PIXELS))
+    else:
+        measurements += _not_measured([index], f"{section.structure} is not larger than its drawn outline is wide")
+    return [*measurements, _gestational_age(age, in_mm.circumference if in_mm else None)]
+
+
+def _gestational_age(quantity: Quantity, hc_mm: float | None) -> Measurement:
+    if hc_mm is None:
+        return Measurement(quantity, None, NO_SPACING)
+    weeks, (low, high) = hadlock_weeks(hc_mm), GESTATION_WEEKS
+    if low <= weeks <= high:
+        return Measurement(quantity, weeks)
+    note = f"a head circumference of {hc_mm:.0f} mm is outside Hadlock's {low:g} to {high:g} weeks"
+    return Measurement(quantity, None, note)
 
 
 def hadlock_weeks(hc_mm: float) -> float:
@@ -170,25 +175,26 @@ def hadlock_weeks(hc_mm: float) -> float:
     return 8.96 + 0.540 * hc_cm + 0.0003 * hc_cm**3
 
 
-MEASURES: dict[str, Callable[[Any, Scene], Measured]] = {
+MEASUREMENTS: dict[str, Callable[[Any, MeasurementInput], list[Measurement]]] = {
     "midline": midline,
     "depth_along": depth_along,
     "head_biometry": head_biometry,
 }
+"""`kind` of a section in `measurements` -> the function that returns a Measurement for each of its quantities."""
 
 
 def has_direction(line: Points, structure: Structure) -> bool:
-    """Tell whether a line `(2, 2)` is longer than it is drawn thick; of a shorter one the axis is chance."""
+    """Return whether a line `(2, 2)` is longer than it is drawn thick; the axis of a shorter one is arbitrary."""
     return math.dist(*line) >= (structure.thickness_px or 1.0)
 
 
-def _circumference(ellipse: Ellipse) -> float:
-    return ellipse.circumference
+def _not_measured(quantities: Iterable[Quantity], reason: str) -> list[Measurement]:
+    return [Measurement(quantity, None, reason) for quantity in quantities]
 
 
-def _minor(ellipse: Ellipse) -> float:
-    return ellipse.minor
-
-
-def _major(ellipse: Ellipse) -> float:
-    return ellipse.major
+def _length(
+    quantities: Sequence[Quantity], in_px: float, in_mm: float | None, marks: Points | None = None
+) -> list[Measurement]:
+    """Return a length in mm and in pixels, `quantities` in this order; `in_mm` is None when the spacing is unknown."""
+    mm, px = quantities
+    return [Measurement(mm, in_mm, NO_SPACING if in_mm is None else "", marks), Measurement(px, in_px, marks=marks)]

@@ -11,6 +11,7 @@ import numpy as np
 
 from sonoseg.geometry.points import ellipse_from_axis_ends
 from sonoseg.geometry.shapes import Shape
+from sonoseg.schema.annotations import drawing_order
 from sonoseg.schema.task import Task
 from sonoseg.types import Mask, Pixels, Points
 
@@ -27,7 +28,7 @@ def label_map(shapes: Iterable[Shape], size: tuple[int, int], task: Task) -> Pix
     """
     labels = np.zeros(size, dtype=np.uint8)
     shapes = list(shapes)
-    for structure in task.drawing_order():
+    for structure in drawing_order(task.structures):
         for shape in shapes:
             if shape.structure == structure.name:
                 window, mask = draw(shape, size, structure.thickness_px)

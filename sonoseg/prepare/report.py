@@ -39,7 +39,7 @@ def build_report(
     return {
         "task": task.name,
         "classes": task.class_names,
-        "structures": task.drawn(),
+        "structures": task.label_map_settings(),
         "settings": settings,
         "verdict": verdict(faults),
         "data_sha256": data_sha256(checked, samples),

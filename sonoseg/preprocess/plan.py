@@ -90,7 +90,7 @@ def _check_structures(task: Task, workspace: Workspace) -> None:
         drawn = json.loads(report.read_text(encoding="utf-8"))["structures"]
     except (OSError, ValueError, KeyError):
         raise DataError(f"{report}: not there or not readable; run stage 1 again") from None
-    if drawn != json.loads(json.dumps(task.drawn())):
+    if drawn != json.loads(json.dumps(task.label_map_settings())):
         raise DataError(f"{report}: the masks were drawn with other structures than the task's; run stage 1 again")
 
 

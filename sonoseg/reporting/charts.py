@@ -1,6 +1,7 @@
-"""The figures of an evaluation: measurements against their references, the spread of Dice, outlines on images.
+"""The figures of an evaluation: Bland-Altman plots, the distribution of Dice, outlines on images.
 
-Colours are of Okabe and Ito's palette, which the colour-blind tell apart. Matplotlib is imported when a chart is drawn.
+Colours are of Okabe and Ito's palette, which is safe for colour-blind readers.
+Matplotlib is imported when a chart is drawn.
 """
 
 from collections.abc import Sequence
@@ -28,46 +29,30 @@ CHART_HEIGHT_PX = 340
 
 FONT: Any = {"font.size": 10}
 
-_UNITS = {"mm": "mm", "px": "px", "deg": "°", "pct": "%", "weeks": "weeks"}
-_ABBREVIATIONS = ("HC", "BPD", "OFD")
 _SUBPIXEL_BITS = 4
 _TINT = 0.4
 
 
-def unit_of(name: str) -> str:
-    """Return the unit that a measurement's name ends in, as people write it: `mm` for `hc_mm`; empty for none."""
-    return _UNITS.get(name.rpartition("_")[2], "")
-
-
-def title_of(name: str, classes: Sequence[str] = ()) -> str:
-    """Return a measurement's name without its unit, for people: `Skin to EPI` for `skin_to_epi_mm`.
-
-    Names of classes are spelt as they are in `classes`, usual abbreviations in capitals.
-    """
-    known = {word.lower(): word for word in (*_ABBREVIATIONS, *classes)}
-    words = (name.rpartition("_")[0] if unit_of(name) else name).split("_")
-    title = " ".join(known.get(word, word) for word in words)
-    return title[:1].upper() + title[1:]
-
-
 def bland_altman(
-    name: str, title: str, ours: Sequence[float], theirs: Sequence[float], limits: Sequence[float]
+    title: str, unit: str, predictions: Sequence[float], references: Sequence[float], limits: Sequence[float]
 ) -> "Figure":
     """Draw prediction minus reference against the mean of the two, with the bias and the 95 % limits of agreement.
 
-    Bland and Altman 1986. `ours`, `theirs` and the lower and upper of `limits` are in the unit that `name` ends in.
+    Bland and Altman 1986. All values are in `unit`, which may be empty; `limits` are the lower and the upper limit.
     """
     from matplotlib import rc_context
 
-    one, other = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
-    errors, unit = one - other, unit_of(name)
+    predicted, reference = np.asarray(predictions, dtype=float), np.asarray(references, dtype=float)
+    errors = predicted - reference
     low, high = limits
     bias, in_unit = float(errors.mean()), f" ({unit})" if unit else ""
     with rc_context(FONT):
         figure = new_figure(CHART_WIDTH_PX, CHART_HEIGHT_PX)
         axes = _axes(figure)
         axes.axhline(0, color="0.75", linewidth=0.8, zorder=0)
-        axes.plot((one + other) / 2, errors, "o", color=POINT_COLOR, alpha=0.6, markersize=4.5, markeredgewidth=0)
+        axes.plot(
+            (predicted + reference) / 2, errors, "o", color=POINT_COLOR, alpha=0.6, markersize=4.5, markeredgewidth=0
+        )
         axes.axhline(bias, color=LINE_COLOR, linewidth=1.4)
         for limit in (low, high):
             axes.axhline(limit, color=LINE_COLOR, linewidth=1.2, linestyle="--")
@@ -81,7 +66,7 @@ def bland_altman(
 
 
 def _label_lines(axes: "Axes", lines: dict[str, float], unit: str) -> None:
-    """Write name and value of horizontal lines, highest first, beside the axes, apart enough to be read."""
+    """Write name and value of horizontal lines, highest first, beside the axes without overlap."""
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom, top)
     apart = 0.13 * (top - bottom)
@@ -132,22 +117,24 @@ def dice_distribution(dice: dict[str, Sequence[float]]) -> "Figure":
 def outlines(image: Pixels, reference: Pixels, prediction: Pixels, width: int) -> tuple[Pixels, NDArray[np.uint8]]:
     """Return the image `(h, width)` uint8, and `(h, width, 3)` with the outlines of both label maps drawn on it.
 
-    All three are `(H, W)` uint8. Where the maps differ the pixel has the tint of the one that has a class there; where
-    the outlines coincide the prediction's lies on top.
+    All three are `(H, W)` uint8. Where they differ, the pixel is tinted with the colour of the map that has a class
+    there; where the outlines coincide, the prediction's lies on top.
     """
     scale = width / image.shape[1]
     size = (width, max(1, round(image.shape[0] * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     drawn = np.repeat(small[..., None], 3, axis=2)
-    ours, theirs = (cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST) for labels in (prediction, reference))
-    for labels, color in ((theirs, REFERENCE_COLOR), (ours, PREDICTION_COLOR)):
-        where = (ours != theirs) & (labels > 0)
-        drawn[where] = np.rint((1 - _TINT) * drawn[where] + _TINT * np.array(rgb(color))).astype(np.uint8)
+    small_prediction, small_reference = (
+        cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST) for labels in (prediction, reference)
+    )
+    for labels, color in ((small_reference, REFERENCE_COLOR), (small_prediction, PREDICTION_COLOR)):
+        differs = (small_prediction != small_reference) & (labels > 0)
+        drawn[differs] = np.rint((1 - _TINT) * drawn[differs] + _TINT * np.array(rgb(color))).astype(np.uint8)
     for labels, color in ((reference, REFERENCE_COLOR), (prediction, PREDICTION_COLOR)):
         for index in np.unique(labels[labels > 0]):
-            found, _ = cv2.findContours((labels == index).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+            contours, _ = cv2.findContours((labels == index).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             # A pixel centre x of the image lies at (x + 1/2) * scale - 1/2 of the small one.
-            lines = [np.rint(((line + 0.5) * scale - 0.5) * 2**_SUBPIXEL_BITS).astype(np.int32) for line in found]
+            lines = [np.rint(((line + 0.5) * scale - 0.5) * 2**_SUBPIXEL_BITS).astype(np.int32) for line in contours]
             cv2.polylines(drawn, lines, True, rgb(color), 2, cv2.LINE_AA, _SUBPIXEL_BITS)
     return small, drawn
 

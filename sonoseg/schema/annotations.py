@@ -1,6 +1,7 @@
 """Sections of a task file about the annotated data: classes, annotation format, metadata, patients, split."""
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -23,6 +24,26 @@ class Structure(Section):
         if (self.shape == "line") != (self.thickness_px is not None):
             raise ValueError("thickness_px belongs to the shape 'line': set it there and nowhere else")
         return self
+
+
+def label_values(structures: Sequence[Structure]) -> dict[str, int]:
+    """Return class name -> value in label maps, 1 for the first."""
+    return {structure.name: value for value, structure in enumerate(structures, start=1)}
+
+
+def drawing_order(structures: Sequence[Structure]) -> list[Structure]:
+    """Return the structures so that each comes before those that cover it. Raises ValueError for a circle of covers."""
+    order: list[Structure] = []
+    remaining = list(structures)
+    while remaining:
+        names = {structure.name for structure in remaining}
+        # On top are those that no remaining one covers, so the list is filled from its end.
+        top = [structure for structure in remaining if not names & set(structure.covered_by)]
+        if not top:
+            raise ValueError("structures: covered_by goes in a circle")
+        order = top + order
+        remaining = [structure for structure in remaining if structure not in top]
+    return order
 
 
 class ShapesJson(Section):

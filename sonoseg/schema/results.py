@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
+from sonoseg.schema.quantity import Quantity, length_quantities
 from sonoseg.schema.section import Positive, Probability, Section
 
 
@@ -28,9 +29,14 @@ class Midline(Section):
     structure: str
 
     @property
-    def values(self) -> tuple[str, ...]:
-        """Names of what is measured: columns of the tables, keys of `review.ranges` and `metadata.reference`."""
-        return "midline_angle_deg", "midline_offset_mm", "midline_offset_px"
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Return what is measured, in the order of tables and JSON files."""
+        return Quantity("midline_angle", "deg", "midline angle"), *length_quantities("midline_offset", "midline offset")
+
+    @property
+    def shapes_needed(self) -> dict[str, str | None]:
+        """Return the classes that are measured, each with the shape that it must have; None: any shape."""
+        return {self.structure: "line"}
 
 
 class DepthAlong(Section):
@@ -42,8 +48,12 @@ class DepthAlong(Section):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
 
     @property
-    def values(self) -> tuple[str, ...]:
-        return f"{self.name}_mm", f"{self.name}_px"
+    def quantities(self) -> tuple[Quantity, ...]:
+        return length_quantities(self.name, f"skin to {self.structure}")
+
+    @property
+    def shapes_needed(self) -> dict[str, str | None]:
+        return {self.structure: None, self.line: "line"}
 
 
 class HeadBiometry(Section):
@@ -51,15 +61,29 @@ class HeadBiometry(Section):
 
     kind: Literal["head_biometry"]
     structure: str
-    pen_width: float = Field(0.0, ge=0, lt=0.05, description="width of the line that masks include / image diagonal")
+    outline_width_fraction: float = Field(
+        0.0,
+        ge=0,
+        lt=0.05,
+        validation_alias=AliasChoices("outline_width_fraction", "pen_width"),
+        description="width of the drawn outline that masks include / image diagonal; formerly pen_width",
+    )
 
     @property
-    def values(self) -> tuple[str, ...]:
-        lengths = [f"{name}_{unit}" for name in ("hc", "bpd", "ofd") for unit in ("mm", "px")]
-        return *lengths, "cephalic_index_pct", "gestational_age_weeks"
+    def quantities(self) -> tuple[Quantity, ...]:
+        lengths = [quantity for name in ("hc", "bpd", "ofd") for quantity in length_quantities(name, name.upper())]
+        index, age = (
+            Quantity("cephalic_index", "pct", "cephalic index"),
+            Quantity("gestational_age", "weeks", "gestational age"),
+        )
+        return *lengths, index, age
+
+    @property
+    def shapes_needed(self) -> dict[str, str | None]:
+        return {self.structure: "ellipse"}
 
 
-Measure = Annotated[Midline | DepthAlong | HeadBiometry, Field(discriminator="kind")]
+MeasurementSection = Annotated[Midline | DepthAlong | HeadBiometry, Field(discriminator="kind")]
 
 
 class Range(Section):
@@ -76,14 +100,14 @@ class Range(Section):
 
 
 class Evaluation(Section):
-    """How far a surface may lie from the reference's and still count as right in the surface Dice."""
+    """Tolerance of the surface Dice: border pixels closer to the other border than this agree."""
 
     surface_tolerance_mm: Positive = 1.0
     surface_tolerance_px: Positive = Field(3.0, description="for images without a known pixel spacing")
 
 
 class Review(Section):
-    """When a result is flagged for a person to look at. Values here never change the result itself."""
+    """When a result is flagged for review by a person. These settings do not change the result itself."""
 
     min_confidence: Probability = 0.5
     expected: list[str] = Field([], description="classes whose absence flags the result")

@@ -4,11 +4,12 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from sonoseg.schema.annotations import MaskFolder, Metadata, Patients, ShapesJson, Split, Structure
+from sonoseg.schema.annotations import MaskFolder, Metadata, Patients, ShapesJson, Split, Structure, drawing_order
 from sonoseg.schema.columns import SPLIT_COLUMNS
 from sonoseg.schema.images import Augmentation, Enhancement, Input
 from sonoseg.schema.network import Network
-from sonoseg.schema.results import DepthAlong, Evaluation, Measure, Postprocessing, Review
+from sonoseg.schema.quantity import Quantity
+from sonoseg.schema.results import Evaluation, MeasurementSection, Postprocessing, Review
 from sonoseg.schema.section import Section
 from sonoseg.schema.training import Training
 
@@ -29,7 +30,7 @@ class Task(Section):
     network: Network
     training: Training
     postprocessing: Postprocessing = Postprocessing()
-    measurements: list[Measure] = Field([], description="what is measured on the structures found")
+    measurements: list[MeasurementSection] = Field([], description="what is measured on the structures")
     evaluation: Evaluation = Evaluation()
     review: Review = Review()
 
@@ -55,23 +56,19 @@ class Task(Section):
         """Return the label value of a class, 1 for the first. Raises ValueError for an unknown name."""
         return self.class_names.index(name) + 1
 
-    def drawn(self) -> list[dict[str, object]]:
-        """Return what decides a label map besides the annotations: the classes in order, and how each is drawn."""
-        return [s.model_dump(include={"name", "shape", "thickness_px", "covered_by"}) for s in self.structures]
+    def structure(self, name: str) -> Structure:
+        """Return the class of this name. Raises ValueError for an unknown name."""
+        return self.structures[self.index_of(name) - 1]
 
-    def drawing_order(self) -> list[Structure]:
-        """Return the structures so that each comes before those that cover it."""
-        order: list[Structure] = []
-        waiting = list(self.structures)
-        while waiting:
-            names = {structure.name for structure in waiting}
-            # On top are those that nothing still waiting covers, so the list is filled from its end.
-            top = [structure for structure in waiting if not names & set(structure.covered_by)]
-            if not top:
-                raise ValueError("structures: covered_by goes in a circle")
-            order = top + order
-            waiting = [structure for structure in waiting if structure not in top]
-        return order
+    @property
+    def quantities(self) -> list[Quantity]:
+        """All that is measured, in order: its keys are columns of the tables and keys of the JSON files."""
+        return [quantity for measurement in self.measurements for quantity in measurement.quantities]
+
+    def label_map_settings(self) -> list[dict[str, object]]:
+        """Return what decides a label map besides the annotations: the classes in order, and how each is drawn."""
+        fields = {"name", "shape", "thickness_px", "covered_by"}
+        return [structure.model_dump(include=fields) for structure in self.structures]
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Task":
@@ -83,30 +80,28 @@ class Task(Section):
         used = [(f"structures.{s.name}.covered_by", name) for s in self.structures for name in s.covered_by]
         for rule in self.postprocessing.rules:
             used += [("postprocessing.rules", name) for name in (rule.require, *rule.suppress)]
-        for measure in self.measurements:
-            used.append(("measurements", measure.structure))
-            if isinstance(measure, DepthAlong):
-                used.append(("measurements", measure.line))
+        for measurement in self.measurements:
+            used += [("measurements", name) for name in measurement.shapes_needed]
         used += [("review.expected", name) for name in self.review.expected]
         for field, name in used:
             if name not in names:
                 raise ValueError(f"{field}: unknown class {name!r}; the classes are {', '.join(names)}")
-        self._shapes_fit_measures()
+        self._measurements_fit_shapes()
         self._values_are_measured()
-        self.drawing_order()
+        drawing_order(self.structures)
         self._network_fits()
         return self
 
     def _values_are_measured(self) -> None:
-        values = [name for measure in self.measurements for name in measure.values]
-        twice = {name for name in values if values.count(name) > 1}
-        if twice:
-            raise ValueError(f"measurements: {', '.join(sorted(twice))} would be measured twice; give other names")
+        keys = [quantity.key for quantity in self.quantities]
+        repeated = {key for key in keys if keys.count(key) > 1}
+        if repeated:
+            raise ValueError(f"measurements: {', '.join(sorted(repeated))} would be measured twice; give other names")
         for section, names in (("review.ranges", self.review.ranges), ("metadata.reference", self.metadata.reference)):
             for name in names:
-                if name not in values:
+                if name not in keys:
                     raise ValueError(
-                        f"{section}: {name!r} is not measured; expected one of {', '.join(values) or 'none'}"
+                        f"{section}: {name!r} is not measured; expected one of {', '.join(keys) or 'none'}"
                     )
 
     def _network_fits(self) -> None:
@@ -121,11 +116,9 @@ class Task(Section):
         if self.postprocessing.threshold != 0.5:
             raise ValueError("postprocessing.threshold is for one class; of several the most probable one is taken")
 
-    def _shapes_fit_measures(self) -> None:
-        shape = {structure.name: structure.shape for structure in self.structures}
-        for measure in self.measurements:
-            needed = {"midline": "line", "head_biometry": "ellipse"}.get(measure.kind)
-            if needed and shape[measure.structure] != needed:
-                raise ValueError(f"measurements: {measure.kind} needs a class of shape {needed}")
-            if isinstance(measure, DepthAlong) and shape[measure.line] != "line":
-                raise ValueError(f"measurements: depth_along needs a line, and {measure.line} is not one")
+    def _measurements_fit_shapes(self) -> None:
+        for measurement in self.measurements:
+            for name, needed in measurement.shapes_needed.items():
+                shape = self.structure(name).shape
+                if needed and shape != needed:
+                    raise ValueError(f"measurements: {measurement.kind} needs a {needed}, and {name} is a {shape}")

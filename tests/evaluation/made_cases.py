@@ -49,7 +49,7 @@ def made_case(
     unit = "mm" if spacing else "px"
     image = np.random.default_rng(0).integers(20, 60, SIZE, dtype=np.uint8)
     image[12:16] = 230  # the skin's echo
-    ours, theirs = (measure_labels(labels, image, task, spacing) for labels in (found, reference))
+    predicted, expected = (measure_labels(labels, image, task, spacing) for labels in (found, reference))
     if root:
         write_image(root / f"{name}.png", image)
         write_label_map(root / f"{name}_mask.png", reference, task.colors)
@@ -57,14 +57,16 @@ def made_case(
         id=name,
         patient=patient,
         agreement={
-            name: agreement(found == index, reference == index, spacing, surface_tolerance(task, unit))
+            name: agreement(found == index, reference == index, spacing, surface_tolerance(task.evaluation, unit))
             for index, name in enumerate(task.class_names, start=1)
         },
         pixel_accuracy=float(np.mean(found == reference)),
-        measured=ours.measurements,
+        measurements=predicted.measurements,
         distance_unit=unit,
-        reference=theirs.measurements,
-        shape_errors=shape_errors(ours.shapes, theirs.shapes, task, spacing, in_mm=spacing is not None),
+        reference_measurements=expected.measurements,
+        shape_errors=shape_errors(
+            predicted.shapes, expected.shapes, task.structures, spacing, in_mm=spacing is not None
+        ),
         image_path=f"{name}.png",
         mask_path=f"{name}_mask.png",
         prediction=encode_label_map(found, task.colors),

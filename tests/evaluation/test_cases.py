@@ -1,5 +1,6 @@
 """How cases become scores: patients first, missed structures counted, references from the table where it has them."""
 
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from sonoseg.evaluation.metrics import Agreement
 from sonoseg.evaluation.segment import score
 from sonoseg.evaluation.summary import in_one_unit, summarise
 from sonoseg.io.images import read_mask, write_image, write_label_map
+from sonoseg.postprocess.measure import Measurement
 from sonoseg.runs.split_tables import Prepared, Sample
 from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.quantity import Quantity, length_quantities
 from sonoseg.schema.task import Task
 from tests.conftest import changed
 from tests.evaluation.made_cases import head_map, made_case, spine_map
@@ -25,15 +28,18 @@ MISSED = Agreement(0.0, 0.0, 0.0, 90.0, 90.0, 0.7, reference_empty=False, missed
 ALARM = Agreement(0.0, 0.0, 0.0, 90.0, 90.0, 0.7, reference_empty=True, missed=False, false_alarm=True)
 
 
-def case(patient: str, one: Agreement = GOOD, hc: float | None = 101.0, reference: float | None = 100.0) -> Case:
+HC = Quantity("hc", "mm", "HC")
+
+
+def case(patient: str, agreement: Agreement = GOOD, hc: float | None = 101.0, reference: float | None = 100.0) -> Case:
     return Case(
-        f"{patient}-{id(one)}",
+        f"{patient}-{id(agreement)}",
         patient,
-        {"HEAD": one},
-        {"hc_mm": hc},
+        {"HEAD": agreement},
+        {HC.key: Measurement(HC, hc)},
         "mm",
-        {"hc_mm": reference},
-        pixel_accuracy=one.pixel_accuracy,
+        {HC.key: Measurement(HC, reference)},
+        pixel_accuracy=agreement.pixel_accuracy,
         diagonal={"mm": 90.0},
     )
 
@@ -56,6 +62,7 @@ def test_measurements_count_what_is_missing_on_either_side(fetal_head: Task) -> 
     cases = [case("A", hc=103.0), case("B", hc=99.0), case("C", MISSED, hc=None), case("D", ALARM, reference=None)]
     hc = summarise(cases, fetal_head)["measurements"]["hc_mm"]
     assert (hc["n"], hc["n_missed"], hc["n_false_alarm"]) == (2, 1, 1)
+    assert (hc["name"], hc["unit"], hc["label"]) == ("hc", "mm", "HC")
     assert hc["mean_absolute_error"]["mean"] == pytest.approx(2) and hc["bias"]["mean"] == pytest.approx(1)
     assert hc["mean_absolute_error_with_missed"]["mean"] == pytest.approx((3 + 1 + 90) / 3)
     # differences 3 and -1: mean 1, standard deviation sqrt(8)
@@ -131,6 +138,10 @@ def test_shape_errors_stand_under_their_class(spine: Task) -> None:
     assert {(one["n"], one["n_missed"], one["n_false_alarm"]) for one in epi.values()} == {(2, 1, 0)}
     assert epi["end_point_error_mm"]["mean"] == pytest.approx(4 * 0.5 / 2, abs=0.05)
     assert epi["angle_error_deg"]["mean"] == pytest.approx(0, abs=0.2)
+    assert {key: (error["name"], error["unit"], error["label"]) for key, error in epi.items()} == {
+        "end_point_error_mm": ("end_point_error", "mm", "end points"),
+        "angle_error_deg": ("angle_error", "deg", "angle"),
+    }
     row = cases[1].row()
     assert row["EPI_angle_error_deg"] is None and row["VTB_centre_distance_mm"] == 0
 
@@ -169,8 +180,13 @@ def test_tolerance_and_threshold_are_told(fetal_head: Task, spine: Task) -> None
 
 
 def test_pixels_are_left_out_where_millimetres_are_there() -> None:
-    found = {"a_mm": {"n": 3}, "a_px": {"n": 3}, "b_mm": {"n": 0}, "b_px": {"n": 2}, "angle_deg": {"n": 1}}
-    assert in_one_unit(found) == ["a_mm", "b_px", "angle_deg"]
+    quantities = [*length_quantities("a", "A"), *length_quantities("b", "B"), Quantity("angle", "deg", "angle")]
+    counts = zip(quantities, (3, 3, 0, 2, 1), strict=True)
+    assert in_one_unit({quantity.key: {**asdict(quantity), "n": n} for quantity, n in counts}) == [
+        "a_mm",
+        "b_px",
+        "angle_deg",
+    ]
 
 
 class Fixed(nn.Module):
@@ -206,7 +222,7 @@ def test_an_ensemble_averages_probabilities(fetal_head: Task, tmp_path: Path) ->
     assert one_case(sure, *[weak] * 5).agreement["HEAD"].missed  # 0.48, although the mean logit is above 0
     assert one_case(sure, sure, blind, blind).agreement["HEAD"].missed  # 0.49
     assert one_case(sure, sure, sure, blind, blind).agreement["HEAD"].dice == 1  # 0.59
-    assert together.reference["hc_mm"] == 7 and together.errors["hc_mm"] > 0
+    assert together.reference("hc_mm") == 7 and together.errors["hc_mm"] > 0
     assert (together.image_path, together.mask_path) == ("a.png", "a_mask.png")
     (tmp_path / "again.png").write_bytes(together.prediction)
     assert (read_mask(tmp_path / "again.png") == truth).all()

@@ -8,8 +8,11 @@ import pytest
 from sonoseg.evaluation.shape_errors import ShapeError, shape_errors
 from sonoseg.geometry.points import Ellipse
 from sonoseg.geometry.shapes import Kind, Shape
+from sonoseg.schema.quantity import Quantity
 from sonoseg.schema.task import Task
 from sonoseg.types import Spacing
+
+ANGLE = Quantity("angle_error", "deg", "angle")
 
 
 def shape(structure: str, kind: Kind, *points: tuple[float, float]) -> Shape:
@@ -17,19 +20,19 @@ def shape(structure: str, kind: Kind, *points: tuple[float, float]) -> Shape:
 
 
 def compared(
-    ours: list[Shape], theirs: list[Shape], task: Task, spacing: Spacing | None = None
+    predicted: list[Shape], reference: list[Shape], task: Task, spacing: Spacing | None = None
 ) -> dict[str, dict[str, ShapeError]]:
-    return shape_errors(ours, theirs, task, spacing, in_mm=spacing is not None)
+    return shape_errors(predicted, reference, task.structures, spacing, in_mm=spacing is not None)
 
 
 def test_a_line_moved_and_turned(spine: Task) -> None:
-    theirs = shape("MID", "line", (50, 0), (50, 100))
-    found = compared([shape("MID", "line", (53, 4), (153, 4))], [theirs], spine)["MID"]
+    reference = shape("MID", "line", (50, 0), (50, 100))
+    found = compared([shape("MID", "line", (53, 4), (153, 4))], [reference], spine)["MID"]
     # ends 5 and hypot(103, 96) apart, or the other way round hypot(3, 96) and hypot(103, 4)
     straight, crossed = (5 + math.hypot(103, 96)) / 2, (math.hypot(3, 96) + math.hypot(103, 4)) / 2
     assert found["end_point_error_px"].value == pytest.approx(min(straight, crossed))
     assert found["angle_error_deg"].value == pytest.approx(90)
-    turned = compared([shape("MID", "line", (50, 100), (50, 0))], [theirs], spine)["MID"]
+    turned = compared([shape("MID", "line", (50, 100), (50, 0))], [reference], spine)["MID"]
     assert turned["end_point_error_px"].value == 0 and turned["angle_error_deg"].value == 0
 
 
@@ -42,14 +45,14 @@ def test_angles_have_no_direction_and_are_taken_in_millimetres(spine: Task) -> N
     assert found["angle_error_deg"].value == pytest.approx(math.degrees(math.atan(0.5)))
     assert found["end_point_error_mm"].value == pytest.approx((0 + 50) / 2)
     # Where some other image has no spacing lengths are in pixels, but this image's angle is still known.
-    mixed = shape_errors([slanted], [upright], spine, (1.0, 0.5), in_mm=False)["MID"]
+    mixed = shape_errors([slanted], [upright], spine.structures, (1.0, 0.5), in_mm=False)["MID"]
     assert mixed["end_point_error_px"].value == pytest.approx(50)
     assert mixed["angle_error_deg"].value == pytest.approx(math.degrees(math.atan(0.5)))
 
 
 def test_an_ellipse(fetal_head: Task) -> None:
-    ours, theirs = Ellipse(53, 44, 100, 100, 0), Ellipse(50, 40, 80, 80, 0)
-    shapes = [[Shape("HEAD", "ellipse", ellipse.axis_ends())] for ellipse in (ours, theirs)]
+    predicted, reference = Ellipse(53, 44, 100, 100, 0), Ellipse(50, 40, 80, 80, 0)
+    shapes = [[Shape("HEAD", "ellipse", ellipse.axis_ends())] for ellipse in (predicted, reference)]
     found = compared(*shapes, fetal_head)["HEAD"]
     assert found["circumference_error_px"].value == pytest.approx(20 * math.pi)
     assert found["centre_distance_px"].value == pytest.approx(5)
@@ -66,16 +69,18 @@ def test_a_rectangle(spine: Task) -> None:
     found = compared(
         [shape("VTB", "rectangle", (10, 20), (30, 40))], [shape("VTB", "rectangle", (6, 20), (28, 46))], spine
     )
-    assert found["VTB"] == {"centre_distance_px": ShapeError(pytest.approx(math.hypot(3, 3)))}
+    assert found["VTB"] == {
+        "centre_distance_px": ShapeError(Quantity("centre_distance", "px", "centre"), pytest.approx(math.hypot(3, 3)))
+    }
 
 
 def test_a_shape_on_one_side_has_no_error_and_is_counted(spine: Task) -> None:
     line = shape("MID", "line", (50, 0), (50, 100))
     missed, alarm, nothing = compared([], [line], spine), compared([line], [], spine), compared([], [], spine)
-    for name in ("end_point_error_px", "angle_error_deg"):
-        assert missed["MID"][name] == ShapeError(None, missed=True)
-        assert alarm["MID"][name] == ShapeError(None, false_alarm=True)
-        assert nothing["MID"][name] == ShapeError(None)
+    for quantity in (Quantity("end_point_error", "px", "end points"), ANGLE):
+        assert missed["MID"][quantity.key] == ShapeError(quantity, None, missed=True)
+        assert alarm["MID"][quantity.key] == ShapeError(quantity, None, false_alarm=True)
+        assert nothing["MID"][quantity.key] == ShapeError(quantity, None)
     assert list(nothing) == ["MID", "VTB", "EPI"]
 
 
@@ -83,9 +88,9 @@ def test_a_blob_has_a_place_and_no_direction(spine: Task) -> None:
     blob, line = shape("MID", "line", (50, 50), (50, 54)), shape("MID", "line", (50, 0), (50, 100))
     found = compared([blob], [line], spine)["MID"]
     assert found["end_point_error_px"].value == pytest.approx((50 + 46) / 2)
-    assert found["angle_error_deg"] == ShapeError(None, missed=True)
+    assert found["angle_error_deg"] == ShapeError(ANGLE, None, missed=True)
 
 
 def test_millimetres_need_a_spacing(spine: Task) -> None:
     with pytest.raises(ValueError, match="spacing"):
-        shape_errors([], [], spine, None, in_mm=True)
+        shape_errors([], [], spine.structures, None, in_mm=True)

@@ -57,21 +57,24 @@ def test_what_is_cleaned_does_not_depend_on_the_empty_part_of_the_image(spine) -
         labels[:12], labels[-12:], labels[:, :12], labels[:, -12:] = 0, 0, 0, 0
         whole = labels.copy()
         whole[0, 0] = whole[-1, -1] = 3
-        cleaned = clean(labels, task)
-        assert np.array_equal(clean(whole, task), cleaned) and cleaned.any()
+        cleaned = clean(labels, task.structures, task.postprocessing)
+        assert np.array_equal(clean(whole, task.structures, task.postprocessing), cleaned) and cleaned.any()
         corners = cleaned.copy()
         corners[0, 0] = corners[-1, -1] = 3
-        full = full_masks(corners, task)
+        full = full_masks(corners, task.structures, task.postprocessing)
         full[2, 0, 0] = full[2, -1, -1] = False
-        ours = full_masks(cleaned, task)
+        ours = full_masks(cleaned, task.structures, task.postprocessing)
         assert np.array_equal(ours[2], full[2]) and ours.any(axis=(1, 2)).all()
 
 
 def test_nothing_in_nothing_out(spine, fetal_head) -> None:
     empty = np.zeros(SIZE, np.uint8)
     for task in (spine, fetal_head):
-        assert not clean(empty, task).any() and not full_masks(empty, task).any()
-        assert full_masks(empty, task).shape == (len(task.structures), *SIZE)
+        assert (
+            not clean(empty, task.structures, task.postprocessing).any()
+            and not full_masks(empty, task.structures, task.postprocessing).any()
+        )
+        assert full_masks(empty, task.structures, task.postprocessing).shape == (len(task.structures), *SIZE)
 
 
 def test_the_class_map_is_the_first_of_the_largest(spine) -> None:

@@ -28,7 +28,7 @@ def scene() -> tuple[np.ndarray, dict[int, np.ndarray]]:
 def test_covered_pixels_come_back_exactly(spine):
     labels, whole = scene()
     assert not np.array_equal(labels == MID, whole[MID])
-    masks = full_masks(labels, spine)
+    masks = full_masks(labels, spine.structures, spine.postprocessing)
     for index in (MID, VTB, EPI):
         assert np.array_equal(masks[index - 1], whole[index])
 
@@ -39,21 +39,22 @@ def test_tilted_midline_comes_back_exactly(spine, lower_end):
     epi = drawn.line(SHAPE, (110, 95), (190, 88))
     labels = np.where(epi, EPI, np.where(whole, MID, 0)).astype(np.uint8)
     assert (whole & epi).sum() > 90
-    assert np.array_equal(full_masks(labels, spine)[0], whole)
+    assert np.array_equal(full_masks(labels, spine.structures, spine.postprocessing)[0], whole)
 
 
 def test_without_fill_gaps_masks_are_the_own_pixels(spine):
     fields = spine.model_dump(mode="json")
     fields["postprocessing"]["fill_gaps"] = False
     labels, _ = scene()
-    masks = full_masks(labels, parse_task(fields, "test"))
+    task = parse_task(fields, "test")
+    masks = full_masks(labels, task.structures, task.postprocessing)
     assert all(np.array_equal(masks[index - 1], labels == index) for index in (MID, VTB, EPI))
 
 
 def test_vertebra_split_by_the_midline_keeps_both_halves(spine):
     labels, _ = scene()
     labels[10:18, 20:40] = VTB  # a stray piece far away
-    cleaned = clean(labels, spine)
+    cleaned = clean(labels, spine.structures, spine.postprocessing)
     assert not (cleaned[10:18, 20:40] == VTB).any()
     assert np.array_equal(cleaned == VTB, scene()[0] == VTB)
     assert (cleaned[:, :150] == VTB).any() and (cleaned[:, 150:] == VTB).any()
@@ -62,7 +63,7 @@ def test_vertebra_split_by_the_midline_keeps_both_halves(spine):
 def test_speck_that_touches_the_midline_far_up_is_not_joined_through_it(spine):
     labels, _ = scene()
     labels[30:40, 156:170] = VTB
-    assert np.array_equal(clean(labels, spine) == VTB, scene()[0] == VTB)
+    assert np.array_equal(clean(labels, spine.structures, spine.postprocessing) == VTB, scene()[0] == VTB)
 
 
 def test_largest_without_a_cover_keeps_one_piece(spine):
@@ -71,8 +72,10 @@ def test_largest_without_a_cover_keeps_one_piece(spine):
     labels[100:110, 20:59] = EPI
     only_largest = [s.model_copy(update={"keep": "largest"}) if s.name == "EPI" else s for s in spine.structures]
     task = spine.model_copy(update={"structures": only_largest})
-    assert np.array_equal(np.unique(np.nonzero(clean(labels, task) == EPI)[0]), np.arange(50, 60))
-    assert np.array_equal(clean(labels, spine), labels)
+    assert np.array_equal(
+        np.unique(np.nonzero(clean(labels, task.structures, task.postprocessing) == EPI)[0]), np.arange(50, 60)
+    )
+    assert np.array_equal(clean(labels, spine.structures, spine.postprocessing), labels)
 
 
 def test_small_pieces_go_and_their_limit_is_a_part_of_the_image(spine):
@@ -80,23 +83,24 @@ def test_small_pieces_go_and_their_limit_is_a_part_of_the_image(spine):
     labels = np.zeros(SHAPE, np.uint8)
     labels[10, 10 : 10 + int(limit)] = MID
     labels[50, 10 : 10 + int(limit) - 1] = MID
-    cleaned = clean(labels, spine)
+    cleaned = clean(labels, spine.structures, spine.postprocessing)
     assert (cleaned[10] == MID).sum() == int(limit) and not cleaned[50].any()
 
 
 def test_empty_label_map(spine):
     empty = np.zeros(SHAPE, np.uint8)
-    assert not clean(empty, spine).any()
-    assert full_masks(empty, spine).shape == (3, *SHAPE) and not full_masks(empty, spine).any()
+    assert not clean(empty, spine.structures, spine.postprocessing).any()
+    masks = full_masks(empty, spine.structures, spine.postprocessing)
+    assert masks.shape == (3, *SHAPE) and not masks.any()
 
 
 def test_rules_remove_what_needs_the_midline_and_say_so(spine):
     labels, _ = scene()
-    kept, removed = apply_rules(labels, spine)
+    kept, removed = apply_rules(labels, spine.structures, spine.postprocessing.rules)
     assert np.array_equal(kept, labels) and removed == {}
     labels[labels == MID] = 0
     labels[labels == EPI] = 0
-    kept, removed = apply_rules(labels, spine)
+    kept, removed = apply_rules(labels, spine.structures, spine.postprocessing.rules)
     assert not kept.any() and (labels == VTB).any()
     assert removed == {"VTB": "VTB removed: there is no MID in the image"}
 
@@ -108,6 +112,6 @@ def test_a_dropped_piece_gives_its_pixels_back_to_the_class_below(spine):
     labels[speck] = EPI
     only_largest = [s.model_copy(update={"keep": "largest"}) if s.name == "EPI" else s for s in spine.structures]
     task = spine.model_copy(update={"structures": only_largest})
-    cleaned = clean(labels, task)
+    cleaned = clean(labels, task.structures, task.postprocessing)
     assert (cleaned[speck] == MID).all()
-    np.testing.assert_array_equal(full_masks(cleaned, task)[MID - 1], whole[MID])
+    np.testing.assert_array_equal(full_masks(cleaned, task.structures, task.postprocessing)[MID - 1], whole[MID])

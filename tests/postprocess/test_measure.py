@@ -9,8 +9,8 @@ import pytest
 from sonoseg.geometry.points import Ellipse
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.images import read_image, read_mask
-from sonoseg.postprocess.interpret import interpret, measure_labels
-from sonoseg.postprocess.measure import hadlock_weeks, measure, measurement_names
+from sonoseg.postprocess.interpret import Findings, interpret, measure_labels
+from sonoseg.postprocess.measure import Measurement, hadlock_weeks, measure
 from sonoseg.postprocess.skin import find_skin
 from sonoseg.schema.results import HeadBiometry
 from tests.conftest import changed
@@ -28,6 +28,14 @@ def tissue(skin_row: int = 30) -> np.ndarray:
     return image
 
 
+def values(measurements: dict[str, Measurement]) -> dict[str, float | None]:
+    return {key: measurement.value for key, measurement in measurements.items()}
+
+
+def notes(findings: Findings) -> dict[str, str]:
+    return {key: measurement.note for key, measurement in findings.measurements.items() if measurement.note}
+
+
 def spine_labels(mid=((200, 60), (200, 280)), epi=((160, 150), (240, 150))) -> np.ndarray:
     labels = np.zeros(SHAPE, np.uint8)
     labels[drawn.rectangle(SHAPE, 150, 230, 250, 260)] = 2
@@ -37,7 +45,7 @@ def spine_labels(mid=((200, 60), (200, 280)), epi=((160, 150), (240, 150))) -> n
 
 
 def test_depth_angle_and_offset_in_mm(spine):
-    found = measure_labels(spine_labels(), tissue(), spine, (0.2, 0.3)).measurements
+    found = values(measure_labels(spine_labels(), tissue(), spine, (0.2, 0.3)).measurements)
     assert found["skin_to_epi_px"] == pytest.approx(120, abs=0.5)
     assert found["skin_to_epi_mm"] == pytest.approx(24, abs=0.1)
     assert found["skin_to_vtb_mm"] == pytest.approx(40, abs=0.1)
@@ -48,7 +56,7 @@ def test_depth_angle_and_offset_in_mm(spine):
 def test_tilted_midline_is_measured_in_millimetre_space(spine):
     """From (180, 60) to (240, 280): 18 mm across and 44 mm down with pixels of 0.2 x 0.3 mm."""
     labels = spine_labels(mid=((180, 60), (240, 280)), epi=((150, 150), (260, 150)))
-    found = measure_labels(labels, tissue(), spine, (0.2, 0.3)).measurements
+    found = values(measure_labels(labels, tissue(), spine, (0.2, 0.3)).measurements)
     assert found["midline_angle_deg"] == pytest.approx(np.degrees(np.arctan2(18, 44)), abs=0.2)
     assert found["midline_offset_mm"] == pytest.approx(10 * 0.3, abs=0.1)
     # 120 rows down along it: 24 mm down and 120 * 60 / 220 * 0.3 mm across.
@@ -56,31 +64,33 @@ def test_tilted_midline_is_measured_in_millimetre_space(spine):
 
 
 def test_a_short_midline_is_extended_straight_both_ways(spine):
-    found = measure_labels(spine_labels(mid=((200, 90), (200, 130))), tissue(), spine, None).measurements
+    found = values(measure_labels(spine_labels(mid=((200, 90), (200, 130))), tissue(), spine, None).measurements)
     assert found["skin_to_epi_px"] == pytest.approx(120, abs=0.5)
 
 
 def test_without_spacing_there_are_no_millimetres(spine):
     found = measure_labels(spine_labels(), tissue(), spine, None)
-    assert found.measurements["skin_to_epi_mm"] is None and found.notes["skin_to_epi_mm"] == "pixel spacing unknown"
-    assert found.measurements["skin_to_epi_px"] == pytest.approx(120, abs=0.5)
-    assert "square pixels" in found.notes["midline_angle_deg"]
+    assert (
+        found.measurements["skin_to_epi_mm"].value is None and notes(found)["skin_to_epi_mm"] == "pixel spacing unknown"
+    )
+    assert found.measurements["skin_to_epi_px"].value == pytest.approx(120, abs=0.5)
+    assert "square pixels" in notes(found)["midline_angle_deg"]
 
 
 def test_every_absent_value_has_a_reason(spine, fetal_head):
     for task in (spine, fetal_head):
         found = measure_labels(np.zeros(SHAPE, np.uint8), tissue(), task, (0.2, 0.2))
-        assert list(found.measurements) == measurement_names(task) and set(found.measurements) == set(found.notes)
-        assert all(value is None for value in found.measurements.values())
+        assert list(found.measurements) == [quantity.key for quantity in task.quantities] == list(notes(found))
+        assert all(value is None for value in values(found.measurements).values())
     lone = np.zeros(SHAPE, np.uint8)
     lone[100, 200], lone[150, 200] = 1, 3
-    notes = measure_labels(lone, tissue(), spine, (0.2, 0.2)).notes
-    assert notes["midline_angle_deg"] == notes["skin_to_epi_mm"] == "MID is too short to have a direction"
+    reasons = notes(measure_labels(lone, tissue(), spine, (0.2, 0.2)))
+    assert reasons["midline_angle_deg"] == reasons["skin_to_epi_mm"] == "MID is too short to have a direction"
 
 
 def test_structure_far_beside_the_midline_has_no_depth(spine):
     found = measure_labels(spine_labels(epi=((300, 150), (380, 150))), tissue(), spine, None)
-    assert found.measurements["skin_to_epi_px"] is None and "does not meet" in found.notes["skin_to_epi_px"]
+    assert found.measurements["skin_to_epi_px"].value is None and "does not meet" in notes(found)["skin_to_epi_px"]
 
 
 def plain_head(fetal_head):
@@ -92,7 +102,7 @@ def test_head_circumference_of_a_drawn_ellipse(fetal_head):
     spacing = (0.2, 0.25)
     wanted = Ellipse(50, 30, 60, 46, 25)
     labels = drawn.ellipse(SHAPE, wanted, spacing[::-1]).astype(np.uint8)
-    found = measure_labels(labels, tissue(), plain_head(fetal_head), spacing).measurements
+    found = values(measure_labels(labels, tissue(), plain_head(fetal_head), spacing).measurements)
     assert found["hc_mm"] == pytest.approx(wanted.circumference, abs=0.2)
     assert (found["ofd_mm"], found["bpd_mm"]) == pytest.approx((60, 46), abs=0.12)
     assert found["cephalic_index_pct"] == pytest.approx(100 * 46 / 60, abs=0.2)
@@ -105,8 +115,8 @@ def test_hadlock_and_its_limits(fetal_head):
     labels = drawn.ellipse(SHAPE, Ellipse(200, 150, 240, 190, 0)).astype(np.uint8)
     for size, valid in ((0.1, False), (0.3, True), (1.0, False)):
         found = measure_labels(labels, tissue(), fetal_head, (size, size))
-        assert (found.measurements["gestational_age_weeks"] is not None) == valid
-        assert ("gestational_age_weeks" in found.notes) != valid
+        assert (found.measurements["gestational_age_weeks"].value is not None) == valid
+        assert ("gestational_age_weeks" in notes(found)) != valid
 
 
 @pytest.mark.parametrize("skin_row", [8, 30, 60])
@@ -168,7 +178,7 @@ def test_hc18_reference_masks_against_the_table(fetal_head, hc18):
     for row in rows:
         mask = read_mask(hc18 / "training_set" / row["filename"].replace(".png", "_Annotation.png"))
         size = float(row["pixel size(mm)"])
-        found = measure_labels((mask > 0).astype(np.uint8), mask, fetal_head, (size, size)).measurements
+        found = values(measure_labels((mask > 0).astype(np.uint8), mask, fetal_head, (size, size)).measurements)
         errors_mm.append(found["hc_mm"] - float(row["head circumference (mm)"]))
     # With the pen's width left in, every image is off by 1.24 mm on average.
     assert abs(np.mean(errors_mm)) < 0.1
@@ -186,10 +196,10 @@ def test_the_real_spine_image_gives_a_sane_depth(spine, spine_sample):
     labels[drawn.line(image.shape, *shapes["MID"])] = 1
     labels[drawn.line(image.shape, *shapes["EPI"])] = 3
     found = measure_labels(labels, image, spine, None)
-    skin_row = found.marks["skin_to_epi"][0, 1]
+    skin_row = found.measurements["skin_to_epi_px"].marks[0, 1]
     assert 20 < skin_row < 28  # the bright line across the image, by eye at row 24 beside the midline
-    assert found.measurements["skin_to_epi_px"] == pytest.approx(233 - skin_row, abs=1)
-    assert found.measurements["midline_angle_deg"] == pytest.approx(np.degrees(np.arctan2(7, 300)), abs=0.1)
+    assert found.measurements["skin_to_epi_px"].value == pytest.approx(233 - skin_row, abs=1)
+    assert found.measurements["midline_angle_deg"].value == pytest.approx(np.degrees(np.arctan2(7, 300)), abs=0.1)
     for shape in found.shapes:
         assert np.abs(shape.points - np.array(shapes[shape.structure])).max() < 0.5
 
@@ -201,13 +211,14 @@ def test_a_saturated_skin_echo_has_a_finite_row():
     assert skin.row is not None and 20 <= skin.row < 60
 
 
-def test_the_pens_width_is_taken_off_the_head(fetal_head):
+def test_the_outlines_width_is_taken_off_the_head(fetal_head):
     shape = Shape("HEAD", "ellipse", Ellipse(400, 270, 400, 320, 20).axis_ends())
     image = np.zeros((540, 800), np.uint8)
-    wanted = HeadBiometry(kind="head_biometry", structure="HEAD", pen_width=0.01)
+    plain = HeadBiometry(kind="head_biometry", structure="HEAD")
+    section = HeadBiometry(kind="head_biometry", structure="HEAD", outline_width_fraction=0.01)
     pen = 0.01 * np.hypot(540, 800)
-    outer = measure([shape], image, plain_head(fetal_head), (0.1, 0.1)).values
-    middle = measure([shape], image, changed(fetal_head, measurements=[wanted]), (0.1, 0.1)).values
+    outer = values(measure([shape], image, (0.1, 0.1), fetal_head.structures, [plain]))
+    middle = values(measure([shape], image, (0.1, 0.1), fetal_head.structures, [section]))
     assert outer["ofd_px"] == pytest.approx(400) and middle["ofd_px"] == pytest.approx(400 - pen)
     assert middle["bpd_mm"] == pytest.approx((320 - pen) * 0.1)
     assert middle["hc_px"] == pytest.approx(Ellipse(0, 0, 400 - pen, 320 - pen, 0).circumference)

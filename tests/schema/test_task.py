@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from sonoseg.errors import TaskError
-from sonoseg.schema.annotations import MaskFolder
+from sonoseg.schema.annotations import MaskFolder, drawing_order
 from sonoseg.schema.results import Review
 from sonoseg.schema.task_files import FOLDER, available_tasks, load_task, parse_task
 
@@ -13,13 +13,13 @@ from sonoseg.schema.task_files import FOLDER, available_tasks, load_task, parse_
 def test_every_task_that_comes_along_is_valid(name):
     task = load_task(name)
     assert task.name == name
-    assert sorted(structure.name for structure in task.drawing_order()) == sorted(task.class_names)
+    assert sorted(structure.name for structure in drawing_order(task.structures)) == sorted(task.class_names)
 
 
 def test_spine_is_as_its_data_says():
     task = load_task("spine")
     assert [task.index_of(name) for name in ("MID", "VTB", "EPI")] == [1, 2, 3]
-    assert [structure.name for structure in task.drawing_order()] == ["VTB", "MID", "EPI"]
+    assert [structure.name for structure in drawing_order(task.structures)] == ["VTB", "MID", "EPI"]
     assert {s.name: s.thickness_px for s in task.structures} == {"MID": 10, "VTB": None, "EPI": 10}
 
 
@@ -133,3 +133,15 @@ def test_files_that_cannot_be_read(tmp_path, text, said):
 def test_an_unknown_name_lists_the_tasks():
     with pytest.raises(TaskError, match=r"spin: no such task; expected .*spine"):
         load_task("spin")
+
+
+def test_the_outlines_width_is_also_read_under_its_old_key():
+    fields = load_task("fetal_head").model_dump(mode="json")
+    (section,) = fields["measurements"]
+    width = section.pop("outline_width_fraction")
+    section["pen_width"] = width
+    task = parse_task(fields, "old.yaml")
+    assert task == load_task("fetal_head") and task.measurements[0].outline_width_fraction == width > 0
+    section["outline_width_fraction"] = width
+    with pytest.raises(TaskError, match="pen_width: there is no such field"):
+        parse_task(fields, "both.yaml")

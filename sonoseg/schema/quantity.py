@@ -1,0 +1,48 @@
+"""Measured quantities: name, unit, label, and the key under which files list them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+UNIT_SYMBOLS = {"deg": "°", "pct": "%"}
+"""Units whose symbol differs from their name in keys; `mm`, `px` and `weeks` are written as they are."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that is measured or compared.
+
+    name: such as `hc`; a length in mm and the same length in pixels have one name.
+    unit: `mm`, `px`, `deg`, `pct` or `weeks`.
+    label: what people read, such as `HC` or `skin to EPI`.
+    """
+
+    name: str
+    unit: str
+    label: str
+
+    @property
+    def key(self) -> str:
+        """Return the key in JSON files, tables and task files, such as `hc_mm`."""
+        return f"{self.name}_{self.unit}"
+
+    @property
+    def symbol(self) -> str:
+        """Return the unit as people write it: `°` for `deg`, `%` for `pct`."""
+        return UNIT_SYMBOLS.get(self.unit, self.unit)
+
+    @property
+    def title(self) -> str:
+        """Return the label with a capital first letter."""
+        return self.label[:1].upper() + self.label[1:]
+
+
+def length_quantities(name: str, label: str) -> tuple[Quantity, Quantity]:
+    """Return a length in millimetres and the same length in pixels."""
+    return Quantity(name, "mm", label), Quantity(name, "px", label)
+
+
+def prefer_mm(quantities: Iterable[Quantity]) -> list[Quantity]:
+    """Return the quantities in their order, without the lengths in pixels that are also there in millimetres."""
+    listed = list(quantities)
+    in_mm = {quantity.name for quantity in listed if quantity.unit == "mm"}
+    return [quantity for quantity in listed if quantity.unit != "px" or quantity.name not in in_mm]
