@@ -15,7 +15,7 @@ from sonoseg.models.engines import NAMES as ENGINES
 from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
-from sonoseg.runs.signals import signals_noted
+from sonoseg.runs.signals import deferred_signals
 from sonoseg.runs.workspace import RUN_OF_INFERENCE, Workspace
 from sonoseg.schema.task_files import load_task
 from sonoseg.types import Spacing
@@ -154,7 +154,7 @@ def watch(arguments: argparse.Namespace, run: "InferenceRun") -> list["Row"]:
 
     task = run.segmenter.task
     folder = FolderWatch(arguments.images, task, arguments.spacing, arguments.metadata)
-    with signals_noted() as signals:
+    with deferred_signals() as signals:
         for event in folder.events(signals):
             if event.problem:
                 print(f"{event.problem}; looking again", flush=True)

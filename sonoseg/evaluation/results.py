@@ -11,7 +11,7 @@ from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.cross_validation import forget_results
 from sonoseg.evaluation.page import evaluation_page
 from sonoseg.evaluation.summary import summarise
-from sonoseg.io.files import naming
+from sonoseg.io.files import name_in_errors
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import RUN_OF_SCORING, Workspace
 from sonoseg.schema.task import Task
@@ -79,7 +79,7 @@ def append_line(log: Path, entry: dict[str, Any]) -> None:
     After a line without an end, which an interruption left, it begins a new one.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with naming(log), log.open("ab+") as stream:
+    with name_in_errors(log), log.open("ab+") as stream:
         size = stream.seek(0, os.SEEK_END)
         if size:
             stream.seek(size - 1)

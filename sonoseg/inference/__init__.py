@@ -1,1 +1,1 @@
-"""Stage 4: new images to masks, overlays, shapes, measurements and a table."""
+"""Stage 4: masks, overlays, shapes, measurements and a table from new images."""

@@ -1,1 +1,1 @@
-"""Bytes in and out: images, masks, tables and files that are written whole or not at all. Imports no torch."""
+"""Input and output: images, masks, tables, and files that are written atomically. Imports no torch."""

@@ -25,7 +25,7 @@ def write_bytes(path: Path | str, data: bytes, sync: bool = True, reread: bool =
     leaves no temporary file.
     """
     path = Path(path)
-    with naming(path):
+    with name_in_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=TEMPORARY, dir=path.parent)
         try:
@@ -48,14 +48,14 @@ def write_bytes(path: Path | str, data: bytes, sync: bool = True, reread: bool =
 
 def move(source: Path, target: Path) -> Path:
     """Rename a file, replacing `target`; the rename is on the disk when this returns. Raises OSError."""
-    with naming(target):
+    with name_in_errors(target):
         os.replace(source, target)
         _sync_folder(target.parent)
     return target
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def name_in_errors(path: Path) -> Iterator[None]:
     """Set `path` as the file name of an OSError raised within: without a name, or with that of a temporary file."""
     try:
         yield

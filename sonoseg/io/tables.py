@@ -1,4 +1,4 @@
-"""Tables of text cells: CSV as people and programs save it."""
+"""Tables of text cells in CSV files, also as spreadsheet programs save them."""
 
 import csv
 import io
@@ -21,16 +21,16 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({column: _cell(row.get(column)) for column in columns})
+        writer.writerow({column: _escape_cell(row.get(column)) for column in columns})
     return text.getvalue()
 
 
 def read_table(path: Path, maker: str) -> list[tuple[int, dict[str, str]]]:
     """Return (line number, row) pairs with every cell as text: ids such as `001` or `NA` stay what they are.
 
-    Understands a byte-order mark, Windows-1252 where UTF-8 fails, and semicolons or tabs in place of commas; strips
-    spaces around cells. Raises DataError when the file is missing (`maker` is what writes it) or empty, a column is
-    there twice, or a row has more cells than the header.
+    Accepts a byte-order mark, Windows-1252 where UTF-8 fails, and semicolons or tabs in place of commas; spaces around
+    cells are removed. Raises DataError when the file is missing (`maker`: what writes it) or empty, a column name
+    occurs twice, or a row has more cells than the header.
     """
     try:
         data = path.read_bytes()
@@ -47,34 +47,34 @@ def read_table(path: Path, maker: str) -> list[tuple[int, dict[str, str]]]:
         columns = [name.strip() for name in reader.fieldnames or []]
         if not any(columns):
             raise DataError(f"{path}: the table is empty; expected a header and one row per image")
-        twice = [name for name in columns if name and columns.count(name) > 1]
-        if twice:
-            raise DataError(f"{path}: column {twice[0]!r} is there twice; remove or rename one")
+        repeated = [name for name in columns if name and columns.count(name) > 1]
+        if repeated:
+            raise DataError(f"{path}: column {repeated[0]!r} is there twice; remove or rename one")
         reader.fieldnames = columns
         for cells in reader:
             if None in cells:
                 raise DataError(f"{path}, row {reader.line_num}: more cells than the header's {len(columns)}")
-            rows.append((reader.line_num, {name: uncell((cell or "").strip()) for name, cell in cells.items()}))
+            rows.append((reader.line_num, {name: unescape_cell((cell or "").strip()) for name, cell in cells.items()}))
     except csv.Error as error:
         raise DataError(f"{path}, row {reader.line_num}: {error}; is it a text table?") from None
     return rows
 
 
 def delimiter_of(header: str) -> str:
-    """Return what separates the cells of a table, told from its first line: a comma, a semicolon or a tab."""
+    """Return the character that separates the cells of a header: a comma, a semicolon or a tab."""
     return max(",;\t", key=header.count)
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Spreadsheets run cells that begin with these; a leading apostrophe makes them text again."""
+"""Spreadsheet programs execute cells that begin with these as formulas; a leading apostrophe makes them text."""
 
 
-def _cell(value: Any) -> Any:
+def _escape_cell(value: Any) -> Any:
     if isinstance(value, str) and value.lstrip("'")[:1] in _FORMULA:
         return "'" + value
     return "" if value is None else value
 
 
-def uncell(value: str) -> str:
-    """Undo the apostrophe that `write_csv` puts before text that looks like a formula."""
+def unescape_cell(value: str) -> str:
+    """Return the text of a cell without the apostrophe that `csv_text` puts before a formula."""
     return value[1:] if value[:1] == "'" and value.lstrip("'")[:1] in _FORMULA else value

@@ -1,1 +1,1 @@
-"""One run on disk: where files lie, the command line, locks, integrity lists, provenance. Imports no torch."""
+"""One run on disk: paths, command line, locks, output folder, integrity lists, provenance. Imports no torch."""

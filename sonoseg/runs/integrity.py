@@ -14,7 +14,7 @@ from sonoseg.io.files import sha256_of, write_bytes
 
 SUFFIX = ".sha256"
 
-GROWS = ("evaluations.jsonl", "MODEL_CARD.md", "engines", "dataset_check.html")
+NEVER_LISTED = ("evaluations.jsonl", "MODEL_CARD.md", "engines", "dataset_check.html")
 """Never listed, because they change after the stage has finished: each scoring adds a line to the log of scorings, the
 model card is completed by its author, `engines` is a cache with checks of its own, and a check of new data writes a
 page."""
@@ -92,7 +92,7 @@ class IntegrityList:
         absolute = os.path.abspath(path)
         if not absolute.startswith(self._folder + os.sep):
             return False
-        return not any(is_left_out(part) for part in Path(absolute[len(self._folder) + 1 :]).parts)
+        return not any(is_never_listed(part) for part in Path(absolute[len(self._folder) + 1 :]).parts)
 
     def _name(self, path: Path) -> str:
         absolute = os.path.abspath(path)
@@ -101,9 +101,9 @@ class IntegrityList:
         return Path(absolute).as_posix()
 
 
-def is_left_out(name: str) -> bool:
-    """Return whether a file or folder of this name is never listed: hidden names, integrity lists, and `GROWS`."""
-    return name.startswith(".") or name.endswith(SUFFIX) or name in GROWS
+def is_never_listed(name: str) -> bool:
+    """Return whether a name is never listed: of a hidden file, of an integrity list, or in `NEVER_LISTED`."""
+    return name.startswith(".") or name.endswith(SUFFIX) or name in NEVER_LISTED
 
 
 def list_bytes(digests: dict[str, str]) -> bytes:

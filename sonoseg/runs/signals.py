@@ -1,4 +1,4 @@
-"""Being asked to end: SIGTERM of a cluster or a shutdown, Ctrl-C of a person."""
+"""Signals that end a run: SIGTERM from a cluster or a shutdown, SIGINT from Ctrl-C."""
 
 import signal
 import threading
@@ -11,30 +11,30 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def signals_noted(enabled: bool = True) -> Iterator[list[signal.Signals]]:
-    """Yield a list, empty until one of the signals has come: so that what is under way is finished first.
+def deferred_signals(enabled: bool = True) -> Iterator[list[signal.Signals]]:
+    """Yield a list that receives the first signal, so that work in progress can be completed before the run ends.
 
-    A second signal does what it does elsewhere: it ends the process at once. Not `enabled`, or outside the main thread,
-    signals are left as they are.
+    A second signal has its usual effect and ends the process at once. When not `enabled`, or outside the main thread,
+    signals keep their usual effect.
     """
-    came: list[signal.Signals] = []
+    received: list[signal.Signals] = []
     before: dict[signal.Signals, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
-        came.append(signal.Signals(number))
-        put_back()
+        received.append(signal.Signals(number))
+        restore()
 
-    def put_back() -> None:
+    def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
     if enabled and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             handler = signal.getsignal(number)
-            if handler != signal.SIG_IGN:  # in the background of a script Ctrl-C is not for us
+            if handler != signal.SIG_IGN:  # a background job of a shell ignores Ctrl-C
                 before[number] = handler or signal.SIG_DFL
                 signal.signal(number, note)
     try:
-        yield came
+        yield received
     finally:
-        put_back()
+        restore()

@@ -1,4 +1,4 @@
-"""Compare files with the lists that the stages left: what is as it was written, and what is not."""
+"""Integrity check: compare files with the integrity lists of the stages."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,18 +7,19 @@ from pathlib import Path
 
 from sonoseg.errors import UsageError
 from sonoseg.io.files import sha256_of
-from sonoseg.runs.integrity import SUFFIX, is_left_out, read_list
+from sonoseg.runs.integrity import SUFFIX, is_never_listed, read_list
 
 STATUSES = ("ok", "changed", "missing", "extra", "unlisted")
-"""As it was written; other bytes; not there; there, but not written by the stage; nothing says what it should be."""
+"""ok: unchanged. changed: other bytes than listed. missing: listed and not found. extra: found beside a list that does
+not name it. unlisted: no list exists."""
 
 LEVELS = 4
-"""Folders above a file in which a list that names it is looked for: `cross_validation/fold_0/` needs two."""
+"""Number of parent folders in which the list of a file is searched: `cross_validation/fold_0/` needs two."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A file, and the SHA-256 that `list` says it has."""
+class ListedFile:
+    """A file and the SHA-256 that it has in the integrity list `list`."""
 
     path: Path
     digest: str
@@ -27,54 +28,54 @@ class Entry:
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a file or folder; `note` says why it is not `ok`."""
+    """The status of a file or folder (see `STATUSES`); `note` is the reason when it is not `ok`."""
 
     path: Path
     status: str
     note: str = ""
 
 
-def plan(paths: Sequence[Path]) -> tuple[list[Entry], list[Finding]]:
-    """Return the files that have to be compared, and what can be told without reading them.
+def plan(paths: Sequence[Path]) -> tuple[list[ListedFile], list[Finding]]:
+    """Return the files that have to be compared, and the findings that need no reading of files.
 
-    A folder stands for all lists in it and below it. Raises UsageError for a path that is not there.
+    A folder stands for all lists in it and in its subfolders. Raises UsageError for a path that does not exist.
     """
-    entries: dict[Path, Entry] = {}
+    files: dict[Path, ListedFile] = {}
     findings: list[Finding] = []
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder; expected an output of one of the four stages")
-        all_found = list(_folder(path) if path.is_dir() else _file(path))
-        for found in all_found or [Finding(path, "unlisted", "nothing in it")]:
-            if isinstance(found, Entry):
-                entries[found.path] = found
+        items = list(_folder(path) if path.is_dir() else _file(path))
+        for item in items or [Finding(path, "unlisted", "nothing in it")]:
+            if isinstance(item, ListedFile):
+                files[item.path] = item
             else:
-                findings.append(found)
-    return list(entries.values()), findings
+                findings.append(item)
+    return list(files.values()), findings
 
 
-def compare(entry: Entry) -> Finding:
-    """Read one file and tell whether it is what its list says."""
-    if not entry.path.is_file():
-        return Finding(entry.path, "missing", f"{entry.list.name} names it")
+def compare(file: ListedFile) -> Finding:
+    """Read one file and compare it with its list."""
+    if not file.path.is_file():
+        return Finding(file.path, "missing", f"{file.list.name} names it")
     try:
-        found = sha256_of(entry.path)
+        digest = sha256_of(file.path)
     except OSError as error:
-        return Finding(entry.path, "changed", f"it cannot be read ({error.strerror})")
-    if found != entry.digest:
-        return Finding(entry.path, "changed", f"its SHA-256 is not the one in {entry.list.name}")
-    return Finding(entry.path, "ok")
+        return Finding(file.path, "changed", f"it cannot be read ({error.strerror})")
+    if digest != file.digest:
+        return Finding(file.path, "changed", f"its SHA-256 is not the one in {file.list.name}")
+    return Finding(file.path, "ok")
 
 
-def _folder(folder: Path) -> Iterator[Entry | Finding]:
-    """Yield what there is to compare in a folder; a folder below it that has lists of its own answers for itself."""
+def _folder(folder: Path) -> Iterator[ListedFile | Finding]:
+    """Yield the files and findings of a folder; a subfolder with lists of its own is checked by those."""
     lists = _lists(folder)
     listed: set[str] = set()
-    for one in lists:
-        for found in _list(one):
-            if isinstance(found, Entry):
-                listed.add(os.path.abspath(found.path))
-            yield found
+    for path in lists:
+        for item in _list(path):
+            if isinstance(item, ListedFile):
+                listed.add(os.path.abspath(item.path))
+            yield item
     within = {str(above) for path in listed for above in Path(path).parents}
     files, folders = _visible(folder)
     if not lists and files:
@@ -94,28 +95,28 @@ def _folder(folder: Path) -> Iterator[Entry | Finding]:
                 yield Finding(path, "extra", f"no list in {folder} names it")
 
 
-def _file(path: Path) -> Iterator[Entry | Finding]:
-    """Yield one file as a list near it knows it; a list itself stands for all that it names."""
+def _file(path: Path) -> Iterator[ListedFile | Finding]:
+    """Yield one file with its digest from a list in its parent folders; a list stands for all files that it names."""
     if path.suffix == SUFFIX:
         yield from _list(path)
         return
     whole = Path(os.path.abspath(path))
     for folder in whole.parents[:LEVELS]:
-        for one in _lists(folder):
-            for found in _list(one):
-                if isinstance(found, Entry) and os.path.abspath(found.path) == str(whole):
-                    yield Entry(path, found.digest, one)
+        for list_path in _lists(folder):
+            for item in _list(list_path):
+                if isinstance(item, ListedFile) and os.path.abspath(item.path) == str(whole):
+                    yield ListedFile(path, item.digest, list_path)
                     return
     yield _unlisted(path)
 
 
 def _unlisted(path: Path) -> Finding:
-    """Tell what can be told of a file that no list names."""
+    """Return the finding of a file that no list names."""
     note = f"no list (*{SUFFIX}) in its folder names it; its SHA-256 is {sha256_of(path)}"
     return Finding(path, "unlisted", note)
 
 
-def _list(path: Path) -> Iterator[Entry | Finding]:
+def _list(path: Path) -> Iterator[ListedFile | Finding]:
     try:
         digests, faults = read_list(path)
     except OSError as error:
@@ -126,7 +127,7 @@ def _list(path: Path) -> Iterator[Entry | Finding]:
     if not digests and not faults:
         yield Finding(path, "changed", "it is empty")
     for name, digest in digests.items():
-        yield Entry(Path(os.path.normpath(path.parent / name)), digest, path)
+        yield ListedFile(Path(os.path.normpath(path.parent / name)), digest, path)
 
 
 def _lists(folder: Path) -> list[Path]:
@@ -134,7 +135,7 @@ def _lists(folder: Path) -> list[Path]:
 
 
 def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the files and the folders directly in `folder`, without those that are never listed."""
-    paths = sorted(path for path in folder.iterdir() if not is_left_out(path.name))
+    """Return the files and the subfolders directly in `folder`, without those that are never listed."""
+    paths = sorted(path for path in folder.iterdir() if not is_never_listed(path.name))
     folders = [path for path in paths if path.is_dir() and not path.is_symlink()]
     return [path for path in paths if path not in set(folders)], folders

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sonoseg.errors import Stopped
-from sonoseg.runs.signals import signals_noted
+from sonoseg.runs.signals import deferred_signals
 
 Check = Callable[[], None]
 
@@ -14,9 +14,9 @@ Check = Callable[[], None]
 def stopping_between_steps(checkpoint: Path, enabled: bool = True) -> Iterator[Check]:
     """Yield what raises Stopped once a signal has come; called where the state of a run can be saved.
 
-    Whoever catches Stopped saves it to `checkpoint`, which its sentence names. See `signals_noted`.
+    Whoever catches Stopped saves it to `checkpoint`, which its sentence names. See `deferred_signals`.
     """
-    with signals_noted(enabled) as came:
+    with deferred_signals(enabled) as came:
 
         def check() -> None:
             if came:

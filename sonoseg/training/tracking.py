@@ -15,7 +15,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor, nn
 from torch.utils.tensorboard import summary
 
-from sonoseg.io.files import naming
+from sonoseg.io.files import name_in_errors
 from sonoseg.models.networks.heads import class_map, predict
 from sonoseg.reporting.drawing import tint
 from sonoseg.schema.task import Task
@@ -74,7 +74,7 @@ class EventLog:
 
     def __init__(self, folder: Path):
         self.path = folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
-        with naming(self.path):
+        with name_in_errors(self.path):
             folder.mkdir(parents=True, exist_ok=True)
             self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         self._records = RecordWriter(self)
@@ -86,12 +86,12 @@ class EventLog:
 
     def write(self, data: bytes) -> None:
         """What the records are written with."""
-        with naming(self.path):
+        with name_in_errors(self.path):
             while data:
                 data = data[os.write(self._handle, data) :]
 
     def close(self) -> None:
-        with naming(self.path):
+        with name_in_errors(self.path):
             os.close(self._handle)
 
 

@@ -21,7 +21,7 @@ from sonoseg.inference.sources import Inputs, Source
 from sonoseg.inference.watch import PATIENCE_S, Arrivals, FolderWatch, WatchEvent
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
-from sonoseg.runs.signals import signals_noted
+from sonoseg.runs.signals import deferred_signals
 from sonoseg.schema.task import Task
 from tests.conftest import REPOSITORY
 from tests.inference.test_batch import small
@@ -113,7 +113,7 @@ def test_a_problem_is_one_event_and_a_signal_ends_the_watch(
     monkeypatch.setattr(watching, "from_folder", lambda *_: next(reads)())
     folder = FolderWatch(source.path.parent, fetal_head)
     events = []
-    with signals_noted() as signals:
+    with deferred_signals() as signals:
         for event in folder.events(signals):
             events.append(event)
             assert all(folder.record(image, OK) for image in event.ready)

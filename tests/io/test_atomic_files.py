@@ -7,7 +7,7 @@ import pytest
 
 from sonoseg.errors import UsageError
 from sonoseg.io.files import check_writable, sha256_of, write_bytes, write_json
-from sonoseg.io.tables import read_table, uncell, write_csv
+from sonoseg.io.tables import read_table, unescape_cell, write_csv
 
 
 def test_write_and_replace(tmp_path):
@@ -68,7 +68,7 @@ def test_formulas_are_made_text_and_come_back(tmp_path, text):
 def test_none_is_empty_and_numbers_stay(tmp_path):
     path = write_csv(tmp_path / "t.csv", ["a", "b", "c"], [{"a": None, "b": -1.5}])
     assert path.read_text() == "a,b,c\n,-1.5,\n"
-    assert uncell("-1.5") == "-1.5"
+    assert unescape_cell("-1.5") == "-1.5"
 
 
 def test_sha256(tmp_path):

@@ -17,7 +17,7 @@ import train_test_data_preparation as stage1
 from sonoseg.inference.results import ResultFiles
 from sonoseg.inference.sources import output_names
 from sonoseg.io.images import list_images, write_image
-from sonoseg.io.tables import uncell
+from sonoseg.io.tables import unescape_cell
 from sonoseg.schema.task import Task
 from tests.small import small_task
 from tests.trust.conftest import Segmented, everything
@@ -47,7 +47,9 @@ def test_of_an_image(segmented: Segmented, tmp_path: Path, scene: np.ndarray) ->
     assert all("rename it" in rows[name]["reason"] for name in failed)
     for name, row in rows.items():  # nor does it lie where another file of the run belongs
         if row["status"] != "failed":
-            assert json.loads((output / f"{uncell(row['name'])}.json").read_text())["image"] == uncell(name)
+            assert json.loads((output / f"{unescape_cell(row['name'])}.json").read_text())["image"] == unescape_cell(
+                name
+            )
     assert json.loads((output / "run.json").read_text())["counts"]["inputs"] == len(rows)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import train_test_data_preparation as stage1
 from sonoseg.__main__ import main as tool
-from sonoseg.io.tables import uncell
+from sonoseg.io.tables import unescape_cell
 from sonoseg.runs.split_tables import read_index, read_split
 from tests.trust.conftest import Segmented, everything, put_rows, rows_of
 from tests.trust.runs import NAME, STAGES, make, run
@@ -83,7 +83,7 @@ def test_all_stages_keep_every_name(odd: Odd) -> None:
 
 
 def stripped(table: Path) -> list[dict[str, str]]:
-    return [{key: uncell(value) for key, value in row.items()} for row in rows_of(table)]
+    return [{key: unescape_cell(value) for key, value in row.items()} for row in rows_of(table)]
 
 
 def test_no_table_holds_a_formula(odd: Odd) -> None:
