@@ -152,7 +152,7 @@ def train(
     from sonoseg.training.setup import build_parts
     from sonoseg.training.stopping import stopping_between_steps
     from sonoseg.training.terminal import epoch_line, start_line
-    from sonoseg.training.tracking import Tracker
+    from sonoseg.training.tracking import Tracker, read_examples
 
     sanity_check = arguments.sanity_check
     parts = build_parts(task, workspace, data, fabric, arguments.seed, arguments.compile, warm_up=not sanity_check)
@@ -170,6 +170,7 @@ def train(
     if arguments.resume and (arguments.fold != ALL_FOLDS or checkpoint.is_file()):
         progress = load_checkpoint(checkpoint, fabric, network, optimizer, settings)
     tracker = Tracker(workspace.logs / progress.run, task, progress.epoch) if fabric.is_global_zero else None
+    examples = read_examples(data, workspace, task) if tracker else []
     if tracker:
         record_run(output, RUN_OF_TRAINING, arguments.command, task, settings, goes_on=arguments.resume)
         console.print(start_line(task, parts, fabric.device), soft_wrap=True)
@@ -199,7 +200,7 @@ def train(
             # Log and save.
             if tracker:
                 tracker.scalars(scalars, epoch + 1)
-                tracker.overlays(network.module, next(iter(parts.validation)), epoch + 1)
+                tracker.overlays(network.module, examples, epoch + 1)
                 save_checkpoint(output, fabric, network, optimizer, progress, settings)
                 console.print(epoch_line(epoch + 1, epochs, scalars, task, is_best), soft_wrap=True)
             check()

@@ -16,7 +16,7 @@ _HOMES = {
     "available_tasks": "sonoseg.schema.task_files",
     "build_network": "sonoseg.models.networks",
     "build_optimizer": "sonoseg.training.optimizer",
-    "class_map": "sonoseg.models.networks.heads",
+    "class_map": "sonoseg.postprocess.class_map",
     "learning_rates": "sonoseg.training.optimizer",
     "load_data": "sonoseg.evaluation.folds",
     "load_task": "sonoseg.schema.task_files",

@@ -5,23 +5,22 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sonoseg.evaluation.cases import Case, surface_tolerance
 from sonoseg.evaluation.metrics import agreement, diagonal
 from sonoseg.evaluation.shape_errors import shape_errors
 from sonoseg.io.images import encode_label_map, read_image, read_mask
-from sonoseg.models.networks.heads import predict
+from sonoseg.models.engines.torch_engine import torch_predictor
+from sonoseg.models.predictor import mean_probabilities
 from sonoseg.postprocess.interpret import interpret, measure_labels
 from sonoseg.postprocess.measure import Measurement
-from sonoseg.preprocess.fit import Fit
-from sonoseg.preprocess.intensity import normalise
 from sonoseg.runs.split_tables import Prepared, Sample
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
+from sonoseg.types import Maps, Pixels
 
 
-@torch.inference_mode()
 def score(
     networks: Sequence[nn.Module],
     rows: Sequence[Prepared],
@@ -33,33 +32,25 @@ def score(
 ) -> Iterator[Case]:
     """Yield a Case per prepared image: the result a user would get, against the mask at the image's own size.
 
-    Several networks of one task, at least one, are an ensemble: their probabilities are averaged at the network's size.
-    References are measured on the reference mask by the same code as the prediction; a value that the metadata table
-    gives for an image replaces the measured one. `in_mm` is the unit of all distances, by default mm when every one of
-    these images has a spacing; rows that are summarised together need the same.
+    Several networks of one task, at least one, are an ensemble: the mean of their probabilities is taken, in the
+    image's geometry. References are measured on the reference mask by the same code as the prediction; a value that the
+    metadata table gives for an image replaces the measured one. `in_mm` is the unit of all distances, by default mm
+    when every one of these images has a spacing; rows that are summarised together need the same.
     """
     by_id = {sample.id: sample for sample in samples}
     # One unit for all: an average of millimetres and pixels would mean nothing.
     if in_mm is None:
         in_mm = all(by_id[row.source_id].spacing for row in rows)
-    for network in networks:
-        network.eval()
+    predictors = [torch_predictor(network.eval(), task, device) for network in networks]
     for row in rows:
         sample = by_id[row.source_id]
-        prepared = read_image(workspace.locate(row.image_path))
-        values = torch.from_numpy(normalise(prepared, task.input.intensity))[None, None].to(device)
-        probabilities = _mean_prediction(networks, values, task)[0].cpu().numpy()
-        yield _case(probabilities, sample, workspace, task, in_mm)
+        image = read_image(workspace.locate(sample.image_path))
+        yield _case(mean_probabilities(predictors, image), image, sample, workspace, task, in_mm)
 
 
-def _mean_prediction(networks: Sequence[nn.Module], images: Tensor, task: Task) -> Tensor:
-    return torch.stack([predict(network, images, task) for network in networks]).mean(dim=0)
-
-
-def _case(probabilities: np.ndarray, sample: Sample, workspace: Workspace, task: Task, in_mm: bool) -> Case:
-    """Compare the finding in `(1 + K, h, w)` float32 probabilities at the network's size with the reference mask."""
-    image = read_image(workspace.locate(sample.image_path))
-    found = interpret(Fit.of(image.shape, task.input).invert(probabilities), image, task, sample.spacing)
+def _case(probabilities: Maps, image: Pixels, sample: Sample, workspace: Workspace, task: Task, in_mm: bool) -> Case:
+    """Compare what is found in class probabilities `(1 + K, H, W)` float32 with the reference mask."""
+    found = interpret(probabilities, image, task, sample.spacing)
     reference = read_mask(workspace.locate(sample.mask_path))
     truth = measure_labels(reference, image, task, sample.spacing)
     return Case(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.io.images import rgb
-from sonoseg.postprocess.interpret import class_map
+from sonoseg.postprocess.class_map import class_map
 from sonoseg.reporting.image_text import TINY_PX, Lettering, unit_of
 from sonoseg.schema.task import Task
 from sonoseg.types import Picture, Pixels
@@ -29,7 +29,7 @@ def draw_heatmap(image: Pixels, probabilities: NDArray[np.float32], task: Task) 
     that are given to the class before anything is cleaned: those above the threshold of a single class, else those
     where the class is the most probable.
     """
-    labels = class_map(probabilities, task)
+    labels = class_map(probabilities, task.postprocessing.threshold)
     threshold = task.postprocessing.threshold if task.is_binary else None
     rule = "most probable" if threshold is None else f"above {threshold:g}"
     panels = []

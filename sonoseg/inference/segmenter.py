@@ -14,11 +14,8 @@ from sonoseg.errors import DataError, UsageError
 from sonoseg.models.engines.choose import Wish
 from sonoseg.models.members import Member, check_same_classes, load_member, model_files
 from sonoseg.models.model_header import digest_of
+from sonoseg.models.predictor import mean_and_variance, mean_probabilities, predict_each
 from sonoseg.postprocess.interpret import Findings, interpret
-from sonoseg.preprocess.enhance import enhance
-from sonoseg.preprocess.fit import Fit
-from sonoseg.preprocess.intensity import normalise
-from sonoseg.schema.images import Enhancement, Input
 from sonoseg.schema.task import Task
 from sonoseg.types import Maps, Pixels, Spacing
 
@@ -39,6 +36,7 @@ class Segmenter:
         check_same_classes(members)
         self.members = tuple(members)
         self.device = device
+        self._predictors = [member.predictor for member in members]
 
     @classmethod
     def load(
@@ -100,22 +98,20 @@ class Segmenter:
         grey = check_image(image)
         return interpret(self.probabilities(grey), grey, self.task, check_spacing(spacing))
 
-    def probabilities(self, image: Pixels) -> NDArray[np.float32]:
+    def probabilities(self, image: Pixels) -> Maps:
         """Return class probabilities `(1 + K, H, W)` float32, background first, for a grey image `(H, W)` uint8."""
-        enhanced: dict[Enhancement, Pixels] = {}
-        batches: dict[tuple[Enhancement, Input], Maps] = {}
-        total: Maps | None = None
-        for member in self.members:
-            steps, wanted = member.task.enhancement, member.task.input
-            if steps not in enhanced:
-                enhanced[steps] = enhance(image, steps)
-            fit = Fit.of(image.shape, wanted)
-            if (steps, wanted) not in batches:
-                batches[steps, wanted] = normalise(fit.apply(enhanced[steps]), wanted.intensity)[None, None]
-            maps = fit.invert(member.engine.run(batches[steps, wanted])[0])
-            total = maps if total is None else np.add(total, maps, out=total)
-        assert total is not None  # there is a member
-        return total if len(self.members) == 1 else np.divide(total, len(self.members), out=total)
+        return mean_probabilities(self._predictors, image)
+
+    def member_probabilities(self, image: Pixels) -> list[Maps]:
+        """Return the class probabilities `(1 + K, H, W)` float32 of each member, in their order."""
+        return list(predict_each(self._predictors, image))
+
+    def mean_and_variance(self, image: Pixels) -> tuple[Maps, Maps]:
+        """Return mean and variance (n - 1) of the members' class probabilities, each `(1 + K, H, W)` float32.
+
+        The variance of a single member is 0 everywhere.
+        """
+        return mean_and_variance(self._predictors, image)
 
 
 def choose_device(wanted: str) -> str:

@@ -11,6 +11,7 @@ from sonoseg.errors import ModelError
 from sonoseg.models.engines.base import Engine
 from sonoseg.models.engines.choose import Wish, engine_of
 from sonoseg.models.model_header import read_header
+from sonoseg.models.predictor import Predictor
 from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.schema.task import Task
 
@@ -24,6 +25,10 @@ class Member:
     file: str = ""
     sha256: str = ""
     info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def predictor(self) -> Predictor:
+        return Predictor(self.engine.run, self.task.enhancement, self.task.input)
 
     @property
     def called(self) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from sonoseg.geometry.extent import extent
 from sonoseg.geometry.fitting import fit_shapes
 from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.anatomy import apply_rules
+from sonoseg.postprocess.class_map import class_map
 from sonoseg.postprocess.gaps import clean, full_masks
 from sonoseg.postprocess.measure import Measurement, measure
 from sonoseg.schema.annotations import Structure
@@ -52,7 +52,7 @@ def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spa
     shapes, measurements, confidence, review. An image without structures gives empty masks, no shapes, and measurements
     without a value.
     """
-    labels = clean(class_map(probabilities, task), task.structures, task.postprocessing)
+    labels = clean(class_map(probabilities, task.postprocessing.threshold), task.structures, task.postprocessing)
     labels, suppressed = apply_rules(labels, task.structures, task.postprocessing.rules)
     findings = measure_labels(labels, image, task, spacing)
     confidence = {}
@@ -64,18 +64,6 @@ def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spa
     findings = replace(findings, confidence=confidence, suppressed=suppressed, probabilities=probabilities)
     reasons = review_reasons(findings, task.structures, task.review)
     return replace(findings, reasons=reasons, status="flagged" if reasons else "ok")
-
-
-def class_map(probabilities: NDArray[np.float32], task: Task) -> Pixels:
-    """Return labels `(H, W)` uint8: the most probable class of each pixel; of one class, pixels above its threshold."""
-    if task.is_binary:
-        return (probabilities[1] > task.postprocessing.threshold).astype(np.uint8)
-    # What `argmax` gives, the first of equal ones included; along the first axis it is slow.
-    labels, best = np.zeros(probabilities.shape[1:], np.uint8), probabilities[0]
-    for index, probability in enumerate(probabilities[1:], start=1):
-        cv2.copyTo(np.full_like(labels, index), cv2.compare(probability, best, cv2.CMP_GT), labels)
-        best = cv2.max(best, probability)
-    return labels
 
 
 def measure_labels(labels: Pixels, image: Pixels, task: Task, spacing: Spacing | None) -> Findings:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -13,7 +14,8 @@ from torch import nn
 from sonoseg.errors import ModelError, UsageError
 from sonoseg.evaluation.metrics import batch_dice
 from sonoseg.models.determinism import be_deterministic
-from sonoseg.models.networks.heads import activate, class_map, target_of
+from sonoseg.models.networks.heads import activate, target_of
+from sonoseg.postprocess.class_map import class_map
 from sonoseg.schema.task import Task
 from sonoseg.training.checkpoint import UnderWay
 from sonoseg.training.datasets import Batch, Loader
@@ -139,7 +141,9 @@ def validate(
         logits = network(fabric.to_device(batch.images))
         labels = target_of(fabric.to_device(batch.labels), logits, task)
         losses += [float(loss(logits, labels, epoch)["total"])] * len(labels)
-        predicted = class_map(activate(logits), task.postprocessing.threshold)
+        probabilities = activate(logits).cpu().numpy()
+        maps = [class_map(image, task.postprocessing.threshold) for image in probabilities]
+        predicted = torch.from_numpy(np.stack(maps)).to(labels.device)
         dice, iou = batch_dice(predicted, labels, len(task.structures))
         dice_rows.append(dice)
         iou_rows.append(iou)

@@ -3,23 +3,52 @@
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.record_writer import RecordWriter
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.tensorboard import summary
 
+from sonoseg.evaluation.folds import TrainingData
 from sonoseg.io.files import name_in_errors
-from sonoseg.models.networks.heads import class_map, predict
+from sonoseg.io.images import read_image, read_mask
+from sonoseg.models.engines.torch_engine import torch_predictor
+from sonoseg.models.predictor import NetworkInput, prepare
+from sonoseg.postprocess.class_map import class_map
 from sonoseg.reporting.drawing import tint
+from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
-from sonoseg.training.datasets import Batch
+from sonoseg.types import Pixels
+
+EXAMPLES = 4
+"""Validation images that are shown after each epoch."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A validation image `(H, W)` uint8, its reference label map `(H, W)` uint8, and the network's input, made once."""
+
+    image: Pixels
+    reference: Pixels
+    prepared: NetworkInput
+
+
+def read_examples(data: TrainingData, workspace: Workspace, task: Task) -> list[Example]:
+    """Return the first images of the validation fold, at most `EXAMPLES`, in their original geometry."""
+    by_id = {sample.id: sample for sample in data.samples}
+    examples = []
+    for row in data.validation[:EXAMPLES]:
+        sample = by_id[row.source_id]
+        image = read_image(workspace.locate(sample.image_path))
+        reference = read_mask(workspace.locate(sample.mask_path))
+        examples.append(Example(image, reference, prepare(image, task.enhancement, task.input)))
+    return examples
 
 
 class Tracker:
@@ -42,25 +71,19 @@ class Tracker:
         for name, value in values.items():
             self._log.add(epoch, summary=summary.scalar(name, value))
 
-    @torch.inference_mode()
-    def overlays(self, network: nn.Module, batch: Batch, epoch: int, count: int = 4) -> None:
-        """Log image, reference and prediction side by side for the first `count` items of a batch.
+    def overlays(self, network: nn.Module, examples: Sequence[Example], epoch: int) -> None:
+        """Log image, reference and prediction side by side, in the image's geometry, after `epoch` (from 1).
 
         `network` is the plain one: wrapped for several processes it would wait for the others.
         """
-        network.eval()
-        images = batch.images[:count].to(next(network.parameters()).device)
-        labels = class_map(predict(network, images, self._task), self._task.postprocessing.threshold)
-        predicted = labels.cpu().numpy().astype(np.uint8)
-        for index, (image, reference, labels) in enumerate(zip(images, batch.labels, predicted, strict=False)):
-            grey = _to_grey(image[0])
-            row = [
-                np.repeat(grey[..., None], 3, axis=2),
-                tint(grey, reference[0].cpu().numpy().astype(np.uint8), self._task.colors),
-                tint(grey, labels, self._task.colors),
-            ]
-            name = f"validation {index + 1}: image, reference, prediction"
-            self._log.add(epoch, summary=summary.image(name, np.concatenate(row, axis=1), dataformats="HWC"))
+        predictor = torch_predictor(network.eval(), self._task, next(network.parameters()).device)
+        for number, example in enumerate(examples, start=1):
+            probabilities = predictor.predict(example.prepared)
+            labels = class_map(probabilities, self._task.postprocessing.threshold)
+            pictures = [tint(example.image, maps, self._task.colors) for maps in (example.reference, labels)]
+            row = np.concatenate([np.repeat(example.image[..., None], 3, axis=2), *pictures], axis=1)
+            name = f"validation {number}: image, reference, prediction"
+            self._log.add(epoch, summary=summary.image(name, row, dataformats="HWC"))
 
     def close(self) -> None:
         self._log.close()
@@ -93,9 +116,3 @@ class EventLog:
     def close(self) -> None:
         with name_in_errors(self.path):
             os.close(self._handle)
-
-
-def _to_grey(image: Tensor) -> np.ndarray:
-    """Stretch a normalised image (h, w) to 0..255 for display."""
-    low, high = image.min(), image.max()
-    return ((image - low) / (high - low).clamp(min=1e-6) * 255).round().byte().cpu().numpy()

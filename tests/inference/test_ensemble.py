@@ -13,7 +13,6 @@ from PIL import Image
 
 import inference
 from sonoseg.errors import ModelError
-from sonoseg.inference import segmenter as segmenter_module
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.models.members import model_files
 from sonoseg.models.model_file import save_model
@@ -69,7 +68,7 @@ def test_members_of_all_kinds_are_averaged_where_the_image_is(spine, image, tmp_
 
 def test_what_members_share_is_computed_once(spine, image, monkeypatch):
     calls = []
-    monkeypatch.setattr(segmenter_module, "enhance", lambda pixels, steps: calls.append(steps) or pixels)
+    monkeypatch.setattr("sonoseg.models.predictor.enhance", lambda pixels, steps: calls.append(steps) or pixels)
     sharper = small(spine, enhancement={"unsharp": {}})
     tasks = [small(spine), small(spine), sharper, small(spine, input={"size": (64, 64)})]
     Segmenter([member(build_network(task).eval(), task) for task in tasks]).probabilities(image)

@@ -14,7 +14,6 @@ from sonoseg.errors import TaskError
 from sonoseg.models.networks import NETWORKS, build_network, unet
 from sonoseg.models.networks.heads import (
     activate,
-    class_map,
     foreground,
     outputs_of,
     overlap_tiles,
@@ -25,6 +24,7 @@ from sonoseg.models.networks.heads import (
 from sonoseg.models.networks.segnet import SegNetNetwork
 from sonoseg.models.networks.unet2015 import UNet2015Network, centre
 from sonoseg.models.summary import network_table, summarise_network
+from sonoseg.postprocess.class_map import class_map
 from sonoseg.schema.network import MONAI_NETWORKS, AnyNetwork, MonaiNetwork, Network, SegNet, UNet, UNet2015
 from sonoseg.schema.task import Task
 from tests.conftest import changed
@@ -145,10 +145,11 @@ def test_one_channel_means_the_class_and_several_mean_background_first() -> None
     torch.testing.assert_close(activate(logits), activate(two))
     torch.testing.assert_close(foreground(logits), torch.sigmoid(logits))
     torch.testing.assert_close(foreground(two), torch.sigmoid(logits))
-    assert class_map(activate(logits)).flatten().tolist() == [0, 0, 1]
-    assert class_map(activate(logits), threshold=0.1).flatten().tolist() == [1, 1, 1]
-    several = torch.tensor([[1.0, 3.0, 2.0], [5.0, 0.0, 0.0]]).view(2, 3, 1, 1)
-    assert class_map(activate(several)).flatten().tolist() == [1, 0]
+    probabilities = activate(logits)[0].numpy()
+    assert class_map(probabilities).flatten().tolist() == [0, 0, 1]
+    assert class_map(probabilities, threshold=0.1).flatten().tolist() == [1, 1, 1]
+    several = activate(torch.tensor([[1.0, 3.0, 2.0], [5.0, 0.0, 0.0]]).view(2, 3, 1, 1)).numpy()
+    assert [class_map(maps).item() for maps in several] == [1, 0]
 
 
 def test_targets_are_scaled_or_cropped(fetal_head: Task) -> None:

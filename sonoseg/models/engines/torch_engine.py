@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sonoseg.models.engines.base import Engine, Run
 from sonoseg.models.networks.heads import predict
+from sonoseg.models.predictor import Predictor
 from sonoseg.schema.task import Task
 from sonoseg.types import Maps
 
@@ -23,3 +24,8 @@ def runner(network: Callable[[Tensor], Tensor], task: Task, device: str = "cpu")
             return predict(network, batch, task).cpu().numpy()  # type: ignore[arg-type]  # any callable will do
 
     return run
+
+
+def torch_predictor(network: Callable[[Tensor], Tensor], task: Task, device: torch.device | str = "cpu") -> Predictor:
+    """Return the predictor of a network in evaluation mode that is on `device`."""
+    return Predictor(runner(network, task, str(device)), task.enhancement, task.input)

@@ -31,13 +31,6 @@ def foreground(logits: Tensor) -> Tensor:
     return torch.sigmoid(logits.float()) if logits.shape[1] == 1 else torch.softmax(logits.float(), dim=1)[:, 1:]
 
 
-def class_map(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
-    """Return labels `(B, h, w)` int64 from `(B, 1 + K, h, w)`: the most probable; of one class, above the threshold."""
-    if probabilities.shape[1] == 2:
-        return (probabilities[:, 1] > threshold).long()
-    return probabilities.argmax(dim=1)
-
-
 def target_of(labels: Tensor, logits: Tensor, task: Task) -> Tensor:
     """Return labels `(B, 1, h, w)` int64 as the logits are meant to be: unchanged, scaled to their size, or cropped."""
     size = logits.shape[-2:]

@@ -1,0 +1,100 @@
+"""From an image to class probabilities: what evaluation, TensorBoard overlays and stage 4 have in common."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sonoseg.models.engines.base import Run
+from sonoseg.preprocess.enhance import enhance
+from sonoseg.preprocess.fit import Fit
+from sonoseg.preprocess.intensity import normalise
+from sonoseg.schema.images import Enhancement, Input
+from sonoseg.types import Maps, Pixels
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """An image as a network takes it: `values` `(1, 1, h, w)` float32, and the `fit` that leads back to the image."""
+
+    values: Maps
+    fit: Fit
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network with its preprocessing and the inverse of its fit.
+
+    run: images `(B, 1, h, w)` float32 -> probabilities `(B, 1 + K, h, w)` float32, background first.
+    """
+
+    run: Run
+    enhancement: Enhancement
+    input: Input
+
+    def __call__(self, image: Pixels) -> Maps:
+        """Return class probabilities `(1 + K, H, W)` float32, background first, of a grey image `(H, W)` uint8."""
+        return self.predict(self.prepare(image))
+
+    def prepare(self, image: Pixels) -> NetworkInput:
+        """Return the network's input for an image; it can be given to `predict` any number of times."""
+        return prepare(image, self.enhancement, self.input)
+
+    def predict(self, prepared: NetworkInput) -> Maps:
+        """Return class probabilities `(1 + K, H, W)` float32 in the geometry of the image that was prepared."""
+        return prepared.fit.invert(self.run(prepared.values)[0])
+
+
+def prepare(image: Pixels, enhancement: Enhancement, settings: Input) -> NetworkInput:
+    """Return a grey image `(H, W)` uint8 enhanced, fitted to the network's size and normalised."""
+    return _fitted(enhance(image, enhancement), settings)
+
+
+def _fitted(enhanced: Pixels, settings: Input) -> NetworkInput:
+    fit = Fit.of(enhanced.shape, settings)
+    return NetworkInput(normalise(fit.apply(enhanced), settings.intensity)[None, None], fit)
+
+
+def predict_each(predictors: Sequence[Predictor], image: Pixels) -> Iterator[Maps]:
+    """Yield the class probabilities `(1 + K, H, W)` float32 of each predictor for a grey image `(H, W)` uint8.
+
+    Predictors with equal settings share the enhanced image and the network's input.
+    """
+    enhanced: dict[Enhancement, Pixels] = {}
+    prepared: dict[tuple[Enhancement, Input], NetworkInput] = {}
+    for predictor in predictors:
+        settings = predictor.enhancement, predictor.input
+        if predictor.enhancement not in enhanced:
+            enhanced[predictor.enhancement] = enhance(image, predictor.enhancement)
+        if settings not in prepared:
+            prepared[settings] = _fitted(enhanced[predictor.enhancement], predictor.input)
+        yield predictor.predict(prepared[settings])
+
+
+def mean_probabilities(predictors: Sequence[Predictor], image: Pixels) -> Maps:
+    """Return the mean of `predict_each` over at least one predictor, `(1 + K, H, W)` float32."""
+    total: Maps | None = None
+    for maps in predict_each(predictors, image):
+        total = maps if total is None else np.add(total, maps, out=total)
+    if total is None:
+        raise ValueError("no predictor is given; expected at least one")
+    return total if len(predictors) == 1 else np.divide(total, len(predictors), out=total)
+
+
+def mean_and_variance(predictors: Sequence[Predictor], image: Pixels) -> tuple[Maps, Maps]:
+    """Return mean and variance (n - 1 in the denominator) over predictors, each `(1 + K, H, W)` float32.
+
+    The variance of a single predictor is 0 everywhere. Welford's algorithm (1962) in one pass, so that memory does not
+    grow with the number of predictors.
+    """
+    mean: Maps | None = None
+    for count, maps in enumerate(predict_each(predictors, image), start=1):
+        if mean is None:
+            mean, squares = maps.copy(), np.zeros_like(maps)
+            continue
+        difference = maps - mean
+        mean += difference / count
+        squares += difference * (maps - mean)
+    if mean is None:
+        raise ValueError("no predictor is given; expected at least one")
+    return mean, np.divide(squares, max(1, len(predictors) - 1), out=squares)
