@@ -1,4 +1,4 @@
-"""Many images at once give what one at a time gives; nothing of them is kept; what stops a run leaves whole results."""
+"""Images in parallel give the results of sequential processing; a run that is stopped leaves complete results."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def small(task: Task) -> Task:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images of many sizes, so that they end in another order than they began, and one that is none."""
+    """Images of several sizes, so that their order of completion differs, and a file that is no image."""
     folder = tmp_path_factory.mktemp("pictures")
     random = np.random.default_rng(0)
     for number in range(IMAGES):
@@ -70,13 +70,13 @@ def test_results_are_the_same_for_any_number_of_jobs(models, pictures, tmp_path,
     for jobs in (1, 3):
         more = ["--jobs", jobs, "--output", tmp_path / str(jobs)]
         assert inference.main([str(flag) for flag in (*flags, *more)]) == 1
-    one, three = contents(tmp_path / "1"), contents(tmp_path / "3")
-    assert len(one) == IMAGES * (5 + (3 if name == "spine" else 1) - 1) + 1
-    assert one == three
+    single, parallel = contents(tmp_path / "1"), contents(tmp_path / "3")
+    assert len(single) == IMAGES * (5 + (3 if name == "spine" else 1) - 1) + 1
+    assert single == parallel
     assert json.loads((tmp_path / "3" / "run.json").read_text())["settings"]["jobs"] == 3
 
 
-def test_rows_are_those_of_one_image_after_the_other(models, pictures, tmp_path) -> None:
+def test_rows_equal_those_of_sequential_processing(models, pictures, tmp_path) -> None:
     segmenter = Segmenter.load(models["fetal_head"], "cpu", "openvino", callers=3)
     sources = from_folder(pictures, segmenter.task).sources
     threads = cv2.getNumThreads()
@@ -88,7 +88,7 @@ def test_rows_are_those_of_one_image_after_the_other(models, pictures, tmp_path)
     assert list(process_images([], fast, 3)) == []
 
 
-def test_few_images_are_under_way_at_any_time(monkeypatch, tmp_path) -> None:
+def test_few_images_are_in_progress_at_any_time(monkeypatch, tmp_path) -> None:
     begun: list[int] = []
     monkeypatch.setattr(batch, "process_image", lambda source, *_: begun.append(1) or {"name": source.name})
     sources = [Source(tmp_path / "x.png", str(number)) for number in range(500)]
@@ -97,7 +97,7 @@ def test_few_images_are_under_way_at_any_time(monkeypatch, tmp_path) -> None:
         assert len(begun) <= number + 1 + 2 * batch._AHEAD
 
 
-def test_who_stops_asking_ends_the_work(monkeypatch, tmp_path) -> None:
+def test_closing_the_generator_ends_the_work(monkeypatch, tmp_path) -> None:
     begun: list[int] = []
     monkeypatch.setattr(batch, "process_image", lambda *_: begun.append(1) or time.sleep(0.01) or {})
     rows = process_images([Source(tmp_path / "x.png", "x")] * 500, None, 2)  # type: ignore[arg-type]
@@ -131,8 +131,8 @@ def test_a_full_disk_ends_the_run_at_once(monkeypatch, fetal_head, pictures, tmp
     assert not names & {"run.json", "results.csv"} and not [name for name in names if name.endswith(".tmp")]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there an interrupt is no signal to one process")
-def test_an_interrupt_leaves_whole_results(fetal_head, tmp_path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="an interrupt is no signal to a single process there")
+def test_an_interrupt_leaves_complete_results(fetal_head, tmp_path) -> None:
     picture = np.zeros((300, 400), np.uint8)
     cv2.ellipse(picture, (200, 150), (90, 70), 0, 0, 360, 255, -1)
     (tmp_path / "new").mkdir()

@@ -104,7 +104,7 @@ def test_bad_files_do_not_stop_the_batch(fake_model, pictures, tmp_path, capsys)
     assert "3 ok, 1 flagged, 3 failed" in capsys.readouterr().out
 
 
-def test_names_that_no_table_can_hold_fail_alone(fake_model, pictures, tmp_path):
+def test_invalid_file_names_fail_alone(fake_model, pictures, tmp_path):
     good = (pictures / "a.png").read_bytes()
     for name in (b"M\xfcller.png", b"two\nlines.png", b"n" * 246 + b".png"):
         Path(os.fsdecode(os.fsencode(pictures) + b"/" + name)).write_bytes(good)
@@ -118,7 +118,7 @@ def test_names_that_no_table_can_hold_fail_alone(fake_model, pictures, tmp_path)
     assert not list((tmp_path / "out").glob("n*")) and not list((tmp_path / "out").glob(".*"))
 
 
-def test_an_unexpected_fault_of_one_image_is_its_own(monkeypatch, task, pictures, tmp_path):
+def test_an_unexpected_error_fails_only_its_image(monkeypatch, task, pictures, tmp_path):
     calls = []
 
     def fails_once(batch: torch.Tensor) -> torch.Tensor:
@@ -133,7 +133,7 @@ def test_an_unexpected_fault_of_one_image_is_its_own(monkeypatch, task, pictures
     assert "out of memory" in table(tmp_path / "out")["a.png"]["reason"]
 
 
-def test_a_full_disk_ends_the_run_without_a_run_file(fake_model, pictures, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_ends_the_run_without_a_run_record(fake_model, pictures, tmp_path, monkeypatch, capsys):
     import sonoseg.io.files
 
     def full(*_: object) -> None:
@@ -178,12 +178,12 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(fake_model, pictures, tmp_pat
     assert not list(pictures.glob("*.csv"))
 
 
-def test_a_missing_model_says_what_to_run(pictures, tmp_path, capsys):
+def test_the_message_of_a_missing_model_names_the_training_script(pictures, tmp_path, capsys):
     assert run("--images", pictures, "--workspace", tmp_path) == 2
     assert "training.py" in capsys.readouterr().err
 
 
-def test_a_model_alone_brings_its_own_task(fetal_head, pictures, tmp_path):
+def test_the_task_is_read_from_the_model(fetal_head, pictures, tmp_path):
     network = {"name": "unet", "channels": [4, 8], "strides": [2], "residual_units": 0}
     small = Task.model_validate({**fetal_head.model_dump(), "network": network, "input": {"size": (32, 32)}})
     save_model(tmp_path / "m.safetensors", build_network(small).state_dict(), small, {})
@@ -192,7 +192,7 @@ def test_a_model_alone_brings_its_own_task(fetal_head, pictures, tmp_path):
     assert json.loads((out / "run.json").read_text())["task"] == "fetal_head"
 
 
-def test_names_never_clash():
+def test_result_names_are_unique():
     paths = [Path(name) for name in ("a.png", "a.jpg", "A.png", "b.png", "a_png.bmp", "run.png")]
     names = output_names(paths)
     assert names == ["a_png_2", "a_jpg", "A_png_3", "b", "a_png", "run_png"]
@@ -206,11 +206,15 @@ def test_spacing_comes_from_the_table_in_or_beside_the_folder(task, tmp_path):
         Image.fromarray(head_picture()).save(folder / name)
     (tmp_path / task.metadata.file).write_text("filename,pixel size(mm)\n1_HC.png,0.25\n")
     foreign = from_folder(folder, task)
-    assert all(one.spacing is None for one in foreign.sources), "a table beside the folder is about other images"
+    assert all(source.spacing is None for source in foreign.sources), (
+        "a table beside the folder belongs to other images"
+    )
     (tmp_path / task.metadata.file).write_text("filename,pixel size(mm)\n1_HC.png,0.25\n2_HC.png,\n")
     inputs = from_folder(folder, task)
-    assert [(one.name, one.spacing) for one in inputs.sources] == [("1_HC", (0.25, 0.25)), ("2_HC", None)]
-    assert any("1 masks" in remark for remark in inputs.remarks) and any("1 of 2" in one for one in inputs.remarks)
+    assert [(source.name, source.spacing) for source in inputs.sources] == [("1_HC", (0.25, 0.25)), ("2_HC", None)]
+    assert any("1 masks" in remark for remark in inputs.remarks) and any(
+        "1 of 2" in remark for remark in inputs.remarks
+    )
     assert inputs.sources[0].spacing_from == task.metadata.file and inputs.sources[1].spacing_from == "unknown"
     assert from_folder(folder, task, spacing=(1.0, 2.0)).sources[1].spacing == (1.0, 2.0)
     (tmp_path / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""What an earlier run has finished stays as it is; what depends on a changed byte or setting is made again, alone."""
+"""Results of an earlier run are reused, unless a byte or setting that decides them has changed."""
 
 import shutil
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def bright(images: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetal_head: Task) -> Run:
-    """Return a function that runs stage 4 on four pictures and says which of them were segmented."""
+    """Return a function that runs stage 4 on four pictures and returns the names of those that were segmented."""
     rng = np.random.default_rng(0)
     (tmp_path / "in").mkdir()
     for name in NAMES:
@@ -59,31 +59,33 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetal_head: Task) -> Ru
 
 
 def results(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Return each result's bytes and when it was written, but for the files that tell of the run."""
+    """Return bytes and modification time of each result file, without the files of the run as a whole."""
     of_run = ("run.json", "stage4.sha256", "results.csv")
-    return {one.name: (one.read_bytes(), one.stat().st_mtime_ns) for one in folder.iterdir() if one.name not in of_run}
+    return {
+        path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir() if path.name not in of_run
+    }
 
 
-def test_a_second_run_leaves_everything_as_it_is(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_second_run_reuses_every_result(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     before, table = results(tmp_path / "out"), (tmp_path / "out" / "results.csv").read_bytes()
     assert run() == []
     assert results(tmp_path / "out") == before and (tmp_path / "out" / "results.csv").read_bytes() == table
     assert "4 of them finished by an earlier run" in capsys.readouterr().out
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None:
+def test_an_interrupted_run_continues(run: Run, tmp_path: Path) -> None:
     for name in ("run.json", "stage4.sha256", "results.csv", "c.json", "d.json", "d_overlay.png"):
         (tmp_path / "out" / name).unlink()
     assert run() == ["c", "d"]
 
 
 @pytest.mark.parametrize("flags", [("--spacing", "0.2"), ("--heatmap",)])
-def test_another_setting_makes_all_of_them_again(run: Run, flags: tuple[str, ...]) -> None:
+def test_another_setting_invalidates_every_result(run: Run, flags: tuple[str, ...]) -> None:
     assert run(*flags) == [*NAMES]
     assert run(*flags) == [] and run() == [*NAMES]
 
 
-def test_another_model_version_or_format_makes_all_of_them_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_model_version_or_format_invalidates_every_result(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(model="n" * 64) == [*NAMES]
     monkeypatch.setattr(resume, "RESULT_FORMAT", resume.RESULT_FORMAT + 1)
     assert run(model="n" * 64) == [*NAMES]
@@ -101,7 +103,7 @@ def test_the_fingerprint_reads_no_source_file(fetal_head: Task, monkeypatch: pyt
     assert versions()["sonoseg"] == __version__
 
 
-def test_another_image_is_segmented_and_no_other(run: Run, tmp_path: Path) -> None:
+def test_only_a_changed_image_is_processed_again(run: Run, tmp_path: Path) -> None:
     shutil.copy(tmp_path / "in" / "a.png", tmp_path / "in" / "b.png")
     assert run() == ["a"], "b has the pixels of a now"
     Image.new("L", (90, 60), 7).save(tmp_path / "in" / "e.png")
@@ -109,13 +111,13 @@ def test_another_image_is_segmented_and_no_other(run: Run, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("ending", ["_mask.png", "_overlay.png", ".json"])
-def test_a_result_with_another_byte_is_made_again(run: Run, tmp_path: Path, ending: str) -> None:
+def test_a_damaged_result_is_made_again(run: Run, tmp_path: Path, ending: str) -> None:
     good, file = results(tmp_path / "out"), tmp_path / "out" / f"c{ending}"
     data = bytearray(file.read_bytes())
     data[data.find(b'"width": 9') + 10 if ending == ".json" else len(data) // 2] ^= 1
     for damaged in (bytes(data), b"", None):
         file.unlink() if damaged is None else file.write_bytes(damaged)
         assert run() == ["c"]
-        assert {name: one[0] for name, one in results(tmp_path / "out").items()} == {
-            name: one[0] for name, one in good.items()
+        assert {name: data for name, (data, _) in results(tmp_path / "out").items()} == {
+            name: data for name, (data, _) in good.items()
         }

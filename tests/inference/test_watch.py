@@ -1,4 +1,4 @@
-"""A watched folder: which files are taken and when, by the clock, and the whole of it as a process."""
+"""A watched folder: which files are ready and when, and stage 4 as a watching process."""
 
 import json
 import os
@@ -37,21 +37,21 @@ def source(tmp_path: Path) -> Source:
     return Source(tmp_path / "a.png", "a")
 
 
-def test_a_file_is_ready_when_two_looks_find_it_the_same(source: Source) -> None:
+def test_a_file_is_ready_when_its_size_and_time_are_stable(source: Source) -> None:
     arrivals = Arrivals()
     assert arrivals.ready([source], 0) == []
     source.path.write_bytes(b"half and half")
-    assert arrivals.ready([source], 1) == [], "it has grown"
+    assert arrivals.ready([source], 1) == [], "its size has changed"
     os.utime(source.path, ns=(1, 1))
-    assert arrivals.ready([source], 2) == [], "of the same size, and written to"
+    assert arrivals.ready([source], 2) == [], "its modification time has changed"
     assert arrivals.ready([source], 3) == [source]
     assert arrivals.rows() == []
     assert arrivals.record(source, OK, 4)
     assert arrivals.ready([source], 5) == [] and arrivals.rows() == [OK], "once"
-    assert arrivals.ready([], 1e6) == [] and arrivals.rows() == [OK], "taken away, it keeps its row"
+    assert arrivals.ready([], 1e6) == [] and arrivals.rows() == [OK], "a removed file keeps its row"
 
 
-def test_what_cannot_be_read_has_failed_only_when_it_stays_as_it_is(source: Source) -> None:
+def test_an_unreadable_file_fails_only_after_it_has_long_been_stable(source: Source) -> None:
     arrivals = Arrivals()
     arrivals.ready([source], 0)
     assert arrivals.ready([source], 1) == [source]
@@ -60,19 +60,19 @@ def test_what_cannot_be_read_has_failed_only_when_it_stays_as_it_is(source: Sour
     assert arrivals.ready([source], PATIENCE_S - 1) == [], "not tried every second"
     assert arrivals.ready([source], PATIENCE_S) == [source]
     assert arrivals.record(source, FAILED, PATIENCE_S) and arrivals.rows() == [FAILED]
-    assert arrivals.ready([source], 10 * PATIENCE_S) == [], "it has failed once"
+    assert arrivals.ready([source], 10 * PATIENCE_S) == [], "a final failure"
     source.path.write_bytes(b"whole")
     assert arrivals.ready([source], 10 * PATIENCE_S + 1) == [] and arrivals.rows() == []
     assert arrivals.ready([source], 10 * PATIENCE_S + 2) == [source]
     assert arrivals.record(source, OK, 10 * PATIENCE_S + 3) and arrivals.rows() == [OK]
 
 
-def test_a_file_that_goes_before_it_is_looked_at(source: Source) -> None:
+def test_a_file_that_is_removed_at_once_is_ignored(source: Source) -> None:
     source.path.unlink()
     assert Arrivals().ready([source], 0) == []
 
 
-def test_another_file_of_the_same_name_changes_what_results_are_called(source: Source) -> None:
+def test_a_file_with_the_same_stem_makes_earlier_results_outdated(source: Source) -> None:
     arrivals = Arrivals()
     arrivals.ready([source], 0)
     arrivals.ready([source], 1)
@@ -80,7 +80,9 @@ def test_another_file_of_the_same_name_changes_what_results_are_called(source: S
     assert arrivals.outdated([source]) == [] and arrivals.outdated([]) == []
     named = Source(source.path, "a_png")
     assert arrivals.outdated([named]) == ["a"]
-    assert arrivals.outdated([named, Source(source.path.with_suffix(".jpg"), "a")]) == [], "it has another owner"
+    assert arrivals.outdated([named, Source(source.path.with_suffix(".jpg"), "a")]) == [], (
+        "the name belongs to another file"
+    )
     assert arrivals.ready([named], 2) == [] and arrivals.ready([named], 3) == [named]
     assert arrivals.outdated([named]) == []
 
@@ -145,8 +147,10 @@ def test_many_images_are_ready_in_batches_and_a_signal_ends_between_them(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
-def test_the_process(fetal_head: Task, tmp_path: Path, ended_by: signal.Signals) -> None:
-    """Images that were there and one that comes: the results and the table of a run over the whole folder."""
+def test_a_watching_process_gives_the_results_of_a_single_run(
+    fetal_head: Task, tmp_path: Path, ended_by: signal.Signals
+) -> None:
+    """An image that is there and an image that arrives: results and table equal those of a run over the folder."""
     folder, out, task = tmp_path / "in", tmp_path / "out", small(fetal_head)
     folder.mkdir()
     picture = np.random.default_rng(0).integers(0, 255, (60, 80), dtype=np.uint8)
@@ -159,11 +163,11 @@ def test_the_process(fetal_head: Task, tmp_path: Path, ended_by: signal.Signals)
     Image.fromarray(picture[::-1].copy()).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(folder / "a.png")
     until(lambda: "a.png" in (out / "results.csv").read_text(), process)
-    assert not (out / "run.json").exists(), "it goes on"
+    assert not (out / "run.json").exists(), "the run is in progress"
     process.send_signal(ended_by)
     said, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
-    assert said.count("(pixel spacing unknown") == 2, "said where a person looks"
+    assert said.count("(pixel spacing unknown") == 2, "a note at each image"
     assert "watching" in said and said.index("b.png") < said.index("a.png") and "0 failed" in said
     assert json.loads((out / "run.json").read_text())["counts"]["inputs"] == 2
     assert tool(["verify", str(out)]) == 0
@@ -174,7 +178,7 @@ def test_the_process(fetal_head: Task, tmp_path: Path, ended_by: signal.Signals)
     assert (out / "results.csv").read_bytes() == table and {path.name for path in out.iterdir()} == names
 
 
-def test_it_needs_a_folder_apart_from_its_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_watching_needs_a_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert inference.main(["--watch"]) == 2 and "name the folder" in capsys.readouterr().err
 
 

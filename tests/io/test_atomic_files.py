@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and tables give back what was put in."""
+"""Files are written atomically, and tables round-trip their cells."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def test_json_refuses_nan_before_it_touches_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-x", "@a", "'=1", "''-", "'quoted'", "plain", "a,b", 'say "x"', ""])
-def test_formulas_are_made_text_and_come_back(tmp_path, text):
+def test_formulas_are_written_as_text_and_round_trip(tmp_path, text):
     path = write_csv(tmp_path / "t.csv", ["a", "b"], [{"a": text, "b": "end"}])
     ((_, row),) = read_table(path, "test")
     assert row == {"a": text, "b": "end"}

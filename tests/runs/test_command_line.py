@@ -14,7 +14,7 @@ def ending(error):
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "message"),
     [
         (DataError("a.png: empty"), 2, "error: a.png: empty\n"),
         (OSError(28, "No space left on device", "out/a.png"), 2, "out/a.png: No space left on device"),
@@ -22,9 +22,9 @@ def ending(error):
         (ZeroDivisionError("x"), 2, "unexpected ZeroDivisionError: x"),
     ],
 )
-def test_failures(capsys, error, code, said):
+def test_failures(capsys, error, code, message):
     assert ending(error) == code
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_success_keeps_its_code():
@@ -32,7 +32,7 @@ def test_success_keeps_its_code():
 
 
 def test_faults_are_listed_and_the_rest_is_counted():
-    error = FaultsError("found:", [f"f{i}" for i in range(25)])
+    error = FaultsError("faults:", [f"f{i}" for i in range(25)])
     assert "f19" in str(error) and "f20" not in str(error) and "and 5 more" in str(error)
     assert len(error.faults) == 25
 

@@ -1,4 +1,4 @@
-"""Lists of digests: what they hold, when they are there, and that no changed byte passes."""
+"""Integrity lists and output folders: contents of the list, when it exists, and that every changed byte is noticed."""
 
 import os
 import shutil
@@ -19,19 +19,21 @@ ODD = ["plain.png", "two words.png", "line\nend.png", "back\\slash.png", "é.png
 
 def statuses(*paths: Path) -> dict[str, str]:
     entries, findings = plan(paths)
-    return {one.path.name: one.status for one in [*findings, *map(compare, entries)] if one.status != "ok"}
+    return {
+        finding.path.name: finding.status for finding in [*findings, *map(compare, entries)] if finding.status != "ok"
+    }
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A finished stage: two files, one of them below."""
+    """The output folder of a finished stage: two files, one of them in a subfolder."""
     with OutputFolder(tmp_path / "out", "stage4") as output:
         output.write_bytes("a.png", b"aaaa")
         output.subfolder("fold_0").write_bytes("b.json", b"bbbb")
     return tmp_path / "out"
 
 
-def test_names_come_back_and_sha256sum_reads_the_list(tmp_path: Path) -> None:
+def test_names_round_trip_and_sha256sum_reads_the_list(tmp_path: Path) -> None:
     with OutputFolder(tmp_path, "stage4") as output:
         for name in ODD:
             output.write_bytes(name, name.encode("utf-8", "surrogateescape"))
@@ -43,7 +45,7 @@ def test_names_come_back_and_sha256sum_reads_the_list(tmp_path: Path) -> None:
         assert done.returncode == 0
 
 
-def test_what_is_written_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_written_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: Path) -> str:
         raise AssertionError(f"{path} was read")
 
@@ -53,7 +55,7 @@ def test_what_is_written_is_not_read_again(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "stage4.sha256").read_bytes() == list_bytes({"a": sha256_of(tmp_path / "a")})
 
 
-def test_the_list_goes_before_the_first_change_and_comes_last(folder: Path) -> None:
+def test_the_list_is_removed_before_the_first_change_and_written_last(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt), OutputFolder(folder, "stage4") as output:
         assert (folder / "stage4.sha256").is_file(), "nothing has changed yet"
         output.write_bytes("a.png", b"new")
@@ -63,7 +65,7 @@ def test_the_list_goes_before_the_first_change_and_comes_last(folder: Path) -> N
     assert statuses(folder) == {"out": "unlisted", "fold_0": "unlisted"}
 
 
-def test_a_removal_is_a_change_and_a_missing_file_is_none(folder: Path) -> None:
+def test_removing_a_file_is_a_change_removing_a_missing_file_is_not(folder: Path) -> None:
     with pytest.raises(KeyError), OutputFolder(folder, "stage4") as output:
         output.remove("c.png", "fold_0/d.json")
         assert (folder / "stage4.sha256").is_file()
@@ -72,7 +74,7 @@ def test_a_removal_is_a_change_and_a_missing_file_is_none(folder: Path) -> None:
         raise KeyError
 
 
-def test_threads_lose_no_file(tmp_path: Path) -> None:
+def test_files_of_several_threads_are_all_listed(tmp_path: Path) -> None:
     names = [f"{number:03}" for number in range(200)]
     with OutputFolder(tmp_path, "stage4") as output, ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: output.write_text(name, name), names))
@@ -86,7 +88,7 @@ def test_a_file_outside_the_folder_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_refused_run_leaves_the_list(folder: Path) -> None:
+def test_a_run_that_changes_no_listed_file_keeps_the_list(folder: Path) -> None:
     before = (folder / "stage4.sha256").read_bytes()
     with pytest.raises(KeyError), OutputFolder(folder, "stage4") as output:
         output.write_bytes("evaluations.jsonl", b"grows")
@@ -94,7 +96,7 @@ def test_a_refused_run_leaves_the_list(folder: Path) -> None:
     assert (folder / "stage4.sha256").read_bytes() == before and statuses(folder) == {}
 
 
-def test_every_byte_counts_those_of_the_list_too(folder: Path) -> None:
+def test_every_changed_bit_is_noticed_also_in_the_list(folder: Path) -> None:
     for path in (folder / "a.png", folder / "fold_0" / "b.json", folder / "stage4.sha256"):
         whole = path.read_bytes()
         for place in range(len(whole)):
@@ -105,7 +107,7 @@ def test_every_byte_counts_those_of_the_list_too(folder: Path) -> None:
     assert statuses(folder) == {}
 
 
-def test_each_difference_has_its_word(folder: Path) -> None:
+def test_each_difference_has_its_status(folder: Path) -> None:
     (folder / "a.png").write_bytes(b"aaab")
     (folder / "fold_0" / "b.json").unlink()
     (folder / "note.txt").write_text("")
@@ -114,7 +116,7 @@ def test_each_difference_has_its_word(folder: Path) -> None:
     assert statuses(folder) == {"a.png": "changed", "b.json": "missing", "note.txt": "extra", "new": "unlisted"}
 
 
-def test_what_grows_and_what_is_hidden_is_no_difference(folder: Path) -> None:
+def test_files_that_are_never_listed_are_no_difference(folder: Path) -> None:
     for name in ("evaluations.jsonl", "MODEL_CARD.md", ".sonoseg.lock", "dataset_check.html"):
         (folder / name).write_text("more")
     (folder / "engines").mkdir()
@@ -122,7 +124,7 @@ def test_what_grows_and_what_is_hidden_is_no_difference(folder: Path) -> None:
     assert statuses(folder) == {}
 
 
-def test_a_folder_below_answers_for_itself(folder: Path) -> None:
+def test_a_subfolder_with_its_own_list_is_checked_by_it(folder: Path) -> None:
     with OutputFolder(folder / "cross_validation", "stage3") as output:
         output.write_bytes("c", b"c")
     assert statuses(folder) == statuses(folder.parent) == {}
@@ -130,7 +132,7 @@ def test_a_folder_below_answers_for_itself(folder: Path) -> None:
     assert statuses(folder) == {"c": "changed"}
 
 
-def test_what_another_run_left_is_kept_by_its_first_digest(folder: Path) -> None:
+def test_files_of_an_earlier_run_keep_their_first_digest(folder: Path) -> None:
     (folder / "a.png").write_bytes(b"damaged between the runs")
     with OutputFolder(folder, "stage4") as output:
         output.write_bytes("of_other_images.png", b"c")
@@ -141,7 +143,7 @@ def test_what_another_run_left_is_kept_by_its_first_digest(folder: Path) -> None
     assert statuses(folder) == {"fold_0": "unlisted", "of_other_images.png": "extra"}, "not kept, so not in the list"
 
 
-def test_sources_outside_are_listed_and_what_is_moved_is_listed_where_it_is(tmp_path: Path) -> None:
+def test_files_outside_are_listed_and_moved_files_by_their_new_name(tmp_path: Path) -> None:
     source = write_bytes(tmp_path / "Datasets" / "s.png", b"s")
     folder = tmp_path / "Train_Test_Dataset"
     with OutputFolder(folder, "stage1", root=tmp_path) as output:
@@ -152,7 +154,7 @@ def test_sources_outside_are_listed_and_what_is_moved_is_listed_where_it_is(tmp_
     assert statuses(folder) == {"s.png": "changed"}
 
 
-def test_a_file_alone_is_found_in_the_list_of_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_file_is_checked_by_the_list_of_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder / "fold_0")
     assert statuses(Path("b.json")) == {}
     Path("b.json").write_bytes(b"bbbc")
@@ -162,7 +164,7 @@ def test_a_file_alone_is_found_in_the_list_of_its_folder(folder: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("break_it", "code", "said"),
+    ("damage", "code", "message"),
     [
         (lambda folder: None, 0, "2 checked: 2 ok, 0 changed"),
         (lambda folder: (folder / "a.png").write_bytes(b"x"), 1, "a.png: its SHA-256 is not the one in stage4.sha256"),
@@ -172,21 +174,21 @@ def test_a_file_alone_is_found_in_the_list_of_its_folder(folder: Path, monkeypat
         (lambda folder: (folder / "stage4.sha256").write_bytes(b""), 1, "it is empty"),
     ],
 )
-def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str], break_it, code: int, said: str) -> None:
-    break_it(folder)
+def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str], damage, code: int, message: str) -> None:
+    damage(folder)
     assert main(["verify", str(folder)]) == code
-    spoken = capsys.readouterr()
-    assert said in spoken.out + spoken.err
+    captured = capsys.readouterr()
+    assert message in captured.out + captured.err
 
 
-def test_a_name_cannot_play_with_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_are_printed_without_control_characters(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "\x1b[31m\nred\udcff").write_text("")
     assert main(["verify", str(folder), "--list"]) == 1
-    said = capsys.readouterr().out
-    assert "\x1b" not in said and "\\x1b[31m\\nred\\udcff" in said and "ok        " in said
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and "\\x1b[31m\\nred\\udcff" in printed and "ok        " in printed
 
 
-def test_a_model_without_a_list_is_told_by_its_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_without_a_list_is_checked_by_its_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from safetensors.numpy import save
 
     from sonoseg.models.model_header import KEY, header_text
@@ -195,14 +197,14 @@ def test_a_model_without_a_list_is_told_by_its_header(tmp_path: Path, capsys: py
     path = tmp_path / "best_model.safetensors"
     path.write_bytes(save({}, metadata={KEY: header_text(load_task("spine"), {})}))
     assert main(["verify", str(path)]) == 1
-    said = capsys.readouterr().out
-    assert said.startswith("unlisted") and "task spine" in said and sha256_of(path) in said
+    printed = capsys.readouterr().out
+    assert printed.startswith("unlisted") and "task spine" in printed and sha256_of(path) in printed
     path.write_bytes(path.read_bytes()[:-9])
     assert main(["verify", str(path)]) == 1
     assert capsys.readouterr().out.startswith("changed")
 
 
-def test_a_model_is_read_back_before_the_old_one_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_read_back_before_it_replaces_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_bytes(tmp_path / "m", b"old")
     real = os.fsync
 

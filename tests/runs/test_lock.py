@@ -1,4 +1,4 @@
-"""A folder is held by one writer, or by readers; what a dead process left never stands in the way."""
+"""Locks: a folder has one writer or several readers; the lock file of an ended process is ignored."""
 
 import errno
 import json
@@ -13,14 +13,14 @@ from sonoseg.errors import UsageError
 from sonoseg.runs.lock import NAME, NAME_WITHOUT_LOCKS, locked
 
 NOBODY = 2**22 + 1
-"""Above the largest process id that Linux gives."""
+"""Above the largest process id of Linux."""
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_second_writer_is_refused_by_the_first_ones_name_and_then_let_in(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
     folder = tmp_path / "result"
     who = f"result is in use by process {os.getpid()} on {socket.gethostname()} since"
     with locked(folder):
@@ -32,13 +32,13 @@ def test_a_second_writer_is_refused_by_the_first_ones_name_and_then_let_in(tmp_p
     assert names(folder) == ["kept"]
 
 
-def test_what_was_made_for_the_lock_goes_with_it(tmp_path: Path) -> None:
+def test_empty_folders_made_for_the_lock_are_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyError), locked(tmp_path / "a" / "b"):
         raise KeyError
     assert names(tmp_path) == []
 
 
-def test_readers_share_and_keep_a_writer_out_until_the_last_has_gone(tmp_path: Path) -> None:
+def test_readers_share_the_lock_and_exclude_a_writer(tmp_path: Path) -> None:
     first, second = locked(tmp_path, shared=True), locked(tmp_path, shared=True)
     first.__enter__()
     second.__enter__()
@@ -51,7 +51,7 @@ def test_readers_share_and_keep_a_writer_out_until_the_last_has_gone(tmp_path: P
         pass
 
 
-def test_a_reader_makes_nothing(tmp_path: Path) -> None:
+def test_a_reader_creates_no_folder(tmp_path: Path) -> None:
     with locked(tmp_path / "none", shared=True):
         assert names(tmp_path) == []
 
@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_a_file_of_a_dead_process_is_no_lock(tmp_path: Path) -> None:
+def test_the_lock_file_of_an_ended_process_is_ignored(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text(json.dumps({"pid": NOBODY, "host": "x", "since": "then", "what": "training.py"}))
     with locked(tmp_path):
         assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
@@ -70,7 +70,7 @@ def test_a_file_of_a_dead_process_is_no_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK"])
-def test_the_first_of_several_processes_holds_it_for_all(
+def test_the_first_of_several_training_processes_locks_for_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     with locked(tmp_path):
@@ -89,7 +89,7 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_without_locks_a_file_that_only_one_can_make_does(tmp_path: Path) -> None:
+def test_a_file_system_without_locks_uses_exclusive_creation(tmp_path: Path) -> None:
     with locked(tmp_path) as remarks:
         assert names(tmp_path) == [NAME_WITHOUT_LOCKS] and "no locks" in remarks[0]
         for shared in (False, True):
@@ -100,7 +100,7 @@ def test_without_locks_a_file_that_only_one_can_make_does(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("no_locks")
 @pytest.mark.parametrize(("host", "pid", "refused"), [(None, NOBODY, False), (None, 1, True), ("other", NOBODY, True)])
-def test_without_locks_only_a_process_known_to_be_dead_is_passed_over(
+def test_without_locks_only_files_of_ended_processes_are_ignored(
     tmp_path: Path, host: str | None, pid: int, refused: bool
 ) -> None:
     holder = {"pid": pid, "host": host or socket.gethostname(), "since": "then", "what": "training.py"}
@@ -114,15 +114,13 @@ def test_without_locks_only_a_process_known_to_be_dead_is_passed_over(
         assert names(tmp_path) == []
 
 
-def test_a_system_without_file_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_file_locks_gives_a_remark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "fcntl", None)
     with locked(tmp_path) as remarks:
         assert remarks and names(tmp_path) == [NAME_WITHOUT_LOCKS]
 
 
-def test_a_file_that_was_taken_away_while_it_was_opened_is_no_lock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_file_removed_while_it_is_opened_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, away = lock._lock, []
 
     def lock_late(handle: int, shared: bool) -> None:

@@ -1,4 +1,4 @@
-"""Every stage says how it was run: command, task, seed, inputs, code, versions, threads; and what may be missing is."""
+"""Provenance: every stage records command, task, seed, inputs, code, versions and threads; git may be missing."""
 
 import hashlib
 import json
@@ -55,18 +55,18 @@ def record(root: Path, stage: ModuleType) -> dict:
 
 
 def is_of_here(code: dict | None) -> bool:
-    """Tell whether a record has what `code_state` has; which commit, may have changed while the stages ran."""
+    """Return whether a record has the keys of `code_state`; the commit may have changed while the stages ran."""
     now = code_state(checkout())
     return code is None if now is None else code is not None and code.keys() == now.keys() and len(code["commit"]) == 40
 
 
-def test_each_stage_leaves_its_record(root: Path) -> None:
+def test_each_stage_writes_its_record(root: Path) -> None:
     task = load_task(str(root / f"{NAME}.yaml")).model_dump(mode="json")
     for stage in (stage1, stage2, stage3):
-        one = record(root, stage)
-        assert one["command"][1:] == flags(stage, root) and one["task"] == task
-        assert one["settings"]["seed"] == 42 and one["versions"] == versions() and is_of_here(one["code"])
-        assert one["threads"]["cores"] >= 1 and one["threads"]["torch"] >= 1 and one["threads"]["opencv"] >= 1
+        entry = record(root, stage)
+        assert entry["command"][1:] == flags(stage, root) and entry["task"] == task
+        assert entry["settings"]["seed"] == 42 and entry["versions"] == versions() and is_of_here(entry["code"])
+        assert entry["threads"]["cores"] >= 1 and entry["threads"]["torch"] >= 1 and entry["threads"]["opencv"] >= 1
     split = root / SPLIT
     tables = {f"{part}_split.csv": sha256(split / f"{part}_split.csv") for part in ("train", "test")}
     assert record(root, stage2)["inputs"] == tables
@@ -85,20 +85,20 @@ def test_each_stage_leaves_its_record(root: Path) -> None:
     assert third == read_header(root / MODELS / "best_model.safetensors").info["data"] and len(third) == 4
 
 
-def test_what_was_resumed_keeps_how_it_began(root: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_earlier_records(root: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(root, tmp_path / "w"))
     assert run(stage3, copy, "--resume") == 0
-    one = record(copy, stage3)
-    assert one["command"][-1] == "--resume" and [old["command"][-1] for old in one["earlier"]] == ["run"]
+    entry = record(copy, stage3)
+    assert entry["command"][-1] == "--resume" and [old["command"][-1] for old in entry["earlier"]] == ["run"]
     assert run(stage3, copy, "--score") == 0
-    assert record(copy, stage3) == one, "scoring leaves how it was trained"
+    assert record(copy, stage3) == entry, "scoring keeps the record of the training"
     scored = json.loads((copy / MODELS / "scoring_run.json").read_text())
-    assert scored["command"][-1] == "--score" and scored["inputs"] == one["inputs"]
+    assert scored["command"][-1] == "--score" and scored["inputs"] == entry["inputs"]
     assert run(stage3, copy) == 0
     assert record(copy, stage3)["earlier"] == [] and not (copy / MODELS / "scoring_run.json").exists()
 
 
-def test_a_checkout_gives_its_commit_and_whether_it_was_changed(tmp_path: Path) -> None:
+def test_code_state_is_commit_and_dirty_flag(tmp_path: Path) -> None:
     assert code_state(tmp_path) is None
     git(tmp_path, "init", "-q")
     assert code_state(tmp_path) is None, "a checkout without a commit"
@@ -128,7 +128,7 @@ def test_an_installed_copy_works_in_the_current_folder(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 128\n", "#!/bin/sh\nkill -9 $$\n"])
-def test_git_may_be_missing_or_broken(
+def test_git_may_be_missing_or_fail(
     script: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spine: Task
 ) -> None:
     (tmp_path / ".git").mkdir()
@@ -141,9 +141,9 @@ def test_git_may_be_missing_or_broken(
     json.dumps(run_record(["a"], spine, {}, {}), allow_nan=False)
 
 
-def test_threads_of_what_is_not_loaded_are_none() -> None:
+def test_threads_of_libraries_that_are_not_loaded_are_none() -> None:
     code = "import json; from sonoseg.runs.provenance import threads; print(json.dumps(threads()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    assert found["torch"] is found["numba"] is None and found["usable_cores"] >= 1
+    threads_loaded = json.loads(done.stdout)
+    assert threads_loaded["torch"] is threads_loaded["numba"] is None and threads_loaded["usable_cores"] >= 1
     assert threads()["torch"] == torch.get_num_threads()

@@ -91,11 +91,11 @@ def test_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", DRIVER, str(tmp_path), str(KILLS)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    report = json.loads(done.stdout.splitlines()[-1])
     # In the middle of a write, after so many bytes: the one before is still there.
-    assert [(number, epoch) for _, number, epoch in found["cut"]] == [(signal.SIGXFSZ, 1)] * 6
+    assert [(number, epoch) for _, number, epoch in report["cut"]] == [(signal.SIGXFSZ, 1)] * 6
     # At random moments.
-    epochs = found["epochs"]
+    epochs = report["epochs"]
     assert len(epochs) == KILLS + 1
     assert all(later > earlier for earlier, later in pairwise(epochs)), "an older checkpoint came back"
-    assert found["met"] >= KILLS / 10, "too few of the kills met a save"
+    assert report["met"] >= KILLS / 10, "too few kills during a save"

@@ -1,4 +1,4 @@
-"""Check 10: whichever write finds no space, the run says so, what was there stays whole, and a rerun completes."""
+"""Check 10: when a write runs out of space, the run reports it, earlier files stay intact, and a rerun completes."""
 
 import errno
 import json
@@ -39,7 +39,7 @@ AT_MOST = {stage1: 20, stage2: 8, stage3: 4, stage4: 6}
 """Writes that are failed; all of them where a run takes no time."""
 
 SAY_FINISHED = re.compile(r"(index|_split)\.csv|\.sha256|evaluation\.(json|html)|per_case\.csv|run\.json|/[^/]+\.json")
-"""Files that may be missing after a failure: they are removed before what they vouch for is changed."""
+"""Files that may be missing after a failure: they mark a finished stage and are removed before the first change."""
 
 
 FDOPEN = os.fdopen
@@ -96,7 +96,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def again(stage: ModuleType, root: Path) -> int:
-    return run(stage, root, *[str(root / one) if "/" in one else one for one in CHANGES[stage]])
+    return run(stage, root, *[str(root / flag) if "/" in flag else flag for flag in CHANGES[stage]])
 
 
 def corrected(root: Path) -> None:

@@ -1,8 +1,8 @@
-"""Check 21: pictures that are still being written, in a watched folder and when a single run comes by.
+"""Check 21: image files that are still being written, in a watched folder and in a single run.
 
-Watched (`--watch`): each file is taken once, when it is complete, however slowly it comes. A single run fails it with
-its reason and leaves no result; a run after it is complete segments it. A file under a temporary name is not looked at.
-However often it is started, each image has one row and one set of results.
+Watched (`--watch`): each file is processed once, when it is complete, however slowly it is written. In a single run an
+incomplete file fails with a reason and leaves no result; a run after its completion segments it. Files with temporary
+names are ignored. However often stage 4 is started, each image has one row and one set of results.
 """
 
 import json
@@ -26,7 +26,7 @@ RESULTS = ("_mask.png", "_overlay.png", ".json")
 
 @pytest.fixture
 def folder(tmp_path: Path, scene: np.ndarray) -> Path:
-    """A folder with one whole picture, and beside it the bytes of another."""
+    """A folder with a complete image, and beside it the bytes of a second one."""
     folder = tmp_path / "new"
     folder.mkdir()
     Image.fromarray(scene).save(folder / "whole.png")
@@ -34,7 +34,7 @@ def folder(tmp_path: Path, scene: np.ndarray) -> Path:
     return folder
 
 
-def test_a_slow_write_is_failed_until_it_is_complete(segmented: Segmented, folder: Path, tmp_path: Path) -> None:
+def test_an_incomplete_file_fails_until_it_is_complete(segmented: Segmented, folder: Path, tmp_path: Path) -> None:
     data, out = (tmp_path / "slow.png").read_bytes(), tmp_path / "out"
     whole = None
     for part in (0, 10, len(data) // 2, len(data) - 100):  # what follows has no pixels, only sums that check them
@@ -58,7 +58,7 @@ def test_a_slow_write_is_failed_until_it_is_complete(segmented: Segmented, folde
     assert not [path for path in out.iterdir() if path.name.startswith("slow")], "results of the picture before"
 
 
-def test_a_file_that_grows_during_the_run_is_never_half_taken(
+def test_a_file_that_grows_during_the_run_is_never_processed_in_part(
     segmented: Segmented, folder: Path, tmp_path: Path
 ) -> None:
     data = (tmp_path / "slow.png").read_bytes()
@@ -89,9 +89,7 @@ def test_a_file_that_grows_during_the_run_is_never_half_taken(
     assert "failed" in ends
 
 
-def test_a_temporary_name_is_not_looked_at_and_the_final_one_is(
-    segmented: Segmented, folder: Path, tmp_path: Path
-) -> None:
+def test_temporary_names_are_ignored(segmented: Segmented, folder: Path, tmp_path: Path) -> None:
     data = (tmp_path / "slow.png").read_bytes()
     for name in ("slow.png.part", ".slow.png", "slow.png.tmp", "slow.crdownload", "slow"):
         (folder / name).write_bytes(data[:100])
@@ -103,7 +101,7 @@ def test_a_temporary_name_is_not_looked_at_and_the_final_one_is(
     assert code == 0 and sorted(rows) == ["slow.png", "whole.png"]
 
 
-def test_started_again_each_image_is_there_once(segmented: Segmented, folder: Path, tmp_path: Path) -> None:
+def test_every_run_gives_each_image_once(segmented: Segmented, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "slow.png").rename(folder / "slow.png")
     out = tmp_path / "out"
     segmented(folder, out)
@@ -159,7 +157,7 @@ def watched(segmented: Segmented, folder: Path, out: Path, meanwhile: Callable[[
     return code, rows
 
 
-def test_watched_a_slow_write_a_stall_and_a_rename_are_taken_once_and_whole(
+def test_watched_files_are_processed_once_and_complete(
     segmented: Segmented, folder: Path, tmp_path: Path, taken: list[tuple[str, str]]
 ) -> None:
     data, out = (tmp_path / "slow.png").read_bytes(), tmp_path / "out"
@@ -182,7 +180,7 @@ def test_watched_a_slow_write_a_stall_and_a_rename_are_taken_once_and_whole(
     assert all(row["status"] != "failed" for row in rows.values())
     done = [name for name, status in taken if status != "failed"]
     assert sorted(done) == ["moved.png", "slow.png", "whole.png"], "each once"
-    assert ("slow.png", "failed") in taken, "it was looked at while it stalled"
+    assert ("slow.png", "failed") in taken, "it was read while it stalled"
     assert (out / "moved_mask.png").read_bytes() == (out / "slow_mask.png").read_bytes()
 
     before = everything(out)
@@ -194,7 +192,7 @@ def test_watched_a_slow_write_a_stall_and_a_rename_are_taken_once_and_whole(
     assert {name for name in before if before[name] != after[name]} <= {"run.json", "stage4.sha256"}
 
 
-def test_watched_what_never_becomes_whole_is_a_failure_with_its_reason(
+def test_a_watched_file_that_stays_incomplete_fails_with_a_reason(
     segmented: Segmented, folder: Path, tmp_path: Path, taken: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "PATIENCE_S", 0.5)

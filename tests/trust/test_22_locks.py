@@ -1,4 +1,4 @@
-"""Check 22: of two runs on one output the second refuses; a lock that SIGKILL left behind stops nobody."""
+"""Check 22: of two runs with the same output the second is refused; the lock of a killed run does not block."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ script = importlib.import_module(sys.argv[1])
 os.replace = stop
 sys.exit(script.main(sys.argv[2:]))
 """
-"""Stops for good in the middle of its first write."""
+"""Stops in the middle of its first write until it is killed."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def unlocked(root: Path) -> dict[str, bytes]:
 
 @contextmanager
 def holding(stage: ModuleType, root: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
-    """A process of a stage that stands still while it writes; killed at the end."""
+    """A process of a stage that stops while it writes; killed at the end."""
     command = [sys.executable, "-c", HOLDER, stage.__name__, *flags(stage, root), *more]
     holder = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
@@ -65,7 +65,7 @@ def holding(stage: ModuleType, root: Path, *more: str) -> Iterator[subprocess.Po
     [(stage1, stage1), (stage2, stage2), (stage3, stage3), (stage4, stage4), (stage1, stage2), (stage3, stage2)],
     ids=lambda stage: stage.__name__,
 )
-def test_the_second_run_refuses_and_goes_when_the_first_was_killed(
+def test_a_second_run_is_refused_until_the_first_was_killed(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], first: ModuleType, second: ModuleType
 ) -> None:
     root = Path(shutil.copytree(finished, tmp_path / "copy"))
@@ -79,19 +79,19 @@ def test_the_second_run_refuses_and_goes_when_the_first_was_killed(
     assert list(root.rglob(".sonoseg.lock")), "the killed run could not clean up"
     assert run(second, root) == 0
     held = {path.parent.name for path in root.rglob(".sonoseg.lock")}
-    assert not held or (first is stage3 and held == {NAME}), "the lock went with the run"
+    assert not held or (first is stage3 and held == {NAME}), "the lock was removed"
     folder = {stage1: "Train_Test_Dataset", stage2: "Train_Test_Dataset", stage3: "Models", stage4: "result"}[second]
     assert tool(["verify", str(root / folder)]) == (1 if (first, second) == (stage1, stage2) else 0)
 
 
-def test_trainings_on_one_split_run_side_by_side(finished: Path, tmp_path: Path) -> None:
+def test_trainings_on_the_same_split_run_in_parallel(finished: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(finished, tmp_path / "copy"))
     with holding(stage3, root):
         assert run(stage3, root, "--sanity-check") == 0, "another folder of models"
         assert run(stage4, root) == 0, "a model is read while the next one is trained"
 
 
-def test_a_split_into_folds_holds_its_own_folder(
+def test_a_cross_validation_locks_its_own_folder(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(shutil.copytree(finished, tmp_path / "copy"))
@@ -100,7 +100,7 @@ def test_a_split_into_folds_holds_its_own_folder(
         assert f"{NAME}/cross_validation is in use" in capsys.readouterr().err
 
 
-def test_the_workers_of_a_killed_run_write_no_more(finished: Path, tmp_path: Path) -> None:
+def test_the_workers_of_a_killed_run_end_with_it(finished: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(finished, tmp_path / "copy"))
     command = [sys.executable, str(REPOSITORY / "image_preprocessing.py"), *flags(stage2, root), "--copies", "40"]
     command[command.index("--jobs") + 1] = "2"
@@ -114,16 +114,16 @@ def test_the_workers_of_a_killed_run_write_no_more(finished: Path, tmp_path: Pat
     killed.wait()
     assert len(workers) >= 2
     patience = time.monotonic() + 5
-    while (alive := [one for one in workers if runs(one)]) and time.monotonic() < patience:
+    while (alive := [worker for worker in workers if runs(worker)]) and time.monotonic() < patience:
         time.sleep(0.05)
-    for one in alive:
-        os.kill(int(one), signal.SIGKILL)
-    assert not alive, "they would write into a folder that nobody holds"
+    for worker in alive:
+        os.kill(int(worker), signal.SIGKILL)
+    assert not alive, "they would write into a folder that is not locked"
     assert run(stage2, root) == 0 and tool(["verify", str(root / "Train_Test_Dataset")]) == 0
 
 
 def runs(process: str) -> bool:
-    """Tell whether a process is there and does something: one that waits to be buried does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

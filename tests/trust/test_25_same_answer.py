@@ -1,4 +1,4 @@
-"""Check 25: the same seed gives the same files; what changes, changes the lists; a flipped byte is found."""
+"""Check 25: the same seed gives the same files; changed inputs change the lists; a flipped bit is noticed."""
 
 import json
 import random
@@ -42,22 +42,22 @@ def listed(root: Path, stage: str) -> dict[str, str]:
     return {name: digest for name, digest in read_list(path)[0].items() if Path(name).name not in TIMED}
 
 
-def differing(ours: dict[str, str], theirs: dict[str, str]) -> set[str]:
-    return {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+def differing(first: dict[str, str], second: dict[str, str]) -> set[str]:
+    return {name for name in first.keys() | second.keys() if first.get(name) != second.get(name)}
 
 
 def test_the_same_seed_gives_the_same_files(finished: Path, tmp_path: Path) -> None:
     other = make(tmp_path)
     for stage in STAGES:
         assert run(stage, other) == 0
-    ours, theirs = timeless(finished), timeless(other)
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if ours[name] != theirs[name]] == []
+    first, second = timeless(finished), timeless(other)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
     for stage in ("stage1", "stage2", "stage3", "stage4"):
         assert listed(finished, stage) == listed(other, stage)
 
 
-def test_one_pixel_of_one_image_changes_its_own_lines_and_no_others(
+def test_a_changed_pixel_changes_only_the_lines_of_its_image(
     copy: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = sorted((copy / "spine").rglob("*.png"))[0]
@@ -76,14 +76,15 @@ def test_one_pixel_of_one_image_changes_its_own_lines_and_no_others(
     assert tool(["verify", str(copy / SPLIT)]) == 0
 
 
-def test_one_byte_of_an_annotation_changes_its_mask(copy: Path, finished: Path) -> None:
+def test_a_changed_annotation_changes_only_its_mask(copy: Path, finished: Path) -> None:
     annotations = copy / "spine" / "annotations.json"
     shapes = json.loads(annotations.read_text())
     name = next(name for name, entry in shapes.items() if entry)
     shapes[name][0][2][0][0] += 3
     annotations.write_text(json.dumps(shapes))
     assert run(stage1, copy) == 0
-    masks = {one for one in differing(listed(copy, "stage1"), listed(finished, "stage1")) if one.startswith("masks/")}
+    changed = differing(listed(copy, "stage1"), listed(finished, "stage1"))
+    masks = {file for file in changed if file.startswith("masks/")}
     assert masks == {f"masks/{name}.png"}
 
 
@@ -96,7 +97,7 @@ def test_one_byte_of_an_annotation_changes_its_mask(copy: Path, finished: Path) 
         (stage3, [], {"training": {"epochs": 2}}, "best_model.safetensors"),
     ],
 )
-def test_one_setting_changes_the_list(copy: Path, finished: Path, stage, more, settings, name: str) -> None:
+def test_a_changed_setting_changes_the_list(copy: Path, finished: Path, stage, more, settings, name: str) -> None:
     task = copy / f"{NAME}.yaml"
     fields = yaml.safe_load(task.read_text())
     for section, values in settings.items():
@@ -104,10 +105,10 @@ def test_one_setting_changes_the_list(copy: Path, finished: Path, stage, more, s
     task.write_text(yaml.safe_dump(fields))
     assert run(stage, copy, *more) == 0
     which = "stage2" if stage is stage2 else "stage3"
-    assert any(one.startswith(name) for one in differing(listed(copy, which), listed(finished, which)))
+    assert any(file.startswith(name) for file in differing(listed(copy, which), listed(finished, which)))
 
 
-def test_verify_finds_one_flipped_bit_in_every_kind_of_file(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_notices_a_flipped_bit_in_every_kind_of_file(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [str(copy / name / NAME) for name in OUTPUTS]
     assert tool(["verify", *folders]) == 0
     assert " 0 changed, 0 missing, 0 extra" in capsys.readouterr().out
