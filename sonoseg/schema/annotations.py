@@ -10,14 +10,14 @@ from sonoseg.schema.section import Positive, Section
 
 
 class Structure(Section):
-    """One class of the segmentation. Its index is its place in the task's list, from 1."""
+    """One class of the segmentation. Its value in label maps is its position in the task's list, from 1."""
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
     shape: Literal["line", "rectangle", "ellipse", "region"]
     color: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
     thickness_px: Positive | None = Field(None, description="drawing width of a line, in pixels of its own image")
     covered_by: list[str] = Field([], description="classes drawn over this one where they cross")
-    keep: Literal["all", "largest"] = Field("all", description="pieces of a prediction that are kept")
+    keep: Literal["all", "largest"] = Field("all", description="components of a prediction that are kept")
 
     @model_validator(mode="after")
     def _line_has_thickness(self) -> "Structure":
@@ -50,19 +50,19 @@ class ShapesJson(Section):
     """One JSON file: image name -> list of [class, shape, points]."""
 
     format: Literal["shapes_json"]
-    images: str = Field("images", description="folder of the pictures, inside the data folder")
+    images: str = Field("images", description="folder of the images, inside the data folder")
     file: str = "annotations.json"
 
 
 class MaskFolder(Section):
-    """A mask picture per image, paired by file name: <name><image_suffix> with <name><mask_suffix>."""
+    """A mask file per image, paired by file name: <name><image_suffix> with <name><mask_suffix>."""
 
     format: Literal["mask_folder"]
     images: str = "images"
     masks: str = "masks"
     image_suffix: str = ""
     mask_suffix: str = "_mask"
-    fill_outlines: bool = Field(False, description="masks are outlines: fill what they enclose")
+    fill_outlines: bool = Field(False, description="masks are outlines: the enclosed area is filled")
 
 
 class Metadata(Section):
@@ -76,14 +76,14 @@ class Metadata(Section):
 
 
 class Patients(Section):
-    """How patients are told apart: a column of the metadata table, or a pattern on the file's stem."""
+    """Where the patient of an image is taken from: a column of the metadata table, or a pattern on the file's stem."""
 
     column: str | None = None
     pattern: str | None = Field(None, description="regular expression; its first group is the patient")
 
     @field_validator("pattern")
     @classmethod
-    def _one_group(cls, pattern: str | None) -> str | None:
+    def _has_one_group(cls, pattern: str | None) -> str | None:
         if pattern is not None:
             try:
                 groups = re.compile(pattern).groups
@@ -94,14 +94,14 @@ class Patients(Section):
         return pattern
 
     @model_validator(mode="after")
-    def _one_way(self) -> "Patients":
+    def _column_or_pattern(self) -> "Patients":
         if (self.column is None) == (self.pattern is None):
             raise ValueError("name either a column or a pattern")
         return self
 
 
 class Split(Section):
-    """How much of the patients only tests, and how many parts the others have. Flags of stage 1 go before it."""
+    """Share of the patients in the test part, and number of folds of the others. Options of stage 1 override it."""
 
     test_size: float = Field(0.2, ge=0.01, le=0.99)
     folds: int = Field(5, ge=2, le=100)

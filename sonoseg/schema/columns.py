@@ -1,4 +1,4 @@
-"""Columns of the split tables beside one per class: no class may have such a name."""
+"""Columns of the split tables besides those of the classes; a class cannot have the name of such a column."""
 
 BEFORE_CLASSES = ("id", "image_path", "mask_path", "patient", "fold")
 AFTER_CLASSES = ("width", "height", "row_mm", "col_mm", "sha256", "mask_sha256")

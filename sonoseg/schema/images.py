@@ -33,7 +33,7 @@ class Unsharp(Section):
 
 
 class Enhancement(Section):
-    """Always applied, in this order, to every image; a step that is null is left out."""
+    """Applied to every image, in this order; a step that is null is left out."""
 
     denoise: Denoise | None = None
     clahe: Clahe | None = None
@@ -41,7 +41,7 @@ class Enhancement(Section):
 
 
 class Input(Section):
-    """What the network sees."""
+    """How an image becomes the network's input."""
 
     size: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
     fit: Literal["resize", "letterbox", "pad_or_crop", "pad_square"] = "resize"
@@ -51,7 +51,7 @@ class Input(Section):
 
 class ShiftScaleRotate(Section):
     probability: Probability
-    shift: float = Field(0.0625, ge=0, le=0.5, description="largest shift, as a part of the image's size")
+    shift: float = Field(0.0625, ge=0, le=0.5, description="largest shift, as a fraction of the image's size")
     scale: float = Field(0.1, ge=0, lt=1, description="largest change of scale, 0.1: 0.9 to 1.1")
     rotate_deg: float = Field(10, ge=0, le=180)
 
@@ -65,7 +65,7 @@ class Elastic(Section):
 class GridDistortion(Section):
     probability: Probability
     cells: int = Field(5, ge=2)
-    limit: float = Field(0.3, gt=0, lt=1, description="largest change of a cell's width, as a part of it")
+    limit: float = Field(0.3, gt=0, lt=1, description="largest relative change of a cell's width")
 
 
 class Gamma(Section):
@@ -74,10 +74,10 @@ class Gamma(Section):
 
 
 class Augmentation(Section):
-    """Copies of each training image. Geometry warps image and mask by one map; gamma changes the image alone."""
+    """Augmented copies of each training image. Image and mask are warped alike; gamma changes the image alone."""
 
     copies: int = Field(7, ge=0)
-    online: bool = Field(False, description="copies are not made by stage 2, but drawn anew in every epoch of training")
+    online: bool = Field(False, description="drawn in every epoch of training instead of being written by stage 2")
     flip_horizontal: Probability = 0.0
     flip_vertical: Probability = 0.0
     shift_scale_rotate: ShiftScaleRotate | None = None

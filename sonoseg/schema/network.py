@@ -12,7 +12,7 @@ Channels = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2)]
 
 
 class AnyNetwork(Section):
-    """What every network's section answers: which input sizes it takes, and how large its output is."""
+    """Base of the networks' sections: accepted input sizes, and the size of the output."""
 
     @property
     def downsampling(self) -> int:
@@ -20,7 +20,7 @@ class AnyNetwork(Section):
         raise NotImplementedError
 
     def output_size(self, size: Size) -> Size:
-        """Return the size of the logits for an input of `size`. Raises ValueError for a size that does not go in."""
+        """Return the size of the logits for an input of `size`. Raises ValueError for a size that is not accepted."""
         step = self.downsampling
         if any(side % step or side < 2 * step for side in size):
             raise ValueError(
@@ -57,14 +57,14 @@ MONAI_NETWORKS = {
     "attention_unet": "AttentionUnet",  # Oktay et al. 2018
     "segresnet": "SegResNet",  # residual units throughout, Myronenko 2018
 }
-"""Further networks of MONAI by name: the class in `monai.networks.nets`. A line here is all that another one needs."""
+"""Further networks of MONAI by name: the class in `monai.networks.nets`. Adding a network of MONAI is one line here."""
 
 
 class MonaiNetwork(AnyNetwork):
     """Another network of MONAI that takes one channel in, with the arguments of its own constructor."""
 
-    name: Literal[tuple(MONAI_NETWORKS)]  # type: ignore[valid-type]  # mypy wants the names spelled out
-    arguments: dict[str, Any] = Field({}, description="passed to MONAI's class as they stand")
+    name: Literal[tuple(MONAI_NETWORKS)]  # type: ignore[valid-type]  # mypy needs literal names
+    arguments: dict[str, Any] = Field({}, description="passed to MONAI's class unchanged")
     multiple_of: int = Field(16, ge=1, description="the input's sides have to be multiples of this")
 
     @property
@@ -78,7 +78,7 @@ class SegNet(AnyNetwork):
     name: Literal["segnet"]
     channels: Channels = Field([64, 128, 256, 512, 512])
     convolutions: list[Annotated[int, Field(ge=1)]] = Field([2, 2, 3, 3, 3], description="of each encoder stage")
-    skip: bool = Field(False, description="the decoder also sees the encoder's maps of the same size")
+    skip: bool = Field(False, description="the decoder also gets the encoder's feature maps of the same size")
     dropout: float = Field(0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
@@ -99,7 +99,8 @@ class UNet2015(AnyNetwork):
     channels: Channels = Field([64, 128, 256, 512, 1024])
     padding: Literal["valid", "same"] = "same"
     target: Literal["resized", "cropped"] | None = Field(
-        None, description="valid: the whole mask scaled to the output, or its centre and tiles at inference"
+        None,
+        description="of `valid`: the mask is scaled to the output, or its centre is cropped; then inference is tiled",
     )
     norm: Literal["none", "batch"] = Field("none", description="the paper has none")
     dropout: float = Field(0.0, ge=0, lt=1, description="at the end of the contracting path, as in the paper")
@@ -125,7 +126,7 @@ class UNet2015(AnyNetwork):
         return height, width
 
     def _unpadded(self, side: int) -> int | None:
-        """Return the output's side: 388 for 572. None where a pooling meets an odd side, or nothing is left."""
+        """Return the output's side: 388 for 572. None where a pooled side is odd, or nothing is left."""
         levels = len(self.channels) - 1
         for _ in range(levels):
             side -= 4  # two 3x3 convolutions

@@ -9,16 +9,18 @@ from sonoseg.schema.section import Positive, Probability, Section
 
 
 class Requirement(Section):
-    """Anatomical rule: without `require` in the image, `suppress` are removed from the result."""
+    """Anatomical rule: where `require` is absent from an image, `suppress` are removed from the result."""
 
     require: str
     suppress: list[str] = Field(min_length=1)
 
 
 class Postprocessing(Section):
-    threshold: Probability = Field(0.5, description="one class only: pixels above this probability belong to it")
+    threshold: Probability = Field(0.5, description="of a single class: pixels above this probability belong to it")
     fill_gaps: bool = True
-    min_area_fraction: float = Field(0.0, ge=0, lt=1, description="smaller pieces, as a part of the image, are dropped")
+    min_area_fraction: float = Field(
+        0.0, ge=0, lt=1, description="smaller components, as a fraction of the image, are removed"
+    )
     rules: list[Requirement] = Field([])
 
 

@@ -1,4 +1,4 @@
-"""A whole task file, validated: one `Task` travels from stage 1 into the trained model file."""
+"""A validated task file. The task with which a model was trained is stored in the model file."""
 
 from typing import Annotated
 
@@ -15,9 +15,9 @@ from sonoseg.schema.training import Training
 
 
 class Task(Section):
-    """A whole task file."""
+    """All sections of a task file."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="also the name of its folders")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="also the name of the task's folders")
     title: str
     structures: list[Structure] = Field(min_length=1, max_length=254)
     annotations: Annotated[ShapesJson | MaskFolder, Field(discriminator="format")]
@@ -44,12 +44,12 @@ class Task(Section):
 
     @property
     def is_binary(self) -> bool:
-        """One class against background: the network then has one output, with a threshold on its probability."""
+        """Whether there is a single class: the network then has one output, and its probability a threshold."""
         return len(self.structures) == 1
 
     @property
     def output_size(self) -> tuple[int, int]:
-        """(height, width) of the network's logits; unpadded convolutions give less than they are given."""
+        """(height, width) of the network's logits, smaller than the input for unpadded convolutions."""
         return self.network.output_size(self.input.size)
 
     def index_of(self, name: str) -> int:
@@ -66,7 +66,7 @@ class Task(Section):
         return [quantity for measurement in self.measurements for quantity in measurement.quantities]
 
     def label_map_settings(self) -> list[dict[str, object]]:
-        """Return what decides a label map besides the annotations: the classes in order, and how each is drawn."""
+        """Return the settings on which label maps depend: the classes in order, and how each is drawn."""
         fields = {"name", "shape", "thickness_px", "covered_by"}
         return [structure.model_dump(include=fields) for structure in self.structures]
 
@@ -114,7 +114,7 @@ class Task(Section):
         if self.training.loss.name.startswith("bce"):
             raise ValueError(f"training.loss.name: {self.training.loss.name} is for one class; use dice_ce for several")
         if self.postprocessing.threshold != 0.5:
-            raise ValueError("postprocessing.threshold is for one class; of several the most probable one is taken")
+            raise ValueError("postprocessing.threshold is for one class; with several the most probable is taken")
 
     def _measurements_fit_shapes(self) -> None:
         for measurement in self.measurements:

@@ -18,7 +18,7 @@ def available_tasks() -> list[str]:
 
 
 def load_task(name_or_file: str | Path) -> Task:
-    """Return the validated task of that name, or of that YAML file, with everything it extends filled in.
+    """Return the validated task of this name, or of this YAML file, merged with the tasks that it extends.
 
     Raises TaskError: an unknown name (the choices are listed), unreadable YAML, a missing, unknown or wrong field.
     """
@@ -63,7 +63,7 @@ def _read_with_parents(path: Path, seen: list[Path]) -> dict[str, Any]:
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Sections are merged field by field; lists and plain values are replaced; null takes back to the default."""
+    """Merge sections field by field; lists and plain values are replaced, and null restores the default."""
     merged = dict(base)
     for key, value in changes.items():
         if value is None:
@@ -77,7 +77,7 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _other_kind(key: str, old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Tell whether a section is of another kind than the one it extends, so that the old one's fields mean nothing."""
+    """Return whether a section is of another kind than the extended one, whose fields then do not apply."""
     kind = {"annotations": "format", "network": "name"}.get(key)
     return (kind in new and new[kind] != old.get(kind)) or {*old, *new} == {"column", "pattern"}
 

@@ -8,7 +8,7 @@ from sonoseg.schema.section import Positive, Section
 
 
 class HausdorffSchedule(Section):
-    """Weight of the Hausdorff term: 0 before `start_epoch`, then a straight ramp to `max_weight` over `ramp_epochs`."""
+    """Weight of the Hausdorff term: 0 before `start_epoch`, then a linear ramp to `max_weight` over `ramp_epochs`."""
 
     start_epoch: int = Field(ge=0)
     ramp_epochs: int = Field(ge=1)
@@ -17,41 +17,43 @@ class HausdorffSchedule(Section):
 
 
 class Loss(Section):
-    """The region term, and optionally a boundary term. The names that begin with `bce` are for tasks of one class."""
+    """Region term, and optionally a boundary term. Names that begin with `bce` are for tasks with one class."""
 
     name: Literal["dice_ce", "dice_focal", "bce_dice", "bce"] = "dice_ce"
     cross_entropy_weight: Positive = Field(1.0, description="of (binary) cross-entropy beside Dice; focal likewise")
-    include_background: bool = Field(False, description="Dice of the background as well; of no meaning for one class")
-    batch_dice: bool = Field(
-        True, description="Dice over the batch, not per image: a class may be absent from an image"
-    )
+    include_background: bool = Field(False, description="Dice of the background as well; without effect for one class")
+    batch_dice: bool = Field(True, description="Dice over the batch, as a class may be absent from an image")
     hausdorff: HausdorffSchedule | None = None
 
 
 class Plateau(Section):
-    """The rate is multiplied by `factor` when the validation loss has not fallen for more than `patience` epochs."""
+    """The learning rate is multiplied by `factor` when the validation loss has not fallen for more than `patience` epochs."""
 
     factor: float = Field(0.5, gt=0, lt=1)
     patience: int = Field(10, ge=0)
 
 
 class Optimizer(Section):
+    """Optimiser, learning rate and its schedule."""
+
     name: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Positive
     weight_decay: float = Field(0.0, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; the others have their own")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; the other optimisers have their own")
     schedule: Literal["constant", "one_cycle", "cosine", "plateau"] = "constant"
     plateau: Plateau = Plateau()
-    warm_up_epochs: float = Field(0, ge=0, description="the rate rises from 0 in a straight line; then the schedule")
+    warm_up_epochs: float = Field(0, ge=0, description="the learning rate rises linearly from 0; then the schedule")
 
     @model_validator(mode="after")
-    def _one_warm_up(self) -> "Optimizer":
+    def _single_warm_up(self) -> "Optimizer":
         if self.schedule == "one_cycle" and self.warm_up_epochs:
             raise ValueError("one_cycle begins with a warm-up of its own: leave warm_up_epochs out")
         return self
 
 
 class Training(Section):
+    """Length of the training, batch size, loss and optimiser."""
+
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     patience: int | None = Field(None, ge=1, description="epochs without a better validation Dice; null: never stop")
