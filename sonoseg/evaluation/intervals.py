@@ -1,31 +1,36 @@
-"""Means over patients, their intervals, and limits of agreement."""
+"""Means over patients with bootstrap intervals, and limits of agreement."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 RESAMPLES = 2000
-"""Draws of the bootstrap."""
+"""Number of bootstrap samples."""
 
 
 def limits_of_agreement(errors: Sequence[float]) -> list[float | None]:
-    """Return mean -/+ 1.96 standard deviations (n - 1) of all images' errors; None twice for a single one.
+    """Return mean -/+ 1.96 standard deviations (n - 1) of all images' errors; `[None, None]` for a single error.
 
-    Bland and Altman 1986. Between these limits lie 95 % of the errors when they are normally distributed.
+    Bland and Altman 1986. 95 % of normally distributed errors lie between these limits.
     """
     if len(errors) < 2:
         return [None, None]
     return [float(np.mean(errors) + sign * 1.96 * np.std(errors, ddof=1)) for sign in (-1, 1)]
 
 
-def patient_means(values: Sequence[float], patients: Sequence[str]) -> np.ndarray:
+def patient_means(values: Sequence[float], patients: Sequence[str]) -> NDArray[np.float64]:
+    """Return the mean value of each patient `(P,)`, in the order in which the patients occur."""
     return pd.Series(values, dtype=float).groupby(list(patients), sort=False).mean().to_numpy()
 
 
 def mean_with_interval(values: Sequence[float], patients: Sequence[str]) -> dict[str, Any]:
-    """Return the mean over patients of their own means, with a 95 % percentile interval by resampling patients."""
+    """Return the mean of the patients' means with its 95 % percentile bootstrap interval, None for a single patient.
+
+    Patients are resampled with replacement (Efron and Tibshirani 1993), with a fixed seed.
+    """
     means = patient_means(values, patients)
     draws = np.random.default_rng(0).choice(means, (RESAMPLES, len(means))).mean(axis=1)
     low, high = np.percentile(draws, [2.5, 97.5])

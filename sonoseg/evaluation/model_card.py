@@ -1,7 +1,7 @@
-"""`MODEL_CARD.md`, written beside every trained model: what it was made from, how good it is, what it is not for.
+"""`MODEL_CARD.md`, written beside every trained model: its data, its scores, and its limits.
 
-The sections follow Mitchell et al. (2019), "Model Cards for Model Reporting". What only a person can know is left to be
-completed, and kept when the card is written again.
+The sections follow Mitchell et al. (2019), "Model Cards for Model Reporting". Sections that only the
+author can write are left to be completed, and kept when the card is written again.
 """
 
 import re
@@ -18,8 +18,8 @@ from sonoseg.schema.task import Task
 NAME = "MODEL_CARD.md"
 TO_COMPLETE = "*Author to complete.*"
 
-_BY_A_PERSON = ("Intended use", "Where the images come from", "Known limits")
-"""Sections that only a person can write."""
+_BY_THE_AUTHOR = ("Intended use", "Where the images come from", "Known limits")
+"""Sections that only the author can write."""
 
 _HINTS = {
     "Intended use": "For which question, which users, which patients.",
@@ -33,7 +33,7 @@ def write_model_card(
 ) -> Path:
     """Write the card of `model`, with the scores of `summary` (`evaluation.json`), or without any for None.
 
-    What a person wrote into the sections that are theirs is kept.
+    Sections that the author has completed are kept.
     """
     path = output.path(NAME)
     written = _sections(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else {}
@@ -43,23 +43,23 @@ def write_model_card(
 def model_card(
     model: ModelHeader, data: TrainingData, summary: Mapping[str, Any] | None, written: Mapping[str, str]
 ) -> str:
-    """Return the card in Markdown; `written` are sections, heading -> text, that a person has completed."""
+    """Return the card in Markdown; `written` are the sections, heading -> text, that the author has completed."""
     task = model.task
     parts = [
         f"# {_plain(task.title)} (`{task.name}`)",
         "**Not for clinical use.** Research software: no result of it may guide a needle or a diagnosis.",
-        *(_section(name, written.get(name, f"{TO_COMPLETE} {_HINTS[name]}")) for name in _BY_A_PERSON[:2]),
+        *(_section(name, written.get(name, f"{TO_COMPLETE} {_HINTS[name]}")) for name in _BY_THE_AUTHOR[:2]),
         _section("Model", _model(model)),
         _section("Data and split", _data(data)),
         _section("Scores", _scores(summary, task)),
-        _section(_BY_A_PERSON[2], written.get(_BY_A_PERSON[2], f"{TO_COMPLETE} {_HINTS[_BY_A_PERSON[2]]}")),
+        _section(_BY_THE_AUTHOR[2], written.get(_BY_THE_AUTHOR[2], f"{TO_COMPLETE} {_HINTS[_BY_THE_AUTHOR[2]]}")),
         _section("Made with", ", ".join(f"{name} {value}" for name, value in model.info.get("versions", {}).items())),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def disjointness(data: TrainingData) -> str:
-    """Return how far training and test are kept apart; where no patient has two images, patients may be unknown."""
+    """Return whether the split is by patient; where no patient has two images, patients may be unknown."""
     patients = {sample.patient for sample in data.samples}
     if len(patients) < len(data.samples):
         return f"by patient: {len(patients)} patients, none of them in two parts"
@@ -73,7 +73,7 @@ def _model(model: ModelHeader) -> str:
     info, task = model.info, model.task
     size = "x".join(map(str, task.input.size))
     lines = [
-        f"* Classes: {', '.join(f'{one.name} ({one.shape})' for one in task.structures)}",
+        f"* Classes: {', '.join(f'{structure.name} ({structure.shape})' for structure in task.structures)}",
         f"* Network: `{task.network.name}`, {size} pixels, {task.input.fit}; all settings are inside the file",
         f"* File: `{model.path.name}`, SHA-256 `{model.sha256}`",
     ]
@@ -111,17 +111,17 @@ def _scores(summary: Mapping[str, Any] | None, task: Task) -> str:
         f"| class | Dice | IoU | surface Dice at {summary['surface_tolerance']:g} {unit} | HD95, {unit} | missed |",
         "|---|---|---|---|---|---|",
     ]
-    for name, one in summary["classes"].items():
-        missed = f"{one['n_missed']} of {one['n'] - one['n_empty_reference']}"
-        means = " | ".join(_mean(one[score], digits) for score, digits in SHOWN)
+    for name, scores in summary["classes"].items():
+        missed = f"{scores['n_missed']} of {scores['n'] - scores['n_empty_reference']}"
+        means = " | ".join(_mean(scores[score], digits) for score, digits in SCORE_COLUMNS)
         lines.append(f"| {name} | {means} | {missed} |")
     measured = in_one_unit(summary["measurements"])
     if measured:
         lines += ["", "| measurement | mean absolute error | bias | missed |", "|---|---|---|---|"]
-    for name in measured:
-        one = summary["measurements"][name]
-        errors = f"{_mean(one['mean_absolute_error'], 2)} | {_mean(one['bias'], 2)}"
-        lines.append(f"| {name} | {errors} | {one['n_missed']} |")
+    for key in measured:
+        entry = summary["measurements"][key]
+        errors = f"{_mean(entry['mean_absolute_error'], 2)} | {_mean(entry['bias'], 2)}"
+        lines.append(f"| {key} | {errors} | {entry['n_missed']} |")
     if "warning" in summary:
         lines += ["", f"{summary['warning']}."]
     if summary.get("scored_before"):
@@ -129,12 +129,12 @@ def _scores(summary: Mapping[str, Any] | None, task: Task) -> str:
     return "\n".join(lines)
 
 
-SHOWN = (("dice", 3), ("iou", 3), ("surface_dice", 3), ("hd95", 1))
+SCORE_COLUMNS = (("dice", 3), ("iou", 3), ("surface_dice", 3), ("hd95", 1))
 
 
-def _mean(one: Mapping[str, Any], digits: int) -> str:
-    bounds = one["interval_95"]
-    return f"{one['mean']:.{digits}f}" + (f" ({bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})" if bounds else "")
+def _mean(score: Mapping[str, Any], digits: int) -> str:
+    bounds = score["interval_95"]
+    return f"{score['mean']:.{digits}f}" + (f" ({bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})" if bounds else "")
 
 
 def _section(name: str, text: str) -> str:
@@ -142,12 +142,14 @@ def _section(name: str, text: str) -> str:
 
 
 def _sections(card: str) -> dict[str, str]:
-    """Return the sections of an earlier card that a person has completed."""
+    """Return the sections of an earlier card that the author has completed."""
     parts = re.split(r"^## (.+)$", card, flags=re.MULTILINE)
-    found = dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=False))
-    return {name: text for name, text in found.items() if name in _BY_A_PERSON and not text.startswith(TO_COMPLETE)}
+    sections = dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=False))
+    return {
+        name: text for name, text in sections.items() if name in _BY_THE_AUTHOR and not text.startswith(TO_COMPLETE)
+    }
 
 
 def _plain(text: str) -> str:
-    """Return a line in which no character is markup."""
+    """Return the text as one line with Markdown characters escaped."""
     return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", " ".join(text.split()))

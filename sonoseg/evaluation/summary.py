@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sonoseg.evaluation.cases import SCORES, Case, surface_tolerance
 from sonoseg.evaluation.intervals import RESAMPLES, limits_of_agreement, mean_with_interval, patient_means, spread
@@ -55,15 +56,14 @@ def in_one_unit(measurements: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _class(name: str, cases: Sequence[Case]) -> dict[str, Any]:
-    agreements, patients = [case.agreement[name] for case in cases], [case.patient for case in cases]
-    summary: dict[str, Any] = {
-        score: spread([getattr(agreement, score) for agreement in agreements], patients) for score in SCORES
-    }
+    table = pd.DataFrame([asdict(case.agreement[name]) for case in cases])
+    patients = [case.patient for case in cases]
+    summary: dict[str, Any] = {score: spread(table[score], patients) for score in SCORES}
     summary |= {
-        "n": len(agreements),
-        "n_empty_reference": sum(agreement.reference_empty for agreement in agreements),
-        "n_missed": sum(agreement.missed for agreement in agreements),
-        "n_false_alarm": sum(agreement.false_alarm for agreement in agreements),
+        "n": len(table),
+        "n_empty_reference": int(table["reference_empty"].sum()),
+        "n_missed": int(table["missed"].sum()),
+        "n_false_alarm": int(table["false_alarm"].sum()),
     }
     errors = cases[0].shape_errors.get(name, {})
     if errors:

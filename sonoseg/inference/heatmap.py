@@ -1,4 +1,4 @@
-"""How probable each class is at each place: a picture for a person, and grey values for a program."""
+"""Heat maps of the class probabilities, and probabilities as grey values."""
 
 import math
 
@@ -15,19 +15,18 @@ from sonoseg.types import Picture, Pixels
 COLUMNS = 3
 """Panels side by side before the next row begins."""
 _MAP = cv2.COLORMAP_VIRIDIS
-"""Perceptually uniform, and the same order to colour-blind eyes and in grey."""
+"""Perceptually uniform; its order is kept in grey and for colour-blind readers."""
 _OPACITY, _FULL_FROM = 0.6, 0.2
-"""Colours lie over the image this strongly from a probability of 0.2 on; towards 0 they fade, and the image is seen."""
+"""Opacity of the colours from a probability of 0.2 on; it falls to 0 with the probability."""
 _LINE = (255, 255, 255)
 
 
 def draw_heatmap(image: Pixels, probabilities: NDArray[np.float32], task: Task) -> Picture:
     """Return RGB uint8 panels, one per class in task order, each of the size of `image` `(H, W)` uint8.
 
-    `probabilities` are `(1 + K, H, W)` float32, background first. Up to 3 panels stand side by side, more go on in the
-    next row: the picture is `(rows * H, columns * W, 3)`, that of one class `(H, W, 3)`. A line surrounds the pixels
-    that are given to the class before anything is cleaned: those above the threshold of a single class, else those
-    where the class is the most probable.
+    `probabilities` are `(1 + K, H, W)` float32, background first. Up to 3 panels form a row, and the picture is
+    `(rows * H, columns * W, 3)`, for one class `(H, W, 3)`. A line surrounds the pixels that are assigned to the class
+    before cleaning: those above the threshold of a single class, else those where the class is the most probable.
     """
     labels = class_map(probabilities, task.postprocessing.threshold)
     threshold = task.postprocessing.threshold if task.is_binary else None
@@ -52,16 +51,16 @@ def _panel(image: Pixels, probability: NDArray[np.float32], inside: NDArray[np.b
     opacity = _OPACITY * np.minimum(probability / _FULL_FROM, 1)[..., None]
     colors = _colored(probability_levels(probability))
     picture = np.rint(opacity * colors + (1 - opacity) * image[..., None]).astype(np.uint8)
-    # The line lies around the class and not on it: structures may be as thin as the line.
+    # The line lies around the class, as structures may be as thin as the line.
     width = max(1, round(unit_of(image)))
-    line, halo = _grown(inside, width), _grown(inside, 2 * width)
+    line, halo = _dilated(inside, width), _dilated(inside, 2 * width)
     picture[halo & ~line] = (0, 0, 0)
     picture[line & ~inside] = _LINE
     return picture
 
 
-def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * by + 1, 2 * by + 1))
+def _dilated(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     return cv2.dilate(mask.astype(np.uint8), disc) > 0
 
 

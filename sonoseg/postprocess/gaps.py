@@ -1,7 +1,7 @@
-"""Clean a label map and give each class its full mask back.
+"""Cleaning of a label map, and completion of masks that another class covers.
 
 A label map holds one class per pixel. Where one class is drawn over another (EPI over MID, MID over VTB) the lower
-class has a gap there, so its pieces are judged together and its mask is completed before anything is measured.
+class has a gap there, so its components are filtered together, and its mask is completed before it is measured.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ _WIDEST_CROSSING = 2.0
 
 
 def clean(labels: Pixels, structures: Sequence[Structure], postprocessing: Postprocessing) -> Pixels:
-    """Return `labels` (H, W) uint8 without the pieces that the task drops; dropped pixels become background.
+    """Return `labels` `(H, W)` uint8 without small or surplus components; their pixels become background.
 
-    A class's pieces that the covering class parts count as one. A piece goes when it is smaller than
+    Components that only a covering class separates count as one. A component is removed when it is smaller than
     `postprocessing.min_area_fraction` of the image, or, for `keep: largest`, when another one is larger.
     """
     whole = labels.copy()
@@ -38,7 +38,7 @@ def clean(labels: Pixels, structures: Sequence[Structure], postprocessing: Postp
         value = values[structure.name]
         own = cleaned == value
         if postprocessing.fill_gaps:
-            # What was wrongly taken for a class above belongs to the one below, where that goes on around it.
+            # Pixels removed from a covering class belong to the class below where that surrounds them.
             own |= inside_hull(own, _union(dropped, structure, labels.shape))
             cleaned[own] = value
         cover = _union(full, structure, labels.shape)
@@ -64,7 +64,7 @@ def full_masks(labels: Pixels, structures: Sequence[Structure], postprocessing: 
         return masks
     values = label_values(structures)
     full: dict[str, Mask] = {}
-    # From the top: where EPI lies over MID over VTB, MID gets the pixel back first, and VTB from it.
+    # From the top: where EPI lies over MID over VTB, MID is completed first, and then VTB.
     for structure in reversed(drawing_order(structures)):
         own = labels == values[structure.name]
         full[structure.name] = _completed(own, _union(full, structure, labels.shape))
@@ -74,9 +74,10 @@ def full_masks(labels: Pixels, structures: Sequence[Structure], postprocessing: 
 
 
 def inside_hull(own: Mask, candidates: Mask) -> Mask:
-    """Return the candidates whose centre lies in the convex hull of the pixel centres of `own`, its rim included.
+    """Return the candidates whose centre lies in the convex hull of the pixel centres of `own`, the boundary included.
 
-    Tested edge by edge: a filled polygon would take in rim pixels whose centre is outside. Empty in, empty out.
+    Tested edge by edge: a filled polygon would include boundary pixels whose centre is outside. Empty masks give an
+    empty mask.
     """
     inside = np.zeros_like(candidates)
     if not candidates.any() or not own.any():
@@ -88,7 +89,7 @@ def inside_hull(own: Mask, candidates: Mask) -> Mask:
     rows, columns = rows + top, columns + left
     kept = np.ones(rows.size, bool)
     for (x, y), (next_x, next_y) in zip(corners.tolist(), np.roll(corners, -1, axis=0).tolist(), strict=True):
-        # OpenCV names the direction as if y pointed up: on the screen this hull runs clockwise.
+        # OpenCV defines the orientation for y upwards: in image coordinates this hull runs clockwise.
         kept &= (next_x - x) * (rows - y) >= (next_y - y) * (columns - x)
     inside[rows[kept], columns[kept]] = True
     return inside
@@ -104,24 +105,24 @@ def _completed(own: Mask, cover: Mask) -> Mask:
 
 
 def _kept(own: Mask, cover: Mask, smallest: float, only_largest: bool) -> Mask:
-    """Return the pixels of `own` whose piece is large enough; pieces joined by `cover` are one piece."""
-    found, pieces = cv2.connectedComponents(own.view(np.uint8), connectivity=8)
-    if found > 2:  # more than one besides the background
-        _, pieces = cv2.connectedComponents((own | _bridges(own, cover)).view(np.uint8), connectivity=8)
-    areas = np.bincount(pieces[own])  # own pixels alone: a bridge does not make a speck large
-    stays = areas >= max(smallest, 1)
-    if only_largest and stays.any():
-        stays &= np.arange(areas.size) == areas.argmax()
-    if stays[1:].all():
+    """Return the pixels of `own` whose component is large enough; components joined by `cover` are one component."""
+    count, components = cv2.connectedComponents(own.view(np.uint8), connectivity=8)
+    if count > 2:  # several besides the background
+        _, components = cv2.connectedComponents((own | _bridges(own, cover)).view(np.uint8), connectivity=8)
+    areas = np.bincount(components[own])  # own pixels only: a bridge adds no area
+    kept = areas >= max(smallest, 1)
+    if only_largest and kept.any():
+        kept &= np.arange(areas.size) == areas.argmax()
+    if kept[1:].all():
         return own
-    return own & np.append(stays, False)[np.minimum(pieces, stays.size)]
+    return own & np.append(kept, False)[np.minimum(components, kept.size)]
 
 
 def _bridges(own: Mask, cover: Mask) -> Mask:
-    """Return the pixels of `cover` through which two pieces of `own` may be one.
+    """Return the pixels of `cover` that may join two components of `own`.
 
-    They lie no further from `own` than the cover is wide. Without that limit a speck anywhere along a midline would be
-    joined through it to the vertebral body at its end.
+    They lie no further from `own` than the cover is wide. Without that limit a small component anywhere along a midline
+    would be joined through it to the vertebral body at its end.
     """
     if not cover.any() or not own.any():
         return np.zeros_like(own)

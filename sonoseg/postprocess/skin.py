@@ -1,4 +1,4 @@
-"""Find where the midline meets the skin."""
+"""The skin surface on the midline."""
 
 from dataclasses import dataclass
 
@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 from sonoseg.types import Pixels, Points
 
 BAND_WIDTH = 0.1
-"""Width of the band around the midline that is averaged, as a part of the image's width: far wider than a speckle,
-narrow enough for a curved skin line to stay one step."""
+"""Width of the band around the midline that is averaged, as a fraction of the image's width: far wider than a speckle,
+and narrow enough for a curved skin line to remain a single step."""
 SEARCH_DEPTH = 0.25
-"""Part of the image's height, from the top, in which the skin is looked for."""
+"""Fraction of the image's height, from the top, in which the skin is searched."""
 SMOOTHING = 0.003
-"""Standard deviation of the row profile's smoothing, as a part of the image's height."""
+"""Standard deviation of the row profile's smoothing, as a fraction of the image's height."""
 PROMINENCE = 0.3
-"""Rise (and fall) of the first boundary, as a part of the profile's range in the search depth: haze and reverberations
-of the gel stay below it."""
+"""Rise (and fall) of the first boundary, as a fraction of the profile's range in the search depth: haze and
+reverberations of the gel stay below it."""
 MIN_CONTRAST = 0.1
-"""Range of the profile, as a part of the image's own range of grey, below which nothing there is a boundary."""
+"""Range of the profile, as a fraction of the image's range of grey values, below which no boundary is accepted."""
 
 NO_BOUNDARY = "skin not found: no echogenic boundary near the top of the image"
 
 
 @dataclass(frozen=True)
 class Skin:
-    """Row of the skin surface on the midline, in pixels with a fraction; None with the reason when it was not found."""
+    """Row of the skin surface on the midline, in pixels with a fraction; None, with the reason, when there is none."""
 
     row: float | None
     reason: str = ""
@@ -36,9 +36,9 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
     """Return where the first echogenic boundary below the top of an image `(H, W)` crosses a midline `(2, 2)`.
 
     The grey values of a band along the midline, extended straight to the top, are averaged row by row and smoothed.
-    The first maximum that stands out from what is above and below it is the skin's echo. A thin boundary lies where
-    its echo is strongest, and the deeper structures are annotated there too, so depths run from centre to centre. An
-    echo that is bright from the first row on means that the image starts at the skin: row 0.
+    The first maximum that exceeds the values above and below it by `PROMINENCE` is the skin's echo. A thin boundary
+    lies where its echo is strongest, and the deeper structures are annotated there too, so depths run from centre to
+    centre. An echo that is bright from the first row on means that the image begins at the skin: row 0.
     """
     height, width = image.shape
     along = midline[1] - midline[0]
@@ -56,10 +56,10 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
     return _first_boundary(profile, PROMINENCE * span)
 
 
-def _level(image: Pixels, share: float) -> int:
-    """Return the grey level that this share of an image's pixels does not exceed."""
+def _level(image: Pixels, fraction: float) -> int:
+    """Return the grey value that this fraction of an image's pixels does not exceed."""
     counts = cv2.calcHist([image], [0], None, [256], (0, 256)).cumsum(dtype=np.float64)
-    return int(np.searchsorted(counts, share * counts[-1]))
+    return int(np.searchsorted(counts, fraction * counts[-1]))
 
 
 def _row_profile(image: Pixels, rows: NDArray[np.int64], centres: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -75,7 +75,7 @@ def _row_profile(image: Pixels, rows: NDArray[np.int64], centres: NDArray[np.flo
 
 
 def _first_boundary(profile: NDArray[np.float64], prominence: float) -> Skin:
-    """Return the first maximum that stands out by `prominence`, to a fraction of a row (parabola through three)."""
+    """Return the first maximum of this prominence, to a fraction of a row (parabola through three values)."""
     peak = 0
     for row, value in enumerate(profile):
         if value > profile[peak]:
@@ -88,5 +88,5 @@ def _first_boundary(profile: NDArray[np.float64], prominence: float) -> Skin:
         return Skin(0.0)
     before, top, after = profile[peak - 1 : peak + 2]
     curvature = before - 2 * top + after
-    # A saturated echo has a level top, and no parabola through it.
+    # A saturated echo has a level top: no parabola.
     return Skin(float(peak) if curvature == 0 else peak + 0.5 * float((before - after) / curvature))

@@ -27,7 +27,7 @@ class Loss(Section):
 
 
 class Plateau(Section):
-    """The learning rate is multiplied by `factor` when the validation loss has not fallen for more than `patience` epochs."""
+    """The learning rate times `factor` after more than `patience` epochs without a lower validation loss."""
 
     factor: float = Field(0.5, gt=0, lt=1)
     patience: int = Field(10, ge=0)
