@@ -1,8 +1,9 @@
-# make demo: from a fresh clone to segmented, measured images.   make test: everything the tests need, then the tests.   make bench: how fast it is.
+# make demo: from a fresh clone to segmented and measured images.   make test: linters, type checks and all tests.
+# make test-fast: the same without the tests that train networks.    make bench: measure the speed.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench fuzz killtest loadtest clean
+.PHONY: demo test test-fast lint bench fuzz killtest loadtest clean
 
 demo: .venv/ready
 	$(BIN)/python -m sonoseg.phantom --out Datasets/spine_demo
@@ -11,22 +12,27 @@ demo: .venv/ready
 	$(BIN)/python training.py --task spine_demo --run demo
 	$(BIN)/python inference.py --task spine_demo
 	@echo
-	@echo "Look at:  result/spine_demo/*_overlay.png     the test images with what was found"
+	@echo "Look at:  result/spine_demo/*_overlay.png     the test images with structures and measurements"
 	@echo "          result/spine_demo/results.csv       one row per image, depths in millimetres"
-	@echo "          Models/spine_demo/curves.png        how the training went"
-	@echo "          $(BIN)/tensorboard --logdir logs    the same, live"
+	@echo "          Models/spine_demo/curves.png        training curves"
+	@echo "          $(BIN)/tensorboard --logdir logs    the same in TensorBoard"
 
-test: .venv/ready-for-tests
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-fast: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not training"
+
+lint: .venv/ready-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SonoSeg needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; run: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -c "import sonoseg.preprocess.denoise, sonoseg.geometry.capsule"  # compiles them, so that no result waits for that
+	$(BIN)/python -c "import sonoseg.preprocess.denoise, sonoseg.geometry.capsule"  # compiled once, here
 	@touch $@
 
 .venv/ready-for-tests: .venv/ready requirements-dev.txt
@@ -36,7 +42,7 @@ test: .venv/ready-for-tests
 bench: .venv/ready
 	$(BIN)/python -m benchmarks
 
-# Minutes each: broken inputs, sudden deaths, a large folder. docs/trust.md has what came of them.
+# Minutes each: damaged inputs, kills at random moments, a large folder. docs/trust.md has their results.
 fuzz: .venv/ready-for-tests
 	$(BIN)/python -m stress.fuzz
 

@@ -15,6 +15,34 @@ from tests.datasets import make_task, spine_data, write_picture  # noqa: F401  #
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+TRAINING_FIXTURES = {"alone", "executed", "finished", "odd", "prepared", "straight", "trained"}
+"""Fixtures that run training."""
+TRAINING = (
+    "test_chance.py",
+    "test_every_task.py",
+    "test_notebook.py",
+    "test_pipeline.py",
+    "test_processes.py",
+    "test_training_runs.py",
+    "inference/test_watch.py",
+    "models/test_engines.py",
+    "prepare/test_real_data.py",
+    "runs/test_provenance.py",
+    "trust/test_04_test_labels_choose_nothing.py",
+    "trust/test_no_network.py",
+)
+"""Modules that train, convert networks, or read real data. `make test-fast` leaves them out, and whatever uses those
+fixtures."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that `make test-fast` leaves out."""
+    for item in items:
+        module = item.path.relative_to(REPOSITORY / "tests").as_posix()
+        if module in TRAINING or TRAINING_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("training")
+
+
 def real_data(name: str) -> Path:
     """Return a folder of real data, or skip the test and say what is missing."""
     root = Path(os.environ.get("SONOSEG_DATA", REPOSITORY.parent / "shared" / "data"))
