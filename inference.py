@@ -18,7 +18,7 @@ from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.signals import deferred_signals
 from sonoseg.runs.workspace import RUN_OF_INFERENCE, Workspace
 from sonoseg.schema.task_files import load_task
-from sonoseg.types import Spacing
+from sonoseg.sizes import Spacing
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.inference.process_image import InferenceRun

@@ -1,4 +1,4 @@
-"""Array types and small tuples that every package shares, each with its shape, dtype and unit."""
+"""Array types that every package shares, each with its shape, dtype and unit."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,3 @@ Maps = NDArray[np.float32]
 
 Points = NDArray[np.float64]
 """`(N, 2)` float64 (x, y) in pixels of the original image, x right, y down, whole numbers at pixel centres."""
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
-
-Spacing = tuple[float, float]
-"""(row_mm, col_mm): millimetres from one pixel row, or column, to the next."""

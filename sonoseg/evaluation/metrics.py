@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoseg.geometry.points import scale_of
-from sonoseg.types import Mask, Spacing
+from sonoseg.sizes import Spacing
+from sonoseg.types import Mask
 
 Distances = NDArray[np.float64]
 

@@ -11,7 +11,8 @@ from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.measure import has_direction
 from sonoseg.schema.annotations import Structure
 from sonoseg.schema.quantity import Quantity
-from sonoseg.types import Points, Spacing
+from sonoseg.sizes import Spacing
+from sonoseg.types import Points
 
 
 @dataclass(frozen=True)

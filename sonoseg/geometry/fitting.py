@@ -14,7 +14,8 @@ from sonoseg.geometry.extent import extent, places
 from sonoseg.geometry.line_fit import fit_line
 from sonoseg.geometry.points import Ellipse, scale_of
 from sonoseg.geometry.shapes import Shape
-from sonoseg.types import Mask, Points, Spacing
+from sonoseg.sizes import Spacing
+from sonoseg.types import Mask, Points
 
 _HALF_PIXEL = 0.5
 _TYPICAL_COVERAGE = 0.5

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.types import Points, Spacing
+from sonoseg.sizes import Spacing
+from sonoseg.types import Points
 
 
 def scale_of(spacing: Spacing | None) -> NDArray[np.float64]:

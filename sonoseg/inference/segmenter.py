@@ -17,7 +17,8 @@ from sonoseg.models.model_header import digest_of
 from sonoseg.models.predictor import mean_and_variance, mean_probabilities, predict_each
 from sonoseg.postprocess.interpret import Findings, interpret
 from sonoseg.schema.task import Task
-from sonoseg.types import Maps, Pixels, Spacing
+from sonoseg.sizes import Spacing
+from sonoseg.types import Maps, Pixels
 
 MIN_SIDE = 8
 """Shorter sides are refused: nothing anatomical is left in so few pixels."""

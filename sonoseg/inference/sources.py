@@ -14,7 +14,7 @@ from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.annotations import MaskFolder
 from sonoseg.schema.task import Task
-from sonoseg.types import Spacing
+from sonoseg.sizes import Spacing
 
 UNKNOWN = "unknown"
 _OWN_NAMES = ("run",)

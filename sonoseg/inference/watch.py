@@ -10,7 +10,7 @@ from sonoseg.errors import DataError
 from sonoseg.inference.sources import Source, from_folder
 from sonoseg.inference.table import Row
 from sonoseg.schema.task import Task
-from sonoseg.types import Spacing
+from sonoseg.sizes import Spacing
 
 POLL_S = 1.0
 """Seconds between two readings of the folder. A file is processed when two readings in a row are equal."""

@@ -17,7 +17,8 @@ from sonoseg.postprocess.measure import Measurement, measure
 from sonoseg.schema.annotations import Structure
 from sonoseg.schema.results import Range, Review
 from sonoseg.schema.task import Task
-from sonoseg.types import Pixels, Spacing
+from sonoseg.sizes import Spacing
+from sonoseg.types import Pixels
 
 
 @dataclass(frozen=True)

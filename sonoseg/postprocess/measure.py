@@ -18,7 +18,8 @@ from sonoseg.postprocess.skin import find_skin
 from sonoseg.schema.annotations import Structure
 from sonoseg.schema.quantity import Quantity, prefer_mm
 from sonoseg.schema.results import DepthAlong, HeadBiometry, MeasurementSection, Midline
-from sonoseg.types import Pixels, Points, Spacing
+from sonoseg.sizes import Spacing
+from sonoseg.types import Pixels, Points
 
 NO_SPACING = "pixel spacing unknown"
 SQUARE_PIXELS = "pixel spacing unknown: square pixels assumed"

@@ -8,7 +8,7 @@ from sonoseg.errors import DataError, FaultsError, choices
 from sonoseg.io.images import SUFFIXES, is_image
 from sonoseg.io.tables import delimiter_of, read_table
 from sonoseg.schema.task import Task
-from sonoseg.types import Spacing
+from sonoseg.sizes import Spacing
 
 
 @dataclass(frozen=True)

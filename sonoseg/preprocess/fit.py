@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.schema.images import Input
-from sonoseg.types import Maps, Pixels, Points, Size
+from sonoseg.sizes import Size
+from sonoseg.types import Maps, Pixels, Points
 
 
 @dataclass(frozen=True)

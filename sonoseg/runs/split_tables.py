@@ -9,7 +9,7 @@ from sonoseg.errors import DataError
 from sonoseg.io.tables import read_table
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.columns import AFTER_CLASSES, BEFORE_CLASSES
-from sonoseg.types import Spacing
+from sonoseg.sizes import Spacing
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from sonoseg.schema.section import Section
-from sonoseg.types import Size
+from sonoseg.sizes import Size
 
 Channels = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2)]
 

@@ -10,7 +10,8 @@ from sonoseg.evaluation.shape_errors import shape_errors
 from sonoseg.io.images import encode_label_map, write_image, write_label_map
 from sonoseg.postprocess.interpret import measure_labels
 from sonoseg.schema.task import Task
-from sonoseg.types import Pixels, Spacing
+from sonoseg.sizes import Spacing
+from sonoseg.types import Pixels
 
 SIZE = (120, 160)
 

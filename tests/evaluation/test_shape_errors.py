@@ -10,7 +10,7 @@ from sonoseg.geometry.points import Ellipse
 from sonoseg.geometry.shapes import Kind, Shape
 from sonoseg.schema.quantity import Quantity
 from sonoseg.schema.task import Task
-from sonoseg.types import Spacing
+from sonoseg.sizes import Spacing
 
 ANGLE = Quantity("angle_error", "deg", "angle")
 
