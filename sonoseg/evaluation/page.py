@@ -21,12 +21,12 @@ from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 
 SHOWN = 6
-"""Cases shown of the worst, and of those around the median."""
+"""Number of cases shown: of lowest Dice, and around the median."""
 
 THUMBNAIL_PX = 360
 
 FEWEST_PAIRS = 3
-"""A Bland-Altman plot of fewer shows nothing that the table does not."""
+"""Below this many pairs a Bland-Altman plot adds nothing to the table."""
 
 
 def evaluation_page(
@@ -43,14 +43,17 @@ def evaluation_page(
     number = count(1)
     worst, typical = worst_and_typical(cases)
     best_epoch = summary["model"].get("best_epoch", 0)
+    classes = summary["classes"].values()
+    names = ("n", "n_missed", "n_empty_reference", "n_false_alarm")
+    counts = {name: sum(scores[name] for scores in classes) for name in names}
     return render(
         "evaluation.html.j2",
         task=task,
         summary=summary,
-        missed=sum(scores["n_missed"] for scores in summary["classes"].values()),
-        wanted=sum(scores["n"] - scores["n_empty_reference"] for scores in summary["classes"].values()),
-        false_alarms=sum(scores["n_false_alarm"] for scores in summary["classes"].values()),
-        absent=sum(scores["n_empty_reference"] for scores in summary["classes"].values()),
+        missed=counts["n_missed"],
+        present=counts["n"] - counts["n_empty_reference"],
+        false_alarms=counts["n_false_alarm"],
+        absent=counts["n_empty_reference"],
         flagged=sum(case.status != "ok" for case in cases),
         shape_errors=_shape_error_rows(summary),
         measurements=_measurement_rows(summary["measurements"]),

@@ -1,6 +1,7 @@
 """Heat maps of the class probabilities, and probabilities as grey values."""
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from sonoseg.io.images import rgb
 from sonoseg.postprocess.class_map import class_map
 from sonoseg.reporting.image_text import TINY_PX, Lettering, unit_of
-from sonoseg.schema.task import Task
+from sonoseg.schema.annotations import Structure
 from sonoseg.types import Picture, Pixels
 
 COLUMNS = 3
@@ -21,21 +22,24 @@ _OPACITY, _FULL_FROM = 0.6, 0.2
 _LINE = (255, 255, 255)
 
 
-def draw_heatmap(image: Pixels, probabilities: NDArray[np.float32], task: Task) -> Picture:
+def draw_heatmap(
+    image: Pixels, probabilities: NDArray[np.float32], structures: Sequence[Structure], threshold: float
+) -> Picture:
     """Return RGB uint8 panels, one per class in task order, each of the size of `image` `(H, W)` uint8.
 
     `probabilities` are `(1 + K, H, W)` float32, background first. Up to 3 panels form a row, and the picture is
     `(rows * H, columns * W, 3)`, for one class `(H, W, 3)`. A line surrounds the pixels that are assigned to the class
-    before cleaning: those above the threshold of a single class, else those where the class is the most probable.
+    before cleaning: those above `threshold` for a single class, else those where the class is the most probable.
     """
-    labels = class_map(probabilities, task.postprocessing.threshold)
-    threshold = task.postprocessing.threshold if task.is_binary else None
-    rule = "most probable" if threshold is None else f"above {threshold:g}"
+    labels = class_map(probabilities, threshold)
+    single = len(structures) == 1
+    rule = f"above {threshold:g}" if single else "most probable"
     panels = []
-    for index, structure in enumerate(task.structures, start=1):
-        panel = _panel(image, probabilities[index], labels == index)
+    for value, structure in enumerate(structures, start=1):
+        panel = _panel(image, probabilities[value], labels == value)
         if min(image.shape) >= TINY_PX:
-            panel = _with_text(panel, f"{structure.name}, line: {rule}", structure.color, threshold)
+            text = f"{structure.name}, line: {rule}"
+            panel = _with_text(panel, text, structure.color, threshold if single else None)
         panels.append(panel)
     columns = min(COLUMNS, len(panels))
     panels += [np.zeros_like(panels[0])] * (-len(panels) % columns)

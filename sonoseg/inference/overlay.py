@@ -1,5 +1,7 @@
 """Overlay: the original image with its structures and measurements drawn on it, in the original geometry."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -11,7 +13,6 @@ from sonoseg.postprocess.measure import reported
 from sonoseg.reporting.drawing import tint
 from sonoseg.reporting.image_text import FLAGGED, OK, TINY_PX, WHITE, Color, Lettering, unit_of
 from sonoseg.schema.annotations import Structure
-from sonoseg.schema.task import Task
 from sonoseg.types import Picture, Pixels, Points
 
 _OPACITY = 0.2
@@ -20,16 +21,17 @@ _SIDES = 180
 """Sides of the polygon drawn for an ellipse: at most a tenth of a pixel off, drawn in a third of the time of 720."""
 
 
-def draw_overlay(image: Pixels, findings: Findings, task: Task) -> Picture:
+def draw_overlay(image: Pixels, findings: Findings, structures: Sequence[Structure]) -> Picture:
     """Return `(H, W, 3)` RGB uint8, the same height and width as `image` `(H, W)` uint8."""
-    picture = tint(image, findings.labels, task.colors, _OPACITY)
+    picture = tint(image, findings.labels, [structure.color for structure in structures], _OPACITY)
+    by_name = {structure.name: structure for structure in structures}
     unit = unit_of(image)
     for shape in findings.shapes:
-        _draw_shape(picture, outline(shape, _SIDES), task.structure(shape.structure), unit)
+        _draw_shape(picture, outline(shape, _SIDES), by_name[shape.structure], unit)
     depth = _first_depth(findings)
     if depth is not None:
         _draw_depth(picture, depth[1], unit)
-    return picture if min(image.shape) < TINY_PX else _with_text(picture, findings, task, depth, unit)
+    return picture if min(image.shape) < TINY_PX else _with_text(picture, findings, structures, depth, unit)
 
 
 def _draw_shape(picture: Picture, points: Points, structure: Structure, unit: float) -> None:
@@ -71,21 +73,22 @@ def _first_depth(findings: Findings) -> tuple[str, Points] | None:
 
 
 def _with_text(
-    picture: Picture, findings: Findings, task: Task, depth: tuple[str, Points] | None, unit: float
+    picture: Picture,
+    findings: Findings,
+    structures: Sequence[Structure],
+    depth: tuple[str, Points] | None,
+    unit: float,
 ) -> Picture:
     page = Lettering(picture, unit)
-    strip = page.strip(headline(findings), OK if findings.status == "ok" else FLAGGED)
-    taken = [strip]
+    taken = [page.strip(headline(findings), OK if findings.status == "ok" else FLAGGED)]
     if depth is not None:
         (x, y), shift = depth[1].mean(axis=0), _beside(depth[1], unit)
         taken.append(page.label(depth[0], (float(x + shift[0] * 1.5), float(y + shift[1]))))
-    present = {name: bool(mask.any()) for name, mask in zip(task.class_names, findings.masks, strict=True)}
     legend = []
-    for name, color in zip(task.class_names, task.colors, strict=True):
-        share = (
-            f"{findings.confidence[name]:.0%}" if name in findings.confidence else "" if present[name] else "not found"
-        )
-        legend.append((rgb(color), f"{name}  {share}".rstrip()))
+    for structure, mask in zip(structures, findings.masks, strict=True):
+        confidence = findings.confidence.get(structure.name)
+        share = f"{confidence:.0%}" if confidence is not None else "" if mask.any() else "not found"
+        legend.append((rgb(structure.color), f"{structure.name}  {share}".rstrip()))
     occupied = np.asarray(findings.masks.any(axis=0))
     taken.append(page.panel(legend, occupied, taken))
     lines = measurement_lines(findings)

@@ -61,12 +61,13 @@ def render(image: Pixels, findings: Findings, task: Task, files: ResultFiles, he
     """
     pictures = {
         files.mask: encode_label_map(findings.labels, task.colors),
-        files.overlay: encode_png(draw_overlay(image, findings, task)),
+        files.overlay: encode_png(draw_overlay(image, findings, task.structures)),
     }
     if heatmap:
         assert findings.probabilities is not None  # None for references only
         levels = probability_levels(findings.probabilities[1:])
-        pictures[files.heatmap] = encode_png(draw_heatmap(image, findings.probabilities, task))
+        heatmap_picture = draw_heatmap(image, findings.probabilities, task.structures, task.postprocessing.threshold)
+        pictures[files.heatmap] = encode_png(heatmap_picture)
         pictures |= {name: encode_png(level) for name, level in zip(files.probabilities, levels, strict=True)}
     return pictures
 

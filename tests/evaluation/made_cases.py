@@ -40,7 +40,7 @@ def spine_map(tilt: int = 0, drop: int = 0, without: tuple[int, ...] = ()) -> Pi
 def made_case(
     name: str,
     patient: str,
-    found: Pixels,
+    prediction: Pixels,
     reference: Pixels,
     task: Task,
     spacing: Spacing | None = (0.5, 0.5),
@@ -50,7 +50,7 @@ def made_case(
     unit = "mm" if spacing else "px"
     image = np.random.default_rng(0).integers(20, 60, SIZE, dtype=np.uint8)
     image[12:16] = 230  # the skin's echo
-    predicted, expected = (measure_labels(labels, image, task, spacing) for labels in (found, reference))
+    predicted, expected = (measure_labels(labels, image, task, spacing) for labels in (prediction, reference))
     if root:
         write_image(root / f"{name}.png", image)
         write_label_map(root / f"{name}_mask.png", reference, task.colors)
@@ -58,10 +58,10 @@ def made_case(
         id=name,
         patient=patient,
         agreement={
-            name: agreement(found == index, reference == index, spacing, surface_tolerance(task.evaluation, unit))
+            name: agreement(prediction == index, reference == index, spacing, surface_tolerance(task.evaluation, unit))
             for index, name in enumerate(task.class_names, start=1)
         },
-        pixel_accuracy=float(np.mean(found == reference)),
+        pixel_accuracy=float(np.mean(prediction == reference)),
         measurements=predicted.measurements,
         distance_unit=unit,
         reference_measurements=expected.measurements,
@@ -70,8 +70,8 @@ def made_case(
         ),
         image_path=f"{name}.png",
         mask_path=f"{name}_mask.png",
-        prediction=encode_label_map(found, task.colors),
-        status="flagged" if not found.any() else "ok",
-        reasons=[] if found.any() else ["nothing found"],
+        prediction=encode_label_map(prediction, task.colors),
+        status="ok" if prediction.any() else "flagged",
+        reasons=[] if prediction.any() else ["nothing found"],
         diagonal={"px": diagonal(SIZE, None)} | ({"mm": diagonal(SIZE, spacing)} if spacing else {}),
     )

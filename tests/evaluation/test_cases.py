@@ -1,4 +1,4 @@
-"""How cases become scores: patients first, missed structures counted, references from the table where it has them."""
+"""Scores over patients, missed structures, and references from the metadata table."""
 
 from dataclasses import asdict
 from itertools import pairwise
@@ -44,7 +44,7 @@ def case(patient: str, agreement: Agreement = GOOD, hc: float | None = 101.0, re
     )
 
 
-def test_a_patient_with_many_images_counts_once(fetal_head: Task) -> None:
+def test_patients_count_equally(fetal_head: Task) -> None:
     cases = [case("A"), case("A"), case("A"), case("B", MISSED, hc=None)]
     summary = summarise(cases, fetal_head)
     head = summary["classes"]["HEAD"]
@@ -58,7 +58,7 @@ def test_a_patient_with_many_images_counts_once(fetal_head: Task) -> None:
     assert (head["n"], head["n_missed"], head["n_empty_reference"], head["n_false_alarm"]) == (4, 1, 0, 0)
 
 
-def test_measurements_count_what_is_missing_on_either_side(fetal_head: Task) -> None:
+def test_missed_and_false_alarm_measurements_are_counted(fetal_head: Task) -> None:
     cases = [case("A", hc=103.0), case("B", hc=99.0), case("C", MISSED, hc=None), case("D", ALARM, reference=None)]
     hc = summarise(cases, fetal_head)["measurements"]["hc_mm"]
     assert (hc["n"], hc["n_missed"], hc["n_false_alarm"]) == (2, 1, 1)
@@ -78,43 +78,46 @@ def test_median_and_mean_error_are_over_patients(fetal_head: Task) -> None:
     assert hc["bias"]["mean"] == pytest.approx((-2 + 0 + 8) / 3)
 
 
-def test_one_pair_has_no_limits(fetal_head: Task) -> None:
+def test_a_single_pair_has_no_limits(fetal_head: Task) -> None:
     hc = summarise([case("A")], fetal_head)["measurements"]["hc_mm"]
     assert hc["limits_of_agreement"] == [None, None] and hc["mean_absolute_error"]["interval_95"] is None
 
 
 def averages(summary: dict[str, Any]) -> dict[str, float]:
     """Return every average of overlap and distance so that larger is better."""
-    found = {"mean_dice": summary["mean_dice"], "mean_iou": summary["mean_iou"]}
-    found["pixel_accuracy"] = summary["pixel_accuracy"]["mean"]
-    for name, one in summary["classes"].items():
+    values = {"mean_dice": summary["mean_dice"], "mean_iou": summary["mean_iou"]}
+    values["pixel_accuracy"] = summary["pixel_accuracy"]["mean"]
+    for name, scores in summary["classes"].items():
         for kind in SCORES:
             sign = -1 if kind in ("hd95", "hausdorff") else 1
-            found |= {f"{name} {kind}": sign * one[kind]["mean"], f"{name} {kind} median": sign * one[kind]["median"]}
-        for error, errors in one.get("shape_errors", {}).items():
-            found[f"{name} {error}"] = -errors["mean_with_missed"]["mean"]
-    for name, one in summary["measurements"].items():
-        found[name] = -one["mean_absolute_error_with_missed"]["mean"]
-    return found
+            values |= {
+                f"{name} {kind}": sign * scores[kind]["mean"],
+                f"{name} {kind} median": sign * scores[kind]["median"],
+            }
+        for error, errors in scores.get("shape_errors", {}).items():
+            values[f"{name} {error}"] = -errors["mean_with_missed"]["mean"]
+    for name, entry in summary["measurements"].items():
+        values[name] = -entry["mean_absolute_error_with_missed"]["mean"]
+    return values
 
 
 def counts(summary: dict[str, Any]) -> dict[str, int]:
     """Return every count of missed structures, measurements and shapes."""
-    found = {f"class {name}": one["n_missed"] for name, one in summary["classes"].items()}
-    found |= {name: one["n_missed"] for name, one in summary["measurements"].items()}
-    for name, one in summary["classes"].items():
-        found |= {f"{name} {error}": errors["n_missed"] for error, errors in one.get("shape_errors", {}).items()}
-    return found
+    totals = {f"class {name}": scores["n_missed"] for name, scores in summary["classes"].items()}
+    totals |= {name: entry["n_missed"] for name, entry in summary["measurements"].items()}
+    for name, scores in summary["classes"].items():
+        totals |= {f"{name} {error}": errors["n_missed"] for error, errors in scores.get("shape_errors", {}).items()}
+    return totals
 
 
 @pytest.mark.parametrize("name", ["spine", "fetal_head"])
-def test_every_further_miss_makes_everything_worse(name: str, request: pytest.FixtureRequest) -> None:
+def test_every_further_missed_structure_makes_all_averages_worse(name: str, request: pytest.FixtureRequest) -> None:
     task: Task = request.getfixturevalue(name)
     reference, near = (spine_map(), spine_map(2)) if name == "spine" else (head_map(), head_map(x=82))
     summaries = []
     for missed in range(8):
-        found = [np.zeros_like(near) if number < missed else near for number in range(7)]
-        cases = [made_case(str(number), str(number), one, reference, task) for number, one in enumerate(found)]
+        predictions = [np.zeros_like(near) if number < missed else near for number in range(7)]
+        cases = [made_case(str(n), str(n), prediction, reference, task) for n, prediction in enumerate(predictions)]
         summaries.append(summarise(cases, task))
         assert not any(value != value for value in averages(summaries[-1]).values())
         assert set(counts(summaries[-1]).values()) == {missed}
@@ -128,14 +131,14 @@ def test_every_further_miss_makes_everything_worse(name: str, request: pytest.Fi
         assert averages(summaries[-1])[what] < value, what
 
 
-def test_shape_errors_stand_under_their_class(spine: Task) -> None:
+def test_shape_errors_are_listed_by_class(spine: Task) -> None:
     pairs = [(spine_map(drop=4), spine_map()), (spine_map(without=(3,)), spine_map()), (spine_map(), spine_map())]
-    cases = [made_case(str(n), str(n), ours, theirs, spine) for n, (ours, theirs) in enumerate(pairs)]
+    cases = [made_case(str(n), str(n), *pair, spine) for n, pair in enumerate(pairs)]
     classes = summarise(cases, spine)["classes"]
     vtb = classes["VTB"]["shape_errors"]["centre_distance_mm"]
     assert (vtb["n"], vtb["mean"], vtb["median"]) == (3, pytest.approx(4 * 0.5 / 3), 0)
     epi = classes["EPI"]["shape_errors"]
-    assert {(one["n"], one["n_missed"], one["n_false_alarm"]) for one in epi.values()} == {(2, 1, 0)}
+    assert {(error["n"], error["n_missed"], error["n_false_alarm"]) for error in epi.values()} == {(2, 1, 0)}
     assert epi["end_point_error_mm"]["mean"] == pytest.approx(4 * 0.5 / 2, abs=0.05)
     assert epi["angle_error_deg"]["mean"] == pytest.approx(0, abs=0.2)
     assert {key: (error["name"], error["unit"], error["label"]) for key, error in epi.items()} == {
@@ -157,7 +160,7 @@ def test_the_interval_of_two_patients_is_known(fetal_head: Task) -> None:
     assert alone["interval_95"] == [1, 1] and alone["standard_deviation"] == 0
 
 
-def test_intervals_hold_the_mean_and_few_patients_are_warned_of(fetal_head: Task) -> None:
+def test_intervals_contain_the_mean_and_few_patients_give_a_warning(fetal_head: Task) -> None:
     cases = [case(str(n), GOOD if n % 3 else MISSED) for n in range(30)]
     summary = summarise(cases, fetal_head)
     low, high = summary["classes"]["HEAD"]["dice"]["interval_95"]
@@ -169,7 +172,7 @@ def test_intervals_hold_the_mean_and_few_patients_are_warned_of(fetal_head: Task
     assert summarise([case("A")], fetal_head)["classes"]["HEAD"]["dice"]["interval_95"] is None
 
 
-def test_tolerance_and_threshold_are_told(fetal_head: Task, spine: Task) -> None:
+def test_tolerance_and_threshold_are_in_the_summary(fetal_head: Task, spine: Task) -> None:
     task = changed(fetal_head, evaluation={"surface_tolerance_mm": 2.5, "surface_tolerance_px": 7})
     head = head_map()
     in_mm = summarise([made_case("a", "a", head, head, task)], task)
@@ -179,7 +182,7 @@ def test_tolerance_and_threshold_are_told(fetal_head: Task, spine: Task) -> None
     assert "threshold" not in summarise([made_case("a", "a", spine_map(), spine_map(), spine)], spine)
 
 
-def test_pixels_are_left_out_where_millimetres_are_there() -> None:
+def test_lengths_in_px_are_left_out_where_mm_are_known() -> None:
     quantities = [*length_quantities("a", "A"), *length_quantities("b", "B"), Quantity("angle", "deg", "angle")]
     counts = zip(quantities, (3, 3, 0, 2, 1), strict=True)
     assert in_one_unit({quantity.key: {**asdict(quantity), "n": n} for quantity, n in counts}) == [

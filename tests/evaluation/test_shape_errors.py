@@ -1,13 +1,15 @@
-"""Errors of shapes, worked out by hand."""
+"""Errors of shapes against hand arithmetic."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from sonoseg.evaluation.shape_errors import ShapeError, shape_errors
+from sonoseg.evaluation.shape_errors import ERRORS, ShapeError, shape_errors
 from sonoseg.geometry.points import Ellipse
 from sonoseg.geometry.shapes import Kind, Shape
+from sonoseg.schema.annotations import Structure
 from sonoseg.schema.quantity import Quantity
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
@@ -27,23 +29,23 @@ def compared(
 
 def test_a_line_moved_and_turned(spine: Task) -> None:
     reference = shape("MID", "line", (50, 0), (50, 100))
-    found = compared([shape("MID", "line", (53, 4), (153, 4))], [reference], spine)["MID"]
+    errors = compared([shape("MID", "line", (53, 4), (153, 4))], [reference], spine)["MID"]
     # ends 5 and hypot(103, 96) apart, or the other way round hypot(3, 96) and hypot(103, 4)
     straight, crossed = (5 + math.hypot(103, 96)) / 2, (math.hypot(3, 96) + math.hypot(103, 4)) / 2
-    assert found["end_point_error_px"].value == pytest.approx(min(straight, crossed))
-    assert found["angle_error_deg"].value == pytest.approx(90)
+    assert errors["end_point_error_px"].value == pytest.approx(min(straight, crossed))
+    assert errors["angle_error_deg"].value == pytest.approx(90)
     turned = compared([shape("MID", "line", (50, 100), (50, 0))], [reference], spine)["MID"]
     assert turned["end_point_error_px"].value == 0 and turned["angle_error_deg"].value == 0
 
 
 def test_angles_have_no_direction_and_are_taken_in_millimetres(spine: Task) -> None:
     left, right = shape("EPI", "line", (0, 1), (100, 0)), shape("EPI", "line", (0, 0), (100, 1))
-    found = compared([left], [right], spine)["EPI"]["angle_error_deg"].value
-    assert found == pytest.approx(2 * math.degrees(math.atan(0.01)))
+    errors = compared([left], [right], spine)["EPI"]["angle_error_deg"].value
+    assert errors == pytest.approx(2 * math.degrees(math.atan(0.01)))
     upright, slanted = shape("MID", "line", (0, 0), (0, 100)), shape("MID", "line", (0, 0), (100, 100))
-    found = compared([slanted], [upright], spine, (1.0, 0.5))["MID"]
-    assert found["angle_error_deg"].value == pytest.approx(math.degrees(math.atan(0.5)))
-    assert found["end_point_error_mm"].value == pytest.approx((0 + 50) / 2)
+    errors = compared([slanted], [upright], spine, (1.0, 0.5))["MID"]
+    assert errors["angle_error_deg"].value == pytest.approx(math.degrees(math.atan(0.5)))
+    assert errors["end_point_error_mm"].value == pytest.approx((0 + 50) / 2)
     # Where some other image has no spacing lengths are in pixels, but this image's angle is still known.
     mixed = shape_errors([slanted], [upright], spine.structures, (1.0, 0.5), in_mm=False)["MID"]
     assert mixed["end_point_error_px"].value == pytest.approx(50)
@@ -53,9 +55,9 @@ def test_angles_have_no_direction_and_are_taken_in_millimetres(spine: Task) -> N
 def test_an_ellipse(fetal_head: Task) -> None:
     predicted, reference = Ellipse(53, 44, 100, 100, 0), Ellipse(50, 40, 80, 80, 0)
     shapes = [[Shape("HEAD", "ellipse", ellipse.axis_ends())] for ellipse in (predicted, reference)]
-    found = compared(*shapes, fetal_head)["HEAD"]
-    assert found["circumference_error_px"].value == pytest.approx(20 * math.pi)
-    assert found["centre_distance_px"].value == pytest.approx(5)
+    errors = compared(*shapes, fetal_head)["HEAD"]
+    assert errors["circumference_error_px"].value == pytest.approx(20 * math.pi)
+    assert errors["centre_distance_px"].value == pytest.approx(5)
     turned = compared(*shapes[::-1], fetal_head)["HEAD"]
     assert turned["circumference_error_px"].value == pytest.approx(20 * math.pi)
     in_mm = compared(*shapes, fetal_head, (0.5, 0.1))["HEAD"]
@@ -66,10 +68,10 @@ def test_an_ellipse(fetal_head: Task) -> None:
 
 
 def test_a_rectangle(spine: Task) -> None:
-    found = compared(
+    errors = compared(
         [shape("VTB", "rectangle", (10, 20), (30, 40))], [shape("VTB", "rectangle", (6, 20), (28, 46))], spine
     )
-    assert found["VTB"] == {
+    assert errors["VTB"] == {
         "centre_distance_px": ShapeError(Quantity("centre_distance", "px", "centre"), pytest.approx(math.hypot(3, 3)))
     }
 
@@ -84,13 +86,17 @@ def test_a_shape_on_one_side_has_no_error_and_is_counted(spine: Task) -> None:
     assert list(nothing) == ["MID", "VTB", "EPI"]
 
 
-def test_a_blob_has_a_place_and_no_direction(spine: Task) -> None:
+def test_a_blob_has_a_position_and_no_direction(spine: Task) -> None:
     blob, line = shape("MID", "line", (50, 50), (50, 54)), shape("MID", "line", (50, 0), (50, 100))
-    found = compared([blob], [line], spine)["MID"]
-    assert found["end_point_error_px"].value == pytest.approx((50 + 46) / 2)
-    assert found["angle_error_deg"] == ShapeError(ANGLE, None, missed=True)
+    errors = compared([blob], [line], spine)["MID"]
+    assert errors["end_point_error_px"].value == pytest.approx((50 + 46) / 2)
+    assert errors["angle_error_deg"] == ShapeError(ANGLE, None, missed=True)
 
 
 def test_millimetres_need_a_spacing(spine: Task) -> None:
     with pytest.raises(ValueError, match="spacing"):
         shape_errors([], [], spine.structures, None, in_mm=True)
+
+
+def test_every_kind_of_shape_has_its_errors() -> None:
+    assert set(ERRORS) == set(get_args(Structure.model_fields["shape"].annotation))

@@ -1,4 +1,4 @@
-"""Heat maps and probabilities: where they lie, what they say, when they go; and the threshold of a single class."""
+"""Heat maps and probabilities: geometry, values, removal; and the threshold of a single class."""
 
 import json
 from pathlib import Path
@@ -26,8 +26,8 @@ def slope(batch: torch.Tensor) -> torch.Tensor:
 def third(batch: torch.Tensor) -> torch.Tensor:
     """A network of three classes: the second where it is bright, else background."""
     bright = batch[:, 0] > 0.5
-    nothing = torch.full_like(batch[:, 0], -5)
-    return torch.stack([(~bright).float() * 4, nothing, bright.float() * 4, nothing], dim=1)
+    absent = torch.full_like(batch[:, 0], -5)
+    return torch.stack([(~bright).float() * 4, absent, bright.float() * 4, absent], dim=1)
 
 
 def ramp() -> np.ndarray:
@@ -43,7 +43,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def plain(task: Task, heatmap: bool = False, threshold: float = 0.5) -> Task:
-    """Return the task at the ramp's own size, so that what goes in is what the network sees."""
+    """Return the task at the ramp's own size, so that the image is the network's input."""
     return changed(
         task,
         input={"size": (HEIGHT, WIDTH), "intensity": "unit"},
@@ -92,21 +92,21 @@ def test_several_classes_stand_side_by_side(monkeypatch, spine, pictures):
         assert np.abs(half - expected).max() <= 0.51
 
 
-def test_a_fourth_class_begins_a_row(spine):
-    more = {"name": "MORE", "shape": "region", "color": "#00ff00"}
-    task = changed(spine, structures=[*(one.model_dump() for one in spine.structures), more])
+def test_a_fourth_class_begins_a_new_row(spine):
+    fourth = {"name": "MORE", "shape": "region", "color": "#00ff00"}
+    task = changed(spine, structures=[*(structure.model_dump() for structure in spine.structures), fourth])
     probabilities = np.zeros((5, 20, 30), np.float32)
     probabilities[0, :], probabilities[0, :, 15:], probabilities[4, :, 15:] = 1, 0, 1
-    heat = draw_heatmap(np.zeros((20, 30), np.uint8), probabilities, task)
+    heat = draw_heatmap(np.zeros((20, 30), np.uint8), probabilities, task.structures, threshold=0.5)
     assert heat.shape == (40, 90, 3)
     assert heat[:20].max() == 0, "at probability 0 the image is seen, which is black"
     assert heat[20:, 30:].max() == 0 and heat[24:36, 20:26].max(axis=2).min() > 90
 
 
-def test_the_line_lies_around_what_the_threshold_gives(fetal_head):
+def test_the_line_surrounds_the_pixels_above_the_threshold(fetal_head):
     probabilities = np.stack([1 - ramp() / 255.0, ramp() / 255.0]).astype(np.float32)
     for threshold in (0.25, 0.75):
-        heat = draw_heatmap(ramp(), probabilities, plain(fetal_head, threshold=threshold))
+        heat = draw_heatmap(ramp(), probabilities, fetal_head.structures, threshold)
         white = np.flatnonzero((heat[50] == 255).all(axis=1))
         assert white[0] == np.flatnonzero(probabilities[1, 50] > threshold)[0] - 1
 
@@ -119,7 +119,7 @@ def test_levels_are_probabilities_to_half_a_step():
 
 
 @pytest.mark.parametrize("name", ["fetal_head", "spine"])
-def test_maps_go_when_an_image_fails_or_none_are_wanted(monkeypatch, request, pictures, name):
+def test_maps_are_removed_when_an_image_fails_or_none_are_requested(monkeypatch, request, pictures, name):
     task = request.getfixturevalue(name)
     network = slope if task.is_binary else third
     out = run(monkeypatch, network, plain(task), pictures, "--heatmap")

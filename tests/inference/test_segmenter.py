@@ -44,7 +44,7 @@ def test_a_square_comes_back_where_it_was(fetal_head, fit, size):
     assert found.labels.shape == size and found.masks.shape == (1, *size)
     tolerance = 1 + max(height / 256, width / 384)  # half a network pixel at each edge, and the threshold's
     assert np.abs(found.shapes[0].points - [[left, top], [right, bottom]]).max() <= tolerance
-    overlay = draw_overlay(image, found, square_task(fetal_head, fit))
+    overlay = draw_overlay(image, found, square_task(fetal_head, fit).structures)
     assert overlay.shape == (*size, 3)
     inside = overlay[(top + bottom) // 2, (left + right) // 2].astype(int)
     assert inside[0] > inside[1] + 20  # red where the square is
@@ -56,7 +56,7 @@ def test_tiny_images_get_colours_but_no_text(fetal_head):
     for side, text in ((TINY_PX - 1, False), (TINY_PX + 80, True)):
         image = np.zeros((side, side), np.uint8)
         found = measure_labels(image.copy(), image, task, None)
-        assert draw_overlay(image, found, task).any() == text
+        assert draw_overlay(image, found, task.structures).any() == text
 
 
 def test_rgb_and_grey_agree_and_the_input_is_not_changed(fetal_head):

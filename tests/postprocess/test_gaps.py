@@ -1,4 +1,4 @@
-"""Cleaning and gap filling: what is covered comes back, what is split stays whole, what is stray goes."""
+"""Cleaning and gap filling: covered pixels, separated components, small components, anatomical rules."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SHAPE = (200, 300)
 MID, VTB, EPI = 1, 2, 3
 
 
-def scene() -> tuple[np.ndarray, dict[int, np.ndarray]]:
+def label_map() -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """MID from top to bottom, over the middle of VTB, EPI over MID; and each class whole."""
     whole = {
         MID: drawn.line(SHAPE, (150, 20), (150, 180)),
@@ -25,8 +25,8 @@ def scene() -> tuple[np.ndarray, dict[int, np.ndarray]]:
     return labels, whole
 
 
-def test_covered_pixels_come_back_exactly(spine):
-    labels, whole = scene()
+def test_covered_pixels_are_restored_exactly(spine):
+    labels, whole = label_map()
     assert not np.array_equal(labels == MID, whole[MID])
     masks = full_masks(labels, spine.structures, spine.postprocessing)
     for index in (MID, VTB, EPI):
@@ -34,7 +34,7 @@ def test_covered_pixels_come_back_exactly(spine):
 
 
 @pytest.mark.parametrize("lower_end", [120, 143, 165, 190])
-def test_tilted_midline_comes_back_exactly(spine, lower_end):
+def test_a_tilted_midline_is_restored_exactly(spine, lower_end):
     whole = drawn.line(SHAPE, (140, 20), (lower_end, 180))
     epi = drawn.line(SHAPE, (110, 95), (190, 88))
     labels = np.where(epi, EPI, np.where(whole, MID, 0)).astype(np.uint8)
@@ -45,28 +45,28 @@ def test_tilted_midline_comes_back_exactly(spine, lower_end):
 def test_without_fill_gaps_masks_are_the_own_pixels(spine):
     fields = spine.model_dump(mode="json")
     fields["postprocessing"]["fill_gaps"] = False
-    labels, _ = scene()
+    labels, _ = label_map()
     task = parse_task(fields, "test")
     masks = full_masks(labels, task.structures, task.postprocessing)
     assert all(np.array_equal(masks[index - 1], labels == index) for index in (MID, VTB, EPI))
 
 
 def test_vertebra_split_by_the_midline_keeps_both_halves(spine):
-    labels, _ = scene()
+    labels, _ = label_map()
     labels[10:18, 20:40] = VTB  # a stray piece far away
     cleaned = clean(labels, spine.structures, spine.postprocessing)
     assert not (cleaned[10:18, 20:40] == VTB).any()
-    assert np.array_equal(cleaned == VTB, scene()[0] == VTB)
+    assert np.array_equal(cleaned == VTB, label_map()[0] == VTB)
     assert (cleaned[:, :150] == VTB).any() and (cleaned[:, 150:] == VTB).any()
 
 
-def test_speck_that_touches_the_midline_far_up_is_not_joined_through_it(spine):
-    labels, _ = scene()
+def test_a_small_component_far_up_the_midline_is_not_joined_through_it(spine):
+    labels, _ = label_map()
     labels[30:40, 156:170] = VTB
-    assert np.array_equal(clean(labels, spine.structures, spine.postprocessing) == VTB, scene()[0] == VTB)
+    assert np.array_equal(clean(labels, spine.structures, spine.postprocessing) == VTB, label_map()[0] == VTB)
 
 
-def test_largest_without_a_cover_keeps_one_piece(spine):
+def test_largest_without_a_cover_keeps_a_single_component(spine):
     labels = np.zeros(SHAPE, np.uint8)
     labels[50:60, 20:60] = EPI
     labels[100:110, 20:59] = EPI
@@ -78,7 +78,7 @@ def test_largest_without_a_cover_keeps_one_piece(spine):
     assert np.array_equal(clean(labels, spine.structures, spine.postprocessing), labels)
 
 
-def test_small_pieces_go_and_their_limit_is_a_part_of_the_image(spine):
+def test_small_components_are_removed_by_their_fraction_of_the_image(spine):
     limit = spine.postprocessing.min_area_fraction * SHAPE[0] * SHAPE[1]  # 12 pixels
     labels = np.zeros(SHAPE, np.uint8)
     labels[10, 10 : 10 + int(limit)] = MID
@@ -94,8 +94,8 @@ def test_empty_label_map(spine):
     assert masks.shape == (3, *SHAPE) and not masks.any()
 
 
-def test_rules_remove_what_needs_the_midline_and_say_so(spine):
-    labels, _ = scene()
+def test_rules_remove_structures_without_a_midline_with_the_reason(spine):
+    labels, _ = label_map()
     kept, removed = apply_rules(labels, spine.structures, spine.postprocessing.rules)
     assert np.array_equal(kept, labels) and removed == {}
     labels[labels == MID] = 0
@@ -105,8 +105,8 @@ def test_rules_remove_what_needs_the_midline_and_say_so(spine):
     assert removed == {"VTB": "VTB removed: there is no MID in the image"}
 
 
-def test_a_dropped_piece_gives_its_pixels_back_to_the_class_below(spine):
-    labels, whole = scene()
+def test_pixels_of_a_removed_component_go_to_the_class_below(spine):
+    labels, whole = label_map()
     speck = np.zeros(SHAPE, bool)
     speck[40:43, 148:152] = True  # far from EPI's line, in the middle of MID's
     labels[speck] = EPI

@@ -1,4 +1,4 @@
-"""Measurements against hand arithmetic, and the skin on drawn and real images."""
+"""Measurements and skin surface on drawn images (hand arithmetic) and on real images."""
 
 import csv
 import json
@@ -45,43 +45,44 @@ def spine_labels(mid=((200, 60), (200, 280)), epi=((160, 150), (240, 150))) -> n
 
 
 def test_depth_angle_and_offset_in_mm(spine):
-    found = values(measure_labels(spine_labels(), tissue(), spine, (0.2, 0.3)).measurements)
-    assert found["skin_to_epi_px"] == pytest.approx(120, abs=0.5)
-    assert found["skin_to_epi_mm"] == pytest.approx(24, abs=0.1)
-    assert found["skin_to_vtb_mm"] == pytest.approx(40, abs=0.1)
-    assert found["midline_angle_deg"] == pytest.approx(0, abs=0.05)
-    assert found["midline_offset_mm"] == pytest.approx(0, abs=0.05)
+    measured = values(measure_labels(spine_labels(), tissue(), spine, (0.2, 0.3)).measurements)
+    assert measured["skin_to_epi_px"] == pytest.approx(120, abs=0.5)
+    assert measured["skin_to_epi_mm"] == pytest.approx(24, abs=0.1)
+    assert measured["skin_to_vtb_mm"] == pytest.approx(40, abs=0.1)
+    assert measured["midline_angle_deg"] == pytest.approx(0, abs=0.05)
+    assert measured["midline_offset_mm"] == pytest.approx(0, abs=0.05)
 
 
 def test_tilted_midline_is_measured_in_millimetre_space(spine):
     """From (180, 60) to (240, 280): 18 mm across and 44 mm down with pixels of 0.2 x 0.3 mm."""
     labels = spine_labels(mid=((180, 60), (240, 280)), epi=((150, 150), (260, 150)))
-    found = values(measure_labels(labels, tissue(), spine, (0.2, 0.3)).measurements)
-    assert found["midline_angle_deg"] == pytest.approx(np.degrees(np.arctan2(18, 44)), abs=0.2)
-    assert found["midline_offset_mm"] == pytest.approx(10 * 0.3, abs=0.1)
+    measured = values(measure_labels(labels, tissue(), spine, (0.2, 0.3)).measurements)
+    assert measured["midline_angle_deg"] == pytest.approx(np.degrees(np.arctan2(18, 44)), abs=0.2)
+    assert measured["midline_offset_mm"] == pytest.approx(10 * 0.3, abs=0.1)
     # 120 rows down along it: 24 mm down and 120 * 60 / 220 * 0.3 mm across.
-    assert found["skin_to_epi_mm"] == pytest.approx(np.hypot(24, 120 * 60 / 220 * 0.3), abs=0.15)
+    assert measured["skin_to_epi_mm"] == pytest.approx(np.hypot(24, 120 * 60 / 220 * 0.3), abs=0.15)
 
 
 def test_a_short_midline_is_extended_straight_both_ways(spine):
-    found = values(measure_labels(spine_labels(mid=((200, 90), (200, 130))), tissue(), spine, None).measurements)
-    assert found["skin_to_epi_px"] == pytest.approx(120, abs=0.5)
+    measured = values(measure_labels(spine_labels(mid=((200, 90), (200, 130))), tissue(), spine, None).measurements)
+    assert measured["skin_to_epi_px"] == pytest.approx(120, abs=0.5)
 
 
 def test_without_spacing_there_are_no_millimetres(spine):
-    found = measure_labels(spine_labels(), tissue(), spine, None)
+    findings = measure_labels(spine_labels(), tissue(), spine, None)
     assert (
-        found.measurements["skin_to_epi_mm"].value is None and notes(found)["skin_to_epi_mm"] == "pixel spacing unknown"
+        findings.measurements["skin_to_epi_mm"].value is None
+        and notes(findings)["skin_to_epi_mm"] == "pixel spacing unknown"
     )
-    assert found.measurements["skin_to_epi_px"].value == pytest.approx(120, abs=0.5)
-    assert "square pixels" in notes(found)["midline_angle_deg"]
+    assert findings.measurements["skin_to_epi_px"].value == pytest.approx(120, abs=0.5)
+    assert "square pixels" in notes(findings)["midline_angle_deg"]
 
 
 def test_every_absent_value_has_a_reason(spine, fetal_head):
     for task in (spine, fetal_head):
-        found = measure_labels(np.zeros(SHAPE, np.uint8), tissue(), task, (0.2, 0.2))
-        assert list(found.measurements) == [quantity.key for quantity in task.quantities] == list(notes(found))
-        assert all(value is None for value in values(found.measurements).values())
+        findings = measure_labels(np.zeros(SHAPE, np.uint8), tissue(), task, (0.2, 0.2))
+        assert list(findings.measurements) == [quantity.key for quantity in task.quantities] == list(notes(findings))
+        assert all(value is None for value in values(findings.measurements).values())
     lone = np.zeros(SHAPE, np.uint8)
     lone[100, 200], lone[150, 200] = 1, 3
     reasons = notes(measure_labels(lone, tissue(), spine, (0.2, 0.2)))
@@ -89,8 +90,10 @@ def test_every_absent_value_has_a_reason(spine, fetal_head):
 
 
 def test_structure_far_beside_the_midline_has_no_depth(spine):
-    found = measure_labels(spine_labels(epi=((300, 150), (380, 150))), tissue(), spine, None)
-    assert found.measurements["skin_to_epi_px"].value is None and "does not meet" in notes(found)["skin_to_epi_px"]
+    findings = measure_labels(spine_labels(epi=((300, 150), (380, 150))), tissue(), spine, None)
+    assert (
+        findings.measurements["skin_to_epi_px"].value is None and "does not meet" in notes(findings)["skin_to_epi_px"]
+    )
 
 
 def plain_head(fetal_head):
@@ -100,13 +103,13 @@ def plain_head(fetal_head):
 
 def test_head_circumference_of_a_drawn_ellipse(fetal_head):
     spacing = (0.2, 0.25)
-    wanted = Ellipse(50, 30, 60, 46, 25)
-    labels = drawn.ellipse(SHAPE, wanted, spacing[::-1]).astype(np.uint8)
-    found = values(measure_labels(labels, tissue(), plain_head(fetal_head), spacing).measurements)
-    assert found["hc_mm"] == pytest.approx(wanted.circumference, abs=0.2)
-    assert (found["ofd_mm"], found["bpd_mm"]) == pytest.approx((60, 46), abs=0.12)
-    assert found["cephalic_index_pct"] == pytest.approx(100 * 46 / 60, abs=0.2)
-    assert found["gestational_age_weeks"] == pytest.approx(hadlock_weeks(wanted.circumference), abs=0.02)
+    ellipse = Ellipse(50, 30, 60, 46, 25)
+    labels = drawn.ellipse(SHAPE, ellipse, spacing[::-1]).astype(np.uint8)
+    measured = values(measure_labels(labels, tissue(), plain_head(fetal_head), spacing).measurements)
+    assert measured["hc_mm"] == pytest.approx(ellipse.circumference, abs=0.2)
+    assert (measured["ofd_mm"], measured["bpd_mm"]) == pytest.approx((60, 46), abs=0.12)
+    assert measured["cephalic_index_pct"] == pytest.approx(100 * 46 / 60, abs=0.2)
+    assert measured["gestational_age_weeks"] == pytest.approx(hadlock_weeks(ellipse.circumference), abs=0.02)
 
 
 def test_hadlock_and_its_limits(fetal_head):
@@ -114,9 +117,9 @@ def test_hadlock_and_its_limits(fetal_head):
     assert hadlock_weeks(280) == pytest.approx(30.7, abs=0.05)
     labels = drawn.ellipse(SHAPE, Ellipse(200, 150, 240, 190, 0)).astype(np.uint8)
     for size, valid in ((0.1, False), (0.3, True), (1.0, False)):
-        found = measure_labels(labels, tissue(), fetal_head, (size, size))
-        assert (found.measurements["gestational_age_weeks"].value is not None) == valid
-        assert ("gestational_age_weeks" in notes(found)) != valid
+        findings = measure_labels(labels, tissue(), fetal_head, (size, size))
+        assert (findings.measurements["gestational_age_weeks"].value is not None) == valid
+        assert ("gestational_age_weeks" in notes(findings)) != valid
 
 
 @pytest.mark.parametrize("skin_row", [8, 30, 60])
@@ -144,17 +147,17 @@ def probabilities(labels: np.ndarray, classes: int, sure: float = 0.9) -> np.nda
 
 def test_prediction_and_reference_measure_alike(spine):
     labels = spine_labels()
-    found = interpret(probabilities(labels, 3), tissue(), spine, (0.2, 0.2))
-    assert found.measurements == measure_labels(labels, tissue(), spine, (0.2, 0.2)).measurements
-    assert found.status == "ok" and found.reasons == []
-    assert found.confidence == pytest.approx({"MID": 0.9, "VTB": 0.9, "EPI": 0.9}, abs=1e-6)
+    findings = interpret(probabilities(labels, 3), tissue(), spine, (0.2, 0.2))
+    assert findings.measurements == measure_labels(labels, tissue(), spine, (0.2, 0.2)).measurements
+    assert findings.status == "ok" and findings.reasons == []
+    assert findings.confidence == pytest.approx({"MID": 0.9, "VTB": 0.9, "EPI": 0.9}, abs=1e-6)
 
 
 def test_review_flags_with_its_reason(spine, fetal_head):
     def reasons(labels, task, spacing=(0.2, 0.2), sure=0.9):
-        found = interpret(probabilities(labels, len(task.structures), sure), tissue(), task, spacing)
-        assert found.status == ("flagged" if found.reasons else "ok")
-        return " | ".join(found.reasons)
+        findings = interpret(probabilities(labels, len(task.structures), sure), tissue(), task, spacing)
+        assert findings.status == ("flagged" if findings.reasons else "ok")
+        return " | ".join(findings.reasons)
 
     without_epi, without_mid = spine_labels(), spine_labels()
     without_epi[without_epi == 3] = 0
@@ -178,14 +181,14 @@ def test_hc18_reference_masks_against_the_table(fetal_head, hc18):
     for row in rows:
         mask = read_mask(hc18 / "training_set" / row["filename"].replace(".png", "_Annotation.png"))
         size = float(row["pixel size(mm)"])
-        found = values(measure_labels((mask > 0).astype(np.uint8), mask, fetal_head, (size, size)).measurements)
-        errors_mm.append(found["hc_mm"] - float(row["head circumference (mm)"]))
+        measured = values(measure_labels((mask > 0).astype(np.uint8), mask, fetal_head, (size, size)).measurements)
+        errors_mm.append(measured["hc_mm"] - float(row["head circumference (mm)"]))
     # With the pen's width left in, every image is off by 1.24 mm on average.
     assert abs(np.mean(errors_mm)) < 0.1
     assert np.abs(errors_mm).max() < 0.4
 
 
-def test_the_real_spine_image_gives_a_sane_depth(spine, spine_sample):
+def test_depth_on_the_real_spine_image(spine, spine_sample):
     image = read_image(spine_sample / "images" / "Image_97.png")
     shapes = {
         name: points for name, _, points in json.loads((spine_sample / "annotations.json").read_text())["Image_97"]
@@ -195,12 +198,12 @@ def test_the_real_spine_image_gives_a_sane_depth(spine, spine_sample):
     labels[drawn.rectangle(image.shape, left, top, right, bottom)] = 2
     labels[drawn.line(image.shape, *shapes["MID"])] = 1
     labels[drawn.line(image.shape, *shapes["EPI"])] = 3
-    found = measure_labels(labels, image, spine, None)
-    skin_row = found.measurements["skin_to_epi_px"].marks[0, 1]
+    findings = measure_labels(labels, image, spine, None)
+    skin_row = findings.measurements["skin_to_epi_px"].marks[0, 1]
     assert 20 < skin_row < 28  # the bright line across the image, by eye at row 24 beside the midline
-    assert found.measurements["skin_to_epi_px"].value == pytest.approx(233 - skin_row, abs=1)
-    assert found.measurements["midline_angle_deg"].value == pytest.approx(np.degrees(np.arctan2(7, 300)), abs=0.1)
-    for shape in found.shapes:
+    assert findings.measurements["skin_to_epi_px"].value == pytest.approx(233 - skin_row, abs=1)
+    assert findings.measurements["midline_angle_deg"].value == pytest.approx(np.degrees(np.arctan2(7, 300)), abs=0.1)
+    for shape in findings.shapes:
         assert np.abs(shape.points - np.array(shapes[shape.structure])).max() < 0.5
 
 

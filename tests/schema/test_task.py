@@ -1,4 +1,4 @@
-"""Task files: what they may say, and how a mistake is answered."""
+"""Task files: validation, inheritance, and the messages for mistakes."""
 
 import pytest
 import yaml
@@ -10,13 +10,13 @@ from sonoseg.schema.task_files import FOLDER, available_tasks, load_task, parse_
 
 
 @pytest.mark.parametrize("name", available_tasks())
-def test_every_task_that_comes_along_is_valid(name):
+def test_every_included_task_is_valid(name):
     task = load_task(name)
     assert task.name == name
     assert sorted(structure.name for structure in drawing_order(task.structures)) == sorted(task.class_names)
 
 
-def test_spine_is_as_its_data_says():
+def test_classes_of_spine():
     task = load_task("spine")
     assert [task.index_of(name) for name in ("MID", "VTB", "EPI")] == [1, 2, 3]
     assert [structure.name for structure in drawing_order(task.structures)] == ["VTB", "MID", "EPI"]
@@ -30,7 +30,7 @@ def changed(change):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda f: f.update(colour="red"), "colour: there is no such field"),
         (lambda f: f["input"].pop("size"), "input.size: this field is missing"),
@@ -52,14 +52,14 @@ def changed(change):
         (lambda f: f.update(annotations={"format": "coco"}), "'shapes_json', 'mask_folder'"),
     ],
 )
-def test_a_mistake_names_the_field_and_the_choices(change, said):
+def test_a_message_names_the_field_and_the_choices(change, message):
     with pytest.raises(TaskError) as caught:
         parse_task(changed(change), source="my.yaml")
     assert str(caught.value).startswith("my.yaml: not a valid task file")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_all_mistakes_at_once():
+def test_all_mistakes_are_reported_together():
     def change(fields):
         fields["input"]["fit"] = "squeeze"
         fields["training"]["epochs"] = 0
@@ -90,7 +90,7 @@ def test_a_section_of_another_kind_replaces_the_extended_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("review: {ranges: {midline_angle: {low: -10}}}", "review.ranges: 'midline_angle' is not measured; expected"),
         ("metadata: {reference: {depth: depth_mm}}", "metadata.reference: 'depth' is not measured"),
@@ -104,10 +104,10 @@ def test_a_section_of_another_kind_replaces_the_extended_one(tmp_path):
         ("input: {size: [32, 64]}", "at least twice as long"),
     ],
 )
-def test_a_slip_that_would_go_unnoticed_is_an_error(tmp_path, line, said):
+def test_a_mistake_without_visible_effect_is_an_error(tmp_path, line, message):
     with pytest.raises(TaskError) as caught:
         load_task(write(tmp_path, "mine.yaml", f"extends: spine\nname: mine\n{line}\n"))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_extends_a_file_beside_it(tmp_path):
@@ -116,7 +116,7 @@ def test_extends_a_file_beside_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("extends: a.yaml\nname: a\n", "extends goes in a circle"),
         ("name: [", "not readable as YAML"),
@@ -125,8 +125,8 @@ def test_extends_a_file_beside_it(tmp_path):
         ("name: !!python/object/apply:os.system [echo]\n", "not readable as YAML"),
     ],
 )
-def test_files_that_cannot_be_read(tmp_path, text, said):
-    with pytest.raises(TaskError, match=said):
+def test_files_that_cannot_be_read(tmp_path, text, message):
+    with pytest.raises(TaskError, match=message):
         load_task(write(tmp_path, "a.yaml", text))
 
 
