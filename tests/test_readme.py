@@ -105,6 +105,15 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
             assert anchor in slugs, f"{page.name}: no heading {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_source_files_that_pages_name_exist(page: Path) -> None:
+    folders = [REPOSITORY, REPOSITORY / "sonoseg", REPOSITORY / "tests" / "trust"]
+    for name in re.findall(r"`((?:\w+/)*\w+\.py|(?:\w+/)+)`", page.read_text()):
+        is_output = name.split("/")[0] in ("Datasets", "Train_Test_Dataset", "Models", "result", "logs")
+        is_data = name in ("images/", "masks/", "train/", "training_set/", "engines/", "out_of_fold/", "ensemble/")
+        assert is_output or is_data or any((folder / name).exists() for folder in folders), f"{page.name}: {name}"
+
+
 def test_the_task_file_is_a_task_of_ten_lines(tmp_path: Path) -> None:
     (text,) = blocks(README, "yaml")
     assert len(text.splitlines()) <= 10
