@@ -14,7 +14,7 @@ from sonoseg.evaluation.history import read_history
 from sonoseg.evaluation.model_card import write_model_card
 from sonoseg.evaluation.results import write_evaluation
 from sonoseg.evaluation.segment import score
-from sonoseg.evaluation.terminal import print_scores
+from sonoseg.evaluation.terminal import score_report
 from sonoseg.models.model_file import load_network
 from sonoseg.models.model_header import ModelHeader, digest_of, read_header
 from sonoseg.runs.output_folder import OutputFolder
@@ -41,7 +41,7 @@ def score_model(
     cases = _score([model], part, rows, data, workspace, task, device)
     if cases:
         summary = _write_evaluation(output, model, part, cases, data, workspace)
-        print_scores(summary, part)
+        console.print(*score_report(summary, part), sep="\n")
     else:
         write_model_card(output, model, data, None)
 
@@ -77,7 +77,7 @@ def score_folds(
     ensemble = _score(models, "test", test, everything[0], workspace, task, device)
     if ensemble:
         summary = write_evaluation(output.subfolder("ensemble"), "test", ensemble, task, workspace, facts)
-        print_scores(summary, "test, by the ensemble of all folds")
+        console.print(*score_report(summary, "test, by the ensemble of all folds"), sep="\n")
     result = summarise_folds(summaries, out_of_fold, members)
     output.write_json("cross_validation.json", result)
     console.print(folds_table(result))

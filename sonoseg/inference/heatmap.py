@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sonoseg.io.images import rgb
 from sonoseg.postprocess.class_map import class_map
-from sonoseg.reporting.image_text import TINY_PX, Lettering, unit_of
+from sonoseg.reporting.image_text import TINY_PX, TextLayer, text_scale
 from sonoseg.schema.annotations import Structure
 from sonoseg.types import Picture, Pixels
 
@@ -56,7 +56,7 @@ def _panel(image: Pixels, probability: NDArray[np.float32], inside: NDArray[np.b
     colors = _colored(probability_levels(probability))
     picture = np.rint(opacity * colors + (1 - opacity) * image[..., None]).astype(np.uint8)
     # The line lies around the class, as structures may be as thin as the line.
-    width = max(1, round(unit_of(image)))
+    width = max(1, round(text_scale(image)))
     line, halo = _dilated(inside, width), _dilated(inside, 2 * width)
     picture[halo & ~line] = (0, 0, 0)
     picture[line & ~inside] = _LINE
@@ -73,11 +73,11 @@ def _colored(levels: Pixels) -> Picture:
 
 
 def _with_text(picture: Picture, text: str, color: str, threshold: float | None) -> Picture:
-    page = Lettering(picture, unit_of(picture))
+    layer = TextLayer(picture, text_scale(picture))
     height = math.ceil(0.3 * picture.shape[0])
     scale = _colored(np.linspace(255, 0, height).round().astype(np.uint8)[:, None])[:, 0]
     if threshold is not None:
         scale[round((1 - threshold) * (height - 1))] = _LINE
-    page.bar([tuple(row) for row in scale.tolist()], {0.0: "1", 0.5: "0.5", 1.0: "0"})
-    page.strip(text, rgb(color))
-    return page.finish()
+    layer.bar([tuple(row) for row in scale.tolist()], {0.0: "1", 0.5: "0.5", 1.0: "0"})
+    layer.strip(text, rgb(color))
+    return layer.finish()

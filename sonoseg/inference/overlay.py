@@ -11,7 +11,7 @@ from sonoseg.io.images import rgb
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.postprocess.measure import reported
 from sonoseg.reporting.drawing import tint
-from sonoseg.reporting.image_text import FLAGGED, OK, TINY_PX, WHITE, Color, Lettering, unit_of
+from sonoseg.reporting.image_text import FLAGGED, OK, TINY_PX, WHITE, Color, TextLayer, text_scale
 from sonoseg.schema.annotations import Structure
 from sonoseg.types import Picture, Pixels, Points
 
@@ -25,35 +25,35 @@ def draw_overlay(image: Pixels, findings: Findings, structures: Sequence[Structu
     """Return `(H, W, 3)` RGB uint8, the same height and width as `image` `(H, W)` uint8."""
     picture = tint(image, findings.labels, [structure.color for structure in structures], _OPACITY)
     by_name = {structure.name: structure for structure in structures}
-    unit = unit_of(image)
+    scale = text_scale(image)
     for shape in findings.shapes:
-        _draw_shape(picture, outline(shape, _SIDES), by_name[shape.structure], unit)
+        _draw_shape(picture, outline(shape, _SIDES), by_name[shape.structure], scale)
     depth = _first_depth(findings)
     if depth is not None:
-        _draw_depth(picture, depth[1], unit)
-    return picture if min(image.shape) < TINY_PX else _with_text(picture, findings, structures, depth, unit)
+        _draw_depth(picture, depth[1], scale)
+    return picture if min(image.shape) < TINY_PX else _with_text(picture, findings, structures, depth, scale)
 
 
-def _draw_shape(picture: Picture, points: Points, structure: Structure, unit: float) -> None:
+def _draw_shape(picture: Picture, points: Points, structure: Structure, scale: float) -> None:
     closed = structure.shape != "line"
-    width = max(1, round(1.3 * unit))
-    _polyline(picture, points, (0, 0, 0), width + 1 + (unit > 1), closed, opacity=0.35)
+    width = max(1, round(1.3 * scale))
+    _polyline(picture, points, (0, 0, 0), width + 1 + (scale > 1), closed, opacity=0.35)
     _polyline(picture, points, rgb(structure.color), width, closed)
 
 
-def _draw_depth(picture: Picture, ends: Points, unit: float) -> None:
+def _draw_depth(picture: Picture, ends: Points, scale: float) -> None:
     """Draw the measured distance beside the midline, not on it, with a tick at each end."""
-    shift = _beside(ends, unit)
-    across = shift / np.linalg.norm(shift) * 5 * unit
+    shift = _beside(ends, scale)
+    across = shift / np.linalg.norm(shift) * 5 * scale
     for points in (ends + shift, *(np.stack([end + shift - across, end + shift + across]) for end in ends)):
-        _polyline(picture, points, (0, 0, 0), max(1, round(unit)) + 2, False, opacity=0.35)
-        _polyline(picture, points, WHITE, max(1, round(unit)), False)
+        _polyline(picture, points, (0, 0, 0), max(1, round(scale)) + 2, False, opacity=0.35)
+        _polyline(picture, points, WHITE, max(1, round(scale)), False)
 
 
-def _beside(ends: Points, unit: float) -> Points:
+def _beside(ends: Points, scale: float) -> Points:
     """Return the step `(2,)` from the midline to where the distance is drawn, to the right of it."""
     along = (ends[1] - ends[0]) / max(float(np.linalg.norm(ends[1] - ends[0])), 1.0)
-    return np.array([along[1], -along[0]]) * 16 * unit
+    return np.array([along[1], -along[0]]) * 16 * scale
 
 
 def _polyline(picture: Picture, points: Points, color: Color, width: int, closed: bool, opacity: float = 1.0) -> None:
@@ -77,21 +77,21 @@ def _with_text(
     findings: Findings,
     structures: Sequence[Structure],
     depth: tuple[str, Points] | None,
-    unit: float,
+    scale: float,
 ) -> Picture:
-    page = Lettering(picture, unit)
-    taken = [page.strip(headline(findings), OK if findings.status == "ok" else FLAGGED)]
+    layer = TextLayer(picture, scale)
+    taken = [layer.strip(headline(findings), OK if findings.status == "ok" else FLAGGED)]
     if depth is not None:
-        (x, y), shift = depth[1].mean(axis=0), _beside(depth[1], unit)
-        taken.append(page.label(depth[0], (float(x + shift[0] * 1.5), float(y + shift[1]))))
+        (x, y), shift = depth[1].mean(axis=0), _beside(depth[1], scale)
+        taken.append(layer.label(depth[0], (float(x + shift[0] * 1.5), float(y + shift[1]))))
     legend = []
     for structure, mask in zip(structures, findings.masks, strict=True):
         confidence = findings.confidence.get(structure.name)
         share = f"{confidence:.0%}" if confidence is not None else "" if mask.any() else "not found"
         legend.append((rgb(structure.color), f"{structure.name}  {share}".rstrip()))
     occupied = np.asarray(findings.masks.any(axis=0))
-    taken.append(page.panel(legend, occupied, taken))
+    taken.append(layer.panel(legend, occupied, taken))
     lines = measurement_lines(findings)
     if lines:
-        page.panel([(None, text) for text in lines], occupied, taken)
-    return page.finish()
+        layer.panel([(None, text) for text in lines], occupied, taken)
+    return layer.finish()

@@ -1,1 +1,1 @@
-"""HTML pages, charts and drawing on images; draws what it is given and knows no result class."""
+"""HTML pages, charts and drawing on images; inputs are arrays, numbers and text, not results of higher packages."""

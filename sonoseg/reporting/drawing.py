@@ -1,4 +1,4 @@
-"""Colours over grey images."""
+"""Class colours blended over grey images."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from sonoseg.types import Pixels
 
 
 def tint(image: Pixels, labels: Pixels, colors: Sequence[str], opacity: float = 0.45) -> NDArray[np.uint8]:
-    """Return `image` (H, W) as RGB (H, W, 3) uint8 with each class of `labels` (H, W) laid over it in its colour."""
+    """Return `image` (H, W) as RGB (H, W, 3) uint8 with each class of `labels` (H, W) blended in its colour."""
     grey = np.arange(256, dtype=np.uint8)[:, None]
     plain = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     picture = plain.copy()

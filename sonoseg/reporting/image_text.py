@@ -1,4 +1,4 @@
-"""Words on a picture: the strip along its foot with the disclaimer, labels, panels and colour bars."""
+"""Text on a picture: the strip along the lower edge with the disclaimer, labels, panels and colour bars."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from sonoseg.types import Picture, Pixels
 
 Color = tuple[int, int, int]
 TINY_PX = 120
-"""Images whose shorter side is below this get colours and lines, but no text: it would cover them."""
+"""Images with a shorter side below this get colours and lines but no text, which would cover them."""
 WHITE = (255, 255, 255)
 OK, FLAGGED = (59, 206, 120), (255, 176, 32)
 _SOFT = (205, 210, 216)
@@ -20,16 +20,16 @@ _PANEL = 0.62
 _DISCLAIMER = "Not for clinical use"
 
 
-def unit_of(image: Pixels | Picture) -> float:
-    """Return how many pixels a line or a letter grows by: all sizes were chosen on an image 443 pixels high."""
+def text_scale(image: Pixels | Picture) -> float:
+    """Return the factor of line widths and text sizes, which were chosen on an image 443 pixels high."""
     return min(image.shape[:2]) / 443
 
 
-class Lettering:
+class TextLayer:
     """Text and panels on an RGB picture `(H, W, 3)` uint8; boxes are (left, top, right, bottom) in pixels."""
 
-    def __init__(self, picture: Picture, unit: float):
-        size = max(9, round(13 * unit))
+    def __init__(self, picture: Picture, scale: float):
+        size = max(9, round(13 * scale))
         self.height, self.width = picture.shape[:2]
         self.page = Image.fromarray(picture)
         self.draw = ImageDraw.Draw(self.page, "RGBA")  # colours with an opacity are blended into the RGB picture
@@ -61,9 +61,9 @@ class Lettering:
         return box
 
     def bar(self, colors: Sequence[Color], marks: Mapping[float, str]) -> None:
-        """Draw a colour bar in the upper right corner, one pixel row per colour from the top, and write what it means.
+        """Draw a colour bar in the upper right corner, a pixel row per colour from the top.
 
-        `marks` are texts beside the bar by their height, 0 at its top and 1 at its foot.
+        `marks` are position -> text beside the bar, 0 at its top and 1 at its lower end.
         """
         pad, width = self.size // 2, self.size
         room = math.ceil(max(self.draw.textlength(text, self.font) for text in marks.values()))
@@ -83,7 +83,10 @@ class Lettering:
         occupied: NDArray[np.bool_],
         taken: list[tuple[int, int, int, int]],
     ) -> tuple[int, int, int, int]:
-        """Write rows, each with a colour chip or none, in the free corner that hides least of what was found."""
+        """Write rows, each with a colour chip or none, in the free corner that hides the fewest structures.
+
+        occupied: `(H, W)` bool, pixels of structures; taken: boxes that must stay free, the first is the strip.
+        """
         pad, chip = self.size // 2, self.size
         indent = chip if any(color for color, _ in rows) else 0
         width = math.ceil(max(self.draw.textlength(text, self.font) for _, text in rows)) + indent + 2 * pad
@@ -98,7 +101,7 @@ class Lettering:
 
         left, top = (best := min(boxes, key=hidden))[:2]
         if hidden(best) >= self.width * self.height:
-            return best  # no corner is free: the same numbers stand in the tables
+            return best  # no corner is free; the tables contain the same numbers
         self._box(best, pad)
         for index, (color, text) in enumerate(rows):
             middle = top + pad / 2 + (index + 0.5) * self.line
@@ -110,11 +113,11 @@ class Lettering:
         return best
 
     def finish(self) -> Picture:
-        """Return the picture with all that was written on it."""
+        """Return the picture with the text, `(H, W, 3)` RGB uint8."""
         return np.asarray(self.page)
 
     def _box(self, box: tuple[float, float, float, float], radius: float) -> None:
-        """Darken a box with round corners, to write in."""
+        """Darken a box with round corners as a background for text."""
         self.draw.rounded_rectangle(box, radius=radius, fill=(0, 0, 0, round(255 * _PANEL)))
 
     def _shortened(self, text: str, room: float) -> str:

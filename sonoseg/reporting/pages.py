@@ -1,8 +1,8 @@
-"""The one place where HTML pages are made: one self-contained file each, without scripts and without a network.
+"""HTML pages: each is a single self-contained file without scripts and without network access.
 
 A page is a template in `templates/` that extends `base.html.j2` and fills its blocks `title`, `heading` and
-`content`. `parts.html.j2` holds the macros that pages share. The page's own policy forbids a browser to run or to fetch
-anything, and all values are escaped, so a file name can never become markup.
+`content`. `macros.html.j2` contains the macros that pages share. The page's content security policy allows neither
+scripts nor requests, and all values are escaped, so that a file name cannot become markup.
 """
 
 import base64
@@ -24,14 +24,14 @@ TEMPLATES = Path(__file__).with_name("templates")
 JPEG_QUALITY = 85
 
 DPI = 160
-"""Charts are drawn finer than a screen shows them, so that they stay sharp on paper and on dense displays."""
+"""Resolution of charts: above that of a screen, for paper and dense displays."""
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the page that `template`, a file of `sonoseg/reporting/templates`, makes of `values`: HTML text.
+    """Return the HTML text of `template`, a file of `sonoseg/reporting/templates`, filled with `values`.
 
     Equal values give equal text. Every value is escaped. Raises jinja2.UndefinedError for a value that the template
-    uses and that is not given, jinja2.TemplateNotFound for a name that is no template.
+    uses and that is missing, jinja2.TemplateNotFound for an unknown template.
     """
     return _environment().get_template(template).render(**values)
 
@@ -55,8 +55,7 @@ def picture_uri(pixels: NDArray[np.uint8], kind: Literal["png", "jpeg"] = "png")
 def new_figure(width_px: int, height_px: int) -> "Figure":
     """Return an empty matplotlib figure that fills `width_px` x `height_px` of a page, in the style of the pages.
 
-    It belongs to no window and no global list, so nothing has to be closed when it is dropped. Text is 9 pt, the size
-    of a caption on the page.
+    It belongs to no window and no global list, so it need not be closed. Text is 9 pt, the size of a caption.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -66,7 +65,7 @@ def new_figure(width_px: int, height_px: int) -> "Figure":
 
 
 def figure_uri(figure: "Figure") -> str:
-    """Return a matplotlib figure as a `data:` URI (PNG), and empty it; equal figures give equal bytes."""
+    """Return a matplotlib figure as a `data:` URI (PNG), and clear it; equal figures give equal bytes."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -79,15 +78,15 @@ def figure_uri(figure: "Figure") -> str:
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """Return a number for people: thousands set apart, `digits` decimals, a dash where there is none (None, NaN)."""
+    """Return a formatted number: thousands separated, `digits` decimals, a dash for None and NaN."""
     if value is None or value != value:
         return "\u2013"
     return f"{value:,.{digits}f}".replace(",", "\u202f")
 
 
-def percent(part: float | None, digits: int = 0) -> str:
-    """Return a share 0 to 1 as percent; a dash for None."""
-    return number(None if part is None else 100 * part, digits) + ("" if part is None else "\u202f%")
+def percent(fraction: float | None, digits: int = 0) -> str:
+    """Return a fraction 0 to 1 as percent; a dash for None."""
+    return number(None if fraction is None else 100 * fraction, digits) + ("" if fraction is None else "\u202f%")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The training curves as one picture."""
+"""Training curves: losses, validation Dice and schedule by epoch."""
 
 import io
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def curves_png(history: Sequence[dict[str, float]], task: Task, best_epoch: int)
 def curves_figure(history: Sequence[dict[str, float]], task: Task, best_epoch: int) -> "Figure":
     """Draw losses, validation Dice per class, and the learning rate with the boundary term's weight.
 
-    `history` has a row of scalars per epoch, at least one, as the loop returns them; `best_epoch` counts from 0.
+    `history` has a row of scalars per epoch, at least one; `best_epoch` counts from 0.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -114,7 +114,9 @@ class Task(Section):
         if self.training.loss.name.startswith("bce"):
             raise ValueError(f"training.loss.name: {self.training.loss.name} is for one class; use dice_ce for several")
         if self.postprocessing.threshold != 0.5:
-            raise ValueError("postprocessing.threshold is for one class; with several the most probable is taken")
+            raise ValueError(
+                "postprocessing.threshold is for one class; with several classes the most probable is taken"
+            )
 
     def _measurements_fit_shapes(self) -> None:
         for measurement in self.measurements:
