@@ -54,7 +54,8 @@ def test_all_files_of_the_package_are_installed() -> None:
     patterns = PROJECT["tool"]["setuptools"]["package-data"]["sonoseg"]
     package = REPOSITORY / "sonoseg"
     installed = {path for pattern in patterns for path in package.glob(pattern)}
-    others = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    files = {path for path in package.rglob("*") if path.is_file() and path.parent.name != "__pycache__"}
+    others = {path for path in files if path.suffix != ".py"}
     assert others == installed
     for folder in {path.parent for path in package.rglob("*.py")}:
         assert (folder / "__init__.py").is_file(), f"{folder} is no package, so it would not be installed"
