@@ -1,1 +1,1 @@
-"""How fast each stage is, against the plain way of doing the same: `make bench`."""
+"""Speed of each stage, compared with a plain implementation of the same: `make bench`."""

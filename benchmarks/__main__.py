@@ -2,7 +2,7 @@
 
     python -m benchmarks [name ...] [--workspace DIR]
 
-Run it on a machine that does nothing else.
+Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -31,10 +31,10 @@ NAMES = ("stage2", "denoise", "training_step", "engines", "folder", "realtime", 
 """Modules of this package; each has `run(workspace)`, which yields figures."""
 
 
-def story(argv: Sequence[str] | None) -> int:
+def run_benchmarks(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help=f"which ones, of {', '.join(NAMES)} (default: all)")
-    parser.add_argument("--workspace", type=Path, help="where the benchmarks' images go (default: a temporary folder)")
+    parser.add_argument("names", nargs="*", help=f"benchmarks to run, of {', '.join(NAMES)} (default: all)")
+    parser.add_argument("--workspace", type=Path, help="folder of the benchmarks' images (default: a temporary folder)")
     arguments = parser.parse_args(argv)
     unknown = [name for name in arguments.names if name not in NAMES]
     if unknown:
@@ -46,10 +46,14 @@ def story(argv: Sequence[str] | None) -> int:
             speed = round(matrix_product_rate() / 1e9)
             print(f"{name} ... (matrix product {speed} GFLOP/s)", flush=True)
             figures = []
-            for one in importlib.import_module(f"benchmarks.{name}").run(workspace):
-                figures.append(one)
-                print(f"  {one.name}: {one.before:.4g} -> {one.after:.4g} s ({one.ratio:.2f}x) {one.unit}", flush=True)
-            results[name] = {"machine": {**machine(), "speed": speed}, "figures": [one.as_json() for one in figures]}
+            for figure in importlib.import_module(f"benchmarks.{name}").run(workspace):
+                figures.append(figure)
+                times = f"{figure.before:.4g} -> {figure.after:.4g} s ({figure.ratio:.2f}x)"
+                print(f"  {figure.name}: {times} {figure.unit}", flush=True)
+            results[name] = {
+                "machine": {**machine(), "speed": speed},
+                "figures": [figure.as_json() for figure in figures],
+            }
             write_json(RESULTS, {key: results[key] for key in NAMES if key in results})
     write_text(PAGE, page(results))
     print(f"written to {RESULTS} and {PAGE}")
@@ -57,7 +61,7 @@ def story(argv: Sequence[str] | None) -> int:
 
 
 def machine() -> dict[str, Any]:
-    """Return what a figure depends on: processor, cores, date, versions."""
+    """Return what the figures depend on: processor, cores, date, versions."""
     model = next(
         (line.partition(":")[2].strip() for line in _read("/proc/cpuinfo").splitlines() if "model name" in line),
         platform.processor() or platform.machine(),
@@ -74,4 +78,4 @@ def _read(path: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_guarded(story))
+    sys.exit(run_guarded(run_benchmarks))

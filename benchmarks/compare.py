@@ -1,4 +1,4 @@
-"""Two ways of doing the same, timed alternately in one process: what changes with the machine's mood cancels out."""
+"""Two implementations timed alternately in one process, so that changes of the machine's load cancel out."""
 
 import statistics
 import time
@@ -13,10 +13,10 @@ ROUNDS, WARM_UP = 7, 2
 
 @dataclass
 class Figure:
-    """One line of the results. `before` and `after` are seconds per `unit`; `ratio` is the median of their quotients.
+    """A row of the results. `before` and `after` are seconds per `unit`; `ratio` is the median of their quotients.
 
-    `target` says what was to be reached and `reached` whether it was; `floor` is the time that the machine's own limit
-    (bytes or operations over the measured ceiling) leaves, and `remains` what the rest is spent on.
+    target: the aim; reached: whether it is met. floor: the least time that the machine allows (bytes or operations over
+    the measured maximal rate). remains: what the time above the floor is spent on.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Figure:
 def compare(
     plain: Callable[[], Any], fast: Callable[[], Any], per: int = 1, rounds: int = ROUNDS, warm_up: int = WARM_UP
 ) -> tuple[float, float, float]:
-    """Return the median seconds of `plain` and `fast` for one of their `per` units, and the median ratio."""
+    """Return the median seconds of `plain` and `fast` per unit, of which each processes `per`, and the median ratio."""
     pairs = []
-    for turn in range(warm_up + rounds):
+    for number in range(warm_up + rounds):
         pair = (seconds_of(plain), seconds_of(fast))
-        if turn >= warm_up:
+        if number >= warm_up:
             pairs.append(pair)
     plain_s, fast_s = (statistics.median(pair[side] for pair in pairs) for side in (0, 1))
     return plain_s / per, fast_s / per, statistics.median(pair[0] / pair[1] for pair in pairs)
@@ -56,17 +56,17 @@ def seconds_of(work: Callable[[], Any]) -> float:
 
 
 def matrix_product_rate(size: int = 2048, dtype: str = "float32") -> float:
-    """Return this machine's ceiling, operations per second of a square matrix product."""
+    """Return the machine's maximal rate: operations per second of a square matrix product."""
     import torch
 
-    one = torch.rand(size, size).to(getattr(torch, dtype))
-    best = min(seconds_of(lambda: one @ one) for _ in range(30))
+    matrix = torch.rand(size, size).to(getattr(torch, dtype))
+    best = min(seconds_of(lambda: matrix @ matrix) for _ in range(30))
     return float(2 * size**3 / best)
 
 
 def memory_rate(mebibytes: int = 256) -> float:
-    """Return this machine's ceiling, bytes read and written per second by a copy too large for any cache."""
-    one = np.zeros(mebibytes << 20, np.uint8)
-    other = np.ones_like(one)
-    best = min(seconds_of(lambda: np.copyto(other, one)) for _ in range(6))
-    return 2 * one.nbytes / best
+    """Return the machine's maximal rate: bytes read and written per second by a copy larger than any cache."""
+    source = np.zeros(mebibytes << 20, np.uint8)
+    target = np.ones_like(source)
+    best = min(seconds_of(lambda: np.copyto(target, source)) for _ in range(6))
+    return 2 * source.nbytes / best

@@ -13,19 +13,19 @@ from sonoseg.preprocess.denoise import denoise
 
 SIZE, STRENGTH, TEMPLATE, SEARCH = (480, 640), 5.0, 7, 21
 OPERATIONS = 9
-"""Of a pair of pixels: difference, square, two running sums with an addition and a subtraction each, a weight looked
-up, and for either pixel its share of the sums of weights and of grey levels, which one multiplication serves."""
+"""Per pair of pixels: difference, square, two running sums with an addition and a subtraction each, a table look-up of
+the weight, and for each pixel an addition to the sums of weights and of grey levels, with a common multiplication."""
 
 
 def run(root: Path) -> Iterator[Figure]:
     """Yield the time for an image of 480x640 with one thread, as stage 2 works, and with all, as stage 4 does."""
     image = cv2.resize(read_image(pictures(phantoms(root, images=12))[0]), SIZE[::-1])
-    theirs = cv2.fastNlMeansDenoising(image, None, STRENGTH, TEMPLATE, SEARCH)
-    different = int(np.count_nonzero(theirs != denoise(image, STRENGTH, TEMPLATE, SEARCH)))
+    expected = cv2.fastNlMeansDenoising(image, None, STRENGTH, TEMPLATE, SEARCH)
+    different = int(np.count_nonzero(expected != denoise(image, STRENGTH, TEMPLATE, SEARCH)))
     pairs = image.size * ((SEARCH**2 - 1) // 2)
-    rate = matrix_product_rate() / 2  # which counts a multiplication with its addition as two
-    everyone = cv2.getNumThreads()
-    for threads in sorted({1, everyone}):
+    rate = matrix_product_rate() / 2  # a multiplication and its addition count as two there
+    all_threads = cv2.getNumThreads()
+    for threads in sorted({1, all_threads}):
         cv2.setNumThreads(threads)
         before, after, ratio = compare(
             lambda: cv2.fastNlMeansDenoising(image, None, STRENGTH, TEMPLATE, SEARCH),
@@ -41,8 +41,8 @@ def run(root: Path) -> Iterator[Figure]:
             after_is="each pair of pixels compared once, in whole numbers, compiled by numba",
             target="faster, within 1 grey level",
             reached=ratio > 1 and different == 0,
-            floor=f"{pairs * OPERATIONS / rate * everyone / threads * 1000:.0f} ms",
+            floor=f"{pairs * OPERATIONS / rate * all_threads / threads * 1000:.0f} ms",
             remains=f"{pairs / 1e6:.0f} million pairs, {after * threads / pairs * 1e9:.2f} ns of a core each; "
             f"{different} pixels differ. Floor: {OPERATIONS} operations a pair at the rate of a matrix product.",
         )
-    cv2.setNumThreads(everyone)
+    cv2.setNumThreads(all_threads)

@@ -22,16 +22,16 @@ TASKS = (("fetal_head", "head"), ("spine", "spine"), ("spine_realtime", "spine")
 
 
 def run(root: Path) -> Iterator[Figure]:
-    """Yield, for three networks and each engine that is installed, its time against eager torch as one writes it."""
+    """Yield, for three networks and each installed engine, its time compared with plain eager torch."""
     ceilings = {dtype: matrix_product_rate(dtype=dtype) for dtype in ("float32", "bfloat16")}
     for name, kind in TASKS:
         header = read_header(trained(root, name, phantoms(root, kind)))
         images = np.random.default_rng(0).random((1, 1, *header.task.input.size), dtype=np.float32)
         operations = 2 * summarise_network(header.task).total_mult_adds
-        eager = partial(plainly, load_network(header), torch.from_numpy(images), header.task)
-        for name_of_engine in ("torch", *installed()):
-            engine = engine_of(header, Wish(name_of_engine, "cpu"))
-            floor = operations / ceilings["bfloat16" if "bf16" in name_of_engine else "float32"]
+        eager = partial(run_eagerly, load_network(header), torch.from_numpy(images), header.task)
+        for engine_name in ("torch", *installed()):
+            engine = engine_of(header, Wish(engine_name, "cpu"))
+            floor = operations / ceilings["bfloat16" if "bf16" in engine_name else "float32"]
             before, after, ratio = compare(eager, partial(engine.run, images))
             yield Figure(
                 name=f"`{name}`, {engine.name}",
@@ -47,12 +47,12 @@ def run(root: Path) -> Iterator[Figure]:
 
 
 def remains(agreement: float | None, rate: float) -> str:
-    """Say what the network's speed is, and how far it may be trusted."""
+    """Return a sentence on the network's rate of operations and the engine's agreement with torch."""
     agrees = f" Agrees with torch on {agreement:.3%} of the pixels." if agreement else ""
     return f"{rate:.0f} GFLOP/s.{agrees}"
 
 
 @torch.inference_mode()
-def plainly(network: nn.Module, images: Tensor, task: Task) -> None:
-    """Run a network as it was before it is made fast: eager, contiguous in memory."""
+def run_eagerly(network: nn.Module, images: Tensor, task: Task) -> None:
+    """Run a network without optimisation: eager, contiguous in memory."""
     predict(network.to(memory_format=torch.contiguous_format), images, task)  # type: ignore[call-overload]

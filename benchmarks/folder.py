@@ -23,7 +23,7 @@ NNUNET_CHANNELS, NNUNET_SIZE = [32, 64, 128, 256, 512, 512, 512, 512], (640, 896
 
 
 def run(root: Path) -> Iterator[Figure]:
-    """Yield the time per image of two tasks, in 32 and in 16 bits, against one image after the other by torch."""
+    """Yield the time per image of two tasks, in 32 and in 16 bits, compared with torch and one image at a time."""
     for name, kind in (("fetal_head", "head"), ("spine", "spine")):
         for engine, dtype in (("openvino", "float32"), ("openvino_bf16", "bfloat16")):
             yield one_task(root, name, kind, engine, dtype)
@@ -31,7 +31,7 @@ def run(root: Path) -> Iterator[Figure]:
 
 
 def one_task(root: Path, name: str, kind: str, engine: str, dtype: str) -> Figure:
-    """Compare a folder by `engine`, an image per core, with the same by torch, one image after the other."""
+    """Compare a folder with `engine` and an image per core with torch and one image at a time."""
     model, folder = trained(root, name, phantoms(root, kind)), many_copies(root, kind)
     pairs = []
     for _ in range(ROUNDS):
@@ -46,7 +46,7 @@ def one_task(root: Path, name: str, kind: str, engine: str, dtype: str) -> Figur
         unit="per image, everything included",
         before=before,
         after=after,
-        ratio=float(np.median([one / other for one, other in pairs])),
+        ratio=float(np.median([plain / fast for plain, fast in pairs])),
         before_is="`--engine torch --jobs 1`",
         after_is=f"`--engine {engine}`, an image per core",
         target=target,
@@ -58,7 +58,7 @@ def one_task(root: Path, name: str, kind: str, engine: str, dtype: str) -> Figur
 
 
 def many_copies(root: Path, kind: str) -> Path:
-    """Return a folder of IMAGES pictures: the phantoms again and again, under names of their own."""
+    """Return a folder of IMAGES pictures: copies of the phantoms under different names."""
     folder = root / f"many_{kind}"
     sources = pictures(phantoms(root, kind))
     folder.mkdir(exist_ok=True)
@@ -87,10 +87,10 @@ def denoiser_alone(name: str, folder: Path) -> float:
         return 0.0
     image = read_image(next(folder.glob("*.png")))
 
-    def one() -> None:
+    def denoise_image() -> None:
         denoise(image, denoising.strength, denoising.template, denoising.search)
 
-    return min(seconds_of(one) for _ in range(7))
+    return min(seconds_of(denoise_image) for _ in range(7))
 
 
 @torch.inference_mode()

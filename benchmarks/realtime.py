@@ -1,4 +1,4 @@
-"""Video: from a frame in memory to its measured result, one at a time."""
+"""Video: from a frame in memory to its measured result, one frame at a time."""
 
 import time
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from sonoseg.models.summary import summarise_network
 from sonoseg.schema.task_files import load_task
 
 FRAMES, FRAME_S = 300, 0.033
-IN_TURN = 30
-"""Frames that one model gets before the other is next, as a second of video."""
+TURN_FRAMES = 30
+"""Frames that a model processes before the other model's turn, as a second of video."""
 
 
 def run(root: Path) -> Iterator[Figure]:
-    """Yield the latency of `spine_realtime` beside that of `spine`, with either engine."""
+    """Yield the latency of `spine_realtime` and of `spine`, with each engine."""
     for engine in ("openvino", "openvino_bf16"):
         yield latency(root, engine)
 
@@ -29,16 +29,16 @@ def latency(root: Path, engine: str) -> Figure:
     data = phantoms(root)
     frames = [read_image(path) for path in pictures(data)]
     tasks = (("spine", "openvino"), ("spine_realtime", engine))
-    segmenters = [Segmenter.load(trained(root, name, data), "cpu", by) for name, by in tasks]
+    segmenters = [Segmenter.load(trained(root, name, data), "cpu", used) for name, used in tasks]
     seconds: tuple[list[float], list[float]] = ([], [])
-    for first in range(-IN_TURN, FRAMES, IN_TURN):  # the first turn of each warms up
-        for segmenter, found in zip(segmenters, seconds, strict=True):
-            for number in range(first, first + IN_TURN):
+    for first in range(-TURN_FRAMES, FRAMES, TURN_FRAMES):  # the first turn of each warms up
+        for segmenter, times in zip(segmenters, seconds, strict=True):
+            for number in range(first, first + TURN_FRAMES):
                 started = time.perf_counter()
                 segmenter(frames[number % len(frames)], (0.2, 0.2))
                 if number >= 0:
-                    found.append(time.perf_counter() - started)
-    before, after = (np.array(found) for found in seconds)
+                    times.append(time.perf_counter() - started)
+    before, after = (np.array(times) for times in seconds)
     rate = matrix_product_rate(dtype="bfloat16" if engine == "openvino_bf16" else "float32")
     network = 2 * summarise_network(load_task("spine_realtime")).total_mult_adds / rate
     last = float(np.percentile(after, 99))

@@ -1,4 +1,4 @@
-"""The figures as a page for people: `docs/benchmarks.md`."""
+"""The figures as a page: `docs/benchmarks.md`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,19 +16,19 @@ TITLES = {
 
 HEAD = """# Benchmarks
 
-Each figure is a ratio of two ways of doing the same on the same input, timed alternately in one process: medians of at
-least 7 rounds after warm-up. Repeat them with
+Each figure compares two implementations on the same input, timed alternately in one process: medians of at least 7
+rounds after warm-up. Repeat them with
 
 ```
-make bench                                   # all; half an hour on two cores that do nothing else
+make bench                                   # all; half an hour on two otherwise idle cores
 .venv/bin/python -m benchmarks stage2        # one of them
 ```
 
-`benchmarks/results.json` has the same figures for programs. Floor: what the machine's own limit leaves, in operations
-or bytes over the ceiling measured on it. Targets in milliseconds were set on two cores that reach 319 GFLOP/s in a
-matrix product; the machine at hand is shared, and what it gave at the time of a figure stands above it. One command
-gave 24.9, 28.5 and 31.2 ms for a folder of heads within three hours: trust the ratios to a tenth, the milliseconds to
-a quarter, and a floor, which is measured at a moment of its own, no better.
+`benchmarks/results.json` has the same figures for programs. Floor: the least time that the machine allows,
+operations or bytes over the maximal rate measured on it. Targets in milliseconds were set on two cores that reach 319
+GFLOP/s in a matrix product; these figures are from a shared machine, whose rate at the time is given with each
+table. The same command took 24.9, 28.5 and 31.2 ms for a folder of heads within three hours: ratios are accurate to a
+tenth, milliseconds to a quarter, and floors, which are measured at another moment, no better.
 """
 
 
@@ -48,19 +48,18 @@ def _section(title: str, result: Mapping[str, Any]) -> str:
     if "speed" in machine:
         lines[-1] += f" A matrix product ran at {machine['speed']} GFLOP/s at that time."
     lines += ["", "| what | before | after | ratio | target | floor |", "|---|---|---|---|---|---|"]
-    for one in result["figures"]:
-        reached = {True: " (reached)", False: " (**not reached**)", None: ""}[one["reached"]]
+    for figure in result["figures"]:
+        reached = {True: " (reached)", False: " (**not reached**)", None: ""}[figure["reached"]]
         lines.append(
-            f"| {one['name']}, {one['unit']} | {time_of(one['before'])} | {time_of(one['after'])} | {one['ratio']:.2f} "
-            f"| {one['target']}{reached} | {one['floor']} |"
+            f"| {figure['name']}, {figure['unit']} | {time_of(figure['before'])} | {time_of(figure['after'])} "
+            f"| {figure['ratio']:.2f} | {figure['target']}{reached} | {figure['floor']} |"
         )
     lines.append("")
-    for one in result["figures"]:
-        lines.append(
-            f"* **{one['name']}**: before, {one['before_is']}; after, {one['after_is']}. {one['remains']}".rstrip()
-        )
-        if one["more"]:
-            lines.append("  " + "; ".join(f"{name} {value}" for name, value in one["more"].items()) + ".")
+    for figure in result["figures"]:
+        compared = f"before, {figure['before_is']}; after, {figure['after_is']}."
+        lines.append(f"* **{figure['name']}**: {compared} {figure['remains']}".rstrip())
+        if figure["more"]:
+            lines.append("  " + "; ".join(f"{name} {value}" for name, value in figure["more"].items()) + ".")
     return "\n".join([*lines, ""])
 
 
@@ -68,5 +67,5 @@ SHOWN = ("python", "torch", "monai", "opencv-python-headless", "numpy", "openvin
 
 
 def time_of(seconds: float) -> str:
-    """Return a time in the unit that a person reads easily."""
+    """Return a time in ms below a second, else in s."""
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"

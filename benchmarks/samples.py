@@ -18,12 +18,12 @@ from sonoseg.schema.task_files import load_task
 
 
 def quietly(main: Callable[[list[str]], int], arguments: list[str]) -> None:
-    """Run a script without its output. Raises RuntimeError with what it said when it fails."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    """Run a script without its output. Raises RuntimeError with its output when it fails."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         code = main(arguments)
     if code != 0:
-        raise RuntimeError(f"{arguments}: exit code {code}\n{said.getvalue()}")
+        raise RuntimeError(f"{arguments}: exit code {code}\n{output.getvalue()}")
 
 
 def phantoms(workspace: Path, kind: str = "spine", images: int = 24) -> Path:
@@ -70,9 +70,9 @@ review: null
 
 
 def many_heads(root: Path, count: int) -> tuple[Path, Path]:
-    """Make `count` different pictures, 240x320, each of one bright ellipse; return their folder and a small task.
+    """Make `count` different pictures, 240x320, each with a bright ellipse; return their folder and a small task.
 
-    Drawn, not simulated: thousands are wanted, no two alike, in a minute.
+    Drawn, not simulated, to get thousands of different images in a minute.
     """
     folder, task = root / f"heads_{count}", root / "many_heads.yaml"
     task.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def many_heads(root: Path, count: int) -> tuple[Path, Path]:
 def trained(root: Path, task: str, data: Path, epochs: int = 8) -> Path:
     """Train a task's network for some epochs on `data`, unless it has been; return the model file.
 
-    It need not be good, only as fast as a good one: scattered masks take far longer to measure.
+    It is trained because the masks of an untrained network have many components, which take far longer to measure.
     """
     model = Workspace(root, load_task(task).name).best_model
     if not model.is_file():

@@ -1,4 +1,4 @@
-"""Many images: whether stages 1 and 2 cost the same for each, and whether stage 4 stays as fast and as small."""
+"""Many images: time per image of stages 1 and 2, and time and memory of stage 4."""
 
 import shutil
 import subprocess
@@ -42,7 +42,7 @@ def run(root: Path) -> Iterator[Figure]:
 
 
 def stage_seconds(root: Path, stage: str, count: int) -> float:
-    """Return the seconds of the best of two runs of a stage on `count` images, in a fresh workspace."""
+    """Return the shorter time in seconds of two runs of a stage on `count` images, in a new workspace."""
     data, task = many_heads(root, count)
     workspace = root / f"w{count}"
     flags = ["--task", str(task), "--workspace", str(workspace)]
@@ -59,7 +59,7 @@ def stage_seconds(root: Path, stage: str, count: int) -> float:
 
 
 def many(root: Path) -> Figure:
-    """Run inference.py on 10,000 images in a process of its own and watch its memory and its results appear."""
+    """Run inference.py on 10,000 images in a separate process and record its memory and the times of its results."""
     data, task_file = many_heads(root, MANY)
     model, output = trained(root / "small", str(task_file), many_heads(root, COUNTS[0])[0]), root / "many"
     shutil.rmtree(output, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""From the command to its answer: `--help` of every script, and the first result of stage 4."""
+"""Start-up: `--help` of every script, and the first result of stage 4."""
 
 import shutil
 import statistics
@@ -16,7 +16,7 @@ SCRIPTS = ("train_test_data_preparation.py", "image_preprocessing.py", "training
 
 
 def run(root: Path) -> Iterator[Figure]:
-    """Yield the slowest `--help` against an empty Python, and the first result with torch and with a cached engine."""
+    """Yield the slowest `--help` and an empty Python; the first result with torch and with a cached engine."""
     seconds = {name: median_of([sys.executable, str(REPOSITORY / name), "--help"]) for name in SCRIPTS}
     bare = median_of([sys.executable, "-c", "pass"])
     slowest = max(seconds, key=lambda name: seconds[name])
@@ -44,12 +44,12 @@ def first_result(root: Path, name: str, kind: str) -> Figure:
     folder.mkdir(exist_ok=True)
     shutil.copy(pictures(data)[0], folder)
     seconds: dict[str, list[float]] = {"torch": [], "openvino": []}
-    for turn in range(1 + ROUNDS):
-        for engine, found in seconds.items():
+    for number in range(1 + ROUNDS):
+        for engine, times in seconds.items():
             took = until_first_result(root, folder, model, engine)
-            if turn:  # the first time the engine is converted
-                found.append(took)
-    before, after = (statistics.median(found) for found in seconds.values())
+            if number:  # at the first start the engine is converted
+                times.append(took)
+    before, after = (statistics.median(times) for times in seconds.values())
     floor = median_of([sys.executable, "-c", "import cv2, numpy, PIL.Image, pydantic, openvino"])
     return Figure(
         name=f"first result of `{name}`",
@@ -67,7 +67,7 @@ def first_result(root: Path, name: str, kind: str) -> Figure:
 
 
 def until_first_result(root: Path, images: Path, model: Path, engine: str) -> float:
-    """Return the seconds until the first record appears in a fresh folder of results."""
+    """Return the seconds until the first record appears in an empty folder of results."""
     output = root / "first"
     shutil.rmtree(output, ignore_errors=True)
     command = [sys.executable, str(REPOSITORY / "inference.py"), "--images", str(images), "--model", str(model)]

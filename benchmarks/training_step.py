@@ -1,4 +1,4 @@
-"""Training: seconds per step of the spine network at its full size, and what its parts take of it."""
+"""Training: seconds per step of the spine network at its full size, and the share of its parts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ BATCH, STEPS = 2, 4
 
 
 def run(root: Path) -> Iterator[Figure]:
-    """Time steps with the Hausdorff loss on: MONAI's parts as they come, and SonoSeg's loop."""
+    """Time steps with the Hausdorff loss on: a plain loop with MONAI's losses, and SonoSeg's loop."""
     root = root / "training"
     prepared(root, "spine", phantoms(root, images=12), "--copies", "1")
     task, workspace = load_task("spine"), Workspace(root, "spine")
@@ -63,7 +63,7 @@ def run(root: Path) -> Iterator[Figure]:
 
 
 def plain_steps(task: Task, images: torch.Tensor, labels: torch.Tensor) -> Any:
-    """Return STEPS training steps as one writes them with MONAI."""
+    """Return a function that runs STEPS training steps of a plain MONAI loop."""
     channels = (16, 32, 64, 128, 256, 512)
     network = nets.UNet(2, 1, 1 + len(task.structures), channels, (2,) * 5, num_res_units=2, norm="batch")
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
@@ -81,7 +81,7 @@ def plain_steps(task: Task, images: torch.Tensor, labels: torch.Tensor) -> Any:
 
 
 class Epoch:
-    """STEPS steps of SonoSeg's own loop; `waited` is the part of the last ones that was spent waiting for data."""
+    """STEPS steps of SonoSeg's own loop; `waited` is the share of the last run that was spent waiting for data."""
 
     def __init__(self, task: Task, images: SegmentationDataset, precision: str, compiled: bool = False):
         self.task, self.fabric = task, start_fabric("cpu", 1, precision)
@@ -115,10 +115,10 @@ def hausdorff_share(task: Task, images: SegmentationDataset) -> Figure:
     batch = next(iter(Loader(images, EpochBatches(len(images), BATCH, seed=0))))
     near = torch.nn.functional.one_hot(batch.labels[:, 0].roll(4, -1), 1 + len(task.structures)).permute(0, 3, 1, 2)
     logits = (8.0 * near + torch.randn(near.shape)).requires_grad_()
-    theirs = HausdorffDTLoss(include_background=False, to_onehot_y=True, softmax=True, reduction="mean")
+    reference = HausdorffDTLoss(include_background=False, to_onehot_y=True, softmax=True, reduction="mean")
     ours = losses.HausdorffDTLoss()
     before, after, ratio = compare(
-        lambda: theirs(logits, batch.labels).backward(), lambda: ours(logits, batch.labels, batch.squares).backward()
+        lambda: reference(logits, batch.labels).backward(), lambda: ours(logits, batch.labels, batch.squares).backward()
     )
     epoch = Epoch(task, images, "bf16-mixed")
     epoch.run()

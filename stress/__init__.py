@@ -1,1 +1,1 @@
-"""Runs too long for the tests: broken input by the thousands, sudden deaths, large folders. See docs/trust.md."""
+"""Stress tests, too long for the test suite: damaged input, killed processes, large folders. See docs/trust.md."""

@@ -1,4 +1,4 @@
-"""The four scripts killed at seeded moments, started again, and compared with an undisturbed run. `make killtest`.
+"""The four scripts killed at seeded moments, started again, and compared with an uninterrupted run. `make killtest`.
 
 python -m stress.killtest [--kills 50] [--seed 0]
 """
@@ -43,11 +43,11 @@ TASK = {
 TIMELESS = ("results.csv", ".png", ".json", ".csv", ".html")
 RECORDS = ("stage1_run.json", "stage2_run.json", "stage3_run.json")
 NOT_COMPARED = ("run.json", "evaluation.html", "evaluation.json", "curves.png", *RECORDS)
-"""They hold times, or what was typed; the tensors, the history and the tables behind them are compared instead."""
+"""They contain times or the command line; the tensors, the history and the tables are compared instead."""
 
 
-class Lost(SonoSegError):
-    """A script that was started again did not end well, or not with what an undisturbed run gives."""
+class ResultsDiffer(SonoSegError):
+    """A restarted script failed, or its results are not those of an uninterrupted run."""
 
 
 def command(stage: str, root: Path, *more: str) -> list[str]:
@@ -60,11 +60,11 @@ def command(stage: str, root: Path, *more: str) -> list[str]:
 
 
 def run(stage: str, root: Path, *more: str) -> float:
-    """Run a script to its end and return its seconds. Raises Lost when it fails."""
+    """Run a script to its end and return its seconds. Raises ResultsDiffer when it fails."""
     started = time.monotonic()
     ended = subprocess.run(command(stage, root, *more), capture_output=True, text=True, cwd=root)
     if ended.returncode != 0:
-        raise Lost(f"{stage} ended with {ended.returncode}: {ended.stderr.strip()}")
+        raise ResultsDiffer(f"{stage} ended with {ended.returncode}: {ended.stderr.strip()}")
     return time.monotonic() - started
 
 
@@ -77,45 +77,48 @@ def run_and_kill(stage: str, root: Path, moment: float) -> bool:
         process.wait(timeout=moment)
         return False
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)  # the script alone: its workers are left to themselves
+        process.send_signal(signal.SIGKILL)  # the script alone: not its worker processes
         process.wait()
         return True
 
 
-def again(stage: str, root: Path) -> None:
-    """Start a killed script the way a person would: a training goes on where there is something to go on from."""
+def restart(stage: str, root: Path) -> None:
+    """Start a killed script again; training with --resume where there is a checkpoint."""
     resumable = stage == "training.py" and (root / "Models" / "killed" / "last.ckpt").is_file()
     run(stage, root, *(["--resume"] if resumable else []))
 
 
 def content(root: Path) -> dict[str, Any]:
-    """Return everything that a run is compared by: name -> bytes, tensors or rows."""
-    found: dict[str, Any] = {}
+    """Return what runs are compared by: name -> bytes, tensors or rows."""
+    contents: dict[str, Any] = {}
     for folder in ("Train_Test_Dataset", "result", "Models"):
         for path in sorted((root / folder).rglob("*")):
             if path.is_file() and path.name.endswith(TIMELESS) and path.name not in NOT_COMPARED:
-                found[str(path.relative_to(root))] = path.read_bytes()
+                contents[str(path.relative_to(root))] = path.read_bytes()
     models = root / "Models" / "killed"
     if (models / "best_model.safetensors").is_file():
         weights = load_file(models / "best_model.safetensors")
-        found["weights"] = {name: tensor.numpy().tobytes() for name, tensor in weights.items()}
+        contents["weights"] = {name: tensor.numpy().tobytes() for name, tensor in weights.items()}
         history = torch.load(models / "last.ckpt", weights_only=True)["progress"]["history"]
-        found["history"] = [{name: row[name] for name in row if not name.startswith("time/")} for row in history]
-        found["scores"] = json.loads((models / "evaluation.json").read_text())["classes"]
-    return found
+        contents["history"] = [{name: row[name] for name in row if not name.startswith("time/")} for row in history]
+        contents["scores"] = json.loads((models / "evaluation.json").read_text())["classes"]
+    return contents
 
 
-def compare(ours: dict[str, Any], theirs: dict[str, Any], stage: str) -> None:
-    """Raise Lost when two runs differ in a file, a weight or a score."""
-    wrong = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+def compare(actual: dict[str, Any], expected: dict[str, Any], stage: str) -> None:
+    """Raise ResultsDiffer when two runs differ in a file, a weight or a score."""
+    wrong = sorted(name for name in actual.keys() | expected.keys() if actual.get(name) != expected.get(name))
     if wrong:
-        raise Lost(f"after a kill of {stage} these differ from an undisturbed run: {', '.join(wrong[:5])}")
+        raise ResultsDiffer(f"after a kill of {stage} these differ from an uninterrupted run: {', '.join(wrong[:5])}")
 
 
-def killtest(kills: int, number: int, root: Path) -> Counter[str]:
-    """Kill each script in turn, `kills` times in all, and return how often each was still running. Raises Lost."""
-    rng = random.Random(number)
-    base = root / "undisturbed"
+def killtest(kills: int, seed: int, root: Path) -> Counter[str]:
+    """Kill the scripts in turn, `kills` times in all; return how often each was still running.
+
+    Raises ResultsDiffer.
+    """
+    rng = random.Random(seed)
+    base = root / "uninterrupted"
     data = base / "Datasets" / "killed"
     base.mkdir(parents=True)
     (base / "killed.yaml").write_text(yaml.safe_dump(TASK))
@@ -132,22 +135,22 @@ def killtest(kills: int, number: int, root: Path) -> Counter[str]:
         shutil.rmtree(root / "copy", ignore_errors=True)
         copy = Path(shutil.copytree(before[stage], root / "copy"))
         running[stage] += run_and_kill(stage, copy, rng.uniform(0, seconds[stage]))
-        again(stage, copy)
+        restart(stage, copy)
         compare(content(copy), after[stage], stage)
     return running
 
 
-def story(argv: Sequence[str] | None) -> int:
+def run_killtest(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stress.killtest", description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=number_type(int, 1), default=50, help="how many in all")
-    parser.add_argument("--seed", type=SEED, default=0, help="same seed, same moments")
+    parser.add_argument("--kills", type=number_type(int, 1), default=50, help="number of kills")
+    parser.add_argument("--seed", type=SEED, default=0, help="the same seed gives the same moments")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         running = killtest(arguments.kills, arguments.seed, Path(folder))
     for stage, count in running.items():
-        print(f"{stage}: killed {count} times while it ran, and ended as if it had not been")
+        print(f"{stage}: killed {count} times while it ran, and restarted with the results of an uninterrupted run")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run_guarded(story))
+    sys.exit(run_guarded(run_killtest))

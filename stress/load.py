@@ -1,4 +1,4 @@
-"""A folder of 10,000 images, one in a hundred bad in some way: the bad ones, and no others, fail. `make loadtest`.
+"""A folder of 10,000 images, one in a hundred damaged: exactly the damaged images fail. `make loadtest`.
 
 python -m stress.load [--images 10000] [--seed 0]
 """
@@ -36,7 +36,7 @@ def several_frames(data: bytes) -> bytes:
 
 
 def declared_huge(data: bytes) -> bytes:
-    """Return a PNG whose header speaks of 30000x30000 pixels."""
+    """Return a PNG whose header declares 30000x30000 pixels."""
     header = b"IHDR" + struct.pack(">II", 30000, 30000) + data[24:29]
     return data[:8] + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
@@ -47,7 +47,7 @@ def tiny(data: bytes) -> bytes:
     return stream.getvalue()
 
 
-BAD: dict[str, Callable[[bytes], bytes]] = {
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda data: b"",
     "cut off in the header": lambda data: data[:20],
     "cut off in the middle": lambda data: data[: len(data) // 2],
@@ -60,16 +60,16 @@ BAD: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def load(images: int, number: int, root: Path) -> dict[str, int]:
-    """Segment `images` pictures of which every hundredth is bad; return the counts. Raises Miscounted."""
+def load(images: int, seed: int, root: Path) -> dict[str, int]:
+    """Segment `images` pictures of which a hundredth is damaged; return the counts. Raises Miscounted."""
     model = trained(root, str(many_heads(root, TRAINED_ON)[1]), many_heads(root, TRAINED_ON)[0], epochs=2)
     folder = many_heads(root, images)[0] / "images"
     for mask in folder.glob("*_mask.png"):
         mask.unlink()
     names = sorted(path.name for path in folder.glob("*.png"))
-    bad = dict(zip(random.Random(number).sample(names, max(1, images // 100)), list(BAD) * images, strict=False))
-    for name, way in bad.items():
-        (folder / name).write_bytes(BAD[way]((folder / name).read_bytes()))
+    damaged = dict(zip(random.Random(seed).sample(names, max(1, images // 100)), list(DAMAGE) * images, strict=False))
+    for name, kind in damaged.items():
+        (folder / name).write_bytes(DAMAGE[kind]((folder / name).read_bytes()))
 
     output = root / "result"
     code = inference.main(["--images", str(folder), "--model", str(model), "--output", str(output)])
@@ -77,9 +77,11 @@ def load(images: int, number: int, root: Path) -> dict[str, int]:
         rows = {row["image"]: row for row in csv.DictReader(stream)}
     counts = json.loads((output / "run.json").read_text())["counts"]
     failed = {name for name, row in rows.items() if row["status"] == "failed"}
-    if failed != set(bad):
-        wrong = sorted(failed ^ set(bad))[:5]
-        raise Miscounted(f"failed rows and bad files differ: {', '.join(f'{one} ({bad.get(one)})' for one in wrong)}")
+    if failed != set(damaged):
+        wrong = sorted(failed ^ set(damaged))[:5]
+        raise Miscounted(
+            f"failed rows and damaged files differ: {', '.join(f'{name} ({damaged.get(name)})' for name in wrong)}"
+        )
     without = [name for name in failed if not rows[name]["reason"]]
     if without or set(rows) != set(names) or code != 1:
         raise Miscounted(f"{len(rows)} rows for {len(names)} images, {len(without)} without a reason, exit code {code}")
@@ -88,16 +90,16 @@ def load(images: int, number: int, root: Path) -> dict[str, int]:
     return counts
 
 
-def story(argv: Sequence[str] | None) -> int:
+def run_load(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stress.load", description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=number_type(int, 20), default=10_000, help="how many in all")
-    parser.add_argument("--seed", type=SEED, default=0, help="same seed, same bad ones")
+    parser.add_argument("--images", type=number_type(int, 20), default=10_000, help="number of images")
+    parser.add_argument("--seed", type=SEED, default=0, help="the same seed damages the same images")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         counts = load(arguments.images, arguments.seed, Path(folder))
-    print(f"{counts}: the bad ones are exactly the failed rows")
+    print(f"{counts}: the failed rows are exactly the damaged images")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run_guarded(story))
+    sys.exit(run_guarded(run_load))
