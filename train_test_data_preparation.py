@@ -44,7 +44,7 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
     from rich.progress import Progress
 
     from sonoseg.annotations import READERS
-    from sonoseg.io.faults import concerns_of, stop_on_errors
+    from sonoseg.io.faults import group_faults, stop_on_errors
     from sonoseg.io.files import write_text
     from sonoseg.prepare.near_duplicates import alike_faults, find_alike
     from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
@@ -99,7 +99,7 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
 
     # Write, the tables last.
     report = build_report(task, checked, samples, meta, pairs, faults, settings)
-    page = dataset_page(report, task, checked, samples, pairs, faults, names)
+    page = dataset_page(report, task, checked, samples, pairs, faults)
     if options.report_only:
         write_text(check_path(workspace), page)
     else:
@@ -112,7 +112,7 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
                 output.keep(workspace.locate(sample.mask_path), sample.mask_sha256)
 
     # Say what was found and where to go on.
-    lines = [line for concern in concerns_of(faults) for line in concern.lines()]
+    lines = [line for group in group_faults(faults) for line in group.lines()]
     for line in lines[:20]:
         console.print(line, soft_wrap=True)
     if len(lines) > 20:

@@ -1,6 +1,7 @@
-"""The errors a person can cause. Each message says the file, what was found, what was expected and what to do."""
+"""Errors with a remedy. Each message gives the file, what was found, what was expected and what to do."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class SonoSegError(ValueError):
@@ -16,7 +17,15 @@ class TaskError(SonoSegError):
 
 
 class DataError(SonoSegError):
-    """An image, a mask, an annotation or a table is not what it has to be."""
+    """An image, a mask, an annotation or a table is not what it has to be.
+
+    path: the file, or None when the message names it or there is none; reason: what is wrong, without the path. The
+    message is `path: reason`.
+    """
+
+    def __init__(self, reason: str, path: Path | str | None = None):
+        super().__init__(reason if path is None else f"{path}: {reason}")
+        self.reason, self.path = reason, path
 
 
 class ModelError(SonoSegError):
@@ -24,22 +33,11 @@ class ModelError(SonoSegError):
 
 
 class Stopped(Exception):
-    """A signal asked a run to end, and what it has done so far is saved; `code` is the script's exit code."""
+    """A signal ended a run, whose finished work is saved; `code` is the exit code of the script."""
 
     def __init__(self, message: str, code: int):
         super().__init__(message)
         self.code = code
-
-
-class FaultsError(DataError):
-    """Several faults found in one pass; the message lists them all, first `shown` in full."""
-
-    def __init__(self, headline: str, faults: Sequence[str], shown: int = 20):
-        self.faults = list(faults)
-        lines = [headline, *(f"  - {fault}" for fault in self.faults[:shown])]
-        if len(self.faults) > shown:
-            lines.append(f"  ... and {len(self.faults) - shown} more")
-        super().__init__("\n".join(lines))
 
 
 def printable(text: str) -> str:

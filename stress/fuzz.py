@@ -27,7 +27,8 @@ from PIL import Image
 from rich.progress import Progress
 
 from sonoseg.annotations.shapes_json import read_shapes_json
-from sonoseg.errors import FaultsError, SonoSegError
+from sonoseg.errors import SonoSegError
+from sonoseg.io.faults import FaultsError
 from sonoseg.io.images import image_size, read_image, read_mask, write_image
 from sonoseg.prepare.metadata import read_metadata
 from sonoseg.prepare.rasterize import label_map
@@ -138,12 +139,12 @@ def fuzz_annotations(count: int, number: int, folder: Path, findings: Findings, 
     def read() -> None:
         items, faults = read_shapes_json(folder, task)
         for item in items:
-            found = check_shapes(item.shapes, SIZE, item.id)
+            found = check_shapes(item.shapes, SIZE, item.id, item.id)
             faults += found
             if not any(fault.level == "error" for fault in found):
                 label_map([shape for _, shape in item.shapes], SIZE, task)
         if any(fault.level == "error" for fault in faults):
-            raise FaultsError("refused", [fault.message for fault in faults])
+            raise FaultsError("refused", faults)
 
     def one(fields: Any) -> None:
         path.write_text(json.dumps(fields), encoding="utf-8")

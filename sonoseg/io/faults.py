@@ -1,94 +1,104 @@
-"""What verification finds. Every part of stage 1 collects faults; one place turns the errors among them into an end."""
+"""Faults of a dataset: their kinds, how they are grouped for display, and the error that reports them."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from sonoseg.errors import FaultsError, printable
+from sonoseg.errors import DataError, printable
 
 LISTED_SINGLY = 4
-"""More faults of one kind than these are one line with a count and examples: 3000 empty masks are one concern."""
+"""More faults of one kind than these are shown as one line with their count and examples."""
 
 EXAMPLES = 3
+"""Faults of a group that its line, and the JSON report, name."""
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What faults of one kind have in common: `title` says it of many, `remedy` what to do about them."""
+class FaultKind:
+    """What the faults of one kind share: `title`, a noun phrase in the plural, and `remedy`, an instruction."""
 
     title: str
     remedy: str
 
 
 KINDS = {
-    "unreadable": Kind("files that cannot be read", "replace them, or remove them with their annotations"),
-    "no_mask": Kind("images without a mask, or with several", "add the masks, or remove the images"),
-    "no_image": Kind("annotations without an image", "add the images, or remove the annotations"),
-    "size": Kind("masks of another size than their image", "export the masks again at the images' own size"),
-    "values": Kind("masks with values that are no class", "correct the masks, or the classes of the task"),
-    "names": Kind("file names that cannot be used", "rename the files"),
-    "shape": Kind("shapes that cannot be drawn", "correct the annotation"),
-    "same_of_two": Kind("pictures that are there for two patients", "remove one of each, or correct the patients"),
-    "alike_across": Kind(
-        "groups of almost equal images of several patients, in training and in test",
-        "look at each; if it shows one patient, correct the patients, if it is of copies, keep one",
+    "unreadable": FaultKind("files that cannot be read", "replace them, or remove them with their annotations"),
+    "no_mask": FaultKind("images without a mask, or with several", "add the masks, or remove the images"),
+    "no_image": FaultKind("annotations without an image", "add the images, or remove the annotations"),
+    "size": FaultKind("masks of another size than their image", "export the masks again at the images' own size"),
+    "values": FaultKind("masks with values that are no class", "correct the masks, or the classes of the task"),
+    "names": FaultKind("file names that cannot be used", "rename the files"),
+    "shape": FaultKind("shapes that cannot be drawn", "correct the annotation"),
+    "same_of_two": FaultKind(
+        "images with the same pixels in two patients", "remove one of each pair, or correct the patients"
     ),
-    "no_patients": Kind("patients that are not known", "say in the table which images belong to one patient"),
-    "patient_names": Kind("patients whose names are almost equal", "spell each patient in one way"),
-    "alike": Kind(
-        "groups of almost equal images of several training, or several test, patients",
-        "look at each; if it shows one patient, correct the patients",
+    "alike_across": FaultKind(
+        "groups of near-duplicates in several patients, in training and in test",
+        "inspect each group: correct the patients if all show the same patient, keep one image if they are copies",
     ),
-    "alike_cut": Kind(
-        "searches for almost equal images that were cut short",
-        "correct the patients of those that were found, and run again",
+    "no_patients": FaultKind("unknown patients", "state in the table which images belong to which patient"),
+    "patient_names": FaultKind("patients whose names are almost equal", "spell each patient's name in one way"),
+    "alike": FaultKind(
+        "groups of near-duplicates in several training, or several test, patients",
+        "inspect each group: correct the patients if all show the same patient",
     ),
-    "split": Kind(
-        "ways in which the split is not what was asked for", "add patients, or accept it and say so with the results"
+    "alike_cut": FaultKind(
+        "incomplete searches for near-duplicates", "correct the patients of those that were found, and run again"
     ),
-    "class_missing": Kind("classes that a part does not show", "annotate more patients that show them"),
-    "empty": Kind(
-        "masks that are empty: nothing is annotated there",
-        "right when the structure cannot be seen; else annotate them",
+    "split": FaultKind(
+        "differences of the split from what was requested", "add patients, or report the difference with the results"
     ),
-    "full": Kind("masks that cover the whole image", "look at them: inverted masks look like this"),
-    "left_out": Kind("images that are not annotated, and left out", "annotate them, or remove them"),
-    "open": Kind("outlines that are open and enclose nothing", "close the outlines"),
-    "hidden": Kind("structures that others cover wholly", "check which class lies on top"),
-    "area": Kind("structures of an unusual size", "look at them: a slip of the hand looks like this"),
-    "not_ellipse": Kind("masks that are no ellipse, as the task says they are", "look at them, and correct the masks"),
-    "same_of_one": Kind("pictures that are there twice, of one patient", "remove one of each: it counts twice"),
-    "grey": Kind(
-        "masks with grey values or smoothed edges", "export masks without smoothing and not as JPEG, if you can"
+    "class_missing": FaultKind("classes that are missing in a part", "annotate more patients that show them"),
+    "empty": FaultKind(
+        "empty masks: nothing is annotated", "correct if the structure is not visible; otherwise annotate it"
     ),
-    "outside": Kind("shapes that reach beyond their image", "check that they were drawn on this picture"),
-    "crossing": Kind("regions whose outline crosses itself", "look at them: they are filled by the even-odd rule"),
-    "spacing": Kind("pixel spacings that are unusual", "check the table: millimetres depend on it"),
-    "no_spacing": Kind("entries of the table that are missing", "fill them in, where millimetres are wanted"),
+    "full": FaultKind("masks that cover the whole image", "check whether the masks are inverted"),
+    "left_out": FaultKind("images that are not annotated, and left out", "annotate them, or remove them"),
+    "open": FaultKind("outlines that are open and enclose nothing", "close the outlines"),
+    "hidden": FaultKind("structures that others cover completely", "check which class is drawn on top"),
+    "area": FaultKind("structures of an unusual size", "check the annotation"),
+    "not_ellipse": FaultKind("masks that are no ellipse, although the task states one", "check and correct the masks"),
+    "same_of_one": FaultKind(
+        "images with the same pixels, of one patient", "remove one of each pair, which otherwise counts twice"
+    ),
+    "grey": FaultKind(
+        "masks with grey values or smoothed edges", "export masks without smoothing and not as JPEG, if possible"
+    ),
+    "outside": FaultKind("shapes that extend beyond their image", "check that they were drawn on this image"),
+    "crossing": FaultKind(
+        "regions whose outline crosses itself", "check them: they are filled according to the even-odd rule"
+    ),
+    "spacing": FaultKind("unusual pixel spacings", "check the table: millimetres depend on it"),
+    "no_spacing": FaultKind("missing entries of the table", "fill them in where millimetres are needed"),
 }
-"""Most serious first: errors, then what makes scores untrue, then single images, then what the table leaves open."""
+"""Most serious first: errors, what biases scores, problems of single images, what the table does not contain."""
+
+OTHER = FaultKind("other faults", "read each message")
+"""Of faults without a kind."""
 
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """One finding: an error stops stage 1, a warning is listed. `where` names the file, and the shape or row in it.
+    """A problem of the data: an error stops stage 1, a warning is listed.
 
-    `kind` is a key of KINDS, or empty for a fault that stands for itself.
+    where: the file, and the shape or row in it, for people; kind: a key of KINDS, or empty; image: id of the image,
+    None when the fault is of no single image. Faults are ordered by level, `where` and message.
     """
 
     level: Literal["error", "warning"]
     where: str
     message: str
     kind: str = ""
+    image: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return printable(f"{_mark(self.level)}{self.where}: {self.message}")
 
 
 @dataclass(frozen=True)
-class Concern:
-    """Faults of one kind and level, in order. `title` and `remedy` are sentences for all of them."""
+class FaultGroup:
+    """Faults of one kind and level, in order; `title` and `remedy` are those of the kind."""
 
     level: Literal["error", "warning"]
     kind: str
@@ -97,7 +107,7 @@ class Concern:
     faults: tuple[Fault, ...]
 
     def lines(self) -> list[str]:
-        """Return a line per fault, or one line for all when they are many."""
+        """Return a line per fault, or, for more than LISTED_SINGLY of one kind, a single line for all."""
         if len(self.faults) <= LISTED_SINGLY or not self.kind:
             return [str(fault) for fault in self.faults]
         examples = ", ".join(fault.where for fault in self.faults[:EXAMPLES])
@@ -105,43 +115,60 @@ class Concern:
         return [printable(line)]
 
 
-def error(where: str, message: str, kind: str = "") -> Fault:
-    return Fault("error", where, message, kind)
+class FaultsError(DataError):
+    """Several faults, reported together.
+
+    faults: all of them. The message has the headline and a line per fault, or `lines` in place of these, of which at
+    most `shown` are listed.
+    """
+
+    def __init__(self, headline: str, faults: Sequence[Fault], lines: Sequence[str] | None = None, shown: int = 20):
+        self.faults = tuple(faults)
+        listed = [str(fault) for fault in faults] if lines is None else list(lines)
+        message = [headline, *(f"  - {line}" for line in listed[:shown])]
+        if len(listed) > shown:
+            message.append(f"  ... and {len(listed) - shown} more")
+        super().__init__("\n".join(message))
 
 
-def warning(where: str, message: str, kind: str = "") -> Fault:
-    return Fault("warning", where, message, kind)
+def error(where: str, message: str, kind: str = "", image: str | None = None) -> Fault:
+    return Fault("error", where, message, kind, image)
+
+
+def warning(where: str, message: str, kind: str = "", image: str | None = None) -> Fault:
+    return Fault("warning", where, message, kind, image)
 
 
 def in_order(faults: Sequence[Fault]) -> list[Fault]:
-    """Return the faults sorted, errors first, each once."""
+    """Return the faults sorted, errors first, without duplicates."""
     return sorted(set(faults))
 
 
-def concerns_of(faults: Sequence[Fault]) -> list[Concern]:
-    """Return the faults grouped by kind, errors first and then the most serious kind; those of no kind end a level."""
+def group_faults(faults: Sequence[Fault]) -> list[FaultGroup]:
+    """Return the faults grouped by level and kind, errors first, within a level in the order of KINDS, others last."""
     groups: dict[tuple[str, str], list[Fault]] = defaultdict(list)
     for fault in in_order(faults):
         groups[fault.level, fault.kind].append(fault)
-    rank = {kind: place for place, kind in enumerate([*KINDS, ""])}
-    concerns = []
-    for _, kind in sorted(groups, key=lambda key: (key[0], rank[key[1]])):
-        members = groups[_, kind]
-        known = KINDS.get(kind, Kind("other findings", "read each"))
-        concerns.append(Concern(members[0].level, kind, known.title, known.remedy, tuple(members)))
-    return concerns
+    rank = {kind: position for position, kind in enumerate([*KINDS, ""])}
+    result = []
+    for level, kind in sorted(groups, key=lambda key: (key[0], rank[key[1]])):
+        members = groups[level, kind]
+        known = KINDS.get(kind, OTHER)
+        result.append(FaultGroup(members[0].level, kind, known.title, known.remedy, tuple(members)))
+    return result
 
 
 def stop_on_errors(source: str, faults: Sequence[Fault], hint: str = "") -> None:
-    """Raise FaultsError with every fault listed, warnings last, when one of them is an error.
+    """Raise FaultsError when one of the faults is an error; it lists all of them, warnings last.
 
-    Many of one kind are one line; `hint` is added to the headline.
+    More than LISTED_SINGLY of one kind are one line; `hint` is added to the headline.
     """
     errors = sum(fault.level == "error" for fault in in_order(faults))
     if errors:
         count = "1 fault" if errors == 1 else f"{errors} faults"
         headline = f"{source}: {count} found and nothing was written; correct the files named here and run again{hint}"
-        raise FaultsError(headline, [line for concern in concerns_of(faults) for line in concern.lines()], shown=100)
+        lines = [line for group in group_faults(faults) for line in group.lines()]
+        raise FaultsError(headline, in_order(faults), lines, shown=100)
 
 
 def _mark(level: str) -> str:

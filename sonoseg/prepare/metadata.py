@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sonoseg.errors import DataError, FaultsError, choices
+from sonoseg.errors import DataError, choices
+from sonoseg.io.faults import FaultsError, error
 from sonoseg.io.images import SUFFIXES, is_image
 from sonoseg.io.tables import delimiter_of, read_table
 from sonoseg.schema.task import Task
@@ -50,7 +51,7 @@ def read_metadata(path: Path, task: Task) -> dict[str, Meta]:
             _refuse_second(name, seen, line)
             table[name] = _meta(cells, task, decimal_comma)
         except ValueError as problem:
-            faults.append(f"{path.name}, row {line}: {problem}")
+            faults.append(error(f"{path.name}, row {line}", str(problem)))
     if faults:
         raise FaultsError(f"{path}: rows that cannot be used; correct or remove them", faults)
     return table

@@ -58,7 +58,7 @@ def area_faults(checked: Sequence[Checked], task: Task, names: Mapping[str, str]
                     f"{name} is unusually {size}: {share:.3%} of the image, the median is {np.median(shares):.3%} "
                     f"(robust z {z:+.1f})"
                 )
-                faults.append(warning(names[one.item.id], message, "area"))
+                faults.append(warning(names[one.item.id], message, "area", one.item.id))
     return faults
 
 
@@ -78,7 +78,7 @@ def spacing_faults(samples: Sequence[Sample], names: Mapping[str, str]) -> list[
                 f"{what}: {row:g} x {column:g} mm (row x column), the median is {usual[0]:.4g} x {usual[1]:.4g} "
                 f"(robust z {z:+.1f})"
             )
-            faults.append(warning(names[sample.id], message, "spacing"))
+            faults.append(warning(names[sample.id], message, "spacing", sample.id))
     return faults
 
 
@@ -93,5 +93,5 @@ def ellipse_faults(checked: Sequence[Checked], task: Task, names: Mapping[str, s
             iou = numbers.ellipse_iou
             if one.item.mask is not None and iou is not None and iou < LOW_IOU:
                 message = f"{name} is no ellipse: it overlaps its best ellipse by {iou:.2f} (IoU), below {LOW_IOU:g}"
-                faults.append(warning(names[one.item.id], message, "not_ellipse"))
+                faults.append(warning(names[one.item.id], message, "not_ellipse", one.item.id))
     return faults

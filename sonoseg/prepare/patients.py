@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sonoseg.annotations.base import Annotated, inside
-from sonoseg.errors import FaultsError
-from sonoseg.io.faults import Fault, error, warning
+from sonoseg.io.faults import Fault, FaultsError, error, warning
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
 from sonoseg.schema.task import Task
 
@@ -51,8 +50,7 @@ def _table(data: Path, task: Task) -> tuple[dict[str, Meta], list[Fault]]:
     try:
         return read_metadata(path, task), []
     except FaultsError as problem:
-        rows = (fault.partition(": ") for fault in problem.faults)
-        return {}, [error(where, message) for where, _, message in rows]
+        return {}, list(problem.faults)
 
 
 def _patients(
@@ -68,7 +66,7 @@ def _patients(
             patient = match.group(1).strip() if match and match.group(1) else None
             if not patient:
                 message = f"the file name does not say the patient: patients.pattern is {task.patients.pattern!r}"
-                faults.append(error(item.image.relative_to(data).as_posix(), message, "names"))
+                faults.append(error(item.image.relative_to(data).as_posix(), message, "names", item.id))
         elif patient is None:
             alone.append(item.id)
         patients[item.id] = patient or item.id

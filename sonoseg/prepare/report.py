@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from sonoseg.io.faults import EXAMPLES, Fault, concerns_of, in_order
+from sonoseg.io.faults import EXAMPLES, Fault, group_faults, in_order
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.near_duplicates import AlikePairs
 from sonoseg.prepare.summary import areas, intensity, near_duplicates, patients_summary, pixel_shape, touching_border
@@ -69,14 +69,14 @@ def verdict(faults: Sequence[Fault]) -> dict[str, Any]:
     """Return whether the data can be trained on without a second look, and what to look at, most serious first."""
     concerns = [
         {
-            "level": concern.level,
-            "kind": concern.kind,
-            "count": len(concern.faults),
-            "title": concern.title,
-            "remedy": concern.remedy,
-            "examples": [{"where": fault.where, "message": fault.message} for fault in concern.faults[:EXAMPLES]],
+            "level": group.level,
+            "kind": group.kind,
+            "count": len(group.faults),
+            "title": group.title,
+            "remedy": group.remedy,
+            "examples": [{"where": fault.where, "message": fault.message} for fault in group.faults[:EXAMPLES]],
         }
-        for concern in concerns_of(faults)
+        for group in group_faults(faults)
     ]
     return {"fit": not concerns, "concerns": concerns}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sonoseg.errors import printable
-from sonoseg.io.faults import Concern, Fault, concerns_of
+from sonoseg.io.faults import Fault, FaultGroup, group_faults
 from sonoseg.prepare.contact_sheet import spread_evenly, thumbnail
 from sonoseg.prepare.near_duplicates import Alike, AlikePairs
 from sonoseg.prepare.verify import Checked
@@ -36,21 +36,20 @@ def dataset_page(
     samples: Sequence[Sample],
     pairs: AlikePairs,
     faults: Sequence[Fault],
-    names: Mapping[str, str],
 ) -> str:
     """Return the HTML page of a dataset that can be prepared. `report` is that of `build_report`.
 
-    `checked` and `samples` are in the same order; `names` are the images' paths by id. Some images are read again.
+    `checked` and `samples` are in the same order. Some images are read again.
     Raises DataError and OSError when one is no longer there.
     """
-    concerns = concerns_of(faults)
-    sheet = _Sheet(task, checked, samples, names)
+    groups = group_faults(faults)
+    sheet = _Sheet(task, checked, samples)
     return render(
         "dataset_report.html.j2",
-        **_about(task, concerns),
+        **_about(task, groups),
         report=report,
         sheet=[sheet.picture(sample.id, _place(sample)) for sample in spread_evenly(samples, SHEET)],
-        named=[sheet.picture(identity, note) for identity, note in sheet.named(concerns)],
+        named=[sheet.picture(identity, note) for identity, note in sheet.named(groups)],
         pairs=[sheet.pair(pair) for pair in pairs.to_look_at(PAIRS)],
     )
 
@@ -60,26 +59,26 @@ def refused_page(task: Task, faults: Sequence[Fault], images: int) -> str:
 
     `images` counts the images that were found.
     """
-    return render("dataset_refused.html.j2", **_about(task, concerns_of(faults)), images=images)
+    return render("dataset_refused.html.j2", **_about(task, group_faults(faults)), images=images)
 
 
-def _about(task: Task, concerns: Sequence[Concern]) -> dict[str, Any]:
+def _about(task: Task, groups: Sequence[FaultGroup]) -> dict[str, Any]:
     return {
         "task": task.name,
         "title": task.title,
         "classes": [{"name": s.name, "color": s.color, "shape": s.shape} for s in task.structures],
-        "concerns": concerns,
+        "groups": groups,
         "listed": LISTED,
         "headline": headline,
         "printable": printable,
     }
 
 
-def headline(concern: Concern) -> str:
-    """Return one sentence for a concern: the fault itself when it is alone, else their count and kind."""
-    if len(concern.faults) == 1:
-        return printable(f"{concern.faults[0].where}: {concern.faults[0].message}")
-    return f"{len(concern.faults)} {concern.title}"
+def headline(group: FaultGroup) -> str:
+    """Return a sentence for a group: the fault itself when there is only one, else their count and kind."""
+    if len(group.faults) == 1:
+        return printable(f"{group.faults[0].where}: {group.faults[0].message}")
+    return f"{len(group.faults)} {group.title}"
 
 
 def _place(sample: Sample) -> str:
@@ -89,8 +88,8 @@ def _place(sample: Sample) -> str:
 class _Sheet:
     """Makes the page's pictures, each image decoded once."""
 
-    def __init__(self, task: Task, checked: Sequence[Checked], samples: Sequence[Sample], names: Mapping[str, str]):
-        self._task, self._names, self._samples = task, names, samples
+    def __init__(self, task: Task, checked: Sequence[Checked], samples: Sequence[Sample]):
+        self._task, self._samples = task, samples
         self._checked = {one.item.id: one for one in checked}
         self._uris: dict[str, str] = {}
 
@@ -104,27 +103,18 @@ class _Sheet:
         note = f"{pair.bits} of 64 bits differ, correlation {pair.correlation:.3f}"
         return {"images": [self.picture(one.id, _place(one)) for one in both], "note": note, "across": pair.across}
 
-    def named(self, concerns: Iterable[Concern]) -> list[tuple[str, str]]:
-        """Return (id, why) of up to 12 images that warnings name, a few of each kind, the most serious kinds first."""
-        id_of = {name: identity for identity, name in self._names.items()}
-        for identity, one in self._checked.items():
-            if one.item.mask is not None:  # a mask lies below the same data folder as its image
-                folder = len(one.item.image.parts) - len(self._names[identity].split("/"))
-                id_of["/".join(one.item.mask.parts[folder:])] = identity
+    def named(self, groups: Iterable[FaultGroup]) -> list[tuple[str, str]]:
+        """Return (id, message) of up to 12 images that have warnings, some of each kind, most serious kinds first."""
         waiting = []
-        for concern in concerns:
-            if concern.kind in ("alike", "alike_across", "alike_cut"):  # those are shown in pairs
+        for group in groups:
+            if group.kind in ("alike", "alike_across", "alike_cut"):  # those are shown in pairs
                 continue
-            found = ((_image_of(fault.where, id_of), fault.message) for fault in concern.faults)
-            waiting.append([(identity, why) for identity, why in found if identity is not None])
+            waiting.append(
+                [(f.image, f.message) for f in group.faults if f.image is not None and f.image in self._checked]
+            )
         chosen: dict[str, str] = {}
         for turn in range(NAMED):
             for images in waiting:
                 if turn < len(images) and len(chosen) < NAMED:
                     chosen.setdefault(*images[turn])
         return list(chosen.items())
-
-
-def _image_of(where: str, id_of: Mapping[str, str]) -> str | None:
-    """Return the id of the image that a fault names, alone or followed by a comma and a shape or class."""
-    return id_of.get(where) or id_of.get(where.rpartition(", ")[0])

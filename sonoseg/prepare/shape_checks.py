@@ -13,8 +13,8 @@ ELLIPSE_MARGIN = 1.0
 """The ends of an ellipse's axes may lie further outside: an organ that the image cuts off has its axes there."""
 
 
-def check_shapes(shapes: tuple[tuple[int, Shape], ...], size: tuple[int, int], where: str) -> list[Fault]:
-    """Return the faults of numbered shapes on an image of `size` (height, width); `where` names the image.
+def check_shapes(shapes: tuple[tuple[int, Shape], ...], size: tuple[int, int], where: str, image: str) -> list[Fault]:
+    """Return the faults of numbered shapes on an image of `size` (height, width); `where` is its path, `image` its id.
 
     Errors: points far outside, a line without length, a rectangle, ellipse or region without area, ellipse axes that do
     not cross at right angles in their middles. Warnings: points a little outside (only what lies inside is drawn), a
@@ -23,20 +23,20 @@ def check_shapes(shapes: tuple[tuple[int, Shape], ...], size: tuple[int, int], w
     faults = []
     for index, shape in shapes:
         named = f"{where}, shape {index} ({shape.structure})"
-        outside = _outside(shape, size, named)
+        outside = _outside(shape, size, named, image)
         faults += outside
         if any(fault.level == "error" for fault in outside):
             continue
         problem = _degenerate(shape)
         if problem:
-            faults.append(error(named, problem, "shape"))
+            faults.append(error(named, problem, "shape", image))
         if shape.kind == "region" and not problem and crosses_itself(shape.points):
             message = "the region's outline crosses itself; filled by the even-odd rule"
-            faults.append(warning(named, message, "crossing"))
+            faults.append(warning(named, message, "crossing", image))
     return faults
 
 
-def _outside(shape: Shape, size: tuple[int, int], named: str) -> list[Fault]:
+def _outside(shape: Shape, size: tuple[int, int], named: str, image: str) -> list[Fault]:
     height, width = size
     extent = np.array([width, height], dtype=np.float64)
     # A pixel reaches half a pixel around its centre, so the picture's edge is at -0.5 and at size - 0.5; annotation
@@ -48,8 +48,8 @@ def _outside(shape: Shape, size: tuple[int, int], named: str) -> list[Fault]:
     x, y = shape.points[int(beyond.max(axis=1).argmax())]
     found = f"point ({x:g}, {y:g}) lies outside the image of {width}x{height} pixels"
     if worst > (ELLIPSE_MARGIN if shape.kind == "ellipse" else MARGIN):
-        return [error(named, f"{found}; was it annotated on a picture of another size?", "shape")]
-    return [warning(named, f"{found}; only the part inside is drawn", "outside")]
+        return [error(named, f"{found}; was it annotated on a picture of another size?", "shape", image)]
+    return [warning(named, f"{found}; only the part inside is drawn", "outside", image)]
 
 
 def _degenerate(shape: Shape) -> str | None:

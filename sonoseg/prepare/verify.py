@@ -84,15 +84,15 @@ def check(item: Annotated, data: Path, task: Task) -> tuple[Checked | None, list
         sha256 = sha256_of(item.image)
         image = read_image(item.image)
     except (DataError, OSError) as problem:
-        return None, [error(where, _without_path(problem, item.image), "unreadable")]
+        return None, [error(where, _without_path(problem, item.image), "unreadable", item.id)]
     labels, faults = _drawn(item, image.shape, task, where) if item.mask is None else _read(item, image, task, data)
     if labels is None:
         return None, faults
     area = np.bincount(labels.ravel(), minlength=len(task.class_names) + 1)
     if area[0] == labels.size:
-        faults.append(warning(where, "its mask is empty: nothing is annotated on this image", "empty"))
+        faults.append(warning(where, "its mask is empty: nothing is annotated on this image", "empty", item.id))
     elif area[0] == 0:
-        faults.append(warning(where, "its mask covers the whole image", "full"))
+        faults.append(warning(where, "its mask covers the whole image", "full", item.id))
     result = Checked(
         item=item,
         height=image.shape[0],
@@ -110,18 +110,18 @@ def check(item: Annotated, data: Path, task: Task) -> tuple[Checked | None, list
 
 def _drawn(item: Annotated, size: tuple[int, ...], task: Task, where: str) -> tuple[Pixels | None, list[Fault]]:
     height, width = size
-    faults = check_shapes(item.shapes, (height, width), where)
+    faults = check_shapes(item.shapes, (height, width), where, item.id)
     if any(fault.level == "error" for fault in faults):
         return None, faults
     thickness = {structure.name: structure.thickness_px for structure in task.structures}
     for index, shape in item.shapes:
         if not draw(shape, (height, width), thickness[shape.structure])[1].any():
             named = f"{where}, shape {index} ({shape.structure})"
-            faults.append(error(named, "covers not one pixel of the image", "shape"))
+            faults.append(error(named, "covers not one pixel of the image", "shape", item.id))
     labels = label_map((shape for _, shape in item.shapes), (height, width), task)
     for name in {shape.structure for _, shape in item.shapes}:
         if not (labels == task.index_of(name)).any():
-            faults.append(warning(f"{where}, {name}", "is wholly covered by other classes", "hidden"))
+            faults.append(warning(f"{where}, {name}", "is wholly covered by other classes", "hidden", item.id))
     return (None if any(fault.level == "error" for fault in faults) else labels), faults
 
 
@@ -131,21 +131,23 @@ def _read(item: Annotated, image: Pixels, task: Task, data: Path) -> tuple[Pixel
     try:
         values = read_mask(item.mask)
     except (DataError, OSError) as problem:
-        return None, [error(where, _without_path(problem, item.mask), "unreadable")]
+        return None, [error(where, _without_path(problem, item.mask), "unreadable", item.id)]
     if values.shape != image.shape:
         sizes = f"{values.shape[1]}x{values.shape[0]} pixels, its image has {image.shape[1]}x{image.shape[0]}"
-        return None, [error(where, f"the mask has {sizes}; they have to be equal", "size")]
+        return None, [error(where, f"the mask has {sizes}; they have to be equal", "size", item.id)]
     try:
         labels, note = class_indices(values, task)
     except ValueError as problem:
-        return None, [error(where, str(problem), "values")]
+        return None, [error(where, str(problem), "values", item.id)]
     if note is None and not task.is_binary and item.mask.suffix.lower() in JPEG:
         note = "a JPEG, which changes the values of single pixels: masks of several classes must be saved as PNG"
-    faults = [warning(where, note, "grey")] if note else []
+    faults = [warning(where, note, "grey", item.id)] if note else []
     if task.annotations.fill_outlines:
         labels = fill_label_outlines(labels, task)
         if labels.any() and is_thin(labels > 0):
-            faults.append(warning(where, "its outline is open: nothing is enclosed, so it stays a thin line", "open"))
+            faults.append(
+                warning(where, "its outline is open: nothing is enclosed, so it stays a thin line", "open", item.id)
+            )
     return labels, faults
 
 
@@ -179,8 +181,10 @@ def same_pictures(checked: Sequence[Checked], meta: Mapping[str, Meta], data: Pa
         patients = sorted({meta[one.item.id].patient or one.item.id for one in group})
         if len(patients) > 1:
             message = f"{same} as {', '.join(names[1:])}, but of patients {', '.join(patients)}"
-            faults.append(error(names[0], f"{message}; remove one, or correct the patient", "same_of_two"))
+            faults.append(
+                error(names[0], f"{message}; remove one, or correct the patient", "same_of_two", group[0].item.id)
+            )
         else:
             message = f"{same} as {', '.join(names[1:])}, of one patient: it counts twice"
-            faults.append(warning(names[0], message, "same_of_one"))
+            faults.append(warning(names[0], message, "same_of_one", group[0].item.id))
     return faults

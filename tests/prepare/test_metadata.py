@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sonoseg.errors import DataError, FaultsError
+from sonoseg.errors import DataError
+from sonoseg.io.faults import FaultsError
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
 from sonoseg.schema.task_files import load_task
 
@@ -72,13 +73,13 @@ def test_a_bad_row_is_named(read, row, said):
     with pytest.raises(FaultsError) as caught:
         read(HEADER + f"a,P,0.1,0.1\n{row}\n")
     (fault,) = caught.value.faults
-    assert fault.startswith("metadata.csv, row 3: ") and said in fault
+    assert fault.where == "metadata.csv, row 3" and said in fault.message
 
 
 def test_all_bad_rows_at_once(read):
     with pytest.raises(FaultsError) as caught:
         read(HEADER + "a,P,x,1\nb,P,1,1\nc,P,1,-1\n")
-    assert [fault.split(":")[0] for fault in caught.value.faults] == ["metadata.csv, row 2", "metadata.csv, row 4"]
+    assert [fault.where for fault in caught.value.faults] == ["metadata.csv, row 2", "metadata.csv, row 4"]
 
 
 def test_no_image_column_lists_the_columns(read):

@@ -154,7 +154,7 @@ def test_many_empty_and_grey_masks_are_one_line_each(dataset, capsys):
         dataset.put(f"p{patient}_b", mask=soft)
     dataset.run()
     said = capsys.readouterr().out
-    assert "6 masks that are empty: nothing is annotated there (images/p0_a.png, images/p1_a.png, " in said
+    assert "6 empty masks: nothing is annotated (images/p0_a.png, images/p1_a.png, " in said
     assert "5 masks with grey values or smoothed edges (masks/p0_b_mask.png" in said
     assert said.count("(warning)") == len(kinds(dataset.report()))
     report = dataset.report()

@@ -11,7 +11,7 @@ SIZE = (100, 200)
 
 def levels(kind, points):
     shape = Shape("X", kind, np.array(points, dtype=float))
-    return [fault.level for fault in check_shapes(((4, shape),), SIZE, "images/a.png")]
+    return [fault.level for fault in check_shapes(((4, shape),), SIZE, "images/a.png", "a")]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_rule(kind, points, expected):
 
 def test_the_fault_names_image_index_and_class():
     shape = Shape("MID", "line", np.array([[5.0, 5], [5, 5]]))
-    (fault,) = check_shapes(((4, shape),), SIZE, "images/a.png")
+    (fault,) = check_shapes(((4, shape),), SIZE, "images/a.png", "a")
     assert fault.where == "images/a.png, shape 4 (MID)"
 
 

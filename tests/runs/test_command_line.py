@@ -2,7 +2,7 @@
 
 import pytest
 
-from sonoseg.errors import DataError, FaultsError, choices, printable
+from sonoseg.errors import DataError, choices, printable
 from sonoseg.runs.command_line import run_guarded
 
 
@@ -29,12 +29,6 @@ def test_failures(capsys, error, code, message):
 
 def test_success_keeps_its_code():
     assert run_guarded(lambda argv: 1, []) == 1
-
-
-def test_faults_are_listed_and_the_rest_is_counted():
-    error = FaultsError("faults:", [f"f{i}" for i in range(25)])
-    assert "f19" in str(error) and "f20" not in str(error) and "and 5 more" in str(error)
-    assert len(error.faults) == 25
 
 
 def test_choices():
