@@ -26,20 +26,24 @@ TRAINING = (
     "test_training_runs.py",
     "inference/test_watch.py",
     "models/test_engines.py",
+    "models/test_networks.py::test_a_compiled_network_learns_the_same_and_keeps_its_weights_names",
     "prepare/test_real_data.py",
     "runs/test_provenance.py",
     "trust/test_04_test_labels_choose_nothing.py",
+    "trust/test_08_killed_while_saving.py",
+    "trust/test_09_resume.py",
     "trust/test_no_network.py",
 )
-"""Modules that train, convert networks, or read real data. `make test-fast` leaves them out, and whatever uses those
-fixtures."""
+"""Modules and tests that train, convert networks, or read real data. `make test-fast` leaves these out, and all tests
+that use those fixtures."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that `make test-fast` leaves out."""
     for item in items:
         module = item.path.relative_to(REPOSITORY / "tests").as_posix()
-        if module in TRAINING or TRAINING_FIXTURES & set(getattr(item, "fixturenames", ())):
+        trains = module in TRAINING or f"{module}::{item.name.split('[')[0]}" in TRAINING
+        if trains or TRAINING_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("training")
 
 

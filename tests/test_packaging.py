@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import sonoseg
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, TRAINING
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 RANGES = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["project"]["dependencies"])}
@@ -59,6 +59,12 @@ def test_all_files_of_the_package_are_installed() -> None:
     assert others == installed
     for folder in {path.parent for path in package.rglob("*.py")}:
         assert (folder / "__init__.py").is_file(), f"{folder} is no package, so it would not be installed"
+
+
+def test_the_tests_that_make_test_fast_leaves_out_exist() -> None:
+    for name in TRAINING:
+        module, _, test = name.partition("::")
+        assert f"def {test}" in (REPOSITORY / "tests" / module).read_text(), name
 
 
 def test_the_command_exists() -> None:
