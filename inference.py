@@ -85,15 +85,17 @@ def run_stage(argv: Sequence[str] | None) -> int:
     from sonoseg.inference.process_image import InferenceRun
     from sonoseg.inference.resume import run_fingerprint
     from sonoseg.inference.run_record import write_run_record
-    from sonoseg.inference.segmenter import Segmenter
+    from sonoseg.inference.segmenter import Segmenter, choose_device, first_use_remarks, read_models
     from sonoseg.inference.sources import Inputs, check_apart
     from sonoseg.inference.table import write_table
     from sonoseg.inference.terminal import start_lines, summary_lines
+    from sonoseg.models.engines.choose import EngineOptions
 
     # Load the models. From here on the task is the one that they were trained for.
-    segmenter = Segmenter.load(
-        models, device=arguments.device, engine=arguments.engine, callers=arguments.jobs, say=print
-    )
+    headers = read_models(models)
+    options = EngineOptions(arguments.engine, choose_device(arguments.device), arguments.jobs)
+    print_lines(first_use_remarks(headers, options))
+    segmenter = Segmenter.from_models(headers, options)
     task = segmenter.task
     if task.name != requested.name and (arguments.task or not arguments.model):
         raise UsageError(f"{models[0]} was trained for task {task.name}, not {requested.name}; leave --task out")

@@ -88,7 +88,7 @@ def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namesp
     from sonoseg.evaluation.cross_validation import refuse_other_folds
     from sonoseg.evaluation.folds import folds_of, load_data
     from sonoseg.evaluation.scoring import score_folds, score_model
-    from sonoseg.models.determinism import named_when_impossible
+    from sonoseg.models.determinism import name_nondeterministic_operation
     from sonoseg.runs.terminal import console
     from sonoseg.training.loop import start_fabric
     from sonoseg.training.records import record_run
@@ -102,7 +102,7 @@ def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namesp
         folder /= "cross_validation" if several else "sanity_check"
     if several:
         refuse_other_folds(folder, [data.fold for data in runs])
-    with locked(folder) as remarks, OutputFolder(folder, "stage3") as output, named_when_impossible():
+    with locked(folder) as remarks, OutputFolder(folder, "stage3") as output, name_nondeterministic_operation():
         for remark in remarks:
             print(remark)
         outputs = [output.subfolder(f"fold_{data.fold}") if several else output for data in runs]

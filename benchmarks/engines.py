@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from benchmarks.compare import Figure, compare, matrix_product_rate
 from benchmarks.samples import phantoms, trained
-from sonoseg.models.engines.choose import Wish, engine_of
-from sonoseg.models.engines.kinds import installed
+from sonoseg.models.engines.choose import EngineOptions, load_engine
+from sonoseg.models.engines.installed import installed
 from sonoseg.models.model_file import load_network
 from sonoseg.models.model_header import read_header
 from sonoseg.models.networks.heads import predict
@@ -30,7 +30,7 @@ def run(root: Path) -> Iterator[Figure]:
         operations = 2 * summarise_network(header.task).total_mult_adds
         eager = partial(run_eagerly, load_network(header), torch.from_numpy(images), header.task)
         for engine_name in ("torch", *installed()):
-            engine = engine_of(header, Wish(engine_name, "cpu"))
+            engine = load_engine(header, EngineOptions(engine_name, "cpu"))
             floor = operations / ceilings["bfloat16" if "bf16" in engine_name else "float32"]
             before, after, ratio = compare(eager, partial(engine.run, images))
             yield Figure(

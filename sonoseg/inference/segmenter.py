@@ -2,18 +2,19 @@
 
 import ctypes
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.errors import DataError, UsageError
-from sonoseg.models.engines.choose import Wish
+from sonoseg.errors import DataError, ModelError, UsageError
+from sonoseg.models.engines.choose import EngineOptions, engines_to_try
 from sonoseg.models.members import Member, check_same_classes, load_member, model_files
-from sonoseg.models.model_header import digest_of
+from sonoseg.models.model_header import ModelHeader, digest_of, read_header
 from sonoseg.models.predictor import mean_and_variance, mean_probabilities, predict_each
 from sonoseg.postprocess.interpret import Findings, interpret
 from sonoseg.schema.task import Task
@@ -38,6 +39,7 @@ class Segmenter:
         self.members = tuple(members)
         self.device = device
         self._predictors = [member.predictor for member in members]
+        self._options: EngineOptions | None = None
 
     @classmethod
     def load(
@@ -45,26 +47,38 @@ class Segmenter:
         path: Path | str | Sequence[Path | str],
         device: str = "auto",
         engine: str = "auto",
-        callers: int = 0,
-        say: Callable[[str], None] = lambda _: None,
+        num_threads: int = 0,
     ) -> "Segmenter":
         """Return the segmenter of a model file, of several, or of a folder, ready to run.
 
         A folder stands for the `best_model.safetensors` in it, or else for those in its direct sub-folders.
         device: `auto` (CUDA when there is one), `cpu` or `cuda`.
-        engine: `auto` (on the CPU the fastest that is installed and agrees with torch, which a first load finds out and
-        keeps beside the model; on CUDA torch), `torch`, `openvino`, `onnxruntime` or `openvino_bf16`.
-        callers: threads that will call at once, each of which gets one core (torch: from then on, whatever this process
-        does with it); 0 is one thread that gets them all. The results do not depend on it, but for torch's last bits.
-        say: told what takes long, before it begins.
-        Raises ModelError for a file that is missing, named twice or not a SonoSeg model, a folder without models, and
-        classes that differ, or an engine that cannot run a model; UsageError for a device or an engine that is not
-        there.
+        engine: `auto` (on the CPU the fastest installed one that agrees with torch, found at a model's first load and
+        stored beside the model; on CUDA torch), `torch`, `openvino`, `onnxruntime` or `openvino_bf16`.
+        num_threads: threads that call at once, each with one core (torch: for all of this process from then on); 0: one
+        thread with all cores. The results do not depend on it, but for torch's last bits.
+        Raises ModelError for a file that is missing, named twice or not a SonoSeg model, a folder without models,
+        classes that differ, and an engine that cannot run a model; UsageError for a device or an engine that is not
+        available.
         """
-        chosen = choose_device(device)
-        paths = [path] if isinstance(path, Path | str) else path
-        wish = Wish(engine, chosen, callers, say)
-        return cls([load_member(file, wish) for file in model_files([Path(one) for one in paths])], chosen)
+        return cls.from_models(read_models(path), EngineOptions(engine, choose_device(device), num_threads))
+
+    @classmethod
+    def from_models(cls, models: Sequence[ModelHeader], options: EngineOptions) -> "Segmenter":
+        """Return the segmenter of models that `read_models` has read. Raises as `load` does."""
+        segmenter = cls([load_member(model, options) for model in models], options.device)
+        segmenter._options = options
+        return segmenter
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the paths of the model files and the options: the networks are read again where it is unpickled.
+
+        Raises ModelError for networks that come from no file.
+        """
+        if self._options is None:
+            raise ModelError("only a segmenter that was loaded from model files can be pickled; use Segmenter.load")
+        files = tuple(str(Path(member.file).resolve()) for member in self.members)
+        return load_once, (files, self._options, self.sha256)
 
     @property
     def task(self) -> Task:
@@ -115,6 +129,47 @@ class Segmenter:
         return mean_and_variance(self._predictors, image)
 
 
+_loaded: dict[tuple[tuple[str, ...], EngineOptions, str], Segmenter] = {}
+_loading = Lock()
+
+
+def load_once(files: tuple[str, ...], options: EngineOptions, sha256: str) -> Segmenter:
+    """Return the segmenter of these files and options, loaded once per process. For worker processes: spawn them.
+
+    sha256: of the model when it was pickled. Raises ModelError when the files have changed since then.
+    """
+    key = files, options, sha256
+    with _loading:
+        if key not in _loaded:
+            segmenter = Segmenter.from_models(read_models(files), options)
+            if segmenter.sha256 != sha256:
+                raise ModelError(f"{', '.join(files)}: changed since the segmenter was pickled; load it again")
+            _loaded[key] = segmenter
+        return _loaded[key]
+
+
+def read_models(path: Path | str | Sequence[Path | str]) -> list[ModelHeader]:
+    """Return the headers of a model file, of several, or of a folder, as `Segmenter.load` takes them.
+
+    Raises ModelError for a file that is missing, named twice or not a SonoSeg model, and for a folder without models.
+    """
+    paths = [path] if isinstance(path, Path | str) else path
+    return [read_header(file) for file in model_files([Path(file) for file in paths])]
+
+
+def first_use_remarks(models: Sequence[ModelHeader], options: EngineOptions) -> list[str]:
+    """Return a sentence per model on which engines will be tried first, which takes seconds; often none.
+
+    Raises ModelError and UsageError as `Segmenter.load` does.
+    """
+    remarks = []
+    for model in models:
+        names = engines_to_try(model, options)
+        if names:
+            remarks.append(f"{model.path}: first use on this machine; {', '.join(names)} are tried once")
+    return remarks
+
+
 def choose_device(wanted: str) -> str:
     """Return `cpu` or `cuda` for `auto`, `cpu` or `cuda`. Raises UsageError when CUDA is asked for and not there."""
     if wanted == "cpu" or (wanted == "auto" and not _has_driver()):
@@ -124,12 +179,12 @@ def choose_device(wanted: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     if wanted == "cuda":
-        raise UsageError("--device cuda: no CUDA device is available here; use --device cpu")
+        raise UsageError("device cuda: no CUDA device is available here; use cpu")
     return "cpu"
 
 
 def _has_driver() -> bool:
-    """Tell whether CUDA's driver is there at all: most computers are told in a millisecond, without torch."""
+    """Tell whether CUDA's driver is installed, in a millisecond and without torch."""
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:

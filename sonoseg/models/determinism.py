@@ -1,4 +1,4 @@
-"""`--deterministic`: the same bytes every time, on a GPU too."""
+"""Deterministic kernels: equal runs give equal bytes, on a GPU as well."""
 
 import os
 from collections.abc import Iterator
@@ -9,36 +9,36 @@ import torch
 from sonoseg.errors import UsageError
 
 
-def be_deterministic(wanted: bool) -> None:
-    """Choose operations that give the same bits every time, or let PyTorch take its own choice; before any has run."""
+def set_deterministic(wanted: bool) -> None:
+    """Use deterministic kernels only, or leave the choice to PyTorch; call it before any operation has run."""
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
-        torch.backends.cudnn.benchmark = False  # it would take whichever was fastest this time
+        torch.backends.cudnn.benchmark = False  # benchmarking may choose another kernel in each run
     torch.backends.cudnn.deterministic = wanted
     torch.use_deterministic_algorithms(wanted)
 
 
 @contextmanager
-def writing_no_place_twice() -> Iterator[None]:
-    """Let an operation pass that PyTorch refuses since it may write a place twice, where it is known that it won't."""
-    held = torch.are_deterministic_algorithms_enabled()
+def allow_nondeterministic() -> Iterator[None]:
+    """Allow an operation that PyTorch refuses because scatter indices may repeat, where they cannot."""
+    enabled = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(False)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(held)
+        torch.use_deterministic_algorithms(enabled)
 
 
 @contextmanager
-def named_when_impossible() -> Iterator[None]:
-    """Turn PyTorch's refusal of an operation that has no deterministic form into a UsageError that names it."""
+def name_nondeterministic_operation() -> Iterator[None]:
+    """Raise a UsageError that names the operation when PyTorch has no deterministic kernel for it."""
     try:
         yield
     except RuntimeError as error:
-        operation, found, _ = str(error).partition(" does not have a deterministic implementation")
-        if not found:
+        operation, separator, _ = str(error).partition(" does not have a deterministic implementation")
+        if not separator:
             raise
         raise UsageError(
-            f"--deterministic: the operation {operation.split()[-1]} of this task has no deterministic form on this "
-            "device; leave the flag out; on a CPU a run gives the same bytes without it"
+            f"the operation {operation.split()[-1]} of this task has no deterministic kernel on this device; leave "
+            "--deterministic out, or train on a CPU, where equal runs give equal bytes anyway"
         ) from error

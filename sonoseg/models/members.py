@@ -9,8 +9,8 @@ from typing import Any
 
 from sonoseg.errors import ModelError
 from sonoseg.models.engines.base import Engine
-from sonoseg.models.engines.choose import Wish, engine_of
-from sonoseg.models.model_header import read_header
+from sonoseg.models.engines.choose import EngineOptions, load_engine
+from sonoseg.models.model_header import ModelHeader
 from sonoseg.models.predictor import Predictor
 from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.schema.task import Task
@@ -57,13 +57,12 @@ def model_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def load_member(path: Path, wish: Wish) -> Member:
-    """Read a model file and return it ready to run. Raises ModelError for anything but a SonoSeg model."""
-    model = read_header(path)
+def load_member(model: ModelHeader, options: EngineOptions) -> Member:
+    """Return a model ready to run. Raises ModelError for damaged weights, and as `load_engine` does."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(_load_compiled, model.task)  # while the engine is being made ready, outside of Python
-        engine = engine_of(model, wish)
-    return Member(engine, model.task, str(path), model.sha256, model.info)
+        engine = load_engine(model, options)
+    return Member(engine, model.task, str(model.path), model.sha256, model.info)
 
 
 def _load_compiled(task: Task) -> None:

@@ -10,7 +10,7 @@ def class_map(probabilities: Maps, threshold: float = 0.5) -> Pixels:
     """Return labels `(H, W)` uint8 from class probabilities `(1 + K, H, W)` float32, background first.
 
     One class (K = 1): 1 where its probability is above `threshold`. Several classes: the index of the most probable
-    class of each pixel, the first of equal ones; `threshold` is not used.
+    class of each pixel, the first of equal ones; `threshold` is not used. NaN is never the most probable.
     """
     if len(probabilities) == 2:
         return (probabilities[1] > threshold).astype(np.uint8)

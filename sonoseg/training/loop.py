@@ -13,7 +13,7 @@ from torch import nn
 
 from sonoseg.errors import ModelError, UsageError
 from sonoseg.evaluation.metrics import batch_dice
-from sonoseg.models.determinism import be_deterministic
+from sonoseg.models.determinism import set_deterministic
 from sonoseg.models.networks.heads import activate, target_of
 from sonoseg.postprocess.class_map import class_map
 from sonoseg.schema.task import Task
@@ -42,7 +42,7 @@ def start_fabric(device: str, devices: int, precision: Any, deterministic: bool 
         raise UsageError("--precision 16-mixed needs a CUDA device; use auto, bf16-mixed or 32-true on a CPU")
     if precision == "auto":
         precision = "bf16-mixed" if _has_bf16(device) else "32-true"
-    be_deterministic(deterministic)
+    set_deterministic(deterministic)
     nodes = max(1, int(os.environ.get("WORLD_SIZE", 1)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     try:
         fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, precision=precision)

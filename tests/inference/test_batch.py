@@ -77,7 +77,7 @@ def test_results_are_the_same_for_any_number_of_jobs(models, pictures, tmp_path,
 
 
 def test_rows_equal_those_of_sequential_processing(models, pictures, tmp_path) -> None:
-    segmenter = Segmenter.load(models["fetal_head"], "cpu", "openvino", callers=3)
+    segmenter = Segmenter.load(models["fetal_head"], "cpu", "openvino", num_threads=3)
     sources = from_folder(pictures, segmenter.task).sources
     threads = cv2.getNumThreads()
     plain, fast = (InferenceRun(segmenter, OutputFolder(tmp_path / name, "stage4")) for name in ("plain", "fast"))

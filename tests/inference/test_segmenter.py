@@ -1,5 +1,7 @@
 """The segmenter and the overlay: the original geometry, pixel by pixel, and one clear sentence for a wrong input."""
 
+import pickle
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +17,7 @@ from sonoseg.models.networks import build_network
 from sonoseg.postprocess.interpret import measure_labels
 from sonoseg.reporting.image_text import TINY_PX
 from sonoseg.schema.task import Task
+from tests.conftest import REPOSITORY
 from tests.models.members import member
 
 DISK = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename", "import"}
@@ -137,3 +140,43 @@ def test_threads_may_share_a_segmenter(spine, tmp_path):
         with ThreadPoolExecutor(4) as pool:
             together = list(pool.map(segmenter.probabilities, frames))
         assert all(np.allclose(ours, theirs, atol=1e-6) for ours, theirs in zip(together, alone, strict=True))
+
+
+def test_a_pickled_segmenter_is_loaded_once_in_another_process(spine, fetal_head, tmp_path, monkeypatch):
+    task = small(spine)
+    for seed, name in enumerate(("a", "b")):
+        torch.manual_seed(seed)
+        save_model(tmp_path / f"{name}.safetensors", build_network(task).state_dict(), task, {})
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    monkeypatch.chdir(tmp_path)
+    segmenter = Segmenter.load([file.name for file in files], "cpu", "openvino")
+    image = np.random.default_rng(1).integers(0, 255, (60, 80), dtype=np.uint8)
+    np.save(tmp_path / "image.npy", image)
+    (tmp_path / "segmenter.pickle").write_bytes(pickle.dumps(segmenter))
+    code = (
+        "import pickle, sys, pathlib, numpy as np\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "first, second = (pickle.loads((folder / 'segmenter.pickle').read_bytes()) for _ in range(2))\n"
+        "assert first is second\n"
+        "np.save(folder / 'result.npy', first.probabilities(np.load(folder / 'image.npy')))\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], cwd=REPOSITORY, check=True)
+    assert np.array_equal(np.load(tmp_path / "result.npy"), segmenter.probabilities(image))
+
+    save_model(files[0], build_network(task).state_dict(), task, {"seed": 3})
+    with pytest.raises(ModelError, match="changed since the segmenter was pickled"):
+        pickle.loads((tmp_path / "segmenter.pickle").read_bytes())
+    with pytest.raises(ModelError, match=r"use Segmenter\.load"):
+        pickle.dumps(Segmenter([member(bright_is_first_class, square_task(fetal_head, "letterbox"))]))
+
+
+def test_members_can_be_had_apart(spine):
+    task = small(spine)
+    networks = [build_network(task).eval() for _ in range(3)]
+    segmenter = Segmenter([member(network, task) for network in networks])
+    image = np.random.default_rng(1).integers(0, 255, (60, 80), dtype=np.uint8)
+    each = segmenter.member_probabilities(image)
+    mean, variance = segmenter.mean_and_variance(image)
+    assert [maps.shape for maps in each] == [(4, 60, 80)] * 3 and mean.shape == variance.shape == (4, 60, 80)
+    np.testing.assert_allclose(mean, segmenter.probabilities(image), atol=1e-6)
+    np.testing.assert_allclose(variance, np.var(each, axis=0, ddof=1), atol=1e-6)

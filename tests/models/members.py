@@ -18,4 +18,5 @@ def member(network: Callable[[Tensor], Tensor], task: Task, *of_file: object) ->
 
 def always_load(monkeypatch: pytest.MonkeyPatch, *members: Member) -> None:
     """Make every model file be these members."""
-    monkeypatch.setattr(Segmenter, "load", classmethod(lambda cls, *_, **__: cls(members)))
+    monkeypatch.setattr("sonoseg.inference.segmenter.read_models", lambda _: [])
+    monkeypatch.setattr(Segmenter, "from_models", classmethod(lambda cls, *_: cls(members)))

@@ -17,12 +17,12 @@ from PIL import Image
 
 import inference
 from sonoseg.errors import ModelError, UsageError
-from sonoseg.inference.segmenter import Segmenter
+from sonoseg.inference.segmenter import Segmenter, first_use_remarks
 from sonoseg.models.engines import NAMES, cache, choose
-from sonoseg.models.engines.base import Files, Kind, Run
+from sonoseg.models.engines.base import EngineType, Files, Run
 from sonoseg.models.engines.check import agreement, sample_images
-from sonoseg.models.engines.choose import Wish, engine_of
-from sonoseg.models.engines.kinds import KINDS, installed
+from sonoseg.models.engines.choose import EngineOptions, load_engine
+from sonoseg.models.engines.installed import ENGINE_TYPES, installed
 from sonoseg.models.engines.torch_engine import runner
 from sonoseg.models.engines.tracing import trace
 from sonoseg.models.model_file import save_model
@@ -68,7 +68,7 @@ def model(spine: Task, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def only_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sonoseg.models.engines.kinds.KINDS", {"openvino": KINDS["openvino"]})
+    monkeypatch.setattr("sonoseg.models.engines.installed.ENGINE_TYPES", {"openvino": ENGINE_TYPES["openvino"]})
 
 
 def kept(model: Path, ends: str) -> Path:
@@ -77,10 +77,10 @@ def kept(model: Path, ends: str) -> Path:
 
 
 def test_every_name_has_its_parts() -> None:
-    assert set(NAMES) == {"torch", *KINDS}
+    assert set(NAMES) == {"torch", *ENGINE_TYPES}
 
 
-@pytest.mark.parametrize("engine", KINDS)
+@pytest.mark.parametrize("engine", ENGINE_TYPES)
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("classes", ["spine", "fetal_head"])
 def test_an_engine_gives_what_torch_gives(request, engine: str, name: str, classes: str) -> None:
@@ -91,30 +91,30 @@ def test_an_engine_gives_what_torch_gives(request, engine: str, name: str, class
     network = build_network(task).eval()
     images = sample_images(task)
     reference = runner(network, task)(images)
-    files = KINDS[engine].convert(trace(network, task), task.input.size)
-    for callers in (0, 2):
-        maps = KINDS[engine].start(files, callers)(images)
+    files = ENGINE_TYPES[engine].convert(trace(network, task), task.input.size)
+    for num_threads in (0, 2):
+        maps = ENGINE_TYPES[engine].start(files, num_threads)(images)
         assert maps.dtype == np.float32 and maps.shape == reference.shape == (
             3,
             len(task.structures) + 1,
             *images.shape[2:],
         )
-        if KINDS[engine].by_name_only:
+        if ENGINE_TYPES[engine].explicit_only:
             assert np.abs(maps - reference).max() < 0.05, "fewer digits, but the same network"
         else:
             assert np.abs(maps - reference).max() < 1e-5
             assert agreement(maps, reference, task) > 0.999
 
 
-@pytest.mark.parametrize("engine", KINDS)
+@pytest.mark.parametrize("engine", ENGINE_TYPES)
 def test_many_callers_at_once_get_their_own_answers(fetal_head: Task, engine: str) -> None:
     if engine not in installed():
         pytest.skip(f"{engine} is not installed")
     task = small(fetal_head)
-    files = KINDS[engine].convert(trace(build_network(task).eval(), task), task.input.size)
+    files = ENGINE_TYPES[engine].convert(trace(build_network(task).eval(), task), task.input.size)
     images = np.random.default_rng(0).random((40, 1, 1, 32, 48), dtype=np.float32)
-    alone = [KINDS[engine].start(files, 1)(one) for one in images]
-    run = KINDS[engine].start(files, 4)
+    alone = [ENGINE_TYPES[engine].start(files, 1)(one) for one in images]
+    run = ENGINE_TYPES[engine].start(files, 4)
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(run, images))
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(together, alone, strict=True))
@@ -125,10 +125,10 @@ def test_openvino_has_run_once_before_threads_share_it(model: Path, monkeypatch:
     import openvino
 
     task, done = read_header(model).task, []
-    files = KINDS["openvino"].convert(trace(build_network(task).eval(), task), task.input.size)
+    files = ENGINE_TYPES["openvino"].convert(trace(build_network(task).eval(), task), task.input.size)
     real = openvino.InferRequest.infer
     monkeypatch.setattr(openvino.InferRequest, "infer", lambda *args, **more: done.append(1) or real(*args, **more))
-    KINDS["openvino"].start(files, 2)
+    ENGINE_TYPES["openvino"].start(files, 2)
     assert done
 
 
@@ -136,10 +136,10 @@ SIGNAL_AFTER_ENGINES = """
 import faulthandler, gc, os, signal, sys
 from pathlib import Path
 faulthandler.enable()
-from sonoseg.models.engines.kinds import KINDS
+from sonoseg.models.engines.installed import ENGINE_TYPES
 files = {suffix: Path("network").with_suffix(suffix).read_bytes() for suffix in (".xml", ".bin")}
-first = KINDS["openvino"].start(files, 1)
-second = KINDS["openvino"].start(files, 1)
+first = ENGINE_TYPES["openvino"].start(files, 1)
+second = ENGINE_TYPES["openvino"].start(files, 1)
 del first, second
 gc.collect()
 signal.signal(signal.SIGTERM, lambda *_: print("handled"))
@@ -150,7 +150,9 @@ os.kill(os.getpid(), signal.SIGTERM)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_signal_is_handled_after_engines_have_come_and_gone(model: Path, tmp_path: Path) -> None:
     task = read_header(model).task
-    for suffix, content in KINDS["openvino"].convert(trace(build_network(task).eval(), task), task.input.size).items():
+    for suffix, content in (
+        ENGINE_TYPES["openvino"].convert(trace(build_network(task).eval(), task), task.input.size).items()
+    ):
         (tmp_path / "network").with_suffix(suffix).write_bytes(content)
     command, environment = [sys.executable, "-c", SIGNAL_AFTER_ENGINES], {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
@@ -192,31 +194,32 @@ def test_the_images_of_the_check_have_structure(spine: Task, fetal_head: Task) -
 
 
 def test_the_fastest_is_taken_and_torch_is_there_for_the_rest(model: Path, only_openvino: None) -> None:
-    told: list[str] = []
-    first = engine_of(read_header(model), Wish(say=told.append))
-    assert first.name in ("torch", "openvino") and len(told) == 1 and str(model) in told[0]
+    header = read_header(model)
+    assert [str(model) in line for line in first_use_remarks([header], EngineOptions())] == [True]
+    first = load_engine(read_header(model), EngineOptions())
+    assert first.name in ("torch", "openvino")
+    assert first_use_remarks([header], EngineOptions()) == []
     record = json.loads(kept(model, ".json").read_text())
     assert record["model_sha256"] == read_header(model).sha256 and record["trials"]["openvino"]["agreement"] == 1
     for fastest in ("torch", "openvino"):
         for name in ("torch", "openvino"):
             record["trials"][name]["milliseconds"] = 1.0 if name == fastest else 2.0
         kept(model, ".json").write_text(json.dumps(record))
-        engine = engine_of(read_header(model), Wish(say=told.append))
+        engine = load_engine(read_header(model), EngineOptions())
         assert (engine.name, engine.milliseconds, engine.remarks) == (fastest, 1.0, ())
-    assert len(told) == 1, "what is kept needs no second trial"
-    named = [engine_of(read_header(model), Wish(name)) for name in ("torch", "openvino")]
+    named = [load_engine(read_header(model), EngineOptions(name)) for name in ("torch", "openvino")]
     assert [one.name for one in named] == ["torch", "openvino"]
     images = sample_images(read_header(model).task)
     assert np.allclose(named[0].run(images), named[1].run(images), atol=1e-5)
 
 
-def test_fewer_digits_are_taken_by_name_only(model: Path) -> None:
-    engine_of(read_header(model), Wish())
+def test_fewer_bits_are_used_only_when_named(model: Path) -> None:
+    load_engine(read_header(model), EngineOptions())
     record = json.loads(kept(model, ".json").read_text())
     record["trials"]["openvino_bf16"]["milliseconds"] = 1e-6
     kept(model, ".json").write_text(json.dumps(record))
-    assert engine_of(read_header(model), Wish()).name != "openvino_bf16"
-    assert engine_of(read_header(model), Wish("openvino_bf16")).name == "openvino_bf16"
+    assert load_engine(read_header(model), EngineOptions()).name != "openvino_bf16"
+    assert load_engine(read_header(model), EngineOptions("openvino_bf16")).name == "openvino_bf16"
 
 
 def damages(model: Path, other: Path) -> Iterator[tuple[str, Any]]:
@@ -235,33 +238,37 @@ def damages(model: Path, other: Path) -> Iterator[tuple[str, Any]]:
     yield "no list of files", lambda: record.write_text(text.replace('"files": {}', '"files": 3'))
     yield "an engine missing", lambda: record.write_text(text.replace('"torch": {', '"jax": {'))
     yield "another machine", lambda: record.write_text(text.replace('"machine": "', '"machine": "other '))
-    yield "another SonoSeg", lambda: record.write_text(text.replace('"code": "', '"code": "0'))
+    yield "another SonoSeg", lambda: record.write_text(text.replace('"sonoseg": "', '"sonoseg": "0'))
+    yield "another format", lambda: record.write_text(text.replace('"format": ', '"format": 9'))
 
 
 def test_what_is_damaged_or_anothers_is_made_anew(
-    model: Path, spine: Task, tmp_path: Path, only_openvino: None
+    model: Path, spine: Task, tmp_path: Path, only_openvino: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    trials: list[Path] = []
+    try_all = choose._try_all
+    monkeypatch.setattr(choose, "_try_all", lambda model: trials.append(model.path) or try_all(model))
     other = saved(tmp_path / "other" / "m.safetensors", small(spine), seed=5)
-    wish = Wish("openvino")
+    options = EngineOptions("openvino")
     images = sample_images(small(spine))
-    expected = engine_of(read_header(model), wish).run(images)
-    assert np.abs(engine_of(read_header(other), wish).run(images) - expected).max() > 1e-3
+    expected = load_engine(read_header(model), options).run(images)
+    assert np.abs(load_engine(read_header(other), options).run(images) - expected).max() > 1e-3
     for what, damage in damages(model, other):
         damage()
-        told: list[str] = []
-        engine = engine_of(read_header(model), Wish("openvino", say=told.append))
-        assert np.array_equal(engine.run(images), expected) and told, what
-        assert engine_of(read_header(model), Wish("openvino", say=told.append)).agreement == 1
-        assert len(told) == 1, what
+        trials.clear()
+        engine = load_engine(read_header(model), EngineOptions("openvino"))
+        assert np.array_equal(engine.run(images), expected) and trials, what
+        assert load_engine(read_header(model), EngineOptions("openvino")).agreement == 1
+        assert len(trials) == 1, f"{what}: a stored trial is not repeated"
 
 
 def test_a_model_in_anothers_place_takes_the_conversions_away(model: Path, spine: Task, only_openvino: None) -> None:
-    engine_of(read_header(model), Wish())
+    load_engine(read_header(model), EngineOptions())
     before = {path.name for path in (model.parent / "engines").iterdir()}
     beside = saved(model.parent / "beside.safetensors", small(spine), seed=3)
-    engine_of(read_header(beside), Wish())
+    load_engine(read_header(beside), EngineOptions())
     saved(model, small(spine), seed=4)
-    engine_of(read_header(model), Wish())
+    load_engine(read_header(model), EngineOptions())
     after = {path.name for path in (model.parent / "engines").iterdir()}
     assert len(before) == 3 and len(after) == 6 and not before & after
     assert any(name.startswith(read_header(beside).sha256) for name in after)
@@ -272,16 +279,16 @@ def test_a_folder_that_cannot_be_written_costs_time_only(model: Path, monkeypatc
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(cache, "write_bytes", refuse)
-    engine = engine_of(read_header(model), Wish("openvino"))
+    engine = load_engine(read_header(model), EngineOptions("openvino"))
     assert engine.agreement == 1 and len(engine.remarks) == 1 and "cannot be written" in engine.remarks[0]
 
 
-def other_answer(kind: Kind) -> Kind:
-    def start(files: Files, callers: int) -> Run:
-        run = kind.start(files, callers)
+def other_answer(kind: EngineType) -> EngineType:
+    def start(files: Files, num_threads: int) -> Run:
+        run = kind.start(files, num_threads)
         return lambda images: run(images)[:, ::-1]
 
-    return Kind(kind.package, kind.install, kind.convert, start)
+    return EngineType(kind.package, kind.install, kind.convert, start)
 
 
 def no_conversion(*_: object) -> Files:
@@ -289,36 +296,36 @@ def no_conversion(*_: object) -> Files:
 
 
 def test_an_engine_that_disagrees_or_fails_is_not_used(model: Path, monkeypatch) -> None:
-    real = KINDS["openvino"]
+    real = ENGINE_TYPES["openvino"]
     broken = {
         "agrees with torch on": other_answer(real),
-        "aten::unheard_of": Kind("openvino", "", no_conversion, real.start),
+        "aten::unheard_of": EngineType("openvino", "", no_conversion, real.start),
     }
     for message, kind in broken.items():
         shutil.rmtree(model.parent / "engines", ignore_errors=True)
-        monkeypatch.setattr("sonoseg.models.engines.kinds.KINDS", {"openvino": kind})
-        monkeypatch.setattr(choose, "KINDS", {"openvino": kind})
+        monkeypatch.setattr("sonoseg.models.engines.installed.ENGINE_TYPES", {"openvino": kind})
+        monkeypatch.setattr(choose, "ENGINE_TYPES", {"openvino": kind})
         for _ in range(2):  # the second is told by the record
-            engine = engine_of(read_header(model), Wish())
+            engine = load_engine(read_header(model), EngineOptions())
             assert engine.name == "torch" and len(engine.remarks) == 1 and message in engine.remarks[0]
             assert "\n" not in engine.remarks[0]
-            with pytest.raises(ModelError, match=f"openvino cannot run it: .*{message}.*--engine torch"):
-                engine_of(read_header(model), Wish("openvino"))
+            with pytest.raises(ModelError, match=f"openvino cannot run it: .*{message}.*use torch"):
+                load_engine(read_header(model), EngineOptions("openvino"))
         assert {path.suffix for path in (model.parent / "engines").iterdir()} == {".json"}
 
 
-def test_wrong_wishes_are_one_sentence(model: Path, monkeypatch) -> None:
+def test_wrong_options_are_one_sentence(model: Path, monkeypatch) -> None:
     header = read_header(model)
     with pytest.raises(
         UsageError, match="no such engine; expected auto, torch, openvino, onnxruntime or openvino_bf16"
     ):
-        engine_of(header, Wish("tensorrt"))
+        load_engine(header, EngineOptions("tensorrt"))
     with pytest.raises(UsageError, match="runs on the CPU"):
-        engine_of(header, Wish("openvino", "cuda"))
+        load_engine(header, EngineOptions("openvino", "cuda"))
     monkeypatch.setattr(choose, "installed", dict)
     with pytest.raises(UsageError, match="not installed; run pip install onnxruntime onnx"):
-        engine_of(header, Wish("onnxruntime"))
-    assert engine_of(header, Wish()).name == "torch"
+        load_engine(header, EngineOptions("onnxruntime"))
+    assert load_engine(header, EngineOptions()).name == "torch"
     assert not (model.parent / "engines").exists()
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import sonoseg.training.loop as loop
 import training
-from sonoseg.models.determinism import be_deterministic
+from sonoseg.models.determinism import set_deterministic
 from sonoseg.models.model_header import read_header
 from sonoseg.models.networks import build_network
 from sonoseg.schema.task_files import available_tasks, load_task
@@ -36,7 +36,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # and taken back afterwards
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     yield
-    be_deterministic(False)
+    set_deterministic(False)
 
 
 def held(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool, bool]]:
@@ -90,7 +90,7 @@ def test_an_operation_that_cannot_be_is_named(
     monkeypatch.setattr(loop, "validate", validate)
     assert run(training, root, "--deterministic") == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: --deterministic: the operation put_ of this task") and "leave the flag out" in said
+    assert said.startswith("error: the operation put_ of this task") and "leave --deterministic out" in said
 
 
 @pytest.mark.parametrize("name", available_tasks())
@@ -99,7 +99,7 @@ def test_no_network_is_refused(name: str, tmp_path: Path) -> None:
     image = torch.rand(2, 1, *task.input.size)
     gradients = []
     for wanted in (False, True):
-        be_deterministic(wanted)
+        set_deterministic(wanted)
         torch.manual_seed(0)
         network = build_network(task).train()
         network(image).square().mean().backward()

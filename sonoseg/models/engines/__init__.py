@@ -1,4 +1,11 @@
-"""What a network runs on: torch, or an engine that runs a conversion of it in less time. One file per engine."""
+"""The engines that run a network: torch, or a faster one that runs a conversion of it. One module per engine."""
 
-NAMES = ("torch", "openvino", "onnxruntime", "openvino_bf16")
-"""What `--engine` takes besides `auto`; the parts of each are in `kinds`."""
+CONVERTED = {
+    "openvino": "openvino_engine.OPENVINO",
+    "onnxruntime": "onnxruntime_engine.ONNXRUNTIME",
+    "openvino_bf16": "openvino_engine.OPENVINO_BF16",
+}
+"""Engines that run a conversion: name -> module and name of the EngineType, imported by `installed`."""
+
+NAMES = ("torch", *CONVERTED)
+"""All engines by name; `auto` is the fastest of those that agree with torch."""

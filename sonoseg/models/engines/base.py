@@ -1,4 +1,4 @@
-"""What every engine is: a network made ready to run, as one function from images to probabilities."""
+"""The contract of an engine: a network that is ready to run, as one function from images to probabilities."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ Files = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Engine:
-    """A network that runs, and what is known of how.
+    """A network that is ready to run.
 
-    agreement: part of the pixels, 0 to 1, on which it agreed with torch; None for torch itself.
-    milliseconds: of one image when the engines were compared; None when they were not.
-    remarks: what a person should be told about the choice.
+    agreement: fraction of the pixels, 0 to 1, on which it agreed with torch; None for torch itself.
+    milliseconds: time of one image when the engines were compared; None when they were not.
+    remarks: sentences about the choice for the user.
     """
 
     run: Run
@@ -41,20 +41,21 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """An engine that runs conversions.
+class EngineType:
+    """An engine that runs a converted network.
 
-    package: whose version decides whether a conversion is up to date; it is not imported to find that out.
-    install: what to give to pip.
-    convert: (traced network, input size (h, w)) -> files. start: (files, callers) -> `Run`; `callers` is how many
-    threads will call it at once, each of which then gets one core; 0 is one thread that gets all of them.
-    by_name_only: never the choice of `auto`, because it computes with fewer digits.
-    tolerance: how far a probability may be from torch's.
+    package: the package whose version decides whether a conversion is up to date; it is not imported to find that out.
+    install: the arguments of `pip install`.
+    convert: (traced network, input size (h, w)) -> files.
+    start: (files, num_threads) -> `Run`. `num_threads` threads may call it at once, each with one core; 0: one thread
+    with all cores.
+    explicit_only: never chosen by `auto`, because it computes with fewer bits.
+    tolerance: largest difference of a probability from torch's.
     """
 
     package: str
     install: str
     convert: Callable[[Any, tuple[int, int]], Files]
     start: Callable[[Files, int], Run]
-    by_name_only: bool = False
+    explicit_only: bool = False
     tolerance: float = 0.01

@@ -1,8 +1,8 @@
-"""Conversions and what is known of them, kept beside the model so that the next start needs no torch.
+"""Conversions of a network and their trials, stored beside the model so that the next start needs no torch.
 
 `engines/<sha256 of the model>.json` is the record; `engines/<sha256>-<engine>-<version><suffix>` are the conversions.
-The record is written last and holds the digest of every file: what was cut short, changed, made of another model or by
-other versions counts as not there.
+The record is written last and contains the SHA-256 of every file. Files that are incomplete, changed, or made of
+another model or by other versions are not used.
 """
 
 import hashlib
@@ -11,27 +11,26 @@ import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import cache as cached
 from pathlib import Path
 from typing import Any
 
+from sonoseg import __version__
 from sonoseg.io.files import write_bytes, write_json
 from sonoseg.models.engines.base import Files
-from sonoseg.models.engines.kinds import installed, version_of
+from sonoseg.models.engines.installed import installed, version_of
 from sonoseg.models.model_header import ModelHeader
 
 FOLDER = "engines"
-_FORMAT = 1
-_SONOSEG = Path(__file__).resolve().parents[2]
-_CODE = ("models/networks/*.py", "models/engines/*.py")
-"""What a conversion is made of, and checked against, besides the model: when it changes, so may what is computed."""
+ENGINE_FORMAT = 2
+"""Raise it when the code of networks, tracing or check changes what a conversion computes: all are then made again."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of one engine for one model; `problem` says why it cannot be used, and is empty when it can.
+    """The outcome of converting, checking and timing one engine for one model.
 
-    files: suffix -> SHA-256 of the conversion's files, none for torch.
+    problem: why the engine cannot be used; empty when it can.
+    files: suffix -> SHA-256 of the conversion's files; none for torch.
     """
 
     version: str
@@ -48,7 +47,7 @@ def read_trials(model: ModelHeader) -> dict[str, Trial] | None:
         if {name: record[name] for name in _key(model)} != _key(model):
             return None
         trials = {name: Trial(**record["trials"][name]) for name in ("torch", *installed())}
-        return trials if all(isinstance(one.files, dict) for one in trials.values()) else None
+        return trials if all(isinstance(trial.files, dict) for trial in trials.values()) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -73,7 +72,11 @@ def write(model: ModelHeader, trials: Mapping[str, Trial], conversions: Mapping[
     for name, files in conversions.items():
         for suffix, data in files.items():
             write_bytes(_file(model, name, trials[name].version, suffix), data)
-    record = {**_key(model), "model": model.path.name, "trials": {name: asdict(one) for name, one in trials.items()}}
+    record = {
+        **_key(model),
+        "model": model.path.name,
+        "trials": {name: asdict(trial) for name, trial in trials.items()},
+    }
     write_json(_record(model), record)
 
 
@@ -94,24 +97,17 @@ def _file(model: ModelHeader, name: str, version: str, suffix: str) -> Path:
 
 
 def _key(model: ModelHeader) -> dict[str, Any]:
-    """Return what a record has to say to be about this model, this machine and this version of SonoSeg."""
+    """Return the entries that a record must have to be of this model, this machine and these versions."""
     return {
-        "format": _FORMAT,
+        "format": ENGINE_FORMAT,
         "model_sha256": model.sha256,
-        "versions": {"torch": version_of("torch"), **installed()},
+        "versions": {"sonoseg": __version__, "torch": version_of("torch"), **installed()},
         "machine": platform.machine(),
-        "code": _code(),
     }
 
 
-@cached
-def _code() -> str:
-    files = sorted(file for pattern in _CODE for file in _SONOSEG.glob(pattern))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
 def _remove_replaced(model: ModelHeader) -> None:
-    """Remove what belongs to models that had this model's file name before it: training again leaves no heap."""
+    """Remove records and conversions of earlier models of the same file name."""
     for record in _folder(model).glob("*.json"):
         with suppress(OSError, ValueError, AttributeError):
             if json.loads(record.read_text(encoding="utf-8")).get("model") == model.path.name:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sonoseg.models.engines.base import Files, Kind, Run
+from sonoseg.models.engines.base import EngineType, Files, Run
 from sonoseg.types import Maps
 
 _OPSET = 17
@@ -25,12 +25,12 @@ def convert(traced: Any, size: tuple[int, int]) -> Files:
         return {".onnx": file.read_bytes()}
 
 
-def start(files: Files, callers: int) -> Run:
+def start(files: Files, num_threads: int) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; its warnings are about the graph, which the check judges
-    options.intra_op_num_threads = 1 if callers else 0
+    options.intra_op_num_threads = 1 if num_threads else 0
     session = onnxruntime.InferenceSession(files[".onnx"], options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
@@ -41,4 +41,4 @@ def start(files: Files, callers: int) -> Run:
     return run
 
 
-ONNXRUNTIME = Kind("onnxruntime", "onnxruntime onnx", convert, start)
+ONNXRUNTIME = EngineType("onnxruntime", "onnxruntime onnx", convert, start)

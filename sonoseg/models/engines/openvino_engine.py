@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sonoseg.models.engines.base import Files, Kind, Run
+from sonoseg.models.engines.base import EngineType, Files, Run
 from sonoseg.types import Maps
 
 _SETTINGS = {
@@ -30,19 +30,23 @@ def convert(traced: Any, size: tuple[int, int]) -> Files:
         return {suffix: file.with_suffix(suffix).read_bytes() for suffix in (".xml", ".bin")}
 
 
-def start(files: Files, callers: int, precision: str = "f32") -> Run:
+def start(files: Files, num_threads: int, precision: str = "f32") -> Run:
     """Return the network, ready to run on the CPU. `precision` is never left to OpenVINO, which would take bfloat16 on
     one machine and float32 on another: their results would differ."""
     core = _core()
     model = core.read_model(files[".xml"], files[".bin"])
-    share = {"NUM_STREAMS": callers, "INFERENCE_NUM_THREADS": callers} if callers else {"PERFORMANCE_HINT": "LATENCY"}
+    share = (
+        {"NUM_STREAMS": num_threads, "INFERENCE_NUM_THREADS": num_threads}
+        if num_threads
+        else {"PERFORMANCE_HINT": "LATENCY"}
+    )
     compiled = core.compile_model(model, "CPU", {**_SETTINGS, **share, "INFERENCE_PRECISION_HINT": precision})
     idle: deque[Any] = deque()
 
     def run(images: Maps) -> Maps:
         try:
             request = idle.pop()
-        except IndexError:  # as many requests as there have been callers at once
+        except IndexError:  # as many requests as there have been num_threads at once
             request = compiled.create_infer_request()
         maps = [request.infer({0: one[None]}, share_inputs=True)[0] for one in np.ascontiguousarray(images)]
         idle.append(request)
@@ -72,7 +76,7 @@ def _openvino() -> Any:
     return openvino
 
 
-OPENVINO = Kind("openvino", "openvino", convert, start)
-OPENVINO_BF16 = Kind(
-    "openvino", "openvino", convert, partial(start, precision="bf16"), by_name_only=True, tolerance=0.25
+OPENVINO = EngineType("openvino", "openvino", convert, start)
+OPENVINO_BF16 = EngineType(
+    "openvino", "openvino", convert, partial(start, precision="bf16"), explicit_only=True, tolerance=0.25
 )

@@ -1,4 +1,4 @@
-"""A network recorded for the engines: what they convert is `predict` as a whole, activation and tiles included."""
+"""Tracing of a network for conversion: `predict` as a whole, with activation and tiles."""
 
 import copy
 import warnings
@@ -16,23 +16,23 @@ def trace(network: nn.Module, task: Task) -> torch.jit.ScriptModule:
 
     Raises what torch raises for a network whose steps depend on its values.
     """
-    whole = _Whole(network, task).eval()
+    whole = _Predict(network, task).eval()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # sizes become constants, which is what is wanted here
         return torch.jit.trace(whole, torch.zeros(1, 1, *task.input.size), check_trace=False, strict=False)
 
 
-class _Whole(nn.Module):
+class _Predict(nn.Module):
     def __init__(self, network: nn.Module, task: Task):
         super().__init__()
-        self.network, self.task = _convertible(network), task
+        self.network, self.task = _exportable(network), task
 
     def forward(self, images: Tensor) -> Tensor:
         return predict(self.network, images, self.task)
 
 
 class _Pool(nn.Module):
-    """Max-pooling of 2x2 windows; where the maximum was is told by four maps `(B, C, h, 2, w, 2)` of 0 and 1."""
+    """Max-pooling of 2x2 windows; the second output `(B, C, h, 2, w, 2)` is 1 at each maximum and 0 elsewhere."""
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         upper, lower = maps[..., 0::2, :], maps[..., 1::2, :]
@@ -81,8 +81,8 @@ _FEW = 4
 """Maps that come out of a transposed convolution: up to so many, engines take longer for it than for `_SubPixel`."""
 
 
-def _in_other_words(layer: nn.Module) -> nn.Module | None:
-    """Return a layer that engines do not know, or only know slowly, in steps that they know; None for all others."""
+def exportable_layer(layer: nn.Module) -> nn.Module | None:
+    """Return an equivalent of a layer that engines do not support, or run slowly; None for all other layers."""
     if isinstance(layer, nn.MaxPool2d):
         return _Pool()
     if isinstance(layer, nn.MaxUnpool2d):
@@ -93,13 +93,13 @@ def _in_other_words(layer: nn.Module) -> nn.Module | None:
     return None
 
 
-def _convertible(network: nn.Module) -> nn.Module:
-    """Return a copy of the network with some layers in other words."""
+def _exportable(network: nn.Module) -> nn.Module:
+    """Return a copy of the network in which such layers are replaced by their `exportable_layer`."""
     network = copy.deepcopy(network)
     unpools = any(isinstance(layer, nn.MaxUnpool2d) for layer in network.modules())
     for layer in list(network.modules()):
         for name, child in layer.named_children():
-            other = _in_other_words(child)
-            if other is not None and (unpools or not isinstance(other, _Pool)):  # `_Pool` serves `_Unpool` only
-                setattr(layer, name, other)
+            replacement = exportable_layer(child)
+            if replacement is not None and (unpools or not isinstance(replacement, _Pool)):  # for `_Unpool` only
+                setattr(layer, name, replacement)
     return network

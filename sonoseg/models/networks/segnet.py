@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Size, Tensor, are_deterministic_algorithms_enabled, cat, nn
 
-from sonoseg.models.determinism import writing_no_place_twice
+from sonoseg.models.determinism import allow_nondeterministic
 from sonoseg.schema.network import SegNet
 
 
@@ -50,7 +50,7 @@ class SegNetNetwork(nn.Module):
     def _unpool(self, maps: Tensor, indices: Tensor, size: Size) -> Tensor:
         if not are_deterministic_algorithms_enabled():
             return self.unpool(maps, indices, output_size=size)
-        with writing_no_place_twice():  # windows that do not overlap have their maxima in different places
+        with allow_nondeterministic():  # windows that do not overlap have their maxima in different places
             return self.unpool(maps, indices, output_size=size)
 
 
