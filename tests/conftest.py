@@ -80,6 +80,22 @@ def changed(task: Task, **changes: Any) -> Task:
 
 
 @pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which all stages have run; tests that change it copy it."""
+    from tests.trust.runs import ran
+
+    return ran(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which stages 1 and 2 have run; tests that change it copy it."""
+    from tests.trust.runs import STAGES, ran
+
+    return ran(tmp_path_factory.mktemp("prepared"), STAGES[:2])
+
+
+@pytest.fixture(scope="session")
 def spine() -> Task:
     return load_task("spine")
 

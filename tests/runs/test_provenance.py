@@ -23,7 +23,7 @@ from sonoseg.runs.versions import versions
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
 from tests.conftest import REPOSITORY
-from tests.trust.runs import NAME, flags, ran, run
+from tests.trust.runs import NAME, flags, run
 
 SPLIT, MODELS = Path("Train_Test_Dataset") / NAME, Path("Models") / NAME
 
@@ -42,9 +42,9 @@ def sha256(path: Path) -> str:
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ran(tmp_path_factory.mktemp("workspace"))
+@pytest.fixture
+def root(trained: Path) -> Path:
+    return trained
 
 
 def record(root: Path, stage: ModuleType) -> dict:

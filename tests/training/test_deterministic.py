@@ -18,17 +18,12 @@ from sonoseg.models.networks import build_network
 from sonoseg.schema.task_files import available_tasks, load_task
 from sonoseg.training.losses import FlatOnRequest
 from tests.small import small_task
-from tests.trust.runs import NAME, STAGES, ran, run
+from tests.trust.runs import NAME, run
 
 MODELS = Path("Models") / NAME
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ran(tmp_path_factory.mktemp("workspace"), STAGES[:2])
 
 
 @pytest.fixture(autouse=True)

@@ -14,16 +14,9 @@ import inference
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 from tests.models.members import always_load, member
-from tests.trust.runs import ran
 
 SIZE = (96, 144)
 """Height and width of the scene."""
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which all stages have run: to be read only."""
-    return ran(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture

@@ -17,17 +17,12 @@ from sonoseg.__main__ import main as tool
 from sonoseg.schema.task import Task
 from sonoseg.training.tracking import Tracker
 from tests.conftest import REPOSITORY
-from tests.trust.runs import NAME, STAGES, flags, ran, run
+from tests.trust.runs import NAME, flags, run
 
 WRITE = os.write
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ran(tmp_path_factory.mktemp("workspace"), STAGES[:2])
 
 
 @pytest.mark.parametrize("number", [1, 30])

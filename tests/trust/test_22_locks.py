@@ -19,7 +19,7 @@ import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.__main__ import main as tool
 from tests.conftest import REPOSITORY
-from tests.trust.runs import NAME, flags, outputs, ran, run
+from tests.trust.runs import NAME, flags, outputs, run
 
 HOLDER = """
 import importlib, os, sys, time
@@ -33,11 +33,6 @@ os.replace = stop
 sys.exit(script.main(sys.argv[2:]))
 """
 """Stops in the middle of its first write until it is killed."""
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ran(tmp_path_factory.mktemp("workspace"))
 
 
 def unlocked(root: Path) -> dict[str, bytes]:
@@ -66,9 +61,9 @@ def holding(stage: ModuleType, root: Path, *more: str) -> Iterator[subprocess.Po
     ids=lambda stage: stage.__name__,
 )
 def test_a_second_run_is_refused_until_the_first_was_killed(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], first: ModuleType, second: ModuleType
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], first: ModuleType, second: ModuleType
 ) -> None:
-    root = Path(shutil.copytree(finished, tmp_path / "copy"))
+    root = Path(shutil.copytree(trained, tmp_path / "copy"))
     more = ["--seed", "7"] if first is stage2 else []
     with holding(first, root, *more) as holder:
         before = unlocked(root)
@@ -84,24 +79,24 @@ def test_a_second_run_is_refused_until_the_first_was_killed(
     assert tool(["verify", str(root / folder)]) == (1 if (first, second) == (stage1, stage2) else 0)
 
 
-def test_trainings_on_the_same_split_run_in_parallel(finished: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(finished, tmp_path / "copy"))
+def test_trainings_on_the_same_split_run_in_parallel(trained: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(trained, tmp_path / "copy"))
     with holding(stage3, root):
         assert run(stage3, root, "--sanity-check") == 0, "another folder of models"
         assert run(stage4, root) == 0, "a model is read while the next one is trained"
 
 
 def test_a_cross_validation_locks_its_own_folder(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = Path(shutil.copytree(finished, tmp_path / "copy"))
+    root = Path(shutil.copytree(trained, tmp_path / "copy"))
     with holding(stage3, root, "--fold", "all"):
         assert run(stage3, root, "--fold", "all") == 2
         assert f"{NAME}/cross_validation is in use" in capsys.readouterr().err
 
 
-def test_the_workers_of_a_killed_run_end_with_it(finished: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(finished, tmp_path / "copy"))
+def test_the_workers_of_a_killed_run_end_with_it(trained: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(trained, tmp_path / "copy"))
     command = [sys.executable, str(REPOSITORY / "image_preprocessing.py"), *flags(stage2, root), "--copies", "40"]
     command[command.index("--jobs") + 1] = "2"
     killed = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL)

@@ -19,17 +19,9 @@ from tests.trust.runs import NAME, OUTPUTS, STAGES, TIMED, TIMED_LISTS, make, ou
 SPLIT = Path("Train_Test_Dataset") / NAME
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make(tmp_path_factory.mktemp("workspace"))
-    for stage in STAGES:
-        assert run(stage, root) == 0
-    return root
-
-
 @pytest.fixture
-def copy(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "copy"))
+def copy(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "copy"))
 
 
 def timeless(root: Path) -> dict[str, bytes]:
@@ -46,19 +38,19 @@ def differing(first: dict[str, str], second: dict[str, str]) -> set[str]:
     return {name for name in first.keys() | second.keys() if first.get(name) != second.get(name)}
 
 
-def test_the_same_seed_gives_the_same_files(finished: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_files(trained: Path, tmp_path: Path) -> None:
     other = make(tmp_path)
     for stage in STAGES:
         assert run(stage, other) == 0
-    first, second = timeless(finished), timeless(other)
+    first, second = timeless(trained), timeless(other)
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
     for stage in ("stage1", "stage2", "stage3", "stage4"):
-        assert listed(finished, stage) == listed(other, stage)
+        assert listed(trained, stage) == listed(other, stage)
 
 
 def test_a_changed_pixel_changes_only_the_lines_of_its_image(
-    copy: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+    copy: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = sorted((copy / "spine").rglob("*.png"))[0]
     pixels = read_image(image)
@@ -68,22 +60,22 @@ def test_a_changed_pixel_changes_only_the_lines_of_its_image(
     assert f"changed   {copy / 'spine'}" in capsys.readouterr().out, "the source is in the list"
     assert run(stage1, copy) == 0 and run(stage2, copy) == 0
     assert "11 already prepared, 1 to do" in capsys.readouterr().out
-    first = differing(listed(copy, "stage1"), listed(finished, "stage1"))
+    first = differing(listed(copy, "stage1"), listed(trained, "stage1"))
     assert any(image.name in name for name in first) and not any("masks" in name for name in first)
-    second = differing(listed(copy, "stage2"), listed(finished, "stage2"))
+    second = differing(listed(copy, "stage2"), listed(trained, "stage2"))
     pictures = {name for name in second if name.endswith(".png")}
     assert pictures and all(image.stem in name for name in pictures) and "preprocessing.json" in second
     assert tool(["verify", str(copy / SPLIT)]) == 0
 
 
-def test_a_changed_annotation_changes_only_its_mask(copy: Path, finished: Path) -> None:
+def test_a_changed_annotation_changes_only_its_mask(copy: Path, trained: Path) -> None:
     annotations = copy / "spine" / "annotations.json"
     shapes = json.loads(annotations.read_text())
     name = next(name for name, entry in shapes.items() if entry)
     shapes[name][0][2][0][0] += 3
     annotations.write_text(json.dumps(shapes))
     assert run(stage1, copy) == 0
-    changed = differing(listed(copy, "stage1"), listed(finished, "stage1"))
+    changed = differing(listed(copy, "stage1"), listed(trained, "stage1"))
     masks = {file for file in changed if file.startswith("masks/")}
     assert masks == {f"masks/{name}.png"}
 
@@ -97,7 +89,7 @@ def test_a_changed_annotation_changes_only_its_mask(copy: Path, finished: Path) 
         (stage3, [], {"training": {"epochs": 2}}, "best_model.safetensors"),
     ],
 )
-def test_a_changed_setting_changes_the_list(copy: Path, finished: Path, stage, more, settings, name: str) -> None:
+def test_a_changed_setting_changes_the_list(copy: Path, trained: Path, stage, more, settings, name: str) -> None:
     task = copy / f"{NAME}.yaml"
     fields = yaml.safe_load(task.read_text())
     for section, values in settings.items():
@@ -105,7 +97,7 @@ def test_a_changed_setting_changes_the_list(copy: Path, finished: Path, stage, m
     task.write_text(yaml.safe_dump(fields))
     assert run(stage, copy, *more) == 0
     which = "stage2" if stage is stage2 else "stage3"
-    assert any(file.startswith(name) for file in differing(listed(copy, which), listed(finished, which)))
+    assert any(file.startswith(name) for file in differing(listed(copy, which), listed(trained, which)))
 
 
 def test_verify_notices_a_flipped_bit_in_every_kind_of_file(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
