@@ -55,4 +55,4 @@ def remains(agreement: float | None, rate: float) -> str:
 @torch.inference_mode()
 def run_eagerly(network: nn.Module, images: Tensor, task: Task) -> None:
     """Run a network without optimisation: eager, contiguous in memory."""
-    predict(network.to(memory_format=torch.contiguous_format), images, task)  # type: ignore[call-overload]
+    predict(network.to(memory_format=torch.contiguous_format), images, task.network)  # type: ignore[call-overload]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sonoseg.schema.images import Input
 from sonoseg.sizes import Size
-from sonoseg.types import Maps, Pixels, Points
+from sonoseg.types import Maps, Pixels
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Fit:
         return cls(source, canvas, _centred(source, canvas), scaled, target, _centred(scaled, target))
 
     def apply(self, image: Pixels, interpolation: Literal["linear", "nearest"] = "linear") -> Pixels:
-        """Return `image` (H, W) at the target's size; what lies outside it is 0. Label maps need `nearest`."""
+        """Return `image` (H, W) at the target's size; what lies outside the image is 0. Label maps need `nearest`."""
         canvas = _place(image, self.canvas, self.canvas_offset)
         if self.scaled != self.canvas:
             method = cv2.INTER_NEAREST_EXACT if interpolation == "nearest" else _smooth(self.canvas, self.scaled)
@@ -62,17 +62,6 @@ class Fit:
             scaled = cv2.resize(scaled, self.canvas[::-1], interpolation=_smooth(self.scaled, self.canvas))
         return _place(scaled, self.source, _negative(self.canvas_offset), fill)
 
-    def to_target(self, points: Points) -> Points:
-        """Map (N, 2) points (x, y) of the source to the target."""
-        return (points + _xy(self.canvas_offset) + 0.5) * self._factors() - 0.5 + _xy(self.target_offset)
-
-    def to_source(self, points: Points) -> Points:
-        """Map (N, 2) points (x, y) of the target to the source; the inverse of `to_target`."""
-        return (points - _xy(self.target_offset) + 0.5) / self._factors() - 0.5 - _xy(self.canvas_offset)
-
-    def _factors(self) -> Points:
-        return _xy(self.scaled) / _xy(self.canvas)
-
 
 def _shrunk_into(source: Size, target: Size) -> Size:
     """Return the largest size with the source's proportions inside the target, at least one pixel each way."""
@@ -88,12 +77,8 @@ def _negative(offset: Size) -> Size:
     return -offset[0], -offset[1]
 
 
-def _xy(size: Size) -> Points:
-    return np.array(size[::-1], dtype=np.float64)
-
-
 def _smooth(before: Size, after: Size) -> int:
-    """Averaging keeps speckle from aliasing when an image shrinks."""
+    """Return the interpolation: averaging when an image shrinks, so that speckle does not alias."""
     return cv2.INTER_AREA if after[0] * after[1] < before[0] * before[1] else cv2.INTER_LINEAR
 
 

@@ -94,7 +94,7 @@ def train_epoch(
         optimizer.zero_grad()
         # Of several processes each has its part of the batch; the loss is of all of it.
         logits = everyones(fabric, network(fabric.to_device(batch.images)))
-        labels = target_of(everyones(fabric, fabric.to_device(batch.labels)), logits, task)
+        labels = target_of(everyones(fabric, fabric.to_device(batch.labels)), logits, task.network)
         squares = None if batch.squares is None else everyones(fabric, fabric.to_device(batch.squares))
         terms = loss(logits, labels, epoch, squares)
         fabric.backward(terms["total"] * fabric.world_size)
@@ -139,7 +139,7 @@ def validate(
     dice_rows, iou_rows = [], []
     for batch in islice(batches, limit):
         logits = network(fabric.to_device(batch.images))
-        labels = target_of(fabric.to_device(batch.labels), logits, task)
+        labels = target_of(fabric.to_device(batch.labels), logits, task.network)
         losses += [float(loss(logits, labels, epoch)["total"])] * len(labels)
         probabilities = activate(logits).cpu().numpy()
         maps = [class_map(image, task.postprocessing.threshold) for image in probabilities]

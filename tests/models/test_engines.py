@@ -90,7 +90,7 @@ def test_an_engine_gives_what_torch_gives(request, engine: str, name: str, class
     torch.manual_seed(1)
     network = build_network(task).eval()
     images = sample_images(task)
-    reference = runner(network, task)(images)
+    reference = runner(network, task.network)(images)
     files = ENGINE_TYPES[engine].convert(trace(network, task), task.input.size)
     for num_threads in (0, 2):
         maps = ENGINE_TYPES[engine].start(files, num_threads)(images)

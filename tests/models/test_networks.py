@@ -15,7 +15,7 @@ from sonoseg.models.networks import NETWORKS, build_network, unet
 from sonoseg.models.networks.heads import (
     activate,
     foreground,
-    outputs_of,
+    output_channels,
     overlap_tiles,
     predict,
     target_of,
@@ -55,7 +55,7 @@ def test_logits_have_a_channel_per_class_and_the_size_of_the_input(name: str, sp
         small = with_network(task, SMALL[name])
         network = build_network(small)
         logits = network(torch.randn(2, 1, 64, 96))
-        assert logits.shape == (2, channels, 64, 96) and channels == outputs_of(small)
+        assert logits.shape == (2, channels, 64, 96) and channels == output_channels(len(small.structures))
         logits.mean().backward()
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters() if p.requires_grad)
 
@@ -157,13 +157,13 @@ def test_targets_are_scaled_or_cropped(fetal_head: Task) -> None:
     labels[..., 126:, :] = 1
     labels[..., :50, :] = 1
     logits = torch.zeros(1, 1, 68, 68)
-    resized = target_of(labels, logits, with_network(fetal_head, VALID, (252, 252)))
+    resized = target_of(labels, logits, with_network(fetal_head, VALID, (252, 252)).network)
     assert resized.shape == (1, 1, 68, 68) and resized.dtype == torch.int64
     assert resized[0, 0, :13].all() and not resized[0, 0, 14:34].any() and resized[0, 0, 34:].all()
-    cropped = target_of(labels, logits, with_network(fetal_head, VALID | {"target": "cropped"}, (252, 252)))
+    cropped = target_of(labels, logits, with_network(fetal_head, VALID | {"target": "cropped"}, (252, 252)).network)
     torch.testing.assert_close(cropped, labels[..., 92:160, 92:160])
     same = torch.zeros(1, 1, 252, 252)
-    assert target_of(labels, same, with_network(fetal_head, SMALL["unet"], (64, 64))) is labels
+    assert target_of(labels, same, with_network(fetal_head, SMALL["unet"], (64, 64)).network) is labels
 
 
 class CentreOnly(nn.Module):
@@ -193,7 +193,7 @@ def test_tiles_are_what_the_network_gives_for_their_surroundings(fetal_head: Tas
     network = build_network(task).eval()
     image = torch.randn(1, 1, 204, 204)
     with torch.inference_mode():
-        whole = predict(network, image, task)
+        whole = predict(network, image, task.network)
         assert whole.shape == (1, 2, 204, 204)
         torch.testing.assert_close(whole.sum(dim=1), torch.ones(1, 204, 204))
         mirrored = torch.nn.functional.pad(image, (92, 92, 92, 92), mode="reflect")
@@ -209,7 +209,7 @@ def test_resized_probabilities_fill_the_image(fetal_head: Task) -> None:
     task = with_network(fetal_head, VALID, (204, 204))
     network = build_network(task).eval()
     with torch.inference_mode():
-        probabilities = predict(network, torch.randn(1, 1, 204, 204), task)
+        probabilities = predict(network, torch.randn(1, 1, 204, 204), task.network)
     assert probabilities.shape == (1, 2, 204, 204)
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(1, 204, 204))
 

@@ -120,7 +120,7 @@ def _try_all(model: ModelHeader) -> tuple[dict[str, Trial], dict[str, Files]]:
     from sonoseg.models.model_file import load_network
 
     network, images = load_network(model), sample_images(model.task)
-    reference, milliseconds = timed(runner(network, model.task), images)
+    reference, milliseconds = timed(runner(network, model.task.network), images)
     trials, conversions = {"torch": Trial(torch.__version__, milliseconds)}, {}
     traced = cached(lambda: trace(network, model.task))
     converted = cached(lambda convert: convert(traced(), model.task.input.size))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sonoseg.models.networks.heads import predict
+from sonoseg.schema.network import AnyNetwork
 from sonoseg.schema.task import Task
 
 
@@ -16,19 +17,19 @@ def trace(network: nn.Module, task: Task) -> torch.jit.ScriptModule:
 
     Raises what torch raises for a network whose steps depend on its values.
     """
-    whole = _Predict(network, task).eval()
+    whole = _Predict(network, task.network).eval()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # sizes become constants, which is what is wanted here
         return torch.jit.trace(whole, torch.zeros(1, 1, *task.input.size), check_trace=False, strict=False)
 
 
 class _Predict(nn.Module):
-    def __init__(self, network: nn.Module, task: Task):
+    def __init__(self, network: nn.Module, settings: AnyNetwork):
         super().__init__()
-        self.network, self.task = _exportable(network), task
+        self.network, self.settings = _exportable(network), settings
 
     def forward(self, images: Tensor) -> Tensor:
-        return predict(self.network, images, self.task)
+        return predict(self.network, images, self.settings)
 
 
 class _Pool(nn.Module):

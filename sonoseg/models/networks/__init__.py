@@ -9,7 +9,7 @@ from monai.networks import nets
 from torch import nn
 
 from sonoseg.errors import TaskError
-from sonoseg.models.networks.heads import outputs_of
+from sonoseg.models.networks.heads import output_channels
 from sonoseg.models.networks.segnet import SegNetNetwork
 from sonoseg.models.networks.unet2015 import UNet2015Network
 from sonoseg.schema.network import MONAI_NETWORKS, MonaiNetwork, UNet
@@ -57,7 +57,7 @@ def build_network(task: Task) -> nn.Module:
 
     Raises TaskError for arguments that a network of MONAI does not take, and for an input size it does not take.
     """
-    network = NETWORKS[task.network.name](task.network, outputs_of(task))
+    network = NETWORKS[task.network.name](task.network, output_channels(len(task.structures)))
     if isinstance(task.network, MonaiNetwork):
         _check_size(network, task)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's own types

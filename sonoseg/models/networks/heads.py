@@ -9,13 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sonoseg.models.networks.unet2015 import centre
-from sonoseg.schema.network import UNet2015
-from sonoseg.schema.task import Task
+from sonoseg.schema.network import AnyNetwork, UNet2015
 
 
-def outputs_of(task: Task) -> int:
-    """Return how many channels a task's network gives: 1 for a single class, else 1 + classes."""
-    return 1 if task.is_binary else 1 + len(task.structures)
+def output_channels(classes: int) -> int:
+    """Return the channels of a network's logits: 1 for a single class, else 1 + classes, background first."""
+    return 1 if classes == 1 else 1 + classes
 
 
 def activate(logits: Tensor) -> Tensor:
@@ -31,21 +30,22 @@ def foreground(logits: Tensor) -> Tensor:
     return torch.sigmoid(logits.float()) if logits.shape[1] == 1 else torch.softmax(logits.float(), dim=1)[:, 1:]
 
 
-def target_of(labels: Tensor, logits: Tensor, task: Task) -> Tensor:
+def target_of(labels: Tensor, logits: Tensor, settings: AnyNetwork) -> Tensor:
     """Return labels `(B, 1, h, w)` int64 as the logits are meant to be: unchanged, scaled to their size, or cropped."""
     size = logits.shape[-2:]
     if labels.shape[-2:] == size:
         return labels
-    assert isinstance(task.network, UNet2015)
-    if task.network.target == "cropped":
+    assert isinstance(settings, UNet2015)
+    if settings.target == "cropped":
         return centre(labels, size)
     return functional.interpolate(labels.float(), size=size, mode="nearest-exact").long()
 
 
-def predict(network: nn.Module, images: Tensor, task: Task) -> Tensor:
+def predict(network: nn.Module, images: Tensor, settings: AnyNetwork) -> Tensor:
     """Return probabilities `(B, 1 + K, h, w)` at the size of `images` `(B, 1, h, w)`, whatever the network's own."""
-    if isinstance(task.network, UNet2015) and task.network.target == "cropped":
-        return overlap_tiles(network, images, task.network.output_size(task.input.size))
+    if isinstance(settings, UNet2015) and settings.target == "cropped":
+        height, width = (int(side) for side in images.shape[-2:])  # numbers also while the network is being traced
+        return overlap_tiles(network, images, settings.output_size((height, width)))
     probabilities = activate(network(images))
     if probabilities.shape[-2:] == images.shape[-2:]:
         return probabilities
