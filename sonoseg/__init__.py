@@ -5,7 +5,7 @@ from typing import Any
 
 __version__ = "0.2.0"
 
-_HOMES = {
+_MODULES = {
     "EpochBatches": "sonoseg.training.datasets",
     "InOrder": "sonoseg.training.datasets",
     "Loader": "sonoseg.training.datasets",
@@ -29,19 +29,19 @@ _HOMES = {
     "train_epoch": "sonoseg.training.loop",
     "validate": "sonoseg.training.loop",
 }
-"""What a notebook needs, and the module it is written in."""
+"""Public name -> module that defines it."""
 
-__all__ = list(_HOMES)
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Load a part, and torch with it where it needs torch, when it is first asked for: `import sonoseg` is instant."""
-    if name not in _HOMES:
+    """Import a public name at its first use, so that `import sonoseg` imports no torch. Raises AttributeError."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    part = globals()[name] = getattr(import_module(_HOMES[name]), name)
-    return part
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
 
 
 def __dir__() -> list[str]:
-    """Return the parts, so that a notebook completes their names before they are loaded."""
-    return sorted({*globals(), *_HOMES})
+    """Return all public names, for completion, without importing them."""
+    return sorted({*globals(), *_MODULES})
