@@ -142,7 +142,7 @@ def fuzz_annotations(count: int, number: int, folder: Path, findings: Findings, 
             found = check_shapes(item.shapes, SIZE, item.id, item.id)
             faults += found
             if not any(fault.level == "error" for fault in found):
-                label_map([shape for _, shape in item.shapes], SIZE, task)
+                label_map([shape for _, shape in item.shapes], SIZE, task.structures)
         if any(fault.level == "error" for fault in faults):
             raise FaultsError("refused", faults)
 

@@ -1,18 +1,19 @@
 """Annotation format `shapes_json`: one file `{"image name": [["MID", "line", [[x, y], [x, y]]], ...], ...}`."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sonoseg.annotations.base import Annotated, folder_inside, inside, name_problem, with_ids
 from sonoseg.errors import DataError, choices
-from sonoseg.geometry.shapes import JSON_NAMES, POINTS_NEEDED, Shape
+from sonoseg.geometry import SHAPE_KINDS
+from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.schema.annotations import ShapesJson
 from sonoseg.schema.task import Task
+
+KIND_OF = {kind.json_name: name for name, kind in SHAPE_KINDS.items()}
+"""Name of a shape in a file -> kind."""
 
 
 def read_shapes_json(data: Path, task: Task) -> tuple[list[Annotated], list[Fault]]:
@@ -97,27 +98,11 @@ def _shape(entry: Any, task: Task) -> Shape:
     structure = next((structure for structure in task.structures if structure.name == name), None)
     if structure is None:
         raise ValueError(f"unknown class {name!r}; the classes are {choices(task.class_names)}")
-    kind = JSON_NAMES.get(word) if isinstance(word, str) else None
-    if kind is None:
-        raise ValueError(f"{name}: unknown shape {word!r}; expected {choices(list(JSON_NAMES))}")
-    if kind != structure.shape:
-        raise ValueError(f"{name} is annotated as {kind}; the task says {structure.shape}")
-    if not isinstance(points, list) or not all(_is_point(point) for point in points):
-        raise ValueError(f"{name}: points have to be [x, y] pairs of finite numbers")
-    needed = POINTS_NEEDED[kind]
-    if len(points) < needed or (kind != "region" and len(points) != needed):
-        raise ValueError(f"{name}: {len(points)} points; a {word} has {needed}{' or more' if kind == 'region' else ''}")
-    return Shape(name, kind, np.array(points, dtype=np.float64))
-
-
-def _is_point(point: Any) -> bool:
-    return isinstance(point, list) and len(point) == 2 and all(_is_finite(value) for value in point)
-
-
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
+    if not isinstance(word, str) or word not in KIND_OF:
+        raise ValueError(f"{name}: unknown shape {word!r}; expected {choices(list(KIND_OF))}")
+    if KIND_OF[word] != structure.shape:
+        raise ValueError(f"{name} is annotated as {KIND_OF[word]}; the task says {structure.shape}")
     try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer of more than 308 digits
-        return False
+        return Shape(name, structure.shape, SHAPE_KINDS[structure.shape].read_points(points))
+    except ValueError as problem:
+        raise ValueError(f"{name}: {problem}") from None

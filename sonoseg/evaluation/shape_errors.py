@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sonoseg.geometry.fitting import scaled
-from sonoseg.geometry.points import angle_from_vertical_deg, ellipse_from_axis_ends, scale_of
+from sonoseg.geometry.points import Ellipse, angle_from_vertical_deg, scale_of
 from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.measure import has_direction
 from sonoseg.schema.annotations import Structure
@@ -69,7 +68,7 @@ def angle_error(predicted: Points, reference: Points, spacing: Spacing | None) -
 def circumference_error(predicted: Points, reference: Points, spacing: Spacing | None) -> float:
     """Absolute difference of two ellipses' circumferences (Ramanujan's second approximation); axis ends `(4, 2)`."""
     first, second = (
-        scaled(ellipse_from_axis_ends(ends), scale_of(spacing)).circumference for ends in (predicted, reference)
+        Ellipse.from_axis_ends(ends).scaled(scale_of(spacing)).circumference for ends in (predicted, reference)
     )
     return abs(first - second)
 

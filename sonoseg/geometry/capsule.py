@@ -1,6 +1,6 @@
-"""The soft drawing of a capsule, moved until it differs least from a mask: a hundred passes over the pixels an image.
+"""Fit of a capsule's soft drawing to a mask by Levenberg-Marquardt steps: a hundred passes over the pixels of an image.
 
-Importing this loads numba, which takes a third of a second: `lines` does so when there is a line to fit.
+Importing this loads numba, which takes a third of a second: `line_fit` does so when there is a line to fit.
 """
 
 import math
@@ -11,44 +11,44 @@ from sonoseg.compiled import compiled
 
 _STEPS = 25
 _SATURATED = 15.0
-"""Softnesses from the edge, where the drawing is 0 or 1 but for 3e-7 and nothing moves it."""
+"""Distance from the edge, in units of its softness, beyond which the drawing is 0 or 1 within 3e-7."""
 
 
-_ADDED = 2.220446049250313e-16
-"""Keeps what is divided by above 0: the distance of a pixel on the axis, a parameter that no pixel feels."""
+_TINY = 2.220446049250313e-16
+"""Keeps divisors above 0: the distance of a pixel on the axis, the diagonal of a parameter without influence."""
 
 
 @compiled("Tuple((float64, float64[::1], float64[:, ::1]))(float64[:, ::1], float64[::1], float64[::1], float64)")
 def normal_equations(pixels, target, values, edge):  # type: ignore[no-untyped-def]  # the types are in the signature
-    """Return what a Levenberg-Marquardt step needs: the sum of squares, `J'r` `(5,)` and `J'J` `(5, 5)`.
+    """Return the terms of a Levenberg-Marquardt step: the sum of squares, `J'r` `(5,)` and `J'J` `(5, 5)`.
 
-    pixels: `(2, N)`, x and y; target: `(N,)`, 1 in the mask and 0 beside it; values: x, y, x, y of the ends, and
-    radius. The drawing is 1 / (1 + exp((distance - radius) / edge)), r its difference from the target, J its slopes.
+    pixels: `(2, N)`, x and y; target: `(N,)`, 1 in the mask and 0 outside; values: x, y, x, y of the ends, and
+    radius. The drawing is 1 / (1 + exp((distance - radius) / edge)), r its difference from the target, J its Jacobian.
     """
     x, y, radius = values[0], values[1], values[4]
     along_x, along_y = values[2] - x, values[3] - y
-    per_square = 1 / max(along_x * along_x + along_y * along_y, _ADDED)
+    per_square = 1 / max(along_x * along_x + along_y * along_y, _TINY)
     within, beyond = max(radius - _SATURATED * edge, 0.0) ** 2, max(radius + _SATURATED * edge, 0.0) ** 2
     error, right, normal, slope = 0.0, np.zeros(5), np.zeros((5, 5)), np.empty(5)
     for index in range(target.size):
         from_x, from_y = pixels[0, index] - x, pixels[1, index] - y
-        place = min(max((along_x * from_x + along_y * from_y) * per_square, 0.0), 1.0)
-        away_x, away_y = from_x - place * along_x, from_y - place * along_y
+        position = min(max((along_x * from_x + along_y * from_y) * per_square, 0.0), 1.0)
+        away_x, away_y = from_x - position * along_x, from_y - position * along_y
         distance = away_x * away_x + away_y * away_y
         if distance < within or distance > beyond:
-            rest = target[index] - (distance < within)
-            error += rest * rest
+            residual = target[index] - (distance < within)
+            error += residual * residual
             continue
         distance = math.sqrt(distance)
         soft = 1 / (1 + math.exp((distance - radius) / edge))
-        rest = target[index] - soft
-        error += rest * rest
+        residual = target[index] - soft
+        error += residual * residual
         steep = soft * (1 - soft) / edge
-        unit = steep / max(distance, _ADDED)
-        slope[0], slope[1] = away_x * unit * (1 - place), away_y * unit * (1 - place)
-        slope[2], slope[3], slope[4] = away_x * unit * place, away_y * unit * place, steep
+        unit = steep / max(distance, _TINY)
+        slope[0], slope[1] = away_x * unit * (1 - position), away_y * unit * (1 - position)
+        slope[2], slope[3], slope[4] = away_x * unit * position, away_y * unit * position, steep
         for i in range(5):
-            right[i] += slope[i] * rest
+            right[i] += slope[i] * residual
             for j in range(i + 1):
                 normal[i, j] += slope[i] * slope[j]
     for i in range(5):
@@ -59,9 +59,9 @@ def normal_equations(pixels, target, values, edge):  # type: ignore[no-untyped-d
 
 @compiled("float64[::1](float64[:, ::1], float64[::1])")
 def solve(normal, right):  # type: ignore[no-untyped-def]
-    """Return `x` where `normal @ x = right`, for a positive definite matrix `(n, n)`: Cholesky's way.
+    """Return the solution `x` of `normal @ x = right` by Cholesky decomposition of the positive definite `(n, n)`.
 
-    Of parameters that cannot be told apart within the last digits, the later ones stay where they are.
+    Of parameters that are linearly dependent within the last digits, the later ones are 0.
     """
     size = right.size
     lower, x = np.zeros((size, size)), right.copy()
@@ -86,16 +86,16 @@ def solve(normal, right):  # type: ignore[no-untyped-def]
 
 @compiled("float64[::1](float64[:, ::1], float64[::1], float64[::1], float64, float64)")
 def descend(pixels, target, values, edge, settled):  # type: ignore[no-untyped-def]
-    """Return values from which no Levenberg-Marquardt step longer than `settled` pixels lessens the sum of squares.
+    """Return values from which no Levenberg-Marquardt step longer than `settled` pixels reduces the sum of squares.
 
-    The arguments are those of `normal_equations`; steps are made shorter until one lessens it, and there are few.
+    The arguments are those of `normal_equations`. A step that does not reduce it increases the damping.
     """
     error, right, normal = normal_equations(pixels, target, values, edge)
     damping = 1e-2
     for _ in range(_STEPS):
         damped = normal.copy()
         for i in range(5):
-            damped[i, i] += damping * (normal[i, i] + _ADDED)
+            damped[i, i] += damping * (normal[i, i] + _TINY)
         step = solve(damped, right)
         tried = normal_equations(pixels, target, values + step, edge)
         if tried[0] < error:

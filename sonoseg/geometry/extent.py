@@ -1,17 +1,25 @@
-"""Where in an image something is: what lies outside needs no work. Structures fill a small part of most images."""
+"""Windows of an image that contain a mask or a shape: what lies outside needs no work."""
+
+import math
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Part = tuple[slice, slice]
+from sonoseg.sizes import Size
+from sonoseg.types import Points
+
+Window = tuple[slice, slice]
 """Rows and columns of an array `(H, W)`."""
 
+CENTRE_TOLERANCE = 1e-9
+"""Pixels by which rounding may move a centre that lies exactly on a border."""
 
-def extent(mask: NDArray, margin: int = 0) -> Part:
-    """Return the rows and columns that hold all of a mask's `(H, W)` bool or uint8 pixels above 0.
 
-    `margin` more on each side, as far as the image goes. An empty mask has no rows and no columns.
+def extent(mask: NDArray, margin: int = 0) -> Window:
+    """Return the rows and columns that contain all pixels above 0 of a mask `(H, W)`, bool or uint8.
+
+    `margin` pixels are added on each side, within the image. An empty mask has no rows and no columns.
     """
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     if not width:
@@ -23,8 +31,22 @@ def extent(mask: NDArray, margin: int = 0) -> Part:
     )
 
 
-def places(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return what `np.nonzero(mask)` returns, in less time: rows and columns of the pixels, row by row."""
-    part = extent(mask)
-    rows, columns = np.nonzero(mask[part])
-    return rows + part[0].start, columns + part[1].start
+def mask_indices(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return `np.nonzero(mask)`, in less time: rows and columns `(N,)` of the pixels of the mask, row by row."""
+    window = extent(mask)
+    rows, columns = np.nonzero(mask[window])
+    return rows + window[0].start, columns + window[1].start
+
+
+def pixel_window(low: Points, high: Points, size: Size) -> tuple[Window, Points, Points]:
+    """Return the window of an image of `size` between two corners `(2,)` (x, y), pixels on its border included.
+
+    Also returns the x `(1, w)` and y `(h, 1)` coordinates of its pixel centres. Outside the image the window is empty.
+    """
+    height, width = size
+    left, top = (max(0, math.ceil(value - CENTRE_TOLERANCE)) for value in low)
+    right = max(left, min(width, math.floor(high[0] + CENTRE_TOLERANCE) + 1))
+    bottom = max(top, min(height, math.floor(high[1] + CENTRE_TOLERANCE) + 1))
+    x = np.arange(left, right, dtype=np.float64)[None, :]
+    y = np.arange(top, bottom, dtype=np.float64)[:, None]
+    return (slice(top, bottom), slice(left, right)), x, y

@@ -1,6 +1,6 @@
-"""Fit the segment that a line class was drawn from; points are (x, y) in pixels of the mask.
+"""Fit a segment to the mask of a drawn line; points are (x, y) in pixels of the mask.
 
-A drawn line is a capsule: every pixel centre within half the thickness of the segment, so its ends are round.
+A drawn line is a capsule: all pixel centres within half the thickness of the segment, so its ends are round.
 """
 
 import math
@@ -8,33 +8,33 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.geometry.extent import places
+from sonoseg.geometry.extent import mask_indices
 from sonoseg.types import Points
 
 Array = NDArray[np.float64]
 
 _BISECTIONS = 40
 _EDGES_PX = (0.4, 0.15, 0.06)
-"""Softness of the capsule's edge: first a pixel wide, so that a step feels the next pixel, then nearly as hard as the
-mask, because the few pixels on the round ends tell where they are."""
+"""Softness of the capsule's edge: first about a pixel, so that the next pixel has a gradient, then almost as sharp as
+the mask, because few pixels at the round ends determine their position."""
 _SETTLED_PX = (2e-2, 5e-3, 1e-3)
-"""A step this small ends the search at each softness; all but the last are only where the next one starts."""
+"""A step this small ends the search at each softness; all but the last give only the start of the next."""
 _REACH_PX = 3.0
-"""Pixels this far outside the first estimate still take part."""
+"""Pixels up to this distance outside the first estimate are included."""
 _PIXELS = (1_500, 1_500, 10_000)
-"""At most so many pixels take part at each softness: some are enough for where the next one starts, and of a blob some
-are enough at the end, too. A line of 10 px across a large image has fewer."""
+"""Largest number of pixels at each softness: a sample is enough for the start of the next softness, and at the end for a
+thick line. A line of 10 px across a large image has fewer."""
 
 
 def fit_line(mask: NDArray[np.bool_]) -> Points:
-    """Return the ends `(2, 2)` of the segment whose drawing is nearest to a mask; upper end first, left when level.
+    """Return the ends `(2, 2)` of the segment whose drawing is nearest to a mask; upper end first, left if horizontal.
 
-    The start is the principal axis and the capsule with the mask's area and variance; it is then moved until the soft
-    drawing differs least from the mask in the sum of squares, which recovers drawn lines to a fraction of a pixel at
-    any angle and ignores stray pixels. A round blob or a single pixel gives two (nearly) equal ends: a place without a
-    direction. Raises ValueError for an empty mask.
+    The start is the capsule on the principal axis with the mask's area and variance; least squares between its soft
+    drawing and the mask then recover drawn lines to a fraction of a pixel at any angle, with little influence of stray
+    pixels. A disc or a single pixel gives two (nearly) equal ends: a position without a direction. Raises ValueError
+    for an empty mask.
     """
-    rows, columns = places(mask)
+    rows, columns = mask_indices(mask)
     if not rows.size:
         raise ValueError("an empty mask has no line")
     points = np.stack([columns, rows], axis=1).astype(np.float64)
@@ -48,14 +48,14 @@ def fit_line(mask: NDArray[np.bool_]) -> Points:
 
 
 def _clipped(ends: Points, low: Array, high: Array) -> Points:
-    """Return the part of a segment inside the box from `low` to `high`, which holds the whole drawing.
+    """Return the part of a segment inside the box from `low` to `high`, which contains all pixels of the mask.
 
-    Where a mask has gaps, or ends at the image's border, nothing else holds an end back.
+    Where a mask has gaps, or ends at the image's border, the fit does not limit the position of an end.
     """
     along = ends[1] - ends[0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        places = np.sort(np.stack([(low - ends[0]) / along, (high - ends[0]) / along]), axis=0)
-    first, last = max(0.0, np.nanmax(places[0], initial=0.0)), min(1.0, np.nanmin(places[1], initial=1.0))
+        positions = np.sort(np.stack([(low - ends[0]) / along, (high - ends[0]) / along]), axis=0)
+    first, last = max(0.0, np.nanmax(positions[0], initial=0.0)), min(1.0, np.nanmin(positions[1], initial=1.0))
     inside = ends[0] + np.array([[first], [last]]) * along if first < last else ends
     return np.clip(inside, low, high)
 
@@ -78,7 +78,7 @@ def _capsule_radius(length: float, area: float) -> float:
 
 
 def _capsule_variance(length: float, area: float) -> float:
-    """Variance along the axis of a capsule of this length and area, integrated over its rectangle and half discs.
+    """Return the variance along the axis of a capsule of this length and area: that of its rectangle and half discs.
 
     A half disc of radius r has its centroid at 4 r / (3 pi) from its diameter and a mean square of r^2 / 4.
     """
@@ -94,8 +94,8 @@ def _nearest_capsule(mask: NDArray[np.bool_], ends: Points, radius: float) -> Po
     pixels, target = _pixels_near(mask, ends, radius)
     values = np.array([*ends.ravel(), radius])
     for edge, settled, most in zip(_EDGES_PX, _SETTLED_PX, _PIXELS, strict=True):
-        some = slice(None, None, max(1, -(-target.size // most)))
-        values = descend(np.ascontiguousarray(pixels[:, some]), target[some].copy(), values, edge, settled)
+        sample = slice(None, None, max(1, -(-target.size // most)))
+        values = descend(np.ascontiguousarray(pixels[:, sample]), target[sample].copy(), values, edge, settled)
     return values[:4].reshape(2, 2)
 
 
@@ -104,16 +104,16 @@ def _pixels_near(mask: NDArray[np.bool_], ends: Points, radius: float) -> tuple[
     reach = radius + _REACH_PX
     left, top = np.maximum(np.floor(ends.min(axis=0) - reach), 0).astype(int)
     right, bottom = np.ceil(ends.max(axis=0) + reach).astype(int) + 1
-    part = mask[top:bottom, left:right]
-    rows, columns = np.indices(part.shape)
+    window = mask[top:bottom, left:right]
+    rows, columns = np.indices(window.shape)
     pixels = np.stack([columns.ravel() + left, rows.ravel() + top]).astype(np.float64)
     near = np.flatnonzero(_from_segment(pixels, ends) <= reach)
-    return pixels[:, near], part.ravel()[near].astype(np.float64)
+    return pixels[:, near], window.ravel()[near].astype(np.float64)
 
 
 def _from_segment(pixels: Array, ends: Points) -> Array:
-    """Return how far pixels `(2, N)` are from a segment."""
+    """Return the distances `(N,)` of pixels `(2, N)` from a segment."""
     along = ends[1] - ends[0]
     from_start = pixels - ends[0][:, None]
-    place = np.clip((along @ from_start) / max(float(along @ along), np.finfo(float).eps), 0, 1)
-    return np.hypot(*(from_start - along[:, None] * place))
+    position = np.clip((along @ from_start) / max(float(along @ along), np.finfo(float).eps), 0, 1)
+    return np.hypot(*(from_start - along[:, None] * position))

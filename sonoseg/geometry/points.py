@@ -1,4 +1,4 @@
-"""Points, lines and ellipses in pixels and millimetres.
+"""Lengths, angles and ellipses in pixels and millimetres.
 
 Points are `(N, 2)` float64 (x, y) in pixels, x right, y down, with integer values at pixel centres.
 """
@@ -14,12 +14,12 @@ from sonoseg.types import Points
 
 
 def scale_of(spacing: Spacing | None) -> NDArray[np.float64]:
-    """Return the factors of (x, y): millimetres per pixel, or ones when the spacing is unknown."""
+    """Return the factors `(2,)` of (x, y): millimetres per pixel, or ones when the spacing is unknown."""
     return np.array([spacing[1], spacing[0]]) if spacing else np.ones(2)
 
 
 def length(start: Points, end: Points, spacing: Spacing | None = None) -> float:
-    """Return the distance of two points, in mm with a spacing, else in pixels."""
+    """Return the distance of two points, in mm with a spacing, otherwise in pixels."""
     return float(np.linalg.norm((np.asarray(end) - np.asarray(start)) * scale_of(spacing)))
 
 
@@ -60,14 +60,28 @@ class Ellipse:
         across = np.array([-math.sin(turn), math.cos(turn)]) * self.minor / 2
         return np.array([self.x, self.y]) + np.stack([-along, along, -across, across])
 
+    @classmethod
+    def from_axis_ends(cls, ends: Points) -> "Ellipse":
+        """Return the ellipse whose axes end in four points `(4, 2)`, as `axis_ends` returns them, either axis first."""
+        ends = np.asarray(ends, dtype=np.float64)
+        centre = ends.mean(axis=0)
+        along, across = ends[1] - ends[0], ends[3] - ends[2]
+        major, minor = float(np.linalg.norm(along)), float(np.linalg.norm(across))
+        if minor > major:
+            along, major, minor = across, minor, major
+        angle = math.degrees(math.atan2(along[1], along[0])) % 180
+        return cls(float(centre[0]), float(centre[1]), major, minor, angle)
 
-def ellipse_from_axis_ends(ends: Points) -> Ellipse:
-    """Return the ellipse whose axes end in these four points, as `Ellipse.axis_ends` gives them."""
-    ends = np.asarray(ends, dtype=np.float64)
-    centre = ends.mean(axis=0)
-    along, across = ends[1] - ends[0], ends[3] - ends[2]
-    major, minor = float(np.linalg.norm(along)), float(np.linalg.norm(across))
-    if minor > major:
-        along, major, minor = across, minor, major
-    angle = math.degrees(math.atan2(along[1], along[0])) % 180
-    return Ellipse(float(centre[0]), float(centre[1]), major, minor, angle)
+    def scaled(self, scale: NDArray[np.float64]) -> "Ellipse":
+        """Return the ellipse after multiplying x and y by `scale` `(2,)`: (col_mm, row_mm) converts pixels to mm.
+
+        Unequal factors rotate the axes: an ellipse is the image of the unit circle under a matrix, whose singular
+        values are its half axes.
+        """
+        turn = math.radians(self.angle_deg)
+        cos, sin = math.cos(turn), math.sin(turn)
+        half_axes = np.array([[cos * self.major, -sin * self.minor], [sin * self.major, cos * self.minor]]) / 2
+        directions, lengths, _ = np.linalg.svd(np.asarray(scale)[:, None] * half_axes)
+        angle = math.degrees(math.atan2(directions[1, 0], directions[0, 0])) % 180
+        x, y = np.array([self.x, self.y]) * scale
+        return Ellipse(float(x), float(y), float(2 * lengths[0]), float(2 * lengths[1]), angle)

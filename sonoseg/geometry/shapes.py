@@ -1,28 +1,46 @@
-"""Annotated and reported shapes, and how JSON spells them: `["MID", "line", [[x, y], [x, y]]]`."""
+"""Annotated and reported shapes."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sonoseg.types import Points
+from sonoseg.geometry import SHAPE_KINDS
+from sonoseg.geometry.extent import Window
+from sonoseg.geometry.shape_kind import CURVE_POINTS
+from sonoseg.sizes import Size, Spacing
+from sonoseg.types import Mask, Points
 
-Kind = Literal["line", "rectangle", "ellipse", "region"]
-
-JSON_NAMES: dict[str, Kind] = {"line": "line", "rect": "rectangle", "ellipse": "ellipse", "polygon": "region"}
-"""The word in a file -> the shape of a task file."""
-
-POINTS_NEEDED: dict[Kind, int] = {"line": 2, "rectangle": 2, "ellipse": 4, "region": 3}
-"""Exact number of points, for a region the smallest. An ellipse is its axes' four ends, a rectangle two corners."""
+KindName = Literal["line", "rectangle", "ellipse", "region"]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One shape of one class; `points` is `(N, 2)` float64 (x, y) in pixels of the original image."""
+    """A shape of a structure.
+
+    kind: a key of `SHAPE_KINDS`; points: `(N, 2)` float64 (x, y) in pixels of the original image, see the kind.
+    """
 
     structure: str
-    kind: Kind
+    kind: KindName
     points: Points
 
+    def draw(self, size: Size, thickness_px: float | None = None) -> tuple[Window, Mask]:
+        """Return the window of an image of `size` that the shape touches, and its mask there; see `ShapeKind.draw`."""
+        return SHAPE_KINDS[self.kind].draw(self.points, size, thickness_px)
+
+    def outline(self, curve_points: int = CURVE_POINTS) -> Points:
+        """Return the outline `(N, 2)` without a closing point; see `ShapeKind.outline`."""
+        return SHAPE_KINDS[self.kind].outline(self.points, curve_points)
+
     def to_json(self) -> list[Any]:
-        """Return the form that annotation files use, coordinates rounded to hundredths of a pixel."""
-        word = next(word for word, kind in JSON_NAMES.items() if kind == self.kind)
-        return [self.structure, word, [[round(float(x), 2), round(float(y), 2)] for x, y in self.points]]
+        """Return `[structure, kind, [[x, y], ...]]` as in annotation files and results, in hundredths of a pixel."""
+        kind = SHAPE_KINDS[self.kind]
+        return [self.structure, kind.json_name, kind.write_points(self.points)]
+
+
+def fit_shapes(mask: Mask, structure: str, kind: KindName, spacing: Spacing | None = None) -> list[Shape]:
+    """Return the shapes fitted to the full mask `(H, W)` bool of a structure; an empty mask has none.
+
+    One line, rectangle or ellipse; for `region` a polygon per component, largest first. With a spacing, ellipses are
+    fitted in millimetres.
+    """
+    return [Shape(structure, kind, points) for points in SHAPE_KINDS[kind].fit(mask, spacing)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from sonoseg.geometry.crossing import outline
+from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.inference.text import headline, measurement_line, measurement_lines
 from sonoseg.io.images import rgb
 from sonoseg.postprocess.interpret import Findings
@@ -27,7 +27,7 @@ def draw_overlay(image: Pixels, findings: Findings, structures: Sequence[Structu
     by_name = {structure.name: structure for structure in structures}
     scale = text_scale(image)
     for shape in findings.shapes:
-        _draw_shape(picture, outline(shape, _SIDES), by_name[shape.structure], scale)
+        _draw_shape(picture, shape.outline(_SIDES), by_name[shape.structure], scale)
     depth = _first_depth(findings)
     if depth is not None:
         _draw_depth(picture, depth[1], scale)
@@ -35,7 +35,7 @@ def draw_overlay(image: Pixels, findings: Findings, structures: Sequence[Structu
 
 
 def _draw_shape(picture: Picture, points: Points, structure: Structure, scale: float) -> None:
-    closed = structure.shape != "line"
+    closed = SHAPE_KINDS[structure.shape].is_closed
     width = max(1, round(1.3 * scale))
     _polyline(picture, points, (0, 0, 0), width + 1 + (scale > 1), closed, opacity=0.35)
     _polyline(picture, points, rgb(structure.color), width, closed)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import ModelError
+from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.models.engines.base import Engine
 from sonoseg.models.engines.choose import EngineOptions, load_engine
 from sonoseg.models.model_header import ModelHeader
@@ -68,9 +69,9 @@ def load_member(model: ModelHeader, options: EngineOptions) -> Member:
 def _load_compiled(task: Task) -> None:
     """Import what the first image would wait for: numba and what it has compiled, if the task needs it."""
     if task.enhancement.denoise:
-        import sonoseg.preprocess.denoise
-    if any(structure.shape == "line" for structure in task.structures):
-        import sonoseg.geometry.capsule  # noqa: F401
+        pass
+    for structure in task.structures:
+        SHAPE_KINDS[structure.shape].load()
 
 
 def check_same_classes(members: Sequence[Member]) -> None:

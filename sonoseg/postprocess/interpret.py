@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.geometry.extent import extent
-from sonoseg.geometry.fitting import fit_shapes
-from sonoseg.geometry.shapes import Shape
+from sonoseg.geometry.shapes import Shape, fit_shapes
 from sonoseg.postprocess.anatomy import apply_rules
 from sonoseg.postprocess.class_map import class_map
 from sonoseg.postprocess.gaps import clean, full_masks

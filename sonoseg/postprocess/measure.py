@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from sonoseg.geometry.crossing import crossing
-from sonoseg.geometry.fitting import scaled
-from sonoseg.geometry.points import angle_from_vertical_deg, ellipse_from_axis_ends, length, scale_of
+from sonoseg.geometry.points import Ellipse, angle_from_vertical_deg, length, scale_of
 from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.skin import find_skin
 from sonoseg.schema.annotations import Structure
@@ -143,10 +142,10 @@ def head_biometry(section: HeadBiometry, inputs: MeasurementInput) -> list[Measu
     if head is None:
         return _not_measured(section.quantities, f"no {section.structure} found")
     *lengths, index, age = section.quantities
-    outer = ellipse_from_axis_ends(head.points)
+    outer = Ellipse.from_axis_ends(head.points)
     width_px = min(section.outline_width_fraction * math.hypot(*inputs.image.shape), outer.minor)
     in_px = replace(outer, major=outer.major - width_px, minor=outer.minor - width_px)
-    in_mm = scaled(in_px, scale_of(inputs.spacing)) if inputs.spacing else None
+    in_mm = in_px.scaled(scale_of(inputs.spacing)) if inputs.spacing else None
     sizes_px = (in_px.circumference, in_px.minor, in_px.major)
     sizes_mm = (in_mm.circumference, in_mm.minor, in_mm.major) if in_mm else (None, None, None)
     measurements = []

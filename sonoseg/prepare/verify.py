@@ -18,7 +18,7 @@ from sonoseg.io.files import sha256_of
 from sonoseg.io.images import encode_label_map, read_image, read_mask
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.near_duplicates import small_picture
-from sonoseg.prepare.rasterize import draw, label_map
+from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes
 from sonoseg.prepare.statistics import StructureNumbers, measure_structures
 from sonoseg.schema.annotations import MaskFolder
@@ -115,10 +115,10 @@ def _drawn(item: Annotated, size: tuple[int, ...], task: Task, where: str) -> tu
         return None, faults
     thickness = {structure.name: structure.thickness_px for structure in task.structures}
     for index, shape in item.shapes:
-        if not draw(shape, (height, width), thickness[shape.structure])[1].any():
+        if not shape.draw((height, width), thickness[shape.structure])[1].any():
             named = f"{where}, shape {index} ({shape.structure})"
             faults.append(error(named, "covers not one pixel of the image", "shape", item.id))
-    labels = label_map((shape for _, shape in item.shapes), (height, width), task)
+    labels = label_map((shape for _, shape in item.shapes), (height, width), task.structures)
     for name in {shape.structure for _, shape in item.shapes}:
         if not (labels == task.index_of(name)).any():
             faults.append(warning(f"{where}, {name}", "is wholly covered by other classes", "hidden", item.id))

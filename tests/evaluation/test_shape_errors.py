@@ -8,7 +8,7 @@ import pytest
 
 from sonoseg.evaluation.shape_errors import ERRORS, ShapeError, shape_errors
 from sonoseg.geometry.points import Ellipse
-from sonoseg.geometry.shapes import Kind, Shape
+from sonoseg.geometry.shapes import KindName, Shape
 from sonoseg.schema.annotations import Structure
 from sonoseg.schema.quantity import Quantity
 from sonoseg.schema.task import Task
@@ -17,7 +17,7 @@ from sonoseg.sizes import Spacing
 ANGLE = Quantity("angle_error", "deg", "angle")
 
 
-def shape(structure: str, kind: Kind, *points: tuple[float, float]) -> Shape:
+def shape(structure: str, kind: KindName, *points: tuple[float, float]) -> Shape:
     return Shape(structure, kind, np.array(points, dtype=float))
 
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.geometry.extent import extent, places
-from sonoseg.geometry.fitting import edge_points
+from sonoseg.geometry.ellipse_fit import edge_points
+from sonoseg.geometry.extent import extent, mask_indices
 from sonoseg.io.images import rgb
 from sonoseg.postprocess.class_map import class_map
 from sonoseg.postprocess.gaps import clean, full_masks
@@ -34,8 +34,8 @@ def test_extent_of_a_box(box: tuple[int, int, int, int]) -> None:
     else:
         assert (rows.start, rows.stop, columns.start, columns.stop) == box
     assert mask[extent(mask, margin=2)].sum() == mask.sum()
-    for ours, theirs in zip(places(mask), np.nonzero(mask), strict=True):
-        assert ours.tolist() == theirs.tolist()
+    for indices, expected in zip(mask_indices(mask), np.nonzero(mask), strict=True):
+        assert indices.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("box", BOXES)

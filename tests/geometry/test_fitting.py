@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from sonoseg.geometry.capsule import solve
-from sonoseg.geometry.fitting import fit_ellipse, fit_rectangle, fit_regions, fit_shapes, scaled
+from sonoseg.geometry.ellipse_fit import fit_ellipse
 from sonoseg.geometry.line_fit import _PIXELS, fit_line
 from sonoseg.geometry.points import Ellipse
+from sonoseg.geometry.rectangle import fit_rectangle
+from sonoseg.geometry.region import fit_regions
+from sonoseg.geometry.shapes import fit_shapes
 from tests.geometry import drawn_shapes as drawn
 
 SHAPE = (300, 320)
@@ -95,14 +98,14 @@ def test_circumference_has_no_bias_of_a_pixel():
 def test_anisotropic_pixels_give_the_ellipse_in_millimetres(spacing):
     scale = np.array(spacing[::-1])
     wanted = Ellipse(160 * scale[0], 150 * scale[1], 24, 18, 35)
-    found = scaled(fit_ellipse(drawn.ellipse(SHAPE, wanted, tuple(scale)), spacing), scale)
+    found = fit_ellipse(drawn.ellipse(SHAPE, wanted, tuple(scale)), spacing).scaled(scale)
     assert found.major == pytest.approx(wanted.major, abs=0.5 * max(spacing))
     assert found.minor == pytest.approx(wanted.minor, abs=0.5 * max(spacing))
     assert found.angle_deg == pytest.approx(35, abs=1)
 
 
 def test_scaling_turns_the_axes_as_it_must():
-    stretched = scaled(Ellipse(10, 20, 8, 8, 0), np.array([1.0, 3.0]))
+    stretched = Ellipse(10, 20, 8, 8, 0).scaled(np.array([1.0, 3.0]))
     assert (stretched.major, stretched.minor) == pytest.approx((24, 8))
     assert stretched.angle_deg == pytest.approx(90) and (stretched.x, stretched.y) == pytest.approx((10, 60))
 

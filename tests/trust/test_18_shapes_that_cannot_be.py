@@ -54,7 +54,7 @@ REJECTED = {
     "too large for a float": (polygon([5, 5], [10**400, 5], [12, 12]), "pairs of finite numbers"),
     "far away": (polygon([5, 5], [1e12, 5], [12, 12]), "point (1e+12, 5) lies outside the image of 30x20 pixels"),
     "far below zero": (polygon([5, 5], [-1e12, 5], [12, 12]), "point (-1e+12, 5) lies outside"),
-    "of another picture": (polygon([5, 5], [60, 5], [12, 12]), "was it annotated on a picture of another size?"),
+    "of another picture": (polygon([5, 5], [60, 5], [12, 12]), "was it annotated on an image of another size?"),
     "two points": (polygon([5, 5], [12, 12]), "2 points; a polygon has 3 or more"),
     "three ends": (["NEEDLE", "line", [[5, 5], [9, 9], [12, 12]]], "3 points; a line has 2"),
     "no point": (polygon(), "0 points; a polygon has 3 or more"),

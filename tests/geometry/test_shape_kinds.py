@@ -1,0 +1,117 @@
+"""Every kind of shape has the same interface; a new kind is a row in KINDS."""
+
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from sonoseg.geometry import SHAPE_KINDS
+from sonoseg.geometry.crossing import crossing
+from sonoseg.geometry.shapes import KindName, Shape, fit_shapes
+from sonoseg.schema.annotations import Structure
+
+SIZE = (60, 80)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A valid shape and what its kind returns for it: word, mask area, outline, a degenerate one, a crossing."""
+
+    json_name: str
+    points: list[list[float]]
+    area: int
+    outline: list[list[float]]
+    degenerate: list[list[float]]
+    top_crossing: list[float] | None
+    """Uppermost crossing with the upright line x = 20."""
+
+
+KINDS = {
+    "line": Case(
+        "line", [[10, 10], [40, 10]], 3 * 31 + 2, [[10, 10], [40, 10]], [[5, 5], [5, 5]], [20, 10]
+    ),
+    "rectangle": Case(
+        "rect", [[10, 5], [30, 12]], 21 * 8, [[10, 5], [30, 5], [30, 12], [10, 12]], [[5, 5], [5, 9]], [20, 5]
+    ),
+    "ellipse": Case(
+        "ellipse",
+        [[10, 20], [30, 20], [20, 15], [20, 25]],
+        sum((x / 10) ** 2 + (y / 5) ** 2 <= 1 for x in range(-10, 11) for y in range(-5, 6)),
+        [[30, 20], [20, 25], [10, 20], [20, 15]],
+        [[10, 20], [30, 20], [20, 20], [20, 20]],
+        [20, 15],
+    ),
+    "region": Case(
+        "polygon", [[5, 5], [5, 25], [25, 25]], 21 * 22 // 2, [[5, 5], [5, 25], [25, 25]], [[5, 5], [9, 9], [7, 7]],
+        [20, 20],
+    ),
+}  # fmt: skip
+
+
+def test_the_kinds_are_those_of_the_task_file() -> None:
+    named = get_args(Structure.model_fields["shape"].annotation)
+    assert list(SHAPE_KINDS) == list(KINDS) == list(named) == list(get_args(KindName))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_interface(name: KindName) -> None:
+    kind, case = SHAPE_KINDS[name], KINDS[name]
+    points = kind.read_points(case.points)
+    shape = Shape("X", name, points)
+    assert points.dtype == np.float64 and points.tolist() == case.points
+    assert shape.to_json() == ["X", case.json_name, case.points]
+    assert kind.problem(points) is None and not kind.crosses_itself(points)
+    assert kind.problem(np.array(case.degenerate, dtype=float)) is not None
+    assert np.allclose(shape.outline(4), case.outline)
+    assert kind.is_closed == (name != "line")
+    top = crossing(np.array([[20.0, 0.0], [20.0, 59.0]]), shape)
+    assert top is not None and np.allclose(top, case.top_crossing, atol=1e-3)
+
+    window, mask = shape.draw(SIZE, 2)
+    labels = np.zeros(SIZE, bool)
+    labels[window] = mask
+    assert mask.sum() == case.area
+    (fitted,) = fit_shapes(labels, "X", name)
+    assert fitted.kind == name and np.abs(np.sort(fitted.points, axis=0) - np.sort(points, axis=0)).max() < 1
+    assert fit_shapes(np.zeros(SIZE, bool), "X", name) == []
+    kind.load()
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ("none", "points have to be"),
+        ([[1, 2], [3]], "points have to be"),
+        ([[1, 2], [3, "4"]], "points have to be"),
+        ([[1, 2], [3, True]], "points have to be"),
+        ([[1, 2], [3, float("nan")]], "points have to be"),
+        ([[1, 2], [3, 10**400]], "points have to be"),
+        ([[1, 2]], "1 points; a "),
+    ],
+)
+def test_points_of_a_file_that_are_refused(name: str, points: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SHAPE_KINDS[name].read_points(points)
+
+
+def test_only_regions_have_any_number_of_points() -> None:
+    points = [[0, 0], [9, 0], [9, 9], [5, 9], [0, 9]]
+    for name, kind in SHAPE_KINDS.items():
+        if name == "region":
+            assert len(kind.read_points(points)) == 5
+        else:
+            with pytest.raises(ValueError, match=f"5 points; a {kind.json_name} has {kind.num_points}$"):
+                kind.read_points(points)
+
+
+def test_coordinates_are_written_in_hundredths_of_a_pixel() -> None:
+    assert Shape("EPI", "line", np.array([[1.234, 5], [2, 3]])).to_json() == ["EPI", "line", [[1.23, 5.0], [2.0, 3.0]]]
+
+
+def test_regions_that_cross_themselves() -> None:
+    crosses_itself = SHAPE_KINDS["region"].crosses_itself
+    assert not crosses_itself(np.array([[0.0, 0], [10, 0], [10, 10], [0, 10]]))
+    assert not crosses_itself(np.array([[0.0, 0], [10, 0], [5, 5], [10, 10], [0, 10]]))
+    assert crosses_itself(np.array([[0.0, 0], [10, 0], [10, 10], [5, -5]]))
