@@ -22,8 +22,8 @@ _SETTLED_PX = (2e-2, 5e-3, 1e-3)
 _REACH_PX = 3.0
 """Pixels up to this distance outside the first estimate are included."""
 _PIXELS = (1_500, 1_500, 10_000)
-"""Largest number of pixels at each softness: a sample is enough for the start of the next softness, and at the end for a
-thick line. A line of 10 px across a large image has fewer."""
+"""Largest number of pixels at each softness: a sample is enough for the start of the next softness, and at the end for
+a thick line. A line of 10 px across a large image has fewer."""
 
 
 def fit_line(mask: NDArray[np.bool_]) -> Points:
