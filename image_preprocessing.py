@@ -53,6 +53,7 @@ def prepare(task: "Task", workspace: "Workspace", copies: int, arguments: argpar
     """Make the pictures that are not there yet, then the two tables, and last the list of all of them."""
     from rich.progress import track
 
+    from sonoseg.io.limits import ReadLimits
     from sonoseg.preprocess.plan import PARTS, State, collect_jobs, run_jobs
     from sonoseg.preprocess.prepared import leftovers
     from sonoseg.runs.output_folder import OutputFolder
@@ -60,7 +61,8 @@ def prepare(task: "Task", workspace: "Workspace", copies: int, arguments: argpar
     from sonoseg.runs.split_tables import write_index
     from sonoseg.runs.workspace import RUN_OF_PREPROCESSING
 
-    jobs = {job.name: job for job in collect_jobs(task, workspace, copies, arguments.seed)}
+    limits = ReadLimits(arguments.max_pixels)
+    jobs = {job.name: job for job in collect_jobs(task, workspace, copies, arguments.seed, limits)}
     for job in jobs.values():
         job.check_sources()
     keys = {name: job.key() for name, job in jobs.items()}
@@ -78,7 +80,7 @@ def prepare(task: "Task", workspace: "Workspace", copies: int, arguments: argpar
             state.write(output, workspace)
         try:
             for name in track(run_jobs(waiting, arguments.jobs), "enhance", len(waiting), disable=not waiting):
-                for path in pictures(jobs[name].rows(), workspace):
+                for path in pictures(jobs[name].rows()):
                     output.add(path)
                 state.done[name] = keys[name]
         finally:
@@ -89,8 +91,8 @@ def prepare(task: "Task", workspace: "Workspace", copies: int, arguments: argpar
         output.write_json(RUN_OF_PREPROCESSING, run_record(arguments.command, task, settings, inputs))
         for part in PARTS:
             rows = [row for job in jobs.values() if job.part == part for row in job.rows()]
-            write_index(output, workspace.index(part), rows)
-            for path in pictures(rows, workspace):
+            write_index(output, workspace.index(part), workspace.root, rows)
+            for path in pictures(rows):
                 output.keep(path)
             old = leftovers(workspace.index(part).parent, rows)
             output.remove(*old)
@@ -99,9 +101,9 @@ def prepare(task: "Task", workspace: "Workspace", copies: int, arguments: argpar
             print(f"  {part}: {originals} enhanced images + {len(rows) - originals} augmented copies{note}")
 
 
-def pictures(rows: Sequence["Prepared"], workspace: "Workspace") -> list[Path]:
+def pictures(rows: Sequence["Prepared"]) -> list[Path]:
     """Return the images and masks of rows of the index."""
-    return [workspace.locate(name) for row in rows for name in (row.image_path, row.mask_path)]
+    return [path for row in rows for path in (row.image_path, row.mask_path)]
 
 
 def copies_of(task: "Task", wanted: int | None) -> int:

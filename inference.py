@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoseg.errors import UsageError
+from sonoseg.io.limits import ReadLimits
 from sonoseg.models.engines import NAMES as ENGINES
 from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
 from sonoseg.runs.lock import locked
@@ -109,13 +110,14 @@ def run_stage(argv: Sequence[str] | None) -> int:
     images = f"watching {arguments.images}, Ctrl-C ends it" if arguments.watch else f"{len(inputs.sources)} images"
     print_lines(start_lines(segmenter, images, inputs.remarks))
 
+    limits = ReadLimits(arguments.max_pixels)
     # Process the images; the table, the record of the run and the integrity list are written last.
     heatmap = arguments.heatmap or task.review.heatmap
     with locked(folder) as remarks, OutputFolder(folder, "stage4") as output:
         print_lines(remarks)
         output.begin_changes()
         output.remove(RUN_OF_INFERENCE)
-        run = InferenceRun(segmenter, output, heatmap, run_fingerprint(segmenter, heatmap))
+        run = InferenceRun(segmenter, output, heatmap, run_fingerprint(segmenter, heatmap), limits)
         started = time.monotonic()
         rows = watch(arguments, run) if arguments.watch else process(inputs, run, arguments.jobs)
         seconds = time.monotonic() - started
@@ -132,8 +134,9 @@ def list_images(arguments: argparse.Namespace, segmenter: "Segmenter", workspace
     """Return the images of the folder, or of the test split without one."""
     from sonoseg.inference.sources import from_folder, from_test_split
 
+    limits = ReadLimits(arguments.max_pixels)
     if arguments.images:
-        return from_folder(arguments.images, segmenter.task, arguments.spacing, arguments.metadata)
+        return from_folder(arguments.images, segmenter.task, arguments.spacing, arguments.metadata, limits)
     return from_test_split(workspace, segmenter.task)
 
 
@@ -155,7 +158,7 @@ def watch(arguments: argparse.Namespace, run: "InferenceRun") -> list["Row"]:
     from sonoseg.inference.watch import FolderWatch
 
     task = run.segmenter.task
-    folder = FolderWatch(arguments.images, task, arguments.spacing, arguments.metadata)
+    folder = FolderWatch(arguments.images, task, arguments.spacing, arguments.metadata, run.limits)
     with deferred_signals() as signals:
         for event in folder.events(signals):
             if event.problem:

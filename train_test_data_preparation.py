@@ -46,6 +46,7 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
     from sonoseg.annotations import READERS
     from sonoseg.io.faults import group_faults, stop_on_errors
     from sonoseg.io.files import write_text
+    from sonoseg.io.limits import ReadLimits
     from sonoseg.prepare.near_duplicates import alike_faults, find_alike
     from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
     from sonoseg.prepare.output import (
@@ -66,6 +67,7 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
     from sonoseg.runs.workspace import RUN_OF_PREPARATION
 
     console = Console(highlight=False, markup=False)
+    limits = ReadLimits(options.max_pixels)
 
     # Find the images and what is known about them, and look at every pixel once.
     items, faults = READERS[task.annotations.format](data, task)
@@ -73,7 +75,7 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
     faults += more
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("checking images", total=len(items))
-        checked, more = verify(items, data, task, on_done=lambda: progress.advance(bar))
+        checked, more = verify(items, data, task, limits, on_done=lambda: progress.advance(bar))
     faults += more + same_pictures(checked, meta, data)
     if options.report_only and any(fault.level == "error" for fault in faults):
         write_text(check_path(workspace), refused_page(task, faults, images=len(items)))
@@ -99,7 +101,7 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
 
     # Write, the tables last.
     report = build_report(task, checked, samples, meta, pairs, faults, settings)
-    page = dataset_page(report, task, checked, samples, pairs, faults)
+    page = dataset_page(report, task, checked, samples, pairs, faults, limits)
     if options.report_only:
         write_text(check_path(workspace), page)
     else:
@@ -108,8 +110,8 @@ def check_and_split(task: "Task", workspace: "Workspace", data: Path, options: a
             output.write_json(RUN_OF_PREPARATION, run_record(options.command, task, settings, inputs))
             write_dataset(output, checked, samples, report, page, task, workspace, same_split=already)
             for sample in samples:
-                output.keep(workspace.locate(sample.image_path), sample.sha256)
-                output.keep(workspace.locate(sample.mask_path), sample.mask_sha256)
+                output.keep(sample.image.path, sample.sha256)
+                output.keep(sample.mask, sample.mask_sha256)
 
     # Say what was found and where to go on.
     lines = [line for group in group_faults(faults) for line in group.lines()]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sonoseg.errors import Stopped
+from sonoseg.io.limits import ReadLimits
 from sonoseg.runs.command_line import SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
@@ -95,8 +96,9 @@ def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namesp
     from sonoseg.training.terminal import print_outcome
 
     # Data: which images train, which validate. Of the test split no image is opened before the last block.
-    several = arguments.fold == ALL_FOLDS
-    runs = [load_data(task, workspace, number) for number in (folds_of(workspace) if several else [arguments.fold])]
+    several, limits = arguments.fold == ALL_FOLDS, ReadLimits(arguments.max_pixels)
+    folds = folds_of(workspace) if several else [arguments.fold]
+    runs = [load_data(task, workspace, number, limits) for number in folds]
     folder = workspace.models
     if several or arguments.sanity_check:
         folder /= "cross_validation" if several else "sanity_check"
@@ -155,7 +157,7 @@ def train(
     from sonoseg.training.tracking import Tracker, read_examples
 
     sanity_check = arguments.sanity_check
-    parts = build_parts(task, workspace, data, fabric, arguments.seed, arguments.compile, warm_up=not sanity_check)
+    parts = build_parts(task, data, fabric, arguments.seed, arguments.compile, warm_up=not sanity_check)
     network, optimizer, loss = parts.network, parts.optimizer, parts.loss
     epochs = 1 if sanity_check else arguments.epochs or task.training.epochs
     limit = 2 if sanity_check else None
@@ -170,7 +172,7 @@ def train(
     if arguments.resume and (arguments.fold != ALL_FOLDS or checkpoint.is_file()):
         progress = load_checkpoint(checkpoint, fabric, network, optimizer, settings)
     tracker = Tracker(workspace.logs / progress.run, task, progress.epoch) if fabric.is_global_zero else None
-    examples = read_examples(data, workspace, task) if tracker else []
+    examples = read_examples(data, task) if tracker else []
     if tracker:
         record_run(output, RUN_OF_TRAINING, arguments.command, task, settings, goes_on=arguments.resume)
         console.print(start_line(task, parts, fabric.device), soft_wrap=True)

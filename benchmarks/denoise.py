@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.compare import Figure, compare, matrix_product_rate
 from benchmarks.samples import phantoms, pictures
-from sonoseg.io.images import read_image
+from sonoseg.io.readers import read_image
 from sonoseg.preprocess.denoise import denoise
 
 SIZE, STRENGTH, TEMPLATE, SEARCH = (480, 640), 5.0, 7, 21
@@ -19,7 +19,7 @@ the weight, and for each pixel an addition to the sums of weights and of grey le
 
 def run(root: Path) -> Iterator[Figure]:
     """Yield the time for an image of 480x640 with one thread, as stage 2 works, and with all, as stage 4 does."""
-    image = cv2.resize(read_image(pictures(phantoms(root, images=12))[0]), SIZE[::-1])
+    image = cv2.resize(read_image(pictures(phantoms(root, images=12))[0]).pixels, SIZE[::-1])
     expected = cv2.fastNlMeansDenoising(image, None, STRENGTH, TEMPLATE, SEARCH)
     different = int(np.count_nonzero(expected != denoise(image, STRENGTH, TEMPLATE, SEARCH)))
     pairs = image.size * ((SEARCH**2 - 1) // 2)

@@ -12,7 +12,7 @@ from monai.networks.nets import DynUNet
 
 from benchmarks.compare import Figure, matrix_product_rate, seconds_of
 from benchmarks.samples import phantoms, pictures, trained
-from sonoseg.io.images import read_image
+from sonoseg.io.readers import read_image
 from sonoseg.models.summary import summarise_network
 from sonoseg.preprocess.denoise import denoise
 from sonoseg.schema.task_files import load_task
@@ -85,7 +85,7 @@ def denoiser_alone(name: str, folder: Path) -> float:
     denoising = load_task(name).enhancement.denoise
     if denoising is None:
         return 0.0
-    image = read_image(next(folder.glob("*.png")))
+    image = read_image(next(folder.glob("*.png"))).pixels
 
     def denoise_image() -> None:
         denoise(image, denoising.strength, denoising.template, denoising.search)

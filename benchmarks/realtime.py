@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.compare import Figure, matrix_product_rate
 from benchmarks.samples import phantoms, pictures, trained
 from sonoseg import Segmenter
-from sonoseg.io.images import read_image
+from sonoseg.io.readers import read_image
 from sonoseg.models.summary import summarise_network
 from sonoseg.schema.task_files import load_task
 
@@ -27,7 +27,7 @@ def run(root: Path) -> Iterator[Figure]:
 def latency(root: Path, engine: str) -> Figure:
     """Time frames, a second of video in turn: `spine` with OpenVINO, `spine_realtime` with `engine`."""
     data = phantoms(root)
-    frames = [read_image(path) for path in pictures(data)]
+    frames = [read_image(path).pixels for path in pictures(data)]
     tasks = (("spine", "openvino"), ("spine_realtime", engine))
     segmenters = [Segmenter.load(trained(root, name, data), "cpu", used) for name, used in tasks]
     seconds: tuple[list[float], list[float]] = ([], [])

@@ -11,7 +11,8 @@ import numpy as np
 import image_preprocessing
 import train_test_data_preparation
 import training
-from sonoseg.io.images import list_images, write_image
+from sonoseg.io.png import write_image
+from sonoseg.io.readers import list_images
 from sonoseg.phantom.__main__ import main as make_phantoms
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task_files import load_task

@@ -11,7 +11,9 @@ import numpy as np
 import image_preprocessing
 from benchmarks.compare import Figure, compare, seconds_of
 from benchmarks.samples import phantoms, quietly, split
-from sonoseg.io.images import read_image, read_mask, write_image
+from sonoseg.io.masks import read_mask
+from sonoseg.io.png import write_image
+from sonoseg.io.readers import read_image
 from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
@@ -27,15 +29,19 @@ def run(root: Path) -> Iterator[Figure]:
     root = root / "stage2"
     flags = split(root, "spine", phantoms(root, images=SOURCES))
     task, workspace = load_task("spine"), Workspace(root, "spine")
-    samples = [one for part in ("train", "test") for one in read_split(workspace.split_table(part), task.class_names)]
+    samples = [
+        one
+        for part in ("train", "test")
+        for one in read_split(workspace.split_table(part), task.class_names, workspace.root)
+    ]
     outputs = sum(1 + (task.augmentation.copies if one.fold is not None else 0) for one in samples)
 
     def plain() -> None:
         """A few sources, one after the other: each copy is warped and then enhanced, and written as OpenCV writes."""
         (root / "plain").mkdir(exist_ok=True)
         for sample in few:
-            image = read_image(workspace.locate(sample.image_path))
-            mask = read_mask(workspace.locate(sample.mask_path))
+            image = read_image(sample.image).pixels
+            mask = read_mask(sample.mask)
             fit = Fit.of(image.shape, task.input)
             image, mask = fit.apply(image), fit.apply(mask, "nearest")
             for copy in range(1 + task.augmentation.copies):
@@ -56,7 +62,7 @@ def run(root: Path) -> Iterator[Figure]:
     before, after, ratio = compare(plain, ours, per=outputs)
     before, ratio = before / share, ratio / share
 
-    image = read_image(workspace.locate(samples[0].image_path))
+    image = read_image(samples[0].image).pixels
     fit = Fit.of(image.shape, task.input)
     once = min(seconds_of(lambda: enhance(image, task.enhancement)) for _ in range(5))
     target = root / "one.png"

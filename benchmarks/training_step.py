@@ -31,7 +31,7 @@ def run(root: Path) -> Iterator[Figure]:
     prepared(root, "spine", phantoms(root, images=12), "--copies", "1")
     task, workspace = load_task("spine"), Workspace(root, "spine")
     data = load_data(task, workspace, 0)
-    images = SegmentationDataset(data.train, workspace, task)
+    images = SegmentationDataset(data.train, task)
     images.with_squares = True
     batch = next(iter(Loader(images, EpochBatches(len(images), BATCH, seed=0))))
     plain = plain_steps(task, batch.images, batch.labels)
@@ -145,16 +145,15 @@ def online(root: Path, task: Task, rows: Any, kept: bool) -> Figure:
 
     kept: the copies that are read are few enough to stay in memory, with their distance maps, after the first epoch.
     """
-    workspace = Workspace(root, task.name)
     drawing = Task.model_validate(
         {**task.model_dump(), "augmentation": {**task.augmentation.model_dump(), "copies": 1, "online": True}}
     )
     originals = [row for row in rows if row.augmentation == "none"]
-    stored = SegmentationDataset(rows, workspace, task)
+    stored = SegmentationDataset(rows, task)
     if not kept:
         stored._cache = stored._squares = None
     offline = Epoch(task, stored, "bf16-mixed")
-    fresh = Epoch(drawing, SegmentationDataset(originals, workspace, drawing, augmented=True), "bf16-mixed")
+    fresh = Epoch(drawing, SegmentationDataset(originals, drawing, augmented=True), "bf16-mixed")
     before, after, ratio = compare(offline.run, fresh.run, per=STEPS)
     return Figure(
         name=f"copies drawn on the fly, beside those {'in memory' if kept else 'on the disk'}",

@@ -29,7 +29,9 @@ from rich.progress import Progress
 from sonoseg.annotations.shapes_json import read_shapes_json
 from sonoseg.errors import SonoSegError
 from sonoseg.io.faults import FaultsError
-from sonoseg.io.images import image_size, read_image, read_mask, write_image
+from sonoseg.io.masks import read_mask
+from sonoseg.io.png import write_image
+from sonoseg.io.readers import read_image, read_image_header
 from sonoseg.prepare.metadata import read_metadata
 from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes
@@ -181,7 +183,7 @@ def fuzz_pictures(count: int, number: int, folder: Path, findings: Findings, adv
         suffix, data = rng.choice(sources)
         path = folder / f"picture{suffix}"
         path.write_bytes(broken(data, rng))
-        work = rng.choice([read_image, read_mask, image_size])
+        work = rng.choice([read_image, read_mask, read_image_header])
         findings.note("picture", partial(work, path), path.read_bytes)
         advance()
 

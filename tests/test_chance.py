@@ -11,7 +11,7 @@ import yaml
 import image_preprocessing
 import train_test_data_preparation
 import training
-from sonoseg.io.images import read_mask
+from sonoseg.io.masks import read_mask
 from sonoseg.runs.split_tables import read_split
 
 SIDE, PATIENTS, IMAGES = 48, 12, 6
@@ -64,8 +64,8 @@ def score_on_test(root: Path, pattern: str) -> float:
 def chance(root: Path) -> float:
     """Return the Dice of guessing another patient's disc, over all pairs of a test and a training patient."""
     folder = root / "Train_Test_Dataset" / "chance"
-    train, test = (read_split(folder / f"{part}_split.csv", ["DISC"]) for part in ("train", "test"))
-    masks = {sample.patient: read_mask(root / sample.mask_path) > 0 for sample in [*train, *test]}
+    train, test = (read_split(folder / f"{part}_split.csv", ["DISC"], root) for part in ("train", "test"))
+    masks = {sample.patient: read_mask(sample.mask) > 0 for sample in [*train, *test]}
     pairs = [
         2
         * np.count_nonzero(masks[ours] & masks[theirs])

@@ -11,7 +11,8 @@ import inference
 import train_test_data_preparation
 import training
 from sonoseg.evaluation.history import read_history
-from sonoseg.io.images import image_size, read_mask
+from sonoseg.io.masks import read_mask
+from sonoseg.io.readers import read_image_header
 from sonoseg.models.model_header import read_header
 from sonoseg.runs.split_tables import read_split
 from sonoseg.schema.task_files import available_tasks, load_task
@@ -42,14 +43,14 @@ def test_a_task_trains_and_infers(name: str, datasets: Path, tmp_path: Path) -> 
     assert (scores.get("threshold") is not None) == task.is_binary
     assert (models / "evaluation.html").stat().st_size > 10_000
 
-    test = read_split(tmp_path / "Train_Test_Dataset" / task.name / "test_split.csv", task.class_names)
+    test = read_split(tmp_path / "Train_Test_Dataset" / task.name / "test_split.csv", task.class_names, tmp_path)
     with (results / "results.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == len(test) == scores["images"] > 0
     assert {row["status"] for row in rows} <= {"ok", "flagged"}
     for sample in test:
-        stem = Path(sample.image_path).stem
+        stem = sample.image.path.stem
         assert read_mask(results / f"{stem}_mask.png").shape == (sample.height, sample.width)
-        assert image_size(results / f"{stem}_overlay.png") == (sample.height, sample.width)
+        assert read_image_header(results / f"{stem}_overlay.png").size == (sample.height, sample.width)
         assert (results / f"{stem}_heatmap.png").is_file() == task.review.heatmap
     assert {quantity.key for quantity in task.quantities} <= set(rows[0])

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sonoseg.io.images import read_image, write_image
+from sonoseg.io.png import write_image
+from sonoseg.io.readers import read_image
 from sonoseg.phantom.__main__ import main as simulate
 from sonoseg.prepare.output import check_path, page_path
 from sonoseg.reporting.pages import render
@@ -58,7 +59,7 @@ def test_the_report_of_refused_data(phantom, capsys):
 
 def test_the_report_of_good_data(phantom, capsys):
     (picture,) = (phantom / "Datasets" / "spine" / "images").glob("<*")
-    write_image(picture, read_image(picture)[::-1].copy())
+    write_image(picture, read_image(picture).pixels[::-1].copy())
     assert main(["--workspace", str(phantom)]) == 0
     page = page_path(Workspace(phantom, "spine"))
     assert f"look at: {page}" in capsys.readouterr().out

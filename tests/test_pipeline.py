@@ -18,7 +18,8 @@ import inference
 import train_test_data_preparation
 import training
 from sonoseg.evaluation.metrics import agreement
-from sonoseg.io.images import image_size, read_mask
+from sonoseg.io.masks import read_mask
+from sonoseg.io.readers import read_image_header
 from sonoseg.models.model_header import read_header
 from sonoseg.phantom.__main__ import main as make_phantoms
 from sonoseg.runs.split_tables import read_index, read_split
@@ -69,23 +70,25 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_stage_1_splits_by_patient_and_draws_masks_at_full_size(workspace: Path) -> None:
     folder = workspace / "Train_Test_Dataset" / "tiny"
-    train, test = (read_split(folder / f"{part}_split.csv", ["MID", "VTB", "EPI"]) for part in ("train", "test"))
+    train, test = (
+        read_split(folder / f"{part}_split.csv", ["MID", "VTB", "EPI"], workspace) for part in ("train", "test")
+    )
     assert len(train) + len(test) == 12 and test
     assert not {sample.patient for sample in train} & {sample.patient for sample in test}
     for sample in [*train, *test]:
-        mask = read_mask(workspace / sample.mask_path)
-        assert mask.shape == (sample.height, sample.width) == image_size(workspace / sample.image_path)
+        mask = read_mask(sample.mask)
+        assert mask.shape == (sample.height, sample.width) == read_image_header(sample.image.path).size
         assert sample.present == {name: index in mask for index, name in enumerate(("MID", "VTB", "EPI"), start=1)}
 
 
 def test_stage_2_copies_training_images_only(workspace: Path) -> None:
     folder = workspace / "Train_Test_Dataset" / "tiny"
-    train, test = read_index(folder / "train" / "index.csv"), read_index(folder / "test" / "index.csv")
+    train, test = (read_index(folder / part / "index.csv", workspace) for part in ("train", "test"))
     sources = [row for row in train if row.augmentation == "none"]
     assert len(train) == 3 * len(sources) and all(row.augmentation == "none" for row in test)
     assert len(sources) + len(test) == 12
     for row in train:
-        assert image_size(workspace / row.image_path) == read_mask(workspace / row.mask_path).shape == (64, 96)
+        assert read_image_header(row.image_path).size == read_mask(row.mask_path).shape == (64, 96)
 
 
 def test_stage_2_again_does_nothing_and_a_changed_setting_does_what_changed(
@@ -97,7 +100,7 @@ def test_stage_2_again_does_nothing_and_a_changed_setting_does_what_changed(
     assert image_preprocessing.main(where(root)) == 0
     assert "12 already prepared, 0 to do" in capsys.readouterr().out and index.read_bytes() == before
 
-    picture = root / read_index(index)[0].image_path
+    picture = read_index(index, root)[0].image_path
     kept = picture.read_bytes()
     picture.unlink()
     assert image_preprocessing.main(where(root)) == 0
@@ -105,7 +108,7 @@ def test_stage_2_again_does_nothing_and_a_changed_setting_does_what_changed(
 
     assert image_preprocessing.main([*where(root), "--copies", "1"]) == 0
     said = capsys.readouterr().out
-    tests = len(read_index(root / "Train_Test_Dataset" / "tiny" / "test" / "index.csv"))
+    tests = len(read_index(root / "Train_Test_Dataset" / "tiny" / "test" / "index.csv", root))
     assert f"{tests} already prepared, {12 - tests} to do" in said
     assert len(list(index.parent.glob("images/*.png"))) == 2 * (12 - tests)
 
@@ -156,24 +159,26 @@ def test_tensorboard_shows_terms_classes_rates_pictures_and_the_task(workspace: 
 def test_stage_4_gives_every_image_a_mask_an_overlay_and_a_row(workspace: Path) -> None:
     folder = workspace / "result" / "tiny"
     rows = rows_of(folder / "results.csv")
-    tests = read_split(workspace / "Train_Test_Dataset" / "tiny" / "test_split.csv", ["MID", "VTB", "EPI"])
+    tests = read_split(workspace / "Train_Test_Dataset" / "tiny" / "test_split.csv", ["MID", "VTB", "EPI"], workspace)
     assert len(rows) == len(tests)
     run = json.loads((folder / "run.json").read_text())
     assert run["model_sha256"] == read_header(workspace / "Models" / "tiny" / "best_model.safetensors").sha256
     for sample in tests:
-        name = Path(sample.image_path).stem
+        name = sample.image.path.stem
         assert read_mask(folder / f"{name}_mask.png").shape == (sample.height, sample.width)
-        assert image_size(folder / f"{name}_overlay.png") == (sample.height, sample.width)
+        assert read_image_header(folder / f"{name}_overlay.png").size == (sample.height, sample.width)
         assert json.loads((folder / f"{name}.json").read_text())["status"] in ("ok", "flagged")
 
 
 def test_the_score_is_of_what_stage_4_gives(workspace: Path) -> None:
     cases = {row["id"]: row for row in rows_of(workspace / "Models" / "tiny" / "per_case.csv")}
     found = {row["image"]: row for row in rows_of(workspace / "result" / "tiny" / "results.csv")}
-    for sample in read_split(workspace / "Train_Test_Dataset" / "tiny" / "test_split.csv", ["MID", "VTB", "EPI"]):
-        image = Path(sample.image_path)
+    for sample in read_split(
+        workspace / "Train_Test_Dataset" / "tiny" / "test_split.csv", ["MID", "VTB", "EPI"], workspace
+    ):
+        image = sample.image.path
         ours = read_mask(workspace / "result" / "tiny" / f"{image.stem}_mask.png")
-        reference = read_mask(workspace / sample.mask_path)
+        reference = read_mask(sample.mask)
         for index, name in enumerate(("MID", "VTB", "EPI"), start=1):
             one = agreement(ours == index, reference == index, sample.spacing)
             assert float(cases[sample.id][f"{name}_dice"]) == pytest.approx(one.dice)
@@ -252,7 +257,7 @@ def test_a_new_split_needs_stage_2_again(workspace: Path, tmp_path: Path, capsys
 def test_a_changed_image_is_noticed(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = copy_of(workspace, tmp_path)
     image = root / rows_of(root / "Train_Test_Dataset" / "tiny" / "train_split.csv")[0]["image_path"]
-    cv2.imwrite(str(image), np.zeros(image_size(image), np.uint8))
+    cv2.imwrite(str(image), np.zeros(read_image_header(image).size, np.uint8))
     assert image_preprocessing.main(where(root)) == 2
     said = capsys.readouterr().err
     assert image.name in said and "run stage 1 again" in said

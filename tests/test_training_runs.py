@@ -47,7 +47,7 @@ def ids(path: Path) -> set[str]:
 
 def test_every_fold_validates_once_and_the_test_split_is_scored_by_all_together(workspace: Path) -> None:
     tables = workspace / "Train_Test_Dataset" / NAME
-    train, test = (read_split(tables / f"{part}_split.csv", ["HEAD"]) for part in ("train", "test"))
+    train, test = (read_split(tables / f"{part}_split.csv", ["HEAD"], tables.parents[1]) for part in ("train", "test"))
     folder = workspace / "Models" / NAME / "cross_validation"
     folds = sorted({sample.fold for sample in train if sample.fold is not None})
     assert folds == [0, 1, 2]

@@ -1,13 +1,13 @@
 """What every annotation reader gives back, and how images get their ids."""
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error
-from sonoseg.io.images import list_images
+from sonoseg.io.names import is_inside, name_key, name_problem
+from sonoseg.io.readers import list_images
 from sonoseg.schema.task import Task
 
 
@@ -28,18 +28,13 @@ Reader = Callable[[Path, Task], tuple[list[Annotated], list[Fault]]]
 """(data folder, task) -> annotated images sorted by id, and the faults of files that could not be taken."""
 
 
-def inside(path: Path, root: Path) -> bool:
-    """Tell whether a path, links followed, stays inside a folder."""
-    return path.resolve().is_relative_to(root.resolve())
-
-
 def folder_inside(data: Path, name: str) -> tuple[list[Path], list[Fault]]:
     """Return the pictures of a data folder's sub-folder; none and a fault when a link or `..` leads out of it.
 
     Raises DataError when there is no such folder.
     """
     folder = data / name
-    if not inside(folder, data):
+    if not is_inside(folder, data):
         return [], [
             error(name, f"leads out of the data folder; move the files there, or give --data {folder.resolve()}")
         ]
@@ -61,10 +56,10 @@ def with_ids(images: Sequence[Path], data: Path) -> tuple[dict[str, Path], list[
         if problem:
             faults.append(error(name, f"{problem} in the file name; rename it"))
             continue
-        if not inside(image, data):
+        if not is_inside(image, data):
             faults.append(error(name, "is a link that leads out of the data folder; copy the image there instead"))
             continue
-        key = unicodedata.normalize("NFC", identity).casefold()
+        key = name_key(identity)
         if key in owner:
             other = owner[key].relative_to(data).as_posix()
             faults.append(error(name, f"has the same id as {other} (or one that differs only in case); rename one"))
@@ -72,12 +67,3 @@ def with_ids(images: Sequence[Path], data: Path) -> tuple[dict[str, Path], list[
         owner[key] = image
         found[identity] = image
     return found, faults
-
-
-def name_problem(name: str) -> str | None:
-    """Return what makes a name unfit as a file name on every system, or None."""
-    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
-        return "a line break, control character or undecodable byte"
-    if "/" in name or "\\" in name or name.strip() in ("", ".", ".."):
-        return "a path"
-    return None

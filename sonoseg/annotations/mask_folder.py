@@ -3,9 +3,10 @@
 from collections import defaultdict
 from pathlib import Path
 
-from sonoseg.annotations.base import Annotated, folder_inside, inside, with_ids
+from sonoseg.annotations.base import Annotated, folder_inside, with_ids
 from sonoseg.errors import TaskError
 from sonoseg.io.faults import Fault, error
+from sonoseg.io.names import is_inside
 from sonoseg.schema.annotations import MaskFolder
 from sonoseg.schema.task import Task
 
@@ -22,15 +23,15 @@ def read_mask_folder(data: Path, task: Task) -> tuple[list[Annotated], list[Faul
     images, faults = folder_inside(data, layout.images)
     masks, more = folder_inside(data, layout.masks)
     faults += more
-    shared = (data / layout.images).resolve() == (data / layout.masks).resolve()
-    if shared:
+    if share_a_folder(layout, data):
         if layout.mask_suffix == layout.image_suffix:
             raise TaskError(
                 "annotations.mask_suffix: images and masks share a folder, so their suffixes have to differ"
             )
-        images = [path for path in images if not _is_mask(path, layout, shared)]
+        images = [path for path in images if not is_mask(path, layout)]
+        masks = [path for path in masks if is_mask(path, layout)]
     images = [path for path in images if path.stem.endswith(layout.image_suffix)]
-    masks = [path for path in masks if _is_mask(path, layout, shared)]
+    masks = [path for path in masks if path.stem.endswith(layout.mask_suffix)]
 
     masks_of = defaultdict(list)
     for mask in masks:
@@ -53,12 +54,20 @@ def read_mask_folder(data: Path, task: Task) -> tuple[list[Annotated], list[Faul
     return sorted(items, key=lambda item: item.id), faults
 
 
-def _is_mask(path: Path, layout: MaskFolder, shared: bool) -> bool:
-    """In a shared folder the longer of two matching suffixes decides: `_image_mask` is a mask beside `_image`."""
+def share_a_folder(layout: MaskFolder, data: Path) -> bool:
+    """Return whether images and masks of the data folder lie in the same folder, links resolved."""
+    return (data / layout.images).resolve() == (data / layout.masks).resolve()
+
+
+def is_mask(path: Path, layout: MaskFolder) -> bool:
+    """Return whether a file is a mask, by its name, in a folder with both images and masks.
+
+    When both suffixes match, the longer one decides: `a_image_mask` is a mask of `a_image`, and with the image suffix
+    `_img_mask` the file `a_img_mask` is an image.
+    """
     if not path.stem.endswith(layout.mask_suffix):
         return False
-    longer_image_suffix = len(layout.image_suffix) > len(layout.mask_suffix)
-    return not (shared and longer_image_suffix and path.stem.endswith(layout.image_suffix))
+    return not (len(layout.image_suffix) > len(layout.mask_suffix) and path.stem.endswith(layout.image_suffix))
 
 
 def _pairing_problem(image: Path, masks: list[Path], layout: MaskFolder, data: Path) -> str | None:
@@ -67,6 +76,6 @@ def _pairing_problem(image: Path, masks: list[Path], layout: MaskFolder, data: P
         return f"has no mask; expected {layout.masks}/{wanted}.png"
     if len(masks) > 1:
         return f"has several masks: {', '.join(mask.name for mask in masks)}; keep one"
-    if not inside(masks[0], data):
+    if not is_inside(masks[0], data):
         return f"its mask {masks[0].name} is a link that leads out of the data folder; copy the mask there instead"
     return None

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sonoseg.annotations.base import Annotated, folder_inside, inside, name_problem, with_ids
+from sonoseg.annotations.base import Annotated, folder_inside, with_ids
 from sonoseg.errors import DataError, choices
 from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error, warning
+from sonoseg.io.names import is_inside, name_problem
 from sonoseg.schema.annotations import ShapesJson
 from sonoseg.schema.task import Task
 
@@ -57,7 +58,7 @@ def read_shapes_json(data: Path, task: Task) -> tuple[list[Annotated], list[Faul
 def _read_pairs(data: Path, name: str) -> list[tuple[str, Any]]:
     """Return (key, value) pairs of the top level, duplicates kept; deeper objects are no shapes and stay pairs too."""
     path = data / name
-    if not inside(path, data):
+    if not is_inside(path, data):
         raise DataError(f"{path}: leads out of the data folder; copy the file there")
     try:
         pairs = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_Pairs)

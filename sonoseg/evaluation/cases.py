@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sonoseg.evaluation.metrics import Agreement
 from sonoseg.evaluation.shape_errors import ShapeError
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.postprocess.measure import Measurement
 from sonoseg.schema.quantity import Quantity
 from sonoseg.schema.results import Evaluation
@@ -27,7 +29,7 @@ class Case:
     measurements, reference_measurements: key -> Measurement of the prediction and of the reference.
     pixel_accuracy: share of the image's pixels, 0 to 1, that have the right class, background included.
     shape_errors: class -> key -> ShapeError, for classes that have a shape.
-    image_path, mask_path: as in the split table, relative to the workspace.
+    image, mask: the files of the image and of its reference label map.
     prediction: the predicted label map as PNG bytes.
     status, reasons: `ok`, or `flagged` and why, as inference would report them.
     diagonal: unit (`px`, and `mm` where the spacing is known) -> the image's diagonal.
@@ -35,14 +37,14 @@ class Case:
 
     id: str
     patient: str
+    image: ImageRef
+    mask: Path
     agreement: dict[str, Agreement]
     measurements: dict[str, Measurement]
     distance_unit: str
     reference_measurements: dict[str, Measurement]
     pixel_accuracy: float
     shape_errors: dict[str, dict[str, ShapeError]] = field(default_factory=dict)
-    image_path: str = ""
-    mask_path: str = ""
     prediction: bytes = b""
     status: str = "ok"
     reasons: list[str] = field(default_factory=list)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sonoseg.errors import DataError, choices
 from sonoseg.io.files import sha256_of
+from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.prepare.split import assert_no_leak
 from sonoseg.preprocess.plan import check_prepared
 from sonoseg.runs.split_tables import Prepared, Sample, read_index, read_split
@@ -16,7 +17,7 @@ from sonoseg.schema.task import Task
 class TrainingData:
     """Rows of stage 2 by their use, the sources of all of them, and the hashes of the tables they come from.
 
-    `fold` is the one that validates.
+    `fold` is the one that validates; `limits` apply to all images.
     """
 
     fold: int
@@ -26,9 +27,10 @@ class TrainingData:
     test: list[Prepared]
     samples: list[Sample]
     hashes: dict[str, str]
+    limits: ReadLimits = DEFAULT_LIMITS
 
 
-def load_data(task: Task, workspace: Workspace, fold: int) -> TrainingData:
+def load_data(task: Task, workspace: Workspace, fold: int, limits: ReadLimits = DEFAULT_LIMITS) -> TrainingData:
     """Read and check the tables of stages 1 and 2.
 
     Validation is the originals of one fold, training everything of the other folds.
@@ -37,10 +39,10 @@ def load_data(task: Task, workspace: Workspace, fold: int) -> TrainingData:
     split and these settings, or the fold is empty.
     """
     train_samples, test_samples = (
-        read_split(workspace.split_table(part), task.class_names) for part in ("train", "test")
+        read_split(workspace.split_table(part), task.class_names, workspace.root) for part in ("train", "test")
     )
     assert_no_leak(train_samples, test_samples)
-    index, test = read_index(workspace.index("train")), read_index(workspace.index("test"))
+    index, test = (read_index(workspace.index(part), workspace.root) for part in ("train", "test"))
     _check_same_sources(workspace.index("train"), index, train_samples)
     _check_same_sources(workspace.index("test"), test, test_samples)
 
@@ -67,12 +69,13 @@ def load_data(task: Task, workspace: Workspace, fold: int) -> TrainingData:
         test=test,
         samples=[*train_samples, *test_samples],
         hashes={f"{table.parent.name}/{table.name}": sha256_of(table) for table in tables},
+        limits=limits,
     )
 
 
 def folds_of(workspace: Workspace) -> list[int]:
     """Return the folds of the training part, sorted. Raises DataError when stage 2 has not run."""
-    return sorted({row.fold for row in read_index(workspace.index("train")) if row.fold is not None})
+    return sorted({row.fold for row in read_index(workspace.index("train"), workspace.root) if row.fold is not None})
 
 
 def _check_same_sources(table: Path, rows: list[Prepared], samples: list[Sample]) -> None:

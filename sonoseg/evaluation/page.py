@@ -6,7 +6,9 @@ from typing import Any
 
 from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.summary import in_one_unit, quantity_of
-from sonoseg.io.images import decode_label_map, read_image, read_mask
+from sonoseg.io.limits import ReadLimits
+from sonoseg.io.masks import decode_label_map, read_mask
+from sonoseg.io.readers import read_image
 from sonoseg.reporting.charts import (
     CHART_WIDTH_PX,
     PREDICTION_COLOR,
@@ -17,7 +19,6 @@ from sonoseg.reporting.charts import (
 )
 from sonoseg.reporting.pages import figure_uri, picture_uri, render
 from sonoseg.reporting.training_curves import curves_figure
-from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 
 SHOWN = 6
@@ -33,7 +34,7 @@ def evaluation_page(
     summary: dict[str, Any],
     cases: Sequence[Case],
     task: Task,
-    workspace: Workspace,
+    limits: ReadLimits,
     history: Sequence[dict[str, float]] = (),
 ) -> str:
     """Return the page of an evaluation, HTML text that needs no other file.
@@ -63,9 +64,9 @@ def evaluation_page(
         distribution_number=next(number),
         plots=[{**plot, "number": next(number)} for plot in _bland_altman_plots(summary, cases)],
         chart_width=CHART_WIDTH_PX,
-        worst=[_picture(case, workspace) for case in worst],
+        worst=[_picture(case, limits) for case in worst],
         worst_number=next(number),
-        typical=[_picture(case, workspace) for case in typical],
+        typical=[_picture(case, limits) for case in typical],
         typical_number=next(number) if typical else 0,
         colors={"reference": REFERENCE_COLOR, "prediction": PREDICTION_COLOR},
         curves=figure_uri(curves_figure(history, task, best_epoch - 1)) if history else "",
@@ -121,9 +122,8 @@ def _bland_altman_plots(summary: dict[str, Any], cases: Sequence[Case]) -> list[
     return plots
 
 
-def _picture(case: Case, workspace: Workspace) -> dict[str, Any]:
-    image = read_image(workspace.locate(case.image_path))
-    reference = read_mask(workspace.locate(case.mask_path))
+def _picture(case: Case, limits: ReadLimits) -> dict[str, Any]:
+    image, reference = read_image(case.image, limits).pixels, read_mask(case.mask, limits)
     plain, drawn = outlines(image, reference, decode_label_map(case.prediction), THUMBNAIL_PX)
     shown = {
         name: agreement

@@ -12,6 +12,7 @@ from sonoseg.evaluation.cross_validation import forget_results
 from sonoseg.evaluation.page import evaluation_page
 from sonoseg.evaluation.summary import summarise
 from sonoseg.io.files import name_in_errors
+from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import RUN_OF_SCORING, Workspace
 from sonoseg.schema.task import Task
@@ -25,6 +26,7 @@ def write_evaluation(
     workspace: Workspace,
     facts: dict[str, Any],
     history: Sequence[dict[str, float]] = (),
+    limits: ReadLimits = DEFAULT_LIMITS,
 ) -> dict[str, Any]:
     """Write `per_case.csv`, `evaluation.html` and, last, `evaluation.json` of at least one case; return the last.
 
@@ -41,7 +43,7 @@ def write_evaluation(
     rows = [case.row() for case in cases]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     output.write_csv("per_case.csv", columns, rows)
-    output.write_text("evaluation.html", evaluation_page(summary, cases, task, workspace, history))
+    output.write_text("evaluation.html", evaluation_page(summary, cases, task, limits, history))
     output.write_json("evaluation.json", summary)
     return summary
 

@@ -38,7 +38,7 @@ def score_model(
     Raises ModelError when the model was trained on other tables than `data`: it may have seen these images.
     """
     model = _read(output.path(BEST_MODEL), data, task, any_fold=part == "test")
-    cases = _score([model], part, rows, data, workspace, task, device)
+    cases = _score([model], part, rows, data, task, device)
     if cases:
         summary = _write_evaluation(output, model, part, cases, data, workspace)
         console.print(*score_report(summary, part), sep="\n")
@@ -64,19 +64,24 @@ def score_folds(
     in_mm = all(sample.spacing for sample in everything[0].samples if sample.fold is not None)
     pooled, summaries = [], []
     for data, own, model in zip(everything, folders, models, strict=True):
-        cases = _score([model], f"fold {data.fold}", data.validation, data, workspace, task, device, in_mm)
+        cases = _score([model], f"fold {data.fold}", data.validation, data, task, device, in_mm)
         summaries.append(_write_evaluation(own, model, "validation", cases, data, workspace))
         pooled += cases
 
+    limits = everything[0].limits
     members = [model.sha256 for model in models]
     facts = {**models[0].info, "fold": "all", "sha256": digest_of(members), "members": members}
     for name in ("best_epoch", "epochs", "validation_dice", "images"):
         facts.pop(name, None)  # each member has its own
-    out_of_fold = write_evaluation(output.subfolder("out_of_fold"), "out-of-fold", pooled, task, workspace, facts)
+    out_of_fold = write_evaluation(
+        output.subfolder("out_of_fold"), "out-of-fold", pooled, task, workspace, facts, limits=limits
+    )
     test = everything[0].test
-    ensemble = _score(models, "test", test, everything[0], workspace, task, device)
+    ensemble = _score(models, "test", test, everything[0], task, device)
     if ensemble:
-        summary = write_evaluation(output.subfolder("ensemble"), "test", ensemble, task, workspace, facts)
+        summary = write_evaluation(
+            output.subfolder("ensemble"), "test", ensemble, task, workspace, facts, limits=limits
+        )
         console.print(*score_report(summary, "test, by the ensemble of all folds"), sep="\n")
     result = summarise_folds(summaries, out_of_fold, members)
     output.write_json("cross_validation.json", result)
@@ -89,7 +94,7 @@ def _write_evaluation(
     """Write one model's evaluation beside it, with the curves of its training, and its card."""
     facts = {**model.info, "sha256": model.sha256}
     history = read_history(output.path(CHECKPOINT))
-    summary = write_evaluation(output, part, cases, model.task, workspace, facts, history)
+    summary = write_evaluation(output, part, cases, model.task, workspace, facts, history, data.limits)
     write_model_card(output, model, data, summary)
     return summary
 
@@ -121,7 +126,6 @@ def _score(
     part: str,
     rows: Sequence[Prepared],
     data: TrainingData,
-    workspace: Workspace,
     task: Task,
     device: torch.device,
     in_mm: bool | None = None,
@@ -129,7 +133,7 @@ def _score(
     networks = [load_network(model, device) for model in models]
     cases: list[Case] = []
     with epoch_bar(f"score the {part} images", len(rows)) as advance:
-        for case in score(networks, rows, data.samples, workspace, task, device, in_mm):
+        for case in score(networks, rows, data, task, device, in_mm):
             cases.append(case)
             advance()
     return cases

@@ -8,15 +8,16 @@ import torch
 from torch import nn
 
 from sonoseg.evaluation.cases import Case, surface_tolerance
+from sonoseg.evaluation.folds import TrainingData
 from sonoseg.evaluation.metrics import agreement, diagonal
 from sonoseg.evaluation.shape_errors import shape_errors
-from sonoseg.io.images import encode_label_map, read_image, read_mask
+from sonoseg.io.masks import encode_label_map, read_mask
+from sonoseg.io.readers import read_image
 from sonoseg.models.engines.torch_engine import torch_predictor
 from sonoseg.models.predictor import mean_probabilities
 from sonoseg.postprocess.interpret import interpret, measure_labels
 from sonoseg.postprocess.measure import Measurement
 from sonoseg.runs.split_tables import Prepared, Sample
-from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from sonoseg.types import Maps, Pixels
 
@@ -24,8 +25,7 @@ from sonoseg.types import Maps, Pixels
 def score(
     networks: Sequence[nn.Module],
     rows: Sequence[Prepared],
-    samples: Sequence[Sample],
-    workspace: Workspace,
+    data: TrainingData,
     task: Task,
     device: torch.device,
     in_mm: bool | None = None,
@@ -37,21 +37,20 @@ def score(
     metadata table gives for an image replaces the measured one. `in_mm` is the unit of all distances, by default mm
     when every one of these images has a spacing; rows that are summarised together need the same.
     """
-    by_id = {sample.id: sample for sample in samples}
+    by_id = {sample.id: sample for sample in data.samples}
     # One unit for all: an average of millimetres and pixels would mean nothing.
     if in_mm is None:
         in_mm = all(by_id[row.source_id].spacing for row in rows)
     predictors = [torch_predictor(network.eval(), task, device) for network in networks]
     for row in rows:
         sample = by_id[row.source_id]
-        image = read_image(workspace.locate(sample.image_path))
-        yield _case(mean_probabilities(predictors, image), image, sample, workspace, task, in_mm)
+        image, reference = read_image(sample.image, data.limits).pixels, read_mask(sample.mask, data.limits)
+        yield _case(mean_probabilities(predictors, image), image, reference, sample, task, in_mm)
 
 
-def _case(probabilities: Maps, image: Pixels, sample: Sample, workspace: Workspace, task: Task, in_mm: bool) -> Case:
-    """Compare what is found in class probabilities `(1 + K, H, W)` float32 with the reference mask."""
+def _case(probabilities: Maps, image: Pixels, reference: Pixels, sample: Sample, task: Task, in_mm: bool) -> Case:
+    """Compare what is found in class probabilities `(1 + K, H, W)` float32 with the reference label map."""
     found = interpret(probabilities, image, task, sample.spacing)
-    reference = read_mask(workspace.locate(sample.mask_path))
     truth = measure_labels(reference, image, task, sample.spacing)
     return Case(
         id=sample.id,
@@ -70,8 +69,8 @@ def _case(probabilities: Maps, image: Pixels, sample: Sample, workspace: Workspa
         distance_unit="mm" if in_mm else "px",
         reference_measurements=_with_references(truth.measurements, sample),
         shape_errors=shape_errors(found.shapes, truth.shapes, task.structures, sample.spacing, in_mm),
-        image_path=sample.image_path,
-        mask_path=sample.mask_path,
+        image=sample.image,
+        mask=sample.mask,
         prediction=encode_label_map(found.labels, task.colors),
         status=found.status,
         reasons=list(found.reasons),

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.io.images import rgb
+from sonoseg.io.masks import rgb
 from sonoseg.postprocess.class_map import class_map
 from sonoseg.reporting.image_text import TINY_PX, TextLayer, text_scale
 from sonoseg.schema.annotations import Structure

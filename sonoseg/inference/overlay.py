@@ -7,7 +7,7 @@ import numpy as np
 
 from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.inference.text import headline, measurement_line, measurement_lines
-from sonoseg.io.images import rgb
+from sonoseg.io.masks import rgb
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.postprocess.measure import reported
 from sonoseg.reporting.drawing import tint

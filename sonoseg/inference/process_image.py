@@ -4,7 +4,6 @@ import errno
 from dataclasses import dataclass
 from pathlib import Path
 
-from sonoseg.annotations.base import name_problem
 from sonoseg.errors import DataError, printable
 from sonoseg.inference.results import ResultFiles, describe, remove_results, render, write_results
 from sonoseg.inference.resume import ResultInputs, build_record, read_finished
@@ -12,7 +11,9 @@ from sonoseg.inference.segmenter import Segmenter, check_image
 from sonoseg.inference.sources import Source
 from sonoseg.inference.table import Row, failed_row, result_row
 from sonoseg.io.files import sha256_of
-from sonoseg.io.images import read_image
+from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
+from sonoseg.io.names import name_problem
+from sonoseg.io.readers import read_image
 from sonoseg.runs.output_folder import OutputFolder
 
 
@@ -28,6 +29,7 @@ class InferenceRun:
     output: OutputFolder
     heatmap: bool = False
     fingerprint: str = ""
+    limits: ReadLimits = DEFAULT_LIMITS
 
 
 def process_image(source: Source, run: InferenceRun) -> Row:
@@ -48,7 +50,7 @@ def process_image(source: Source, run: InferenceRun) -> Row:
                 output.keep(path, digest)
             return result_row(source, finished.facts, reused=True)
 
-        image = check_image(read_image(source.path))
+        image = check_image(read_image(source.image, run.limits).pixels)
         findings = run.segmenter(image, source.spacing)
         pictures = render(image, findings, task, files, run.heatmap)
         facts = describe(source, image, findings, run.segmenter)

@@ -9,7 +9,7 @@ from sonoseg.inference.heatmap import draw_heatmap, probability_levels
 from sonoseg.inference.overlay import draw_overlay
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source
-from sonoseg.io.images import encode_label_map
+from sonoseg.io.masks import encode_label_map
 from sonoseg.io.png import encode_png
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.runs.output_folder import OutputFolder
@@ -76,6 +76,7 @@ def describe(source: Source, image: Pixels, findings: Findings, segmenter: Segme
     """Return the findings as JSON values; shapes are in the format of annotation files."""
     return {
         "image": source.path.name,
+        "frame": source.image.frame_number,
         "width": image.shape[1],
         "height": image.shape[0],
         "spacing_mm": {"row": source.spacing[0], "col": source.spacing[1]} if source.spacing else None,

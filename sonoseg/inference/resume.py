@@ -57,6 +57,7 @@ class ResultInputs:
         return {
             "image_sha256": self.image_sha256,
             "name": self.source.name,
+            "frame": self.source.image.frame_number,
             "spacing_from": self.source.spacing_from,
             "run_fingerprint": self.run_fingerprint,
         }

@@ -1,22 +1,25 @@
 """Which images are to be segmented, what their results are called, and how large their pixels are."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+from sonoseg.annotations.mask_folder import is_mask, share_a_folder
 from sonoseg.errors import DataError
-from sonoseg.io.images import SUFFIXES, list_images
+from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRef
+from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
+from sonoseg.io.names import name_key
+from sonoseg.io.readers import image_suffixes, is_image, list_images, read_image_header
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
 from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import Workspace
-from sonoseg.schema.annotations import MaskFolder
+from sonoseg.schema.annotations import MaskFolder, ShapesJson
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
 
-UNKNOWN = "unknown"
 _OWN_NAMES = ("run",)
 """An image of this name would give a `run.json` of its own."""
 _NOT_READ = (".dcm", ".dicom", ".ima", ".gif", ".webp", ".heic", ".jp2", ".mha", ".nii", ".nrrd", ".avi", ".mp4")
@@ -25,52 +28,69 @@ _NOT_READ = (".dcm", ".dicom", ".ima", ".gif", ".webp", ".heic", ".jp2", ".mha",
 
 @dataclass(frozen=True)
 class Source:
-    """One image to be segmented. `name` begins its results' file names; `spacing_from` says who gave the spacing."""
+    """An image to be segmented. `name` begins the file names of its results; `spacing_from` is where the spacing comes
+    from: a flag, a table or the file itself."""
 
-    path: Path
+    image: ImageRef
     name: str
     spacing: Spacing | None = None
     spacing_from: str = UNKNOWN
 
+    @property
+    def path(self) -> Path:
+        return self.image.path
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images of a run, and what a person should be told about the choice."""
+    """The images of a run, and remarks on their choice for the terminal."""
 
     sources: list[Source]
     remarks: list[str]
 
 
-def from_folder(folder: Path, task: Task, spacing: Spacing | None = None, metadata: Path | None = None) -> Inputs:
-    """Return the pictures directly in `folder`, by name.
+def from_folder(
+    folder: Path,
+    task: Task,
+    spacing: Spacing | None = None,
+    metadata: Path | None = None,
+    limits: ReadLimits = DEFAULT_LIMITS,
+) -> Inputs:
+    """Return the images directly in `folder`, by name; a file with several frames gives one image per frame.
 
     Spacing: `spacing` for all, else the table `metadata`, else one in the folder, under the name that the task gives or
-    `metadata.csv`, else the task's beside the folder when it names every image. Masks that lie among a mask_folder
-    task's images are left out; images in formats that are not read come last, and fail. Raises DataError for a
-    missing or empty folder, and a table that cannot be read.
+    `metadata.csv`, else the task's beside the folder when it names every image, else that of the file. Masks that lie
+    among a mask_folder task's images are left out; images in formats that are not read come last, and fail. Raises
+    DataError for a missing or empty folder, and a table that cannot be read.
     """
     paths = list_images(folder)
     count = len(paths)
-    paths = [path for path in paths if not _is_mask(path, task)]
+    paths = [path for path in paths if not _is_mask(path, task.annotations)]
     masks = count - len(paths)
     remarks = []
     if masks:
-        remarks.append(f"{masks} masks (names ending in {_mask_suffix(task)}) lie among the images and are left out")
+        suffix = task.annotations.mask_suffix if isinstance(task.annotations, MaskFolder) else ""
+        remarks.append(f"{masks} masks (names ending in {suffix}) lie among the images and are left out")
     if not paths:
-        raise DataError(f"{folder}: no image in this folder; expected {', '.join(SUFFIXES)} files")
-    table, source = ({}, "") if spacing else _spacing_table(folder, paths, task, metadata)
+        raise DataError(f"{folder}: no image in this folder; expected {', '.join(image_suffixes())} files")
+    table, table_name = ({}, "") if spacing else _spacing_table(folder, paths, task, metadata)
+    images = [(image, header) for path in paths for image, header in _frames(path, limits)]
     sources = []
-    for path, name in zip(paths, output_names(paths), strict=True):
+    for (image, header), name in zip(images, output_names([image for image, _ in images]), strict=True):
+        known = meta_of(table, image.path)
         if spacing:
-            sources.append(Source(path, name, spacing, "--spacing"))
-            continue
-        known = meta_of(table, path)
-        sources.append(Source(path, name, known.spacing, source) if known and known.spacing else Source(path, name))
-    others = [path for path in folder.iterdir() if path.suffix.lower() in _NOT_READ and path.is_file()]
-    sources += [Source(path, path.name) for path in sorted(others)]
-    without = sum(one.spacing is None for one in sources[: len(paths)])
+            sources.append(Source(image, name, spacing, "--spacing"))
+        elif known and known.spacing:
+            sources.append(Source(image, name, known.spacing, table_name))
+        else:
+            sources.append(Source(image, name, header.spacing, header.spacing_from))
+    without = sum(source.spacing is None for source in sources)
     if without:
-        remarks.append(f"pixel spacing unknown for {without} of {len(paths)} images: their lengths are in pixels only")
+        remarks.append(
+            f"pixel spacing unknown for {without} of {len(sources)} images: their lengths are in pixels only"
+        )
+    others = [path for path in folder.iterdir() if path.suffix.lower() in _NOT_READ and path.is_file()]
+    sources += [Source(ImageRef(path), path.name) for path in sorted(others) if not is_image(path)]
     return Inputs(sources, remarks)
 
 
@@ -85,49 +105,60 @@ def from_test_split(workspace: Workspace, task: Task) -> Inputs:
     table = workspace.split_table("test")
     if not table.is_file():
         raise DataError(f"{table}: no such table; name a folder of images with --images, or run stage 1 first")
-    samples = read_split(table, task.class_names)
-    paths = [workspace.locate(sample.image_path) for sample in samples]
+    samples = read_split(table, task.class_names, workspace.root)
     sources = [
-        Source(path, name, sample.spacing, table.name if sample.spacing else UNKNOWN)
-        for path, name, sample in zip(paths, output_names(paths), samples, strict=True)
+        Source(sample.image, name, sample.spacing, table.name if sample.spacing else UNKNOWN)
+        for name, sample in zip(output_names([sample.image for sample in samples]), samples, strict=True)
     ]
     if not sources:
         raise DataError(f"{table}: the test split is empty; name a folder of images with --images")
     return Inputs(sources, [f"no --images given: the {len(sources)} images of the test split are used"])
 
 
-def output_names(paths: Sequence[Path]) -> list[str]:
-    """Return one name per path, the same for the same paths, all different also where case or Unicode form is ignored.
+def output_names(images: Sequence[ImageRef]) -> list[str]:
+    """Return a name per image: the same for the same images, and all different also where case or Unicode form is
+    ignored.
 
-    A name is the file's stem; where several share it, the suffix is added (`a_png`, `a_jpg`), then a number.
+    A name is the file's stem, with the number of the frame if there are several; where several images share it, the
+    suffix is added (`a_png`, `a_jpg`), then a number.
     """
-    shared = Counter([*_OWN_NAMES, *(_folded(path.stem) for path in paths)])
-    taken = {stem for stem, count in shared.items() if count == 1}
+    shared = Counter([*_OWN_NAMES, *(name_key(image.name) for image in images)])
+    taken = {name for name, count in shared.items() if count == 1}
     names: list[str] = []
-    for path in paths:
-        name = path.stem
-        if shared[_folded(name)] > 1:
-            plain = name = f"{path.stem}_{path.suffix.lstrip('.')}"
+    for image in images:
+        name = image.name
+        if shared[name_key(name)] > 1:
+            plain = name = f"{image.name}_{image.path.suffix.lstrip('.')}"
             number = 2
-            while _folded(name) in taken:
+            while name_key(name) in taken:
                 name, number = f"{plain}_{number}", number + 1
-            taken.add(_folded(name))
+            taken.add(name_key(name))
         names.append(name)
     return names
 
 
-def _folded(name: str) -> str:
-    """Return what is equal for names that are one on some disks: those of other case, or other Unicode form."""
-    return unicodedata.normalize("NFC", name).casefold()
+def _is_mask(path: Path, annotations: MaskFolder | ShapesJson) -> bool:
+    """Return whether stage 1 would read a file of a folder with images as a mask."""
+    return isinstance(annotations, MaskFolder) and share_a_folder(annotations, Path()) and is_mask(path, annotations)
 
 
-def _mask_suffix(task: Task) -> str:
-    return task.annotations.mask_suffix if isinstance(task.annotations, MaskFolder) else ""
+def _frames(path: Path, limits: ReadLimits) -> list[tuple[ImageRef, ImageHeader]]:
+    """Return the images of a file with its header; an unreadable file is an image that fails when decoded."""
+    try:
+        status = path.stat()
+        header = _cached_header(path, status.st_size, status.st_mtime_ns, limits)
+    except (DataError, OSError):
+        return [(ImageRef(path), ImageHeader((0, 0)))]
+    return [(image, header) for image in header.refs(path)]
 
 
-def _is_mask(path: Path, task: Task) -> bool:
-    suffix = _mask_suffix(task)
-    return bool(suffix) and path.stem.endswith(suffix)
+@lru_cache(maxsize=2**16)
+def _cached_header(path: Path, size: int, mtime_ns: int, limits: ReadLimits) -> ImageHeader:
+    """Return the header of a file of this size in bytes and modification time: a watched folder is listed each second.
+
+    Raises DataError.
+    """
+    return read_image_header(path, limits)
 
 
 def _spacing_table(

@@ -20,7 +20,7 @@ def result_row(source: Source, facts: Mapping[str, Any], reused: bool = False) -
     """Return the row of an image from its facts (`results.describe`)."""
     spacing = facts["spacing_mm"] or {"row": None, "col": None}
     return {
-        **{name: facts[name] for name in ("image", "status", "width", "height", "spacing_from")},
+        **{name: facts[name] for name in ("image", "frame", "status", "width", "height", "spacing_from")},
         "name": source.name,
         "reason": "; ".join(facts["reasons"]),
         "row_mm": spacing["row"],
@@ -34,11 +34,12 @@ def result_row(source: Source, facts: Mapping[str, Any], reused: bool = False) -
 def failed_row(source: Source, reason: str) -> Row:
     """Return the row of an image that could not be processed."""
     image, name = printable(source.path.name), printable(source.name)
-    return {"image": image, "name": name, "status": "failed", "reason": reason, "reused": False}
+    row = {"image": image, "frame": source.image.frame_number, "name": name}
+    return {**row, "status": "failed", "reason": reason, "reused": False}
 
 
 def write_table(output: OutputFolder, rows: Sequence[Mapping[str, Any]], task: Task) -> Path:
     """Write `results.csv`; missing values are empty cells."""
-    columns = ["image", "name", "status", "reason", "width", "height", "row_mm", "col_mm", "spacing_from"]
+    columns = ["image", "frame", "name", "status", "reason", "width", "height", "row_mm", "col_mm", "spacing_from"]
     columns += [quantity.key for quantity in task.quantities] + [f"confidence_{name}" for name in task.class_names]
     return output.write_csv(RESULTS_TABLE, columns, rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.inference.segmenter import Segmenter
-from sonoseg.inference.sources import UNKNOWN
+from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.runs.workspace import RESULTS_TABLE
 
 SHOWN = 10
@@ -33,7 +33,8 @@ def model_line(segmenter: Segmenter) -> str:
 
 def row_line(row: Mapping[str, Any]) -> str:
     """Return the status of an image, its name, and the reason if there is one, from its row of `results.csv`."""
-    return ": ".join(str(row[column]) for column in ("status", "image", "reason") if row[column])
+    image = f"{row['image']}, frame {row['frame']}" if row.get("frame") else row["image"]
+    return ": ".join(str(part) for part in (row["status"], image, row["reason"]) if part)
 
 
 def watch_line(row: Mapping[str, Any]) -> str:

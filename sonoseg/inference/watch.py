@@ -9,6 +9,8 @@ from pathlib import Path
 from sonoseg.errors import DataError
 from sonoseg.inference.sources import Source, from_folder
 from sonoseg.inference.table import Row
+from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
 
@@ -41,32 +43,39 @@ class Arrivals:
     """
 
     def __init__(self) -> None:
-        self._files: dict[Path, _Arrival] = {}
+        self._files: dict[ImageRef, _Arrival] = {}
 
     def rows(self, also_waiting: bool = False) -> list[Row]:
         """Return the rows of `results.csv` so far, by path; `also_waiting`: also of files that may be incomplete.
 
         An image that has been removed keeps its row.
         """
-        arrivals = [arrival for _, arrival in sorted(self._files.items())]
+        order = sorted(self._files, key=lambda image: (image.path, image.frame or 0))
+        arrivals = [self._files[image] for image in order]
         return [arrival.row for arrival in arrivals if arrival.row and (arrival.is_final or also_waiting)]
 
     def ready(self, sources: Iterable[Source], now: float) -> list[Source]:
-        """Return those of the folder's files that are unchanged since the last call and have no final row."""
-        chosen = []
+        """Return those of the folder's images that are unchanged since the last call and have no final row.
+
+        A file whose number of frames has changed loses the rows of its former frames.
+        """
+        chosen, sources = [], list(sources)
+        images, paths = {source.image for source in sources}, {source.path for source in sources}
+        for image in [image for image in self._files if image.path in paths and image not in images]:
+            del self._files[image]
         for source in sources:
             with suppress(OSError):  # removed since the folder was read
                 state = _state(source)
-                known = self._files.get(source.path)
+                known = self._files.get(source.image)
                 if known is None or known.state != state:
-                    self._files[source.path] = _Arrival(state, now)
+                    self._files[source.image] = _Arrival(state, now)
                 elif known.row is None or (not known.is_final and now - known.since >= PATIENCE_S):
                     chosen.append(source)
         return chosen
 
     def record(self, source: Source, row: Row, now: float) -> bool:
         """Store the row of a file; return whether it is final: a failure is, once the file has long been unchanged."""
-        known = self._files[source.path]
+        known = self._files[source.image]
         known.row = row
         known.is_final = row["status"] != "failed" or now - known.since >= PATIENCE_S
         return known.is_final
@@ -74,9 +83,10 @@ class Arrivals:
     def outdated(self, sources: Iterable[Source]) -> list[str]:
         """Return the names of results that belong to no file any more, because another file has the same stem: after
         `a.jpg` has arrived, the results of `a.png` are called `a_png` and no longer `a`."""
-        names = {source.path: source.name for source in sources}
-        before = {path: arrival.state[0].name for path, arrival in self._files.items() if path in names}
-        return sorted(set(before.values()) - set(names.values()))
+        sources = list(sources)
+        paths = {source.path for source in sources}
+        before = {arrival.state[0].name for image, arrival in self._files.items() if image.path in paths}
+        return sorted(before - {source.name for source in sources})
 
 
 @dataclass(frozen=True)
@@ -96,9 +106,16 @@ class WatchEvent:
 class FolderWatch:
     """A folder of images that is read again and again; see `sources.from_folder` for spacing and metadata."""
 
-    def __init__(self, folder: Path, task: Task, spacing: Spacing | None = None, metadata: Path | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        task: Task,
+        spacing: Spacing | None = None,
+        metadata: Path | None = None,
+        limits: ReadLimits = DEFAULT_LIMITS,
+    ):
         self._folder, self._task = folder, task
-        self._spacing, self._metadata = spacing, metadata
+        self._spacing, self._metadata, self._limits = spacing, metadata, limits
         self._arrivals = Arrivals()
         self._problem = ""
 
@@ -134,7 +151,7 @@ class FolderWatch:
     def _read(self) -> tuple[list[Source], str]:
         """Return the folder's images, and why it cannot be read, when that was not yet reported."""
         try:
-            sources = from_folder(self._folder, self._task, self._spacing, self._metadata).sources
+            sources = from_folder(self._folder, self._task, self._spacing, self._metadata, self._limits).sources
         except (DataError, OSError) as error:
             is_new = str(error) != self._problem
             self._problem = str(error)

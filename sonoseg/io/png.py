@@ -6,10 +6,13 @@ Only the few chunks around the compressed rows are made here; the compression is
 import struct
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
+
+from sonoseg.io.files import write_bytes
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE = 0, 2, 3
@@ -38,6 +41,11 @@ def encode_png(pixels: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]
     colors = b"" if palette is None else _chunk(b"PLTE", np.array(palette, np.uint8).tobytes())
     data = isal_zlib.compress(rows, _LEVEL)
     return _SIGNATURE + _chunk(b"IHDR", header) + colors + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def write_image(path: Path, image: NDArray[np.uint8], sync: bool = True) -> Path:
+    """Write `(H, W)` grey or `(H, W, 3)` RGB uint8 as PNG, atomically."""
+    return write_bytes(path, encode_png(image), sync)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

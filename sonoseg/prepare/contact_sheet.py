@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.io.images import decode_label_map, read_image, rgb
+from sonoseg.io.limits import ReadLimits
+from sonoseg.io.masks import decode_label_map, rgb
+from sonoseg.io.readers import read_image
 from sonoseg.prepare.verify import Checked
 from sonoseg.runs.split_tables import Sample
 from sonoseg.schema.task import Task
@@ -32,12 +34,12 @@ def spread_evenly(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [pool[int(place)] for place in np.linspace(0, len(pool) - 1, count).round()]
 
 
-def thumbnail(one: Checked, task: Task, width: int = WIDTH) -> NDArray[np.uint8]:
-    """Return an image `(h, width, 3)` RGB uint8 with the outlines of its structures in the classes' colours.
+def thumbnail(one: Checked, task: Task, limits: ReadLimits) -> NDArray[np.uint8]:
+    """Return an image `(h, WIDTH, 3)` RGB uint8 with the outlines of its structures in the classes' colours.
 
     Reads the image again. Raises DataError and OSError when it is no longer there.
     """
-    return outlined(read_image(one.item.image), decode_label_map(one.mask_png), task, width)
+    return outlined(read_image(one.item.image, limits).pixels, decode_label_map(one.mask_png), task)
 
 
 def outlined(image: Pixels, labels: Pixels, task: Task, width: int = WIDTH) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sonoseg.errors import DataError, choices
 from sonoseg.io.faults import FaultsError, error
-from sonoseg.io.images import SUFFIXES, is_image
+from sonoseg.io.readers import image_suffixes, is_image
 from sonoseg.io.tables import delimiter_of, read_table
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
@@ -68,7 +68,7 @@ def _refuse_second(name: str, seen: dict[str, int], line: int) -> None:
         raise ValueError("no image name")
     extension = Path(name).suffix if is_image(Path(name)) else ""
     stem = name.removesuffix(extension)
-    for spelling in (name, stem) if extension else (name, *(name + suffix for suffix in SUFFIXES)):
+    for spelling in (name, stem) if extension else (name, *(name + suffix for suffix in image_suffixes())):
         if spelling in seen:
             raise ValueError(f"image {name!r} is already in row {seen[spelling]}")
     seen[name] = line

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError, UsageError
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.tables import read_table
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.split import Split
@@ -31,8 +32,8 @@ def build_samples(
         samples.append(
             Sample(
                 id=one.item.id,
-                image_path=workspace.relative(one.item.image),
-                mask_path=workspace.relative(mask_path(workspace, one.item.id)),
+                image=ImageRef(one.item.image.absolute()),
+                mask=mask_path(workspace, one.item.id).absolute(),
                 patient=patient,
                 fold=split.fold_of[patient],
                 present=one.present,
@@ -120,7 +121,8 @@ def write_dataset(
     fresh = {part: workspace.split_table(part).with_suffix(".csv.new") for part in PARTS}
     try:
         for part, path in fresh.items():
-            write_split(output, path, _of(part, samples), task.class_names, list(task.metadata.reference))
+            references = list(task.metadata.reference)
+            write_split(output, path, workspace.root, _of(part, samples), task.class_names, references)
         if not same_split:
             output.remove(workspace.split_table("test"))
         for part, path in fresh.items():

@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from sonoseg.annotations.base import Annotated, inside
+from sonoseg.annotations.base import Annotated
 from sonoseg.io.faults import Fault, FaultsError, error, warning
+from sonoseg.io.names import is_inside
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
 from sonoseg.schema.task import Task
 
@@ -42,7 +43,7 @@ def describe(items: Sequence[Annotated], data: Path, task: Task) -> tuple[dict[s
 
 def _table(data: Path, task: Task) -> tuple[dict[str, Meta], list[Fault]]:
     path = data / task.metadata.file
-    if not inside(path, data):
+    if not is_inside(path, data):
         return {}, [error(task.metadata.file, "leads out of the data folder; copy the table there")]
     if not path.is_file():
         message = "no such table: pixel spacing is unknown, so nothing will be measured in millimetres"

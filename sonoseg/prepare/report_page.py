@@ -6,6 +6,7 @@ from typing import Any
 
 from sonoseg.errors import printable
 from sonoseg.io.faults import Fault, FaultGroup, group_faults
+from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.prepare.contact_sheet import spread_evenly, thumbnail
 from sonoseg.prepare.near_duplicates import Alike, AlikePairs
 from sonoseg.prepare.verify import Checked
@@ -36,6 +37,7 @@ def dataset_page(
     samples: Sequence[Sample],
     pairs: AlikePairs,
     faults: Sequence[Fault],
+    limits: ReadLimits = DEFAULT_LIMITS,
 ) -> str:
     """Return the HTML page of a dataset that can be prepared. `report` is that of `build_report`.
 
@@ -43,7 +45,7 @@ def dataset_page(
     Raises DataError and OSError when one is no longer there.
     """
     groups = group_faults(faults)
-    sheet = _Sheet(task, checked, samples)
+    sheet = _Sheet(task, checked, samples, limits)
     return render(
         "dataset_report.html.j2",
         **_about(task, groups),
@@ -88,14 +90,16 @@ def _place(sample: Sample) -> str:
 class _Sheet:
     """Makes the page's pictures, each image decoded once."""
 
-    def __init__(self, task: Task, checked: Sequence[Checked], samples: Sequence[Sample]):
-        self._task, self._samples = task, samples
+    def __init__(self, task: Task, checked: Sequence[Checked], samples: Sequence[Sample], limits: ReadLimits):
+        self._task, self._samples, self._limits = task, samples, limits
         self._checked = {one.item.id: one for one in checked}
         self._uris: dict[str, str] = {}
 
     def picture(self, identity: str, note: str) -> Picture:
         if identity not in self._uris:
-            self._uris[identity] = picture_uri(thumbnail(self._checked[identity], self._task), kind="jpeg")
+            self._uris[identity] = picture_uri(
+                thumbnail(self._checked[identity], self._task, self._limits), kind="jpeg"
+            )
         return Picture(self._uris[identity], printable(identity), printable(note))
 
     def pair(self, pair: Alike) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from sonoseg.annotations.mask_values import class_indices, fill_label_outlines, 
 from sonoseg.errors import DataError
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import sha256_of
-from sonoseg.io.images import encode_label_map, read_image, read_mask
+from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
+from sonoseg.io.masks import encode_label_map, read_mask
+from sonoseg.io.readers import read_image
 from sonoseg.prepare.metadata import Meta
 from sonoseg.prepare.near_duplicates import small_picture
 from sonoseg.prepare.rasterize import label_map
@@ -57,7 +59,11 @@ class Checked:
 
 
 def verify(
-    items: Sequence[Annotated], data: Path, task: Task, on_done: Callable[[], None] = lambda: None
+    items: Sequence[Annotated],
+    data: Path,
+    task: Task,
+    limits: ReadLimits = DEFAULT_LIMITS,
+    on_done: Callable[[], None] = lambda: None,
 ) -> tuple[list[Checked], list[Fault]]:
     """Check all items on all cores, and call `on_done` after each; returns the usable ones in order, and all faults.
 
@@ -67,7 +73,7 @@ def verify(
     checked, faults = [], []
     pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
     try:
-        for result, found in pool.map(lambda item: check(item, data, task), items):
+        for result, found in pool.map(lambda item: check(item, data, task, limits), items):
             faults += found
             if result is not None:
                 checked.append(result)
@@ -77,15 +83,20 @@ def verify(
     return checked, faults
 
 
-def check(item: Annotated, data: Path, task: Task) -> tuple[Checked | None, list[Fault]]:
+def check(
+    item: Annotated, data: Path, task: Task, limits: ReadLimits = DEFAULT_LIMITS
+) -> tuple[Checked | None, list[Fault]]:
     """Decode one image and make its label map, at the image's own size. None when an error makes it unusable."""
     where = item.image.relative_to(data).as_posix()
     try:
         sha256 = sha256_of(item.image)
-        image = read_image(item.image)
+        image = read_image(item.image, limits).pixels
     except (DataError, OSError) as problem:
         return None, [error(where, _without_path(problem, item.image), "unreadable", item.id)]
-    labels, faults = _drawn(item, image.shape, task, where) if item.mask is None else _read(item, image, task, data)
+    if item.mask is None:
+        labels, faults = _drawn(item, image.shape, task, where)
+    else:
+        labels, faults = _read(item, image, task, data, limits)
     if labels is None:
         return None, faults
     area = np.bincount(labels.ravel(), minlength=len(task.class_names) + 1)
@@ -125,11 +136,13 @@ def _drawn(item: Annotated, size: tuple[int, ...], task: Task, where: str) -> tu
     return (None if any(fault.level == "error" for fault in faults) else labels), faults
 
 
-def _read(item: Annotated, image: Pixels, task: Task, data: Path) -> tuple[Pixels | None, list[Fault]]:
+def _read(
+    item: Annotated, image: Pixels, task: Task, data: Path, limits: ReadLimits
+) -> tuple[Pixels | None, list[Fault]]:
     assert item.mask is not None and isinstance(task.annotations, MaskFolder)
     where = item.mask.relative_to(data).as_posix()
     try:
-        values = read_mask(item.mask)
+        values = read_mask(item.mask, limits)
     except (DataError, OSError) as problem:
         return None, [error(where, _without_path(problem, item.mask), "unreadable", item.id)]
     if values.shape != image.shape:

@@ -15,7 +15,8 @@ from pathlib import Path
 import cv2
 
 from sonoseg.errors import DataError, UsageError
-from sonoseg.preprocess.prepared import Job
+from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
+from sonoseg.preprocess.prepared import Job, JobSettings
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import Workspace
@@ -52,16 +53,19 @@ class State:
         output.write_json(self.path(workspace), {**vars(self), "done": dict(sorted(self.done.items()))})
 
 
-def collect_jobs(task: Task, workspace: Workspace, copies: int, seed: int) -> list[Job]:
+def collect_jobs(
+    task: Task, workspace: Workspace, copies: int, seed: int, limits: ReadLimits = DEFAULT_LIMITS
+) -> list[Job]:
     """Return a job per source image of stage 1; test images get no copies.
 
     Raises DataError when stage 1 has not run, drew other structures than the task has now, or when two outputs would
     share a name.
     """
+    settings = JobSettings(task, workspace.split.absolute(), seed, limits)
     jobs = [
-        Job(part, sample, task, workspace, copies if part == "train" else 0, seed)
+        Job(settings, part, sample, copies if part == "train" else 0)
         for part in PARTS
-        for sample in read_split(workspace.split_table(part), task.class_names)
+        for sample in read_split(workspace.split_table(part), task.class_names, workspace.root)
     ]
     _check_structures(task, workspace)
     for part in PARTS:

@@ -1,4 +1,4 @@
-"""Stage 2's work on one source image, and what tells whether it has to be done again."""
+"""The work of stage 2 on one source image, and the fingerprint that decides whether it has to be repeated."""
 
 import hashlib
 import json
@@ -11,12 +11,14 @@ import numpy as np
 
 from sonoseg.errors import DataError
 from sonoseg.io.files import sha256_of
-from sonoseg.io.images import read_image, read_mask, write_image, write_label_map
+from sonoseg.io.limits import ReadLimits
+from sonoseg.io.masks import read_mask, write_label_map
+from sonoseg.io.png import write_image
+from sonoseg.io.readers import read_image
 from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.runs.split_tables import Prepared, Sample
-from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 
@@ -25,45 +27,59 @@ ALGORITHM = 1
 
 
 @dataclass(frozen=True)
-class Job:
-    """One source image of one part (`train` or `test`) with everything a worker process needs."""
+class JobSettings:
+    """What all jobs of a run share. folder: of the split, into which stage 2 writes."""
 
+    task: Task
+    folder: Path
+    seed: int
+    limits: ReadLimits
+
+
+@dataclass(frozen=True)
+class Job:
+    """One source image of one part (`train` or `test`), with everything that a worker process needs."""
+
+    settings: JobSettings
     part: str
     sample: Sample
-    task: Task
-    workspace: Workspace
     copies: int
-    seed: int
 
     @property
     def name(self) -> str:
         return f"{self.part}/{self.sample.id}"
 
+    @property
+    def task(self) -> Task:
+        return self.settings.task
+
     def rows(self) -> list[Prepared]:
         """Return the index rows of this source: the original, then its copies."""
         drawn = [draw(self.task.augmentation, self.rng(copy)) for copy in range(self.copies)]
-        copies = [self._row(f"{self.sample.id}_aug{n}", one.describe()) for n, one in enumerate(drawn, start=1)]
+        copies = [self._row(f"{self.sample.id}_aug{n}", warp.describe()) for n, warp in enumerate(drawn, start=1)]
         return [self._row(self.sample.id, "none"), *copies]
 
     def _row(self, id: str, augmentation: str) -> Prepared:
-        folder = self.workspace.split / self.part
+        folder = self.settings.folder / self.part
         return Prepared(
             id=id,
             source_id=self.sample.id,
             patient=self.sample.patient,
             fold=self.sample.fold,
-            image_path=self.workspace.relative(folder / "images" / f"{id}.png"),
-            mask_path=self.workspace.relative(folder / "masks" / f"{id}.png"),
+            image_path=folder / "images" / f"{id}.png",
+            mask_path=folder / "masks" / f"{id}.png",
             augmentation=augmentation,
+            frame=self.sample.image.frame,
         )
 
     def rng(self, copy: int) -> np.random.Generator:
         """Return the generator of one copy, from 0."""
-        return copy_generator(self.sample.id, self.seed, copy)
+        return copy_generator(self.sample.id, self.settings.seed, copy)
 
     def check_sources(self) -> None:
         """Raise DataError when the image or its mask is not the one that stage 1 wrote down."""
-        for path, expected in zip(self._sources(), (self.sample.sha256, self.sample.mask_sha256), strict=True):
+        sources = ((self.sample.image.path, self.sample.sha256), (self.sample.mask, self.sample.mask_sha256))
+        for path, expected in sources:
             if not path.is_file():
                 raise DataError(f"{path}: the file is gone since stage 1; put it back, or run stage 1 again")
             if sha256_of(path) != expected:
@@ -78,22 +94,22 @@ class Job:
             "input": self.task.input.model_dump(exclude={"intensity"}),
             "augmentation": self.task.augmentation.model_dump(exclude={"copies", "online"}) if self.copies else None,
             "copies": self.copies,
-            "seed": self.seed if self.copies else None,
+            "seed": self.settings.seed if self.copies else None,
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def is_done(self, key: str, done: dict[str, str]) -> bool:
         """Tell whether the files of this job are there and were made with the same fingerprint."""
         return done.get(self.name) == key and all(
-            self.workspace.locate(path).is_file() for row in self.rows() for path in (row.image_path, row.mask_path)
+            path.is_file() for row in self.rows() for path in (row.image_path, row.mask_path)
         )
 
     def run(self) -> None:
         """Enhance the source once, fit it, and write it and its copies. Raises DataError for an unreadable file."""
-        image_path, mask_path = self._sources()
-        image, mask = read_image(image_path), read_mask(mask_path)
+        limits = self.settings.limits
+        image, mask = read_image(self.sample.image, limits).pixels, read_mask(self.sample.mask, limits)
         if image.shape != mask.shape:
-            raise DataError(f"{mask_path}: the mask is {mask.shape}, its image {image.shape}; run stage 1 again")
+            raise DataError(f"{self.sample.mask}: the mask is {mask.shape}, its image {image.shape}; run stage 1 again")
         fit = Fit.of(image.shape, self.task.input)
         image = fit.apply(enhance(image, self.task.enhancement))
         mask = fit.apply(mask, "nearest")
@@ -103,14 +119,11 @@ class Job:
             self._write(row, *apply(draw(self.task.augmentation, self.rng(number)), image, mask))
 
     def _write(self, row: Prepared, image: Pixels, mask: Pixels) -> None:
-        write_image(self.workspace.locate(row.image_path), image, sync=False)
-        write_label_map(self.workspace.locate(row.mask_path), mask, self.task.colors, sync=False)
-
-    def _sources(self) -> tuple[Path, Path]:
-        return self.workspace.locate(self.sample.image_path), self.workspace.locate(self.sample.mask_path)
+        write_image(row.image_path, image, sync=False)
+        write_label_map(row.mask_path, mask, self.task.colors, sync=False)
 
 
 def leftovers(folder: Path, rows: Sequence[Prepared]) -> list[Path]:
     """Return pictures of earlier runs that no row names any more."""
-    wanted = {Path(path).name for row in rows for path in (row.image_path, row.mask_path)}
+    wanted = {path.name for row in rows for path in (row.image_path, row.mask_path)}
     return [path for part in ("images", "masks") for path in (folder / part).glob("*.png") if path.name not in wanted]

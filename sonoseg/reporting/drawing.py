@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.io.images import rgb
+from sonoseg.io.masks import rgb
 from sonoseg.types import Pixels
 
 

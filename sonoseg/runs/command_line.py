@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import SonoSegError, Stopped
-from sonoseg.io.limits import MAX_PIXELS, set_max_pixels
+from sonoseg.io.limits import MAX_PIXELS
 from sonoseg.runs.checkout import default_workspace
 
 _REMEDIES = {
@@ -33,12 +33,11 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class _StageParser(argparse.ArgumentParser):
-    """Also stores the command line as `command`, for the record of the run, and sets the limit for pictures."""
+    """Also stores the command line as `command`, for the record of the run."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         parsed = super().parse_args(args, namespace)
         parsed.command = [self.prog, *(sys.argv[1:] if args is None else args)]
-        set_max_pixels(parsed.max_pixels)
         return parsed
 
 

@@ -1,4 +1,8 @@
-"""The tables between the stages: `train_split.csv`, `test_split.csv` (stage 1) and `index.csv` (stage 2)."""
+"""The tables between the stages: `train_split.csv`, `test_split.csv` (stage 1) and `index.csv` (stage 2).
+
+In the tables, files are named relative to the workspace's root, so that it can be moved; in memory, paths are absolute.
+The column `frame` counts from 1 and is empty for files with a single picture; tables without it are read as well.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError
+from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.names import relative_name
 from sonoseg.io.tables import read_table
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.columns import AFTER_CLASSES, BEFORE_CLASSES
@@ -14,11 +20,11 @@ from sonoseg.sizes import Spacing
 
 @dataclass(frozen=True)
 class Sample:
-    """One annotated image, as stage 1 found it. `fold` is None in the test table."""
+    """An annotated image, as read by stage 1. `fold` is None in the test table, `spacing` when it is unknown."""
 
     id: str
-    image_path: str
-    mask_path: str
+    image: ImageRef
+    mask: Path
     patient: str
     fold: int | None
     present: dict[str, bool]
@@ -37,57 +43,69 @@ class Sample:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One image ready for the network, as stage 2 wrote it. `augmentation` is `none` for an original."""
+    """An image ready for the network, as written by stage 2.
+
+    augmentation: `none` for an original. frame: of the source file, from 0; None for a single picture.
+    """
 
     id: str
     source_id: str
     patient: str
     fold: int | None
-    image_path: str
-    mask_path: str
+    image_path: Path
+    mask_path: Path
     augmentation: str
+    frame: int | None = None
 
 
 def write_split(
-    output: OutputFolder, path: Path, samples: Sequence[Sample], classes: Sequence[str], references: Sequence[str] = ()
+    output: OutputFolder,
+    path: Path,
+    root: Path,
+    samples: Sequence[Sample],
+    classes: Sequence[str],
+    references: Sequence[str] = (),
 ) -> None:
     """Write a split table; reference measurements go into columns `reference_<name>` at its end."""
     columns = [*BEFORE_CLASSES, *classes, *AFTER_CLASSES]
     columns += [f"reference_{name}" for name in references]
-    output.write_csv(path, columns, (_split_row(sample, classes) for sample in samples))
+    output.write_csv(path, columns, (_split_row(sample, root, classes) for sample in samples))
 
 
-def _split_row(sample: Sample, classes: Sequence[str]) -> dict[str, Any]:
+def _split_row(sample: Sample, root: Path, classes: Sequence[str]) -> dict[str, Any]:
     row_mm, col_mm = sample.spacing or (None, None)
     return {
-        **{name: getattr(sample, name) for name in ("id", "image_path", "mask_path", "patient", "fold")},
+        **{name: getattr(sample, name) for name in ("id", "patient", "fold", "width", "height")},
+        **{"image_path": relative_name(sample.image.path, root), "frame": sample.image.frame_number},
+        "mask_path": relative_name(sample.mask, root),
         **{name: int(sample.present[name]) for name in classes},
-        **{"width": sample.width, "height": sample.height, "row_mm": row_mm, "col_mm": col_mm},
-        **{"sha256": sample.sha256, "mask_sha256": sample.mask_sha256},
+        **{"row_mm": row_mm, "col_mm": col_mm, "sha256": sample.sha256, "mask_sha256": sample.mask_sha256},
         **{f"reference_{name}": value for name, value in sample.reference.items()},
     }
 
 
-def read_split(path: Path, classes: Sequence[str]) -> list[Sample]:
-    """Read a split table. Raises DataError when it is missing, has other classes, or a cell cannot be read.
+def read_split(path: Path, classes: Sequence[str], root: Path) -> list[Sample]:
+    """Read a split table of the workspace at `root`.
 
-    Files are called after the ids: one that would lead out of their folder is such a cell.
+    Raises DataError when it is missing, has other classes, or a cell cannot be read. Files are named after the ids: an
+    id that is a path is such a cell.
     """
-    return [_parse(path, line, row, lambda row: _sample(row, classes)) for line, row in read_table(path, "stage 1")]
+    rows = read_table(path, "stage 1")
+    return [_parse(path, line, row, lambda row: _sample(row, root, classes)) for line, row in rows]
 
 
-def _sample(row: dict[str, str], classes: Sequence[str]) -> Sample:
+def _sample(row: dict[str, str], root: Path, classes: Sequence[str]) -> Sample:
     references = {
         name.removeprefix("reference_"): float(value)
         for name, value in row.items()
         if name.startswith("reference_") and value
     }
     if row["id"] in ("", ".", "..") or set(row["id"]) & set("/\\\0"):
-        raise ValueError(f"id {row['id']!r} is no name of an image")
+        raise ValueError(f"id {row['id']!r} cannot be the name of an image")
     return Sample(
         id=row["id"],
-        image_path=row["image_path"],
-        mask_path=row["mask_path"],
+        image=ImageRef(root.absolute() / row["image_path"], _frame(row)),
+        mask=root.absolute() / row["mask_path"],
         patient=row["patient"],
         fold=int(row["fold"]) if row["fold"] else None,
         present={name: row[name] == "1" for name in classes},
@@ -100,22 +118,45 @@ def _sample(row: dict[str, str], classes: Sequence[str]) -> Sample:
     )
 
 
-INDEX_COLUMNS = ("id", "source_id", "patient", "fold", "image_path", "mask_path", "augmentation")
+def _frame(row: dict[str, str]) -> int | None:
+    """Return the frame from 0, None for a single picture. Raises ValueError for a number below 1."""
+    if not row.get("frame"):
+        return None
+    number = int(row["frame"])
+    if number < 1:
+        raise ValueError(f"frame {number}; frames are counted from 1")
+    return number - 1
 
 
-def write_index(output: OutputFolder, path: Path, rows: Sequence[Prepared]) -> None:
-    """Write stage 2's table."""
-    output.write_csv(path, INDEX_COLUMNS, ({name: getattr(row, name) for name in INDEX_COLUMNS} for row in rows))
+INDEX_COLUMNS = ("id", "source_id", "frame", "patient", "fold", "image_path", "mask_path", "augmentation")
 
 
-def read_index(path: Path) -> list[Prepared]:
-    """Read stage 2's table. Raises DataError when it is missing or a cell cannot be read."""
-    return [_parse(path, line, row, _prepared) for line, row in read_table(path, "stage 2")]
+def write_index(output: OutputFolder, path: Path, root: Path, rows: Sequence[Prepared]) -> None:
+    """Write the table of stage 2."""
+    output.write_csv(path, INDEX_COLUMNS, (_index_row(row, root) for row in rows))
 
 
-def _prepared(row: dict[str, str]) -> Prepared:
-    cells = {name: row[name] for name in INDEX_COLUMNS if name != "fold"}
-    return Prepared(**cells, fold=int(row["fold"]) if row["fold"] else None)
+def _index_row(row: Prepared, root: Path) -> dict[str, Any]:
+    return {
+        **{name: getattr(row, name) for name in ("id", "source_id", "patient", "fold", "augmentation")},
+        "frame": None if row.frame is None else row.frame + 1,
+        **{"image_path": relative_name(row.image_path, root), "mask_path": relative_name(row.mask_path, root)},
+    }
+
+
+def read_index(path: Path, root: Path) -> list[Prepared]:
+    """Read the table of stage 2 of the workspace at `root`. Raises DataError when it is missing or a cell is wrong."""
+    return [_parse(path, line, row, lambda row: _prepared(row, root)) for line, row in read_table(path, "stage 2")]
+
+
+def _prepared(row: dict[str, str], root: Path) -> Prepared:
+    return Prepared(
+        **{name: row[name] for name in ("id", "source_id", "patient", "augmentation")},
+        fold=int(row["fold"]) if row["fold"] else None,
+        image_path=root.absolute() / row["image_path"],
+        mask_path=root.absolute() / row["mask_path"],
+        frame=_frame(row),
+    )
 
 
 def _parse(path: Path, line: int, row: dict[str, str], build: Any) -> Any:

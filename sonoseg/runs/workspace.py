@@ -58,13 +58,3 @@ class Workspace:
     def index(self, part: str) -> Path:
         """Table of stage 2; `part` is `train` or `test`."""
         return self.split / part / "index.csv"
-
-    def relative(self, path: Path) -> str:
-        """Return how a table names a file: relative to the root when inside it, so that a workspace can be moved."""
-        path = path.resolve()
-        root = self.root.resolve()
-        return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-
-    def locate(self, name: str) -> Path:
-        """Return the file that a table names."""
-        return self.root / name

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from sonoseg.errors import DataError, UsageError
-from sonoseg.io.images import read_image, read_mask
+from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
+from sonoseg.io.masks import read_mask
+from sonoseg.io.readers import read_image
 from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.intensity import normalise
 from sonoseg.runs.split_tables import Prepared
-from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from sonoseg.training.distance import squared_distances
 from sonoseg.training.losses import class_indices
@@ -48,11 +49,16 @@ class SegmentationDataset:
     """
 
     def __init__(
-        self, rows: Sequence[Prepared], workspace: Workspace, task: Task, augmented: bool = False, seed: int = 0
+        self,
+        rows: Sequence[Prepared],
+        task: Task,
+        augmented: bool = False,
+        seed: int = 0,
+        limits: ReadLimits = DEFAULT_LIMITS,
     ):
         self.rows = list(rows)
         self.versions = 1 + (task.augmentation.copies if augmented and task.augmentation.online else 0)
-        self._workspace, self._task, self._seed = workspace, task, seed
+        self._task, self._seed, self._limits = task, seed, limits
         self.with_squares = False
         """Whether items carry the squared distances that the Hausdorff loss compares with."""
 
@@ -89,12 +95,12 @@ class SegmentationDataset:
         if self._cache is not None and index in self._cache:
             return self._cache[index]
         row = self.rows[index]
-        image = read_image(self._workspace.locate(row.image_path))
-        mask = read_mask(self._workspace.locate(row.mask_path))
-        for name, picture in ((row.image_path, image), (row.mask_path, mask)):
+        image = read_image(row.image_path, self._limits).pixels
+        mask = read_mask(row.mask_path, self._limits)
+        for path, picture in ((row.image_path, image), (row.mask_path, mask)):
             if picture.shape != self._task.input.size:
                 raise DataError(
-                    f"{name}: {picture.shape} pixels, but the task says {self._task.input.size}; run stage 2 again"
+                    f"{path}: {picture.shape} pixels, but the task says {self._task.input.size}; run stage 2 again"
                 )
         if self._cache is not None:
             self._cache[index] = (image, mask)

@@ -8,7 +8,6 @@ from lightning_fabric import Fabric
 
 from sonoseg.evaluation.folds import TrainingData
 from sonoseg.models.networks import build_network
-from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from sonoseg.training.datasets import EpochBatches, InOrder, Loader, SegmentationDataset
 from sonoseg.training.losses import SegmentationLoss
@@ -33,7 +32,6 @@ class Parts:
 
 def build_parts(
     task: Task,
-    workspace: Workspace,
     data: TrainingData,
     fabric: Fabric,
     seed: int,
@@ -52,8 +50,8 @@ def build_parts(
     network, optimizer = fabric.setup(network, optimizer)
     loss = SegmentationLoss(task.training.loss, task.is_binary, warm_up)
     size = task.training.batch_size
-    images = SegmentationDataset(data.train, workspace, task, augmented=True, seed=seed)
-    held_out = SegmentationDataset(data.validation, workspace, task)
+    images = SegmentationDataset(data.train, task, augmented=True, seed=seed, limits=data.limits)
+    held_out = SegmentationDataset(data.validation, task, limits=data.limits)
     order = EpochBatches(len(images), size, seed, fabric.global_rank, fabric.world_size)
     validation = Loader(held_out, InOrder(len(held_out), size))
     return Parts(network, optimizer, loss, order, Loader(images, order), validation)

@@ -17,12 +17,12 @@ from torch.utils.tensorboard import summary
 
 from sonoseg.evaluation.folds import TrainingData
 from sonoseg.io.files import name_in_errors
-from sonoseg.io.images import read_image, read_mask
+from sonoseg.io.masks import read_mask
+from sonoseg.io.readers import read_image
 from sonoseg.models.engines.torch_engine import torch_predictor
 from sonoseg.models.predictor import NetworkInput, prepare
 from sonoseg.postprocess.class_map import class_map
 from sonoseg.reporting.drawing import tint
-from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 
@@ -39,14 +39,13 @@ class Example:
     prepared: NetworkInput
 
 
-def read_examples(data: TrainingData, workspace: Workspace, task: Task) -> list[Example]:
+def read_examples(data: TrainingData, task: Task) -> list[Example]:
     """Return the first images of the validation fold, at most `EXAMPLES`, in their original geometry."""
     by_id = {sample.id: sample for sample in data.samples}
     examples = []
     for row in data.validation[:EXAMPLES]:
         sample = by_id[row.source_id]
-        image = read_image(workspace.locate(sample.image_path))
-        reference = read_mask(workspace.locate(sample.mask_path))
+        image, reference = read_image(sample.image, data.limits).pixels, read_mask(sample.mask, data.limits)
         examples.append(Example(image, reference, prepare(image, task.enhancement, task.input)))
     return examples
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from sonoseg.annotations import READERS
 from sonoseg.errors import TaskError
-from sonoseg.io.images import read_mask
+from sonoseg.io.masks import read_mask
 from sonoseg.prepare.verify import check
 
 ONE = [{"name": "HEAD", "shape": "region"}]

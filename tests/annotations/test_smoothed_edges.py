@@ -7,7 +7,7 @@ import pytest
 from sonoseg.annotations import READERS
 from sonoseg.annotations.mask_values import class_indices
 from sonoseg.annotations.smoothed_edges import smoothed_edges
-from sonoseg.io.images import read_image
+from sonoseg.io.readers import read_image
 from sonoseg.phantom.__main__ import main as simulate
 from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.verify import verify
@@ -109,7 +109,9 @@ def test_a_wall_of_two_pixels_and_layers_are_no_smoothing(spine):
 def test_the_spine_phantoms_are_not_smoothed_until_they_are(spine, tmp_path, scale):
     assert simulate(["--out", str(tmp_path), "--images", "12", "--size-scale", scale]) == 0
     items, _ = READERS["shapes_json"](tmp_path, spine)
-    maps = [label_map((s for _, s in one.shapes), read_image(one.image).shape, spine.structures) for one in items]
+    maps = [
+        label_map((s for _, s in one.shapes), read_image(one.image).pixels.shape, spine.structures) for one in items
+    ]
     assert [smoothed_edges(labels, spine) for labels in maps] == [None] * 12
     # A blur of one pixel leaves two rims around a slanting line of class 3. Along upright edges of class 2, all that
     # the others show, it leaves one that is two pixels wide, as a wall is.

@@ -7,7 +7,9 @@ import numpy as np
 from sonoseg.evaluation.cases import Case, surface_tolerance
 from sonoseg.evaluation.metrics import agreement, diagonal
 from sonoseg.evaluation.shape_errors import shape_errors
-from sonoseg.io.images import encode_label_map, write_image, write_label_map
+from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.masks import encode_label_map, write_label_map
+from sonoseg.io.png import write_image
 from sonoseg.postprocess.interpret import measure_labels
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
@@ -51,6 +53,7 @@ def made_case(
     image = np.random.default_rng(0).integers(20, 60, SIZE, dtype=np.uint8)
     image[12:16] = 230  # the skin's echo
     predicted, expected = (measure_labels(labels, image, task, spacing) for labels in (prediction, reference))
+    folder = root or Path()
     if root:
         write_image(root / f"{name}.png", image)
         write_label_map(root / f"{name}_mask.png", reference, task.colors)
@@ -68,8 +71,8 @@ def made_case(
         shape_errors=shape_errors(
             predicted.shapes, expected.shapes, task.structures, spacing, in_mm=spacing is not None
         ),
-        image_path=f"{name}.png",
-        mask_path=f"{name}_mask.png",
+        image=ImageRef(folder / f"{name}.png"),
+        mask=folder / f"{name}_mask.png",
         prediction=encode_label_map(prediction, task.colors),
         status="ok" if prediction.any() else "flagged",
         reasons=[] if prediction.any() else ["nothing found"],

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from sonoseg.evaluation.cases import SCORES, Case
+from sonoseg.evaluation.folds import TrainingData
 from sonoseg.evaluation.metrics import Agreement
 from sonoseg.evaluation.segment import score
 from sonoseg.evaluation.summary import in_one_unit, summarise
-from sonoseg.io.images import read_mask, write_image, write_label_map
+from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.masks import read_mask, write_label_map
+from sonoseg.io.png import write_image
 from sonoseg.postprocess.measure import Measurement
 from sonoseg.runs.split_tables import Prepared, Sample
-from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.quantity import Quantity, length_quantities
 from sonoseg.schema.task import Task
 from tests.conftest import changed
@@ -35,6 +37,8 @@ def case(patient: str, agreement: Agreement = GOOD, hc: float | None = 101.0, re
     return Case(
         f"{patient}-{id(agreement)}",
         patient,
+        ImageRef(Path("a.png")),
+        Path("a_mask.png"),
         {"HEAD": agreement},
         {HC.key: Measurement(HC, hc)},
         "mm",
@@ -206,17 +210,17 @@ class Fixed(nn.Module):
 def test_an_ensemble_averages_probabilities(fetal_head: Task, tmp_path: Path) -> None:
     task = changed(fetal_head, input={"size": (96, 160), "fit": "resize", "intensity": "unit"})
     truth = head_map(y=48, down=30)[:96]
-    write_image(tmp_path / "a.png", np.full((96, 160), 90, np.uint8))
-    write_label_map(tmp_path / "a_mask.png", truth, task.colors)
-    row = Prepared("a", "a", "p", None, "a.png", "a_mask.png", "none")
-    sample = Sample("a", "a.png", "a_mask.png", "p", None, {"HEAD": True}, 96, 160, (0.5, 0.5), "", "", {"hc_mm": 7.0})
+    image = write_image(tmp_path / "a.png", np.full((96, 160), 90, np.uint8))
+    mask = write_label_map(tmp_path / "a_mask.png", truth, task.colors)
+    row = Prepared("a", "a", "p", None, image, mask, "none")
+    sample = Sample("a", ImageRef(image), mask, "p", None, {"HEAD": True}, 96, 160, (0.5, 0.5), "", "", {"hc_mm": 7.0})
     inside = torch.from_numpy(truth).bool()[None, None]
     sure, weak, blind = (torch.where(inside, logit, -9.0) for logit in (4.0, -0.5, -9.0))  # 0.98, 0.38, 0.00
 
     def one_case(*logits: Tensor) -> Case:
         networks = [Fixed(one) for one in logits]
-        workspace = Workspace(tmp_path, task.name)
-        return next(score(networks, [row], [sample], workspace, task, torch.device("cpu")))
+        data = TrainingData(fold=0, train=[], validation=[], test=[row], samples=[sample], hashes={})
+        return next(score(networks, [row], data, task, torch.device("cpu")))
 
     assert one_case(sure).agreement["HEAD"].dice == 1
     assert one_case(weak).agreement["HEAD"].missed
@@ -226,7 +230,7 @@ def test_an_ensemble_averages_probabilities(fetal_head: Task, tmp_path: Path) ->
     assert one_case(sure, sure, blind, blind).agreement["HEAD"].missed  # 0.49
     assert one_case(sure, sure, sure, blind, blind).agreement["HEAD"].dice == 1  # 0.59
     assert together.reference("hc_mm") == 7 and together.errors["hc_mm"] > 0
-    assert (together.image_path, together.mask_path) == ("a.png", "a_mask.png")
+    assert (together.image, together.mask) == (ImageRef(image), mask)
     (tmp_path / "again.png").write_bytes(together.prediction)
     assert (read_mask(tmp_path / "again.png") == truth).all()
     assert one_case(weak).status == "flagged" and "HEAD not found" in one_case(weak).reasons

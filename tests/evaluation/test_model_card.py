@@ -7,6 +7,7 @@ import torch
 from sonoseg.evaluation.folds import TrainingData
 from sonoseg.evaluation.model_card import TO_COMPLETE, disjointness, write_model_card
 from sonoseg.evaluation.summary import summarise
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.models.model_file import save_model
 from sonoseg.models.model_header import read_header
 from sonoseg.runs.output_folder import OutputFolder
@@ -17,11 +18,11 @@ from tests.evaluation.made_cases import head_map, made_case
 
 
 def sample(id: str, patient: str, fold: int | None) -> Sample:
-    return Sample(id, "i", "m", patient, fold, {}, 10, 10, None, "", "")
+    return Sample(id, ImageRef(Path("i")), Path("m"), patient, fold, {}, 10, 10, None, "", "")
 
 
 def prepared(id: str, patient: str) -> Prepared:
-    return Prepared(id, id, patient, 0, "i", "m", "none")
+    return Prepared(id, id, patient, 0, Path("i"), Path("m"), "none")
 
 
 def data_of(patients: str) -> TrainingData:

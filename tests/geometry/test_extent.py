@@ -6,7 +6,7 @@ import pytest
 
 from sonoseg.geometry.ellipse_fit import edge_points
 from sonoseg.geometry.extent import extent, mask_indices
-from sonoseg.io.images import rgb
+from sonoseg.io.masks import rgb
 from sonoseg.postprocess.class_map import class_map
 from sonoseg.postprocess.gaps import clean, full_masks
 from sonoseg.reporting.drawing import tint

@@ -20,6 +20,7 @@ from sonoseg.inference.batch import process_images
 from sonoseg.inference.process_image import InferenceRun, process_image
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source, from_folder
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
 from sonoseg.runs.output_folder import OutputFolder
@@ -91,7 +92,7 @@ def test_rows_equal_those_of_sequential_processing(models, pictures, tmp_path) -
 def test_few_images_are_in_progress_at_any_time(monkeypatch, tmp_path) -> None:
     begun: list[int] = []
     monkeypatch.setattr(batch, "process_image", lambda source, *_: begun.append(1) or {"name": source.name})
-    sources = [Source(tmp_path / "x.png", str(number)) for number in range(500)]
+    sources = [Source(ImageRef(tmp_path / "x.png"), str(number)) for number in range(500)]
     for number, row in enumerate(process_images(sources, None, 2)):  # type: ignore[arg-type]
         assert row["name"] == str(number)
         assert len(begun) <= number + 1 + 2 * batch._AHEAD
@@ -100,7 +101,7 @@ def test_few_images_are_in_progress_at_any_time(monkeypatch, tmp_path) -> None:
 def test_closing_the_generator_ends_the_work(monkeypatch, tmp_path) -> None:
     begun: list[int] = []
     monkeypatch.setattr(batch, "process_image", lambda *_: begun.append(1) or time.sleep(0.01) or {})
-    rows = process_images([Source(tmp_path / "x.png", "x")] * 500, None, 2)  # type: ignore[arg-type]
+    rows = process_images([Source(ImageRef(tmp_path / "x.png"), "x")] * 500, None, 2)  # type: ignore[arg-type]
     next(rows)
     rows.close()
     count = len(begun)

@@ -10,7 +10,8 @@ from PIL import Image
 
 import inference
 from sonoseg.inference.heatmap import draw_heatmap, probability_levels
-from sonoseg.io.images import read_image, read_mask
+from sonoseg.io.masks import read_mask
+from sonoseg.io.readers import read_image
 from sonoseg.schema.task import Task
 from tests.conftest import changed
 from tests.models.members import always_load, member
@@ -86,7 +87,7 @@ def test_several_classes_stand_side_by_side(monkeypatch, spine, pictures):
     spot = heat[60, [WIDTH // 2 + 20, WIDTH + WIDTH // 2 + 20, 2 * WIDTH + WIDTH // 2 + 20]]
     colored = np.ptp(spot, axis=1)
     assert colored[1] > 100 and max(colored[0], colored[2]) < 5, "only the second class glows, and in the middle panel"
-    vtb = read_image(out / "a_probability_VTB.png")
+    vtb = read_image(out / "a_probability_VTB.png").pixels
     for half, logit in ((vtb[:, WIDTH // 2 + 2 :], 4), (vtb[:, : WIDTH // 2 - 2], 0)):
         expected = 255 * np.exp(logit) / (np.exp(4) + 1 + 2 * np.exp(-5))  # softmax by hand
         assert np.abs(half - expected).max() <= 0.51

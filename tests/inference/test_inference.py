@@ -14,6 +14,7 @@ from PIL import Image
 import inference
 from sonoseg.errors import DataError
 from sonoseg.inference.sources import from_folder, output_names
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
 from sonoseg.runs.output_folder import OutputFolder
@@ -150,8 +151,9 @@ def test_a_full_disk_ends_the_run_without_a_run_record(fake_model, pictures, tmp
 
 def test_without_images_the_test_split_is_used(fake_model, pictures, tmp_path, capsys):
     workspace = Workspace(tmp_path, "fetal_head")
-    sample = Sample("a", "new/a.png", "", "p", None, {"HEAD": True}, 160, 240, (0.3, 0.3), "", "")
-    write_split(OutputFolder(workspace.split, "stage1"), workspace.split_table("test"), [sample], ["HEAD"])
+    image = ImageRef(tmp_path / "new" / "a.png")
+    sample = Sample("a", image, tmp_path / "a.png", "p", None, {"HEAD": True}, 160, 240, (0.3, 0.3), "", "")
+    write_split(OutputFolder(workspace.split, "stage1"), workspace.split_table("test"), tmp_path, [sample], ["HEAD"])
     assert run("--task", "fetal_head", "--workspace", tmp_path) == 0
     assert "test split" in capsys.readouterr().out
     assert table(workspace.results)["a.png"]["row_mm"] == "0.3"
@@ -193,10 +195,12 @@ def test_the_task_is_read_from_the_model(fetal_head, pictures, tmp_path):
 
 
 def test_result_names_are_unique():
-    paths = [Path(name) for name in ("a.png", "a.jpg", "A.png", "b.png", "a_png.bmp", "run.png")]
-    names = output_names(paths)
-    assert names == ["a_png_2", "a_jpg", "A_png_3", "b", "a_png", "run_png"]
-    assert len({name.casefold() for name in names}) == len(paths)
+    images = [ImageRef(Path(name)) for name in ("a.png", "a.jpg", "A.png", "b.png", "a_png.bmp", "run.png")]
+    images += [ImageRef(Path("b.tif"), 0), ImageRef(Path("b.tif"), 1), ImageRef(Path("b_frame0002.png"))]
+    names = output_names(images)
+    assert names[:6] == ["a_png_2", "a_jpg", "A_png_3", "b", "a_png", "run_png"]
+    assert names[6:] == ["b_frame0001", "b_frame0002_tif", "b_frame0002_png"]
+    assert len({name.casefold() for name in names}) == len(images)
 
 
 def test_spacing_comes_from_the_table_in_or_beside_the_folder(task, tmp_path):

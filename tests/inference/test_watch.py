@@ -19,6 +19,7 @@ from sonoseg.__main__ import main as tool
 from sonoseg.errors import DataError
 from sonoseg.inference.sources import Inputs, Source
 from sonoseg.inference.watch import PATIENCE_S, Arrivals, FolderWatch, WatchEvent
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
 from sonoseg.runs.signals import deferred_signals
@@ -34,7 +35,7 @@ OK, FAILED = (
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
     (tmp_path / "a.png").write_bytes(b"half")
-    return Source(tmp_path / "a.png", "a")
+    return Source(ImageRef(tmp_path / "a.png"), "a")
 
 
 def test_a_file_is_ready_when_its_size_and_time_are_stable(source: Source) -> None:
@@ -78,9 +79,9 @@ def test_a_file_with_the_same_stem_makes_earlier_results_outdated(source: Source
     arrivals.ready([source], 1)
     arrivals.record(source, OK, 1)
     assert arrivals.outdated([source]) == [] and arrivals.outdated([]) == []
-    named = Source(source.path, "a_png")
+    named = Source(source.image, "a_png")
     assert arrivals.outdated([named]) == ["a"]
-    assert arrivals.outdated([named, Source(source.path.with_suffix(".jpg"), "a")]) == [], (
+    assert arrivals.outdated([named, Source(ImageRef(source.path.with_suffix(".jpg")), "a")]) == [], (
         "the name belongs to another file"
     )
     assert arrivals.ready([named], 2) == [] and arrivals.ready([named], 3) == [named]

@@ -8,7 +8,8 @@ import pytest
 
 from sonoseg.geometry.points import Ellipse
 from sonoseg.geometry.shapes import Shape
-from sonoseg.io.images import read_image, read_mask
+from sonoseg.io.masks import read_mask
+from sonoseg.io.readers import read_image
 from sonoseg.postprocess.interpret import Findings, interpret, measure_labels
 from sonoseg.postprocess.measure import Measurement, hadlock_weeks, measure
 from sonoseg.postprocess.skin import find_skin
@@ -189,7 +190,7 @@ def test_hc18_reference_masks_against_the_table(fetal_head, hc18):
 
 
 def test_depth_on_the_real_spine_image(spine, spine_sample):
-    image = read_image(spine_sample / "images" / "Image_97.png")
+    image = read_image(spine_sample / "images" / "Image_97.png").pixels
     shapes = {
         name: points for name, _, points in json.loads((spine_sample / "annotations.json").read_text())["Image_97"]
     }

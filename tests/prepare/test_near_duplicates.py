@@ -1,11 +1,13 @@
 """Copies of a picture are found whatever was done to their size, brightness or file; other pictures are not."""
 
 from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.prepare import near_duplicates
 from sonoseg.prepare.near_duplicates import alike_faults, find_alike, perceptual_hash, small_picture
 from sonoseg.runs.split_tables import Sample
@@ -23,7 +25,7 @@ def speckle(seed, size=(240, 320)):
 def samples_of(patients, test=()):
     """Return a sample per patient named, in fold 0 or, for the patients in `test`, in the test part."""
     return [
-        Sample(f"i{at:03}", "", "", patient, None if patient in test else 0, {}, 1, 1, None, "", "")
+        Sample(f"i{at:03}", ImageRef(Path()), Path(), patient, None if patient in test else 0, {}, 1, 1, None, "", "")
         for at, patient in enumerate(patients)
     ]
 

@@ -1,8 +1,11 @@
 """What stands apart from the others, and what does not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.prepare.outliers import robust_z, spacing_faults
 from sonoseg.runs.split_tables import Sample
 
@@ -24,7 +27,7 @@ def test_few_values_say_nothing():
 
 
 def sample(index, spacing):
-    return Sample(f"i{index}", "", "", f"P{index}", 0, {}, 10, 10, spacing, "", "")
+    return Sample(f"i{index}", ImageRef(Path()), Path(), f"P{index}", 0, {}, 10, 10, spacing, "", "")
 
 
 def test_odd_spacings_are_named():

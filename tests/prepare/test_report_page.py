@@ -2,11 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.prepare.contact_sheet import outlined, spread_evenly
 from sonoseg.runs.split_tables import Sample
 from sonoseg.runs.workspace import Workspace
@@ -231,7 +233,19 @@ def test_equal_data_make_equal_pages(dataset):
 
 def test_the_contact_sheet_shows_all_parts():
     samples = [
-        Sample(f"{i:03}", "", "", f"P{i // 2}", None if i // 2 % 5 == 0 else i // 2 % 5, {}, 1, 1, None, "", "")
+        Sample(
+            f"{i:03}",
+            ImageRef(Path()),
+            Path(),
+            f"P{i // 2}",
+            None if i // 2 % 5 == 0 else i // 2 % 5,
+            {},
+            1,
+            1,
+            None,
+            "",
+            "",
+        )
         for i in range(200)
     ]
     chosen = spread_evenly(samples, 24)

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonoseg.errors import DataError
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.prepare.split import _best, assert_no_leak, split_patients
 from sonoseg.runs.split_tables import Sample
 
@@ -112,7 +114,19 @@ def test_no_images():
 
 
 def sample(name, patient, fold, sha256=None):
-    return Sample(name, f"{name}.png", f"m/{name}.png", patient, fold, {}, 4, 4, None, sha256 or f"hash of {name}", "")
+    return Sample(
+        name,
+        ImageRef(Path(f"{name}.png")),
+        Path(f"m/{name}.png"),
+        patient,
+        fold,
+        {},
+        4,
+        4,
+        None,
+        sha256 or f"hash of {name}",
+        "",
+    )
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import sonoseg.io.files
-from sonoseg.io.images import read_mask
+from sonoseg.io.masks import read_mask
 from sonoseg.prepare.split import assert_no_leak
 from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import Workspace
@@ -37,7 +37,7 @@ def out(tmp_path):
 
 
 def rows(out):
-    return {part: read_split(out / f"{part}_split.csv", CLASSES) for part in ("train", "test")}
+    return {part: read_split(out / f"{part}_split.csv", CLASSES, out.parents[1]) for part in ("train", "test")}
 
 
 def snapshot(folder: Path):
@@ -65,10 +65,10 @@ def test_a_good_dataset(run, out, tmp_path, spine_data):
     assert {sample.fold for sample in tables["test"]} == {None}
     first = tables["train"][0]
     assert first.spacing == (0.1, 0.2) and (first.height, first.width) == (48, 64)
-    assert first.image_path.startswith("Datasets/spine/images/")
-    mask = read_mask(tmp_path / first.mask_path)
+    assert first.image.path.parent == tmp_path / "Datasets" / "spine" / "images"
+    mask = read_mask(first.mask)
     assert mask.shape == (48, 64) and mask[6, 20] == 1 and mask[35, 12] == 2 and mask[20, 20] == 3
-    assert Image.open(tmp_path / first.mask_path).mode == "P"
+    assert Image.open(first.mask).mode == "P"
 
 
 def test_the_report_counts(run, out, spine_data):
@@ -245,7 +245,7 @@ def test_unusual_names_come_back_from_the_tables(run, out, tmp_path, spine_data,
     assert run()[0] == 0
     tables = rows(out)
     (found,) = [sample for sample in (*tables["train"], *tables["test"]) if sample.id == name]
-    assert (tmp_path / found.image_path).is_file() and read_mask(tmp_path / found.mask_path).any()
+    assert found.image.path.is_file() and read_mask(found.mask).any()
 
 
 def test_links_that_leave_the_data_folder(run, out, tmp_path, spine_data, write_picture):

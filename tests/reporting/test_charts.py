@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sonoseg.evaluation.intervals import limits_of_agreement
-from sonoseg.io.images import rgb
+from sonoseg.io.masks import rgb
 from sonoseg.reporting.charts import (
     PREDICTION_COLOR,
     REFERENCE_COLOR,

@@ -1,18 +1,23 @@
 """Tables between the stages: round trips, and faults that name the row."""
 
+from pathlib import Path
+
 import pytest
 
 from sonoseg.errors import DataError
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.tables import read_table
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import Prepared, Sample, read_index, read_split, write_index, write_split
+
+ROOT = Path("/data/workspace")
 
 
 def a_sample(**changes):
     fields = {
         "id": "001",
-        "image_path": "Datasets/x/001.png",
-        "mask_path": "m/001.png",
+        "image": ImageRef(ROOT / "Datasets" / "x" / "001.png"),
+        "mask": ROOT / "m" / "001.png",
         "patient": "NA",
         "fold": 3,
         "present": {"A": True, "B": False},
@@ -27,40 +32,48 @@ def a_sample(**changes):
 
 
 def test_split_table_round_trip(tmp_path):
-    samples = [a_sample(), a_sample(id="=x", fold=None, spacing=None, reference={}, patient="ü, y")]
-    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", samples, ["A", "B"], ["hc_mm"])
-    assert read_split(tmp_path / "t.csv", ["A", "B"]) == samples
+    other = ImageRef(Path("/elsewhere/cine.tif"), 4)
+    samples = [a_sample(), a_sample(id="=x", image=other, fold=None, spacing=None, reference={}, patient="ü, y")]
+    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", ROOT, samples, ["A", "B"], ["hc_mm"])
+    assert read_split(tmp_path / "t.csv", ["A", "B"], ROOT) == samples
     header = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()[0]
-    columns = "id,image_path,mask_path,patient,fold,A,B,width,height,row_mm,col_mm,sha256,mask_sha256,reference_hc_mm"
+    columns = (
+        "id,image_path,frame,mask_path,patient,fold,A,B,width,height,row_mm,col_mm,sha256,mask_sha256,reference_hc_mm"
+    )
     assert header == columns
 
 
 def test_index_round_trip(tmp_path):
-    rows = [Prepared("001_1", "001", "P", 0, "i.png", "m.png", "flip"), Prepared("2", "2", "Q", None, "i", "m", "none")]
-    write_index(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", rows)
-    assert read_index(tmp_path / "t.csv") == rows
+    rows = [
+        Prepared("001_1", "001", "P", 0, ROOT / "i.png", ROOT / "m.png", "flip"),
+        Prepared("2", "2", "Q", None, ROOT / "i", ROOT / "m", "none", 6),
+    ]
+    write_index(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", ROOT, rows)
+    assert read_index(tmp_path / "t.csv", ROOT) == rows
 
 
 def test_empty_table_round_trip(tmp_path):
-    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", [], ["A"])
-    assert read_split(tmp_path / "t.csv", ["A"]) == []
+    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", ROOT, [], ["A"])
+    assert read_split(tmp_path / "t.csv", ["A"], ROOT) == []
 
 
 def test_a_bad_cell_names_the_row(tmp_path):
-    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", [a_sample(), a_sample(height="tall")], ["A", "B"])
+    write_split(
+        OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", ROOT, [a_sample(), a_sample(height="tall")], ["A", "B"]
+    )
     with pytest.raises(DataError, match=r"t\.csv, row 3: .*tall"):
-        read_split(tmp_path / "t.csv", ["A", "B"])
+        read_split(tmp_path / "t.csv", ["A", "B"], ROOT)
 
 
 def test_other_classes_are_an_error(tmp_path):
-    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", [a_sample()], ["A", "B"])
+    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", ROOT, [a_sample()], ["A", "B"])
     with pytest.raises(DataError, match=r"no column 'C'.*made for another task"):
-        read_split(tmp_path / "t.csv", ["A", "C"])
+        read_split(tmp_path / "t.csv", ["A", "C"], ROOT)
 
 
 def test_a_missing_table_says_who_writes_it(tmp_path):
     with pytest.raises(DataError, match=r"no such table; stage 1 writes it"):
-        read_split(tmp_path / "t.csv", ["A"])
+        read_split(tmp_path / "t.csv", ["A"], ROOT)
 
 
 @pytest.mark.parametrize(

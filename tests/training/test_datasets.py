@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from sonoseg.io.images import write_image, write_label_map
+from sonoseg.io.masks import write_label_map
+from sonoseg.io.png import write_image
 from sonoseg.runs.split_tables import Prepared
-from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from sonoseg.training import datasets
 from sonoseg.training.datasets import Batch, EpochBatches, InOrder, Loader, SegmentationDataset
@@ -37,7 +37,8 @@ def rows(tmp_path: Path, task: Task) -> list[Prepared]:
         labels[20:30, 5:40] = 2
         write_image(tmp_path / f"{number}.png", rng.integers(0, 255, SIZE, dtype=np.uint8))
         write_label_map(tmp_path / f"{number}_mask.png", labels, task.colors)
-        found.append(Prepared(str(number), str(number), "p", 0, f"{number}.png", f"{number}_mask.png", "none"))
+        image, mask = tmp_path / f"{number}.png", tmp_path / f"{number}_mask.png"
+        found.append(Prepared(str(number), str(number), "p", 0, image, mask, "none"))
     return found
 
 
@@ -48,7 +49,7 @@ def same(first: Batch, second: Batch) -> bool:
 def test_copies_are_drawn_anew_in_every_epoch_and_the_same_every_time(
     task: Task, rows: list[Prepared], tmp_path: Path
 ) -> None:
-    made = [SegmentationDataset(rows, Workspace(tmp_path, "t"), task, augmented=True, seed=1) for _ in range(2)]
+    made = [SegmentationDataset(rows, task, augmented=True, seed=1) for _ in range(2)]
     assert len(made[0]) == 15
     for index in range(15):
         assert same(made[0].item(index, 3), made[1].item(index, 3))
@@ -56,16 +57,16 @@ def test_copies_are_drawn_anew_in_every_epoch_and_the_same_every_time(
     assert same(original, made[0].item(3, 9)), "the first version is the image itself, in every epoch"
     drawn = [made[0].item(4, epoch) for epoch in range(4)]
     assert any(not same(drawn[0], other) for other in drawn[1:]) and not (same(original, first) and same(first, second))
-    other = SegmentationDataset(rows, Workspace(tmp_path, "t"), task, augmented=True, seed=2)
+    other = SegmentationDataset(rows, task, augmented=True, seed=2)
     assert any(not same(other.item(index, 0), made[0].item(index, 0)) for index in range(15))
-    assert len(SegmentationDataset(rows, Workspace(tmp_path, "t"), task)) == 5, "validation has no copies"
+    assert len(SegmentationDataset(rows, task)) == 5, "validation has no copies"
 
 
 @pytest.mark.parametrize("augmented", [True, False])
 def test_squared_distances_are_those_of_the_labels(
     augmented: bool, task: Task, rows: list[Prepared], tmp_path: Path
 ) -> None:
-    dataset = SegmentationDataset(rows, Workspace(tmp_path, "t"), task, augmented=augmented)
+    dataset = SegmentationDataset(rows, task, augmented=augmented)
     assert dataset.item(1, 0).squares is None
     dataset.with_squares = True
     for epoch in (0, 1, 1):
@@ -77,7 +78,7 @@ def test_squared_distances_are_those_of_the_labels(
 def test_batches_come_in_order_and_are_made_by_other_threads(
     task: Task, rows: list[Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = SegmentationDataset(rows, Workspace(tmp_path, "t"), task, augmented=True)
+    dataset = SegmentationDataset(rows, task, augmented=True)
     threads = set()
     real = dataset.item
     monkeypatch.setattr(dataset, "item", lambda *which: (threads.add(threading.get_ident()), real(*which))[1])
@@ -93,7 +94,7 @@ def test_batches_come_in_order_and_are_made_by_other_threads(
 
 def test_a_loader_that_is_left_early_leaves_no_thread_behind(task: Task, rows: list[Prepared], tmp_path: Path) -> None:
     before = threading.active_count()
-    for _ in Loader(SegmentationDataset(rows, Workspace(tmp_path, "t"), task), InOrder(5, 1)):
+    for _ in Loader(SegmentationDataset(rows, task), InOrder(5, 1)):
         break
     assert threading.active_count() == before
 
@@ -101,4 +102,4 @@ def test_a_loader_that_is_left_early_leaves_no_thread_behind(task: Task, rows: l
 def test_what_a_thread_raises_is_raised(task: Task, rows: list[Prepared], tmp_path: Path) -> None:
     (tmp_path / "3.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"3\.png"):
-        list(Loader(SegmentationDataset(rows, Workspace(tmp_path, "t"), task), InOrder(5, 2)))
+        list(Loader(SegmentationDataset(rows, task), InOrder(5, 2)))

@@ -12,7 +12,8 @@ import yaml
 
 import image_preprocessing
 import train_test_data_preparation
-from sonoseg.io.images import read_image, read_mask
+from sonoseg.io.masks import read_mask
+from sonoseg.io.readers import read_image
 from sonoseg.runs.split_tables import Prepared, read_index
 from tests.test_chance import TASK, chance, write_images
 
@@ -20,10 +21,10 @@ from tests.test_chance import TASK, chance, write_images
 def memorised(root: Path) -> float:
     """Return the mean Dice, over the test images, of the mask of the most similar training image."""
     folder = root / "Train_Test_Dataset" / "chance"
-    train, test = (read_index(folder / part / "index.csv") for part in ("train", "test"))
+    train, test = (read_index(folder / part / "index.csv", root) for part in ("train", "test"))
 
     def seen(row: Prepared) -> tuple[np.ndarray, np.ndarray]:
-        return read_image(root / row.image_path).astype(float), read_mask(root / row.mask_path) > 0
+        return read_image(row.image_path).pixels.astype(float), read_mask(row.mask_path) > 0
 
     known = [seen(row) for row in train]
     scores = []

@@ -13,7 +13,7 @@ import image_preprocessing
 import train_test_data_preparation
 import training
 from sonoseg.io.files import sha256_of
-from sonoseg.io.images import read_mask, write_label_map
+from sonoseg.io.masks import read_mask, write_label_map
 from sonoseg.models.model_header import read_header
 from tests.small import phantoms, small_task
 from tests.trust.conftest import put_rows, rows_of

@@ -12,7 +12,8 @@ import yaml
 
 import image_preprocessing as stage2
 import train_test_data_preparation as stage1
-from sonoseg.io.images import read_image, write_image
+from sonoseg.io.png import write_image
+from sonoseg.io.readers import read_image
 from sonoseg.schema.task_files import load_task
 from tests.small import phantoms, small_task
 from tests.trust.conftest import everything, put_rows, rows_of
@@ -139,11 +140,13 @@ def test_a_table_of_stage_1_names_a_path(workspace: Path, capsys: pytest.Capture
     before = everything(workspace)
     assert run(stage2, workspace) == 2
     said = capsys.readouterr().err
-    assert f"{table}, row 2: " in said and "no name of an image" in said
+    assert f"{table}, row 2: " in said and "cannot be the name of an image" in said
     assert everything(workspace) == before
 
 
 def test_the_picture_outside_is_one_that_would_have_been_taken(data: Path) -> None:
     """Without the link's target being refused by place, there is nothing wrong with it."""
-    target = write_image(data / "images" / "Image_001.png", 255 - read_image(data.parent / "outside" / "secret.png"))
+    target = write_image(
+        data / "images" / "Image_001.png", 255 - read_image(data.parent / "outside" / "secret.png").pixels
+    )
     assert target.is_file() and run(stage1, data.parent) == 0

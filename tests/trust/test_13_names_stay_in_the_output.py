@@ -16,7 +16,9 @@ import inference
 import train_test_data_preparation as stage1
 from sonoseg.inference.results import ResultFiles
 from sonoseg.inference.sources import output_names
-from sonoseg.io.images import list_images, write_image
+from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.png import write_image
+from sonoseg.io.readers import list_images
 from sonoseg.io.tables import unescape_cell
 from sonoseg.schema.task import Task
 from tests.small import small_task
@@ -101,7 +103,7 @@ def test_every_result_lies_directly_in_the_folder(fetal_head: Task, tmp_path: Pa
     """Names of files cannot hold a slash or a zero; all the others are tried, also beside dots."""
     letters = [chr(code) for code in range(1, 256) if chr(code) != "/"]
     paths = [Path(f"{before}{letter}{after}.png") for letter in letters for before, after in (("", ""), ("..", ".."))]
-    for name in output_names(paths):
+    for name in output_names([ImageRef(path) for path in paths]):
         for file in (tmp_path / file for file in ResultFiles.of(name, fetal_head.class_names).all):
             assert os.path.dirname(os.path.normpath(file)) == str(tmp_path), repr(name)
 

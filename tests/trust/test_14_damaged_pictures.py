@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import inference
-from sonoseg.io.images import read_image
+from sonoseg.io.readers import read_image
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 from tests.trust.conftest import Segmented
@@ -41,7 +41,7 @@ def encoded(scene: Pixels, form: str) -> bytes:
 
 def is_grey_filled(path: Path) -> bool:
     """Tell whether a picture ends in the grey of blocks without data. The scene is nowhere as even as that."""
-    last = read_image(path)[-8:, -8:]
+    last = read_image(path).pixels[-8:, -8:]
     return bool((last == 128).all())
 
 
@@ -89,8 +89,8 @@ def test_flipped_bits(segmented: Segmented, scene: Pixels, tmp_path: Path, form:
     assert not [name for name in passed if is_grey_filled(images / name)]
     if form == "png":
         assert len(passed) < FLIPS // 20, "its checksums tell"
-        whole = read_image(write(images / "whole.png", data))
-        assert all(np.array_equal(read_image(images / name), whole) for name in passed)
+        whole = read_image(write(images / "whole.png", data)).pixels
+        assert all(np.array_equal(read_image(images / name).pixels, whole) for name in passed)
 
 
 @pytest.mark.parametrize("form", ["jpg", "progressive.jpg"])

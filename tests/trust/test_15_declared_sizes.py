@@ -18,8 +18,8 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from sonoseg.errors import DataError
-from sonoseg.io.images import read_image
-from sonoseg.io.limits import MAX_PIXELS
+from sonoseg.io.limits import MAX_FRAMES, MAX_PIXELS, ReadLimits
+from sonoseg.io.readers import read_image, read_image_header
 from tests.conftest import REPOSITORY
 from tests.trust.conftest import Segmented
 
@@ -35,14 +35,15 @@ from typing import Any
 import numpy, PIL.Image
 from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 from sonoseg.errors import DataError
-from sonoseg.io.images import image_size, read_image, read_mask
+from sonoseg.io.masks import read_mask
+from sonoseg.io.readers import read_image, read_image_header
 
 now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 room = now + int(sys.argv[1]) * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
 said = {}
 for name in sys.argv[2:]:
-    for read in (image_size, read_image, read_mask):
+    for read in (read_image_header, read_image, read_mask):
         try:
             read(Path(name))
             said[name, read.__name__] = "taken"
@@ -100,7 +101,7 @@ def test_little_memory(bombs: list[Path]) -> None:
     found = json.loads(done.stdout)
     assert len(found["said"]) == 3 * len(bombs) and found["grew_mb"] < ROOM_MB / 2
     for name, read, said in found["said"]:
-        sizes = f"{SIDE}x{SIDE} pixels declared; at most {MAX_PIXELS} are decoded, --max-pixels allows more"
+        sizes = f"{SIDE}x{SIDE} pixels declared; at most {MAX_PIXELS} are decoded"
         assert said == f"{name}: {sizes}", read
 
 
@@ -131,7 +132,10 @@ def test_a_million_frames(segmented: Segmented, tmp_path: Path, scene: np.ndarra
     animation = chunk(b"acTL", struct.pack(">II", 10**6, 0))
     (images / "a.png").write_bytes(whole[:end_of_header] + animation + whole[end_of_header:])
     code, rows = segmented(images, tmp_path / "out")
-    assert code == 1 and "expected a single picture" in rows["a.png"]["reason"]
+    assert code == 1 and len(rows) == 1 and rows["a.png"]["frame"] == ""
+    assert "expected a single picture" in rows["a.png"]["reason"]
+    with pytest.raises(DataError, match=f"more than {MAX_FRAMES} frames"):
+        read_image_header(images / "a.png")
 
 
 def test_a_tiff_is_not_walked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,3 +152,7 @@ def test_a_tiff_is_not_walked_through(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(DataError, match="expected a single picture"):
         read_image(path)
     assert len(walked) < 10
+    walked.clear()
+    with pytest.raises(DataError, match=r"a\.tif: more than 5 frames"):
+        read_image_header(path, ReadLimits(max_frames=5))
+    assert len(walked) < 20

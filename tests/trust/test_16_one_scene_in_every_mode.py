@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from sonoseg.errors import DataError
-from sonoseg.io.images import read_image, read_mask
+from sonoseg.io.masks import read_mask
+from sonoseg.io.readers import read_image
 from sonoseg.types import Pixels
 from tests.trust.conftest import Segmented
 
@@ -58,7 +59,7 @@ def test_masks_agree(segmented: Segmented, scene: Pixels, tmp_path: Path) -> Non
     expected = read_mask(output / f"{rows['8.png']['name']}_mask.png")
     assert 2000 < np.count_nonzero(expected) < expected.size / 2
     for name, row in rows.items():
-        mask, image = read_mask(output / f"{row['name']}_mask.png"), read_image(images / name).astype(int)
+        mask, image = read_mask(output / f"{row['name']}_mask.png"), read_image(images / name).pixels.astype(int)
         assert np.array_equal(mask, expected) and row["status"] == "ok", name
         assert row["hc_mm"] == rows["8.png"]["hc_mm"], name
         assert np.abs(image - scene).max() <= (12 if name.endswith(("jpg", "jpeg")) else 0), name
@@ -69,7 +70,7 @@ def test_16_bits_are_scaled(tmp_path: Path) -> None:
     ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     for name in ("a.png", "a.tif"):
         Image.fromarray(ramp).save(tmp_path / name)
-        grey = read_image(tmp_path / name).ravel().astype(int)
+        grey = read_image(tmp_path / name).pixels.ravel().astype(int)
         assert (np.diff(grey) >= 0).all() and grey[0] == 0 and grey[-1] == 255
         assert np.bincount(grey)[1:-1].tolist() == [257] * 254
 
@@ -94,6 +95,6 @@ def test_white_is_zero_in_16_bits(tmp_path: Path, scene: Pixels) -> None:
     path = tmp_path / "a.tif"
     Image.fromarray((255 - scene).astype(np.uint16) * 257).save(path, tiffinfo=WHITE_IS_ZERO)
     try:
-        assert np.array_equal(read_image(path), scene)
+        assert np.array_equal(read_image(path).pixels, scene)
     except DataError as refusal:
         assert str(path) in str(refusal) and "white" in str(refusal)

@@ -11,7 +11,8 @@ from PIL import Image
 
 import image_preprocessing
 import train_test_data_preparation
-from sonoseg.io.images import image_size, read_image, read_mask
+from sonoseg.io.masks import read_mask
+from sonoseg.io.readers import read_image, read_image_header
 from sonoseg.runs.split_tables import read_index, read_split
 from sonoseg.types import Pixels
 from tests.io.test_decoding import STORED
@@ -76,16 +77,16 @@ def test_stages_1_and_2(tmp_path: Path, kind: str, form: str) -> None:
     split = tmp_path / "Train_Test_Dataset" / "chance"
     seen = 0
     for part in ("train", "test"):
-        for sample in read_split(split / f"{part}_split.csv", ["DISC"]):
-            image, mask = tmp_path / sample.image_path, read_mask(tmp_path / sample.mask_path)
+        for sample in read_split(split / f"{part}_split.csv", ["DISC"], tmp_path):
+            image, mask = sample.image.path, read_mask(sample.mask)
             expected = pictures[image.name] > 150
             assert overlap(mask == 1, expected) >= 0.99, image.name
-            assert overlap(read_image(image) > 150, expected) >= 0.99, image.name
+            assert overlap(read_image(image).pixels > 150, expected) >= 0.99, image.name
             assert expected.shape == (sample.height, sample.width), image.name
             seen += 1
-        for row in read_index(split / part / "index.csv"):
-            bright = read_image(tmp_path / row.image_path) > 150
-            assert overlap(read_mask(tmp_path / row.mask_path) == 1, bright) >= 0.99, row.id
+        for row in read_index(split / part / "index.csv", tmp_path):
+            bright = read_image(row.image_path).pixels > 150
+            assert overlap(read_mask(row.mask_path) == 1, bright) >= 0.99, row.id
     assert seen == len(pictures)
 
 
@@ -93,7 +94,7 @@ def test_stages_1_and_2(tmp_path: Path, kind: str, form: str) -> None:
 def test_sizes_from_the_header(scene: Pixels, tmp_path: Path, form: str) -> None:
     for orientation in STORED:
         write_turned(tmp_path / f"{orientation}.{form}", scene, orientation)
-        assert image_size(tmp_path / f"{orientation}.{form}") == scene.shape
+        assert read_image_header(tmp_path / f"{orientation}.{form}").size == scene.shape
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -106,5 +107,5 @@ def test_stage_4(segmented: Segmented, scene: Pixels, tmp_path: Path, form: str)
     for name, row in rows.items():
         mask = read_mask(output / f"{row['name']}_mask.png")
         assert overlap(mask == 1, scene > 128) >= 0.99, name
-        assert image_size(output / f"{row['name']}_overlay.png") == scene.shape, name
+        assert read_image_header(output / f"{row['name']}_overlay.png").size == scene.shape, name
         assert (int(row["height"]), int(row["width"])) == scene.shape, name

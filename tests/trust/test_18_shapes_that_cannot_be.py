@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import train_test_data_preparation as stage1
-from sonoseg.io.images import read_mask, write_image
+from sonoseg.io.masks import read_mask
+from sonoseg.io.png import write_image
 
 TASK = """
 extends: fetal_head

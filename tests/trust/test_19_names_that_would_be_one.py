@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 import train_test_data_preparation as stage1
-from sonoseg.io.images import read_mask
+from sonoseg.io.masks import read_mask
 from tests.trust.conftest import SIZE, Segmented, everything
 
 NFC, NFD = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")

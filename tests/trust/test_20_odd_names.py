@@ -65,14 +65,16 @@ def odd(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Odd:
 def test_all_stages_keep_every_name(odd: Odd) -> None:
     split = odd.root / "Train_Test_Dataset" / NAME
     found = {
-        one.id: one.patient for part in ("train", "test") for one in read_split(split / f"{part}_split.csv", ["MID"])
+        one.id: one.patient
+        for part in ("train", "test")
+        for one in read_split(split / f"{part}_split.csv", ["MID"], odd.root)
     }
     assert found == odd.patients, "ids and patients, to the Unicode form of each letter"
-    originals = [row for part in ("train", "test") for row in read_index(split / part / "index.csv")]
+    originals = [row for part in ("train", "test") for row in read_index(split / part / "index.csv", odd.root)]
     assert {row.source_id: row.patient for row in originals} == odd.patients
     for row in originals:
-        assert (odd.root / row.image_path).is_file() and (odd.root / row.mask_path).is_file()
-    tested = {one.id for one in read_split(split / "test_split.csv", ["MID"])}
+        assert row.image_path.is_file() and row.mask_path.is_file()
+    tested = {one.id for one in read_split(split / "test_split.csv", ["MID"], odd.root)}
     assert len(tested) >= 3
     assert {row["id"] for row in stripped(odd.root / "Models" / NAME / "per_case.csv")} == tested
     results = odd.root / "result" / NAME

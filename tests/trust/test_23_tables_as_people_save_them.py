@@ -8,7 +8,7 @@ import yaml
 
 import image_preprocessing as stage2
 import train_test_data_preparation as stage1
-from sonoseg.io.images import write_image
+from sonoseg.io.png import write_image
 from sonoseg.runs.split_tables import read_index, read_split
 from tests.trust.conftest import everything
 
@@ -65,7 +65,7 @@ WAYS = {
 def test_ids_and_patients_are_kept(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare(tmp_path, WAYS[way]) == 0
     split = tmp_path / "Train_Test_Dataset" / "tables"
-    samples = [one for part in ("train", "test") for one in read_split(split / f"{part}_split.csv", ["VTB"])]
+    samples = [one for part in ("train", "test") for one in read_split(split / f"{part}_split.csv", ["VTB"], tmp_path)]
     expected = {name: patient.strip() or name for name, patient in PATIENTS.items()}
     assert {one.id: one.patient for one in samples} == expected
     assert {one.spacing for one in samples} == {(0.25, 0.25)}
@@ -78,7 +78,7 @@ def test_stage_2_keeps_them_too(tmp_path: Path) -> None:
     flags = ["--task", str(tmp_path / "task.yaml"), "--workspace", str(tmp_path)]
     assert stage2.main([*flags, "--copies", "1", "--jobs", "1"]) == 0
     split = tmp_path / "Train_Test_Dataset" / "tables"
-    rows = [row for part in ("train", "test") for row in read_index(split / part / "index.csv")]
+    rows = [row for part in ("train", "test") for row in read_index(split / part / "index.csv", tmp_path)]
     assert {row.source_id: row.patient for row in rows} == {name: one.strip() or name for name, one in PATIENTS.items()}
 
 

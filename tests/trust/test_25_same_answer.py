@@ -12,7 +12,8 @@ import image_preprocessing as stage2
 import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.__main__ import main as tool
-from sonoseg.io.images import read_image, write_image
+from sonoseg.io.png import write_image
+from sonoseg.io.readers import read_image
 from sonoseg.runs.integrity import read_list
 from tests.trust.runs import NAME, OUTPUTS, STAGES, TIMED, TIMED_LISTS, make, outputs, run
 
@@ -53,7 +54,7 @@ def test_a_changed_pixel_changes_only_the_lines_of_its_image(
     copy: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = sorted((copy / "spine").rglob("*.png"))[0]
-    pixels = read_image(image)
+    pixels = read_image(image).pixels
     pixels[pixels.shape[0] // 2, pixels.shape[1] // 2] ^= 0x40
     write_image(image, pixels)
     assert tool(["verify", str(copy / SPLIT)]) == 1

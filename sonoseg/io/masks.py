@@ -1,0 +1,58 @@
+"""Masks and label maps: `(H, W)` uint8 of stored values or class indices, read from pictures and written as PNG."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sonoseg.errors import DataError
+from sonoseg.io.files import write_bytes
+from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
+from sonoseg.io.png import encode_png
+from sonoseg.io.readers.raster import decode_picture
+from sonoseg.types import Pixels
+
+
+def read_mask(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> Pixels:
+    """Decode a mask to `(H, W)` uint8 of the values as stored: palette files give their indices, never their colours.
+
+    RGB masks are read when all three channels agree. Raises DataError as `readers.read_image` does for a single
+    picture, and for coloured masks.
+    """
+    picture = decode_picture(ImageRef(path), limits)
+    values = np.asarray(picture)
+    if picture.mode in ("LA", "PA", "RGBA"):
+        values = values[..., :-1]
+    if values.ndim == 3:
+        if not (values == values[..., :1]).all():
+            raise DataError(f"{path}: a coloured mask ({picture.mode}); expected grey values or a palette of indices")
+        values = values[..., 0]
+    if values.min() < 0 or values.max() > 255:
+        raise DataError(f"{path}: mask values up to {values.max()}; expected 0 to 255")
+    return np.ascontiguousarray(values).astype(np.uint8)
+
+
+def write_label_map(path: Path, labels: Pixels, colors: Sequence[str], sync: bool = True) -> Path:
+    """Write a label map as `encode_label_map` encodes it, atomically."""
+    return write_bytes(path, encode_label_map(labels, colors), sync)
+
+
+def encode_label_map(labels: Pixels, colors: Sequence[str]) -> bytes:
+    """Return class indices `(H, W)` uint8 as a palette PNG: programs read the indices, people see the colours.
+
+    `colors` are `#rrggbb` for classes 1, 2, ...; background is black.
+    """
+    return encode_png(labels, [(0, 0, 0), *map(rgb, colors)])
+
+
+def decode_label_map(png: bytes) -> Pixels:
+    """Return the class indices `(H, W)` uint8 of a PNG that `encode_label_map` made."""
+    return np.asarray(Image.open(io.BytesIO(png))).astype(np.uint8)
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Return `#rrggbb` as three integers 0 to 255."""
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

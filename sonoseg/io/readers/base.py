@@ -1,0 +1,39 @@
+"""The contract of an image reader."""
+
+from pathlib import Path
+from typing import Protocol
+
+from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
+from sonoseg.io.limits import ReadLimits
+
+
+class ImageReader(Protocol):
+    """Reads the files of one family of formats.
+
+    Both `read_` methods raise DataError, whose message begins with the path and gives the remedy, for a file that is
+    missing, damaged, beyond the limits, or of a kind that is not supported. The limits are checked before pixels are
+    decoded. A reader holds no state between calls, and several threads may use it at once.
+    """
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Suffixes of file names, in lower case with their dot, by which a folder's images are listed."""
+        ...
+
+    def accepts(self, start: bytes) -> bool:
+        """Return whether a file that begins with `start` (up to `START_BYTES` bytes) is of this family."""
+        ...
+
+    def read_header(self, path: Path, limits: ReadLimits) -> ImageHeader:
+        """Return size, number of frames, spacing and patient without decoding pixels.
+
+        Raises DataError also for more than `limits.max_frames` frames; these are not counted any further.
+        """
+        ...
+
+    def read_image(self, image: ImageRef, limits: ReadLimits) -> ImageRecord:
+        """Decode one image to `(H, W)` uint8 grey in the orientation of display.
+
+        Raises DataError also when the file has several frames and `image` names none, or has no such frame.
+        """
+        ...

@@ -1,0 +1,171 @@
+"""Reader of raster pictures: PNG (also animated), JPEG, BMP and TIFF (also of several pages), decoded by Pillow."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from sonoseg.errors import DataError, choices
+from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
+from sonoseg.io.limits import ReadLimits
+from sonoseg.io.readers.jpeg import has_all_its_data
+from sonoseg.sizes import Size
+from sonoseg.types import Pixels
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+"""Pillow's other formats are never used: for EPS it starts another program."""
+_WITH_FRAMES = ("PNG", "TIFF")
+"""Formats of which frames are read."""
+_STARTS = (
+    *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"),
+    *(b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+"),  # TIFF and BigTIFF, in both byte orders
+)
+_PHOTOMETRIC = 262
+_MODES_8_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+_MODES = (*_MODES_8_BIT, "I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+class RasterReader:
+    """See `base.ImageReader`. Raster pictures contain neither a spacing nor a patient that could be relied on."""
+
+    suffixes = SUFFIXES
+
+    def accepts(self, start: bytes) -> bool:
+        return start.startswith(_STARTS)
+
+    def read_header(self, path: Path, limits: ReadLimits) -> ImageHeader:
+        with _open(path) as picture:
+            _check(picture, path, limits)
+            size = _size_as_displayed(picture, path)
+            return ImageHeader(size, _count_frames(picture, path, limits))
+
+    def read_image(self, image: ImageRef, limits: ReadLimits) -> ImageRecord:
+        """Colour becomes luma (ITU-R 601), transparency is composited over black, 16-bit pixels are scaled by 1/257."""
+        return ImageRecord(image, _grey(decode_picture(image, limits), image))
+
+
+def decode_picture(image: ImageRef, limits: ReadLimits) -> Image.Image:
+    """Return the decoded picture in its own mode, EXIF rotation applied. Raises DataError as `ImageReader` does."""
+    with _open(image.path) as picture:
+        _check(picture, image.path, limits)
+        _select_frame(picture, image, limits)
+        try:
+            picture.load()
+            whole = picture.format != "JPEG" or has_all_its_data(image.path.read_bytes(), picture)
+            upright = ImageOps.exif_transpose(picture)
+        except Exception as error:  # Pillow's decoders raise many kinds of error for a damaged file
+            raise DataError(f"{image}: the file is damaged or cut short ({error}); replace it") from error
+    if not whole:
+        raise DataError(f"{image}: the file is damaged: data are missing, and grey would stand in for them; replace it")
+    return upright
+
+
+def _grey(picture: Image.Image, image: ImageRef) -> Pixels:
+    if picture.mode.startswith("I"):
+        deep = np.asarray(picture).astype(np.int64)
+        if deep.min() < 0 or deep.max() > 65535:
+            raise DataError(f"{image}: pixel values {deep.min()} to {deep.max()}; expected 8 or 16 bits per pixel")
+        return ((deep + 128) // 257).astype(np.uint8)
+    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
+    if picture.mode not in ("L", "RGB"):
+        picture = picture.convert("L" if picture.mode == "1" else "RGB")
+    return np.array(picture.convert("L"))
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    """Open a picture; its header is read and no pixel decoded."""
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    # Pillow gets the open file and not its name: by name it maps a plain TIFF into memory, and mixes up the rows of a
+    # rotated one.
+    with stream:
+        yield _parsed(path, stream)
+
+
+def _parsed(path: Path, stream: BinaryIO) -> Image.Image:
+    try:
+        # Pillow's own guard against huge pictures only warns below twice its limit; `_check` refuses them.
+        Image.MAX_IMAGE_PIXELS = None
+        return Image.open(stream, formats=_FORMATS)
+    except Exception as error:  # an invalid header ends in a TypeError as easily as in an OSError
+        raise DataError(f"{path}: not a readable picture ({choices(SUFFIXES)}); replace the file") from error
+
+
+def _check(picture: Image.Image, path: Path, limits: ReadLimits) -> None:
+    """Raise DataError when the header of the current frame is beyond the limits, or of a kind that is not read."""
+    width, height = picture.size
+    if width * height > limits.max_pixels:
+        raise DataError(f"{path}: {width}x{height} pixels declared; at most {limits.max_pixels} are decoded")
+    if picture.format not in _WITH_FRAMES and _has_frame(picture, path, 1):
+        raise _several_frames(path)
+    if picture.mode not in _MODES:
+        raise DataError(f"{path}: colour mode {picture.mode}; expected one of {choices(_MODES)}")
+    if picture.mode.startswith("I") and getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+        raise DataError(f"{path}: 16 bits per pixel with white as 0, which would be read as a negative; save it as PNG")
+
+
+def _size_as_displayed(picture: Image.Image, path: Path) -> Size:
+    try:
+        # Pillow rotates a TIFF by itself, and returns its size as displayed.
+        rotated = picture.format != "TIFF" and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except Exception as error:  # as many kinds as Pillow has decoders
+        raise DataError(f"{path}: the file is damaged or cut short ({error}); replace it") from error
+    width, height = picture.size
+    return (width, height) if rotated else (height, width)
+
+
+def _count_frames(picture: Image.Image, path: Path, limits: ReadLimits) -> int:
+    """Return the number of frames, counted up to the limit. Raises DataError beyond it."""
+    if picture.format != "TIFF":
+        frames = getattr(picture, "n_frames", 1)  # an animated PNG declares them
+    else:
+        frames = 1
+        while frames <= limits.max_frames and _has_frame(picture, path, frames):
+            frames += 1
+    if frames > limits.max_frames:
+        raise DataError(f"{path}: more than {limits.max_frames} frames; at most so many are read, split the file")
+    return frames
+
+
+def _select_frame(picture: Image.Image, image: ImageRef, limits: ReadLimits) -> None:
+    """Make the frame of `image` the current one, and check its own header."""
+    if image.frame is None:
+        if getattr(picture, "n_frames", 1) > 1 if picture.format == "PNG" else _has_frame(picture, image.path, 1):
+            raise _several_frames(image.path)
+        return
+    try:
+        if image.frame >= limits.max_frames:
+            raise EOFError
+        picture.seek(image.frame)
+    except EOFError:
+        raise DataError(f"{image}: no such frame in the file; it has changed, or has fewer frames") from None
+    except Exception as error:
+        raise DataError(f"{image}: the file is damaged or cut short ({error}); replace it") from error
+    _check(picture, image.path, limits)
+
+
+def _several_frames(path: Path) -> DataError:
+    return DataError(f"{path}: 2 frames or more; expected a single picture, export one frame per file")
+
+
+def _has_frame(picture: Image.Image, path: Path, frame: int) -> bool:
+    """Return whether there is a frame of this number, from 0; the first frame is current afterwards."""
+    try:
+        picture.seek(frame)
+        picture.seek(0)
+    except EOFError:
+        return False
+    except Exception as error:
+        raise DataError(f"{path}: the file is damaged or cut short ({error}); replace it") from error
+    return True
