@@ -24,6 +24,7 @@ TRAINING = (
     "test_pipeline.py",
     "test_processes.py",
     "test_training_runs.py",
+    "inference/test_ensemble.py",
     "inference/test_watch.py",
     "models/test_engines.py",
     "models/test_networks.py::test_a_compiled_network_learns_the_same_and_keeps_its_weights_names",
