@@ -29,10 +29,10 @@ class Miscounted(SonoSegError):
     """Rows and inputs do not agree."""
 
 
-def several_frames(data: bytes) -> bytes:
-    stream, frame = io.BytesIO(), Image.new("L", (40, 40))
-    frame.save(stream, "TIFF", save_all=True, append_images=[frame, frame])
-    return stream.getvalue()
+def too_many_frames(data: bytes) -> bytes:
+    """Return an animated PNG whose header declares 10^6 frames."""
+    control = b"acTL" + struct.pack(">II", 1_000_000, 0)
+    return data[:33] + struct.pack(">I", 8) + control + struct.pack(">I", zlib.crc32(control)) + data[33:]
 
 
 def declared_huge(data: bytes) -> bytes:
@@ -54,7 +54,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "text": lambda data: b"not a picture at all",
     "zeros": lambda data: bytes(len(data)),
     "damaged pixels": lambda data: data[:60] + bytes(200) + data[260:],
-    "several frames": several_frames,
+    "too many frames": too_many_frames,
     "declared huge": declared_huge,
     "too small": tiny,
 }
