@@ -1,4 +1,4 @@
-"""One trained model, or several together, as one callable: image in, findings out."""
+"""A trained model or an ensemble as one callable: image in, findings out."""
 
 import ctypes
 import sys
@@ -22,7 +22,7 @@ from sonoseg.sizes import Spacing
 from sonoseg.types import Maps, Pixels
 
 MIN_SIDE = 8
-"""Shorter sides are refused: nothing anatomical is left in so few pixels."""
+"""Images with a shorter side are refused: they show no anatomy."""
 
 
 class Segmenter:
@@ -30,7 +30,8 @@ class Segmenter:
 
     Members may differ in network, input size and enhancement, but not in classes. Threshold, rules, measurements and
     review are those of the first member's task. Several threads may call it at once. After the first call nothing is
-    read from the disk, so it serves the frames of a video; what it returns belongs to the caller and stays as it is.
+    read from the disk, so it can segment the frames of a video. Arrays that it has
+    returned are not changed by later calls.
     """
 
     def __init__(self, members: Sequence[Member], device: str = "cpu"):
@@ -39,7 +40,7 @@ class Segmenter:
         self.members = tuple(members)
         self.device = device
         self._predictors = [member.predictor for member in members]
-        self._options: EngineOptions | None = None
+        self._source: tuple[tuple[str, ...], EngineOptions] | None = None  # absolute paths of the model files
 
     @classmethod
     def load(
@@ -57,7 +58,7 @@ class Segmenter:
         stored beside the model; on CUDA torch), `torch`, `openvino`, `onnxruntime` or `openvino_bf16`.
         num_threads: threads that call at once, each with one core (torch: for all of this process from then on); 0: one
         thread with all cores. The results do not depend on it, but for torch's last bits.
-        Raises ModelError for a file that is missing, named twice or not a SonoSeg model, a folder without models,
+        Raises ModelError for a file that is missing, given twice or not a SonoSeg model, a folder without models,
         classes that differ, and an engine that cannot run a model; UsageError for a device or an engine that is not
         available.
         """
@@ -67,7 +68,7 @@ class Segmenter:
     def from_models(cls, models: Sequence[ModelHeader], options: EngineOptions) -> "Segmenter":
         """Return the segmenter of models that `read_models` has read. Raises as `load` does."""
         segmenter = cls([load_member(model, options) for model in models], options.device)
-        segmenter._options = options
+        segmenter._source = tuple(str(model.path.resolve()) for model in models), options
         return segmenter
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -75,14 +76,13 @@ class Segmenter:
 
         Raises ModelError for networks that come from no file.
         """
-        if self._options is None:
+        if self._source is None:
             raise ModelError("only a segmenter that was loaded from model files can be pickled; use Segmenter.load")
-        files = tuple(str(Path(member.file).resolve()) for member in self.members)
-        return load_once, (files, self._options, self.sha256)
+        return load_once, (*self._source, self.sha256)
 
     @property
     def task(self) -> Task:
-        """Return the first member's task: it decides all that comes after the probabilities."""
+        """Return the first member's task, which decides how probabilities are interpreted."""
         return self.members[0].task
 
     @property
@@ -92,11 +92,7 @@ class Segmenter:
 
     @property
     def sha256(self) -> str:
-        """Return 64 hexadecimal digits that name the model.
-
-        One member: the SHA-256 of its file. Several: that of their own digests written one after the other, in order,
-        as `training.py --fold all` names the ensemble.
-        """
+        """Return 64 hexadecimal digits that identify the model; of several members see `digest_of`."""
         return digest_of([member.sha256 for member in self.members])
 
     @property
@@ -105,10 +101,10 @@ class Segmenter:
         return self.members[0].info if len(self.members) == 1 else {}
 
     def __call__(self, image: NDArray[np.uint8], spacing: Spacing | None = None) -> Findings:
-        """Return what is found in one image, in its own geometry.
+        """Return the findings of an image, in its own geometry.
 
         image: uint8 grey `(H, W)` or RGB `(H, W, 3)`; spacing: (row_mm, col_mm), or None when it is unknown, and then
-        lengths are in pixels only. Raises DataError when the array or the spacing is something else.
+        lengths are in pixels only. Raises DataError for any other array or spacing.
         """
         grey = check_image(image)
         return interpret(self.probabilities(grey), grey, self.task, check_spacing(spacing))
@@ -130,28 +126,32 @@ class Segmenter:
 
 
 _loaded: dict[tuple[tuple[str, ...], EngineOptions, str], Segmenter] = {}
+"""Unpickled segmenters of this process, by the arguments of `load_once`."""
 _loading = Lock()
 
 
 def load_once(files: tuple[str, ...], options: EngineOptions, sha256: str) -> Segmenter:
-    """Return the segmenter of these files and options, loaded once per process. For worker processes: spawn them.
+    """Return the segmenter of these files and options, loaded once per process.
 
-    sha256: of the model when it was pickled. Raises ModelError when the files have changed since then.
+    sha256: of the model when it was pickled. Worker processes have to be spawned: in a forked one the lock may be taken
+    and the threads of an engine are missing. Raises ModelError when the files have changed since they were pickled,
+    UsageError when the device or the engine is not available in this process.
     """
     key = files, options, sha256
     with _loading:
         if key not in _loaded:
-            segmenter = Segmenter.from_models(read_models(files), options)
-            if segmenter.sha256 != sha256:
+            models = read_models(files)
+            if digest_of([model.sha256 for model in models]) != sha256:
                 raise ModelError(f"{', '.join(files)}: changed since the segmenter was pickled; load it again")
-            _loaded[key] = segmenter
+            choose_device(options.device)
+            _loaded[key] = Segmenter.from_models(models, options)
         return _loaded[key]
 
 
 def read_models(path: Path | str | Sequence[Path | str]) -> list[ModelHeader]:
     """Return the headers of a model file, of several, or of a folder, as `Segmenter.load` takes them.
 
-    Raises ModelError for a file that is missing, named twice or not a SonoSeg model, and for a folder without models.
+    Raises ModelError for a file that is missing, given twice or not a SonoSeg model, and for a folder without models.
     """
     paths = [path] if isinstance(path, Path | str) else path
     return [read_header(file) for file in model_files([Path(file) for file in paths])]
@@ -170,15 +170,15 @@ def first_use_remarks(models: Sequence[ModelHeader], options: EngineOptions) -> 
     return remarks
 
 
-def choose_device(wanted: str) -> str:
-    """Return `cpu` or `cuda` for `auto`, `cpu` or `cuda`. Raises UsageError when CUDA is asked for and not there."""
-    if wanted == "cpu" or (wanted == "auto" and not _has_driver()):
+def choose_device(device: str) -> str:
+    """Return `cpu` or `cuda` for `auto`, `cpu` or `cuda`. Raises UsageError when there is no CUDA device for `cuda`."""
+    if device == "cpu" or (device == "auto" and not _has_driver()):
         return "cpu"
     import torch
 
     if torch.cuda.is_available():
         return "cuda"
-    if wanted == "cuda":
+    if device == "cuda":
         raise UsageError("device cuda: no CUDA device is available here; use cpu")
     return "cpu"
 
@@ -195,8 +195,8 @@ def _has_driver() -> bool:
 def check_image(image: NDArray[np.uint8]) -> Pixels:
     """Return the image as grey `(H, W)` uint8; RGB becomes luma (ITU-R 601). Raises DataError for any other array."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        found = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise DataError(f"the image is {found}; expected a NumPy array of uint8 (0 to 255): scale and convert it first")
+        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise DataError(f"the image is {kind}; expected a NumPy array of uint8 (0 to 255): scale and convert it first")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise DataError(f"the image has shape {image.shape}; expected (height, width), or (height, width, 3) for RGB")
     if min(image.shape[:2]) < MIN_SIDE:

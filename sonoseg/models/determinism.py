@@ -9,18 +9,18 @@ import torch
 from sonoseg.errors import UsageError
 
 
-def set_deterministic(wanted: bool) -> None:
+def set_deterministic(enabled: bool) -> None:
     """Use deterministic kernels only, or leave the choice to PyTorch; call it before any operation has run."""
-    if wanted:
+    if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
         torch.backends.cudnn.benchmark = False  # benchmarking may choose another kernel in each run
-    torch.backends.cudnn.deterministic = wanted
-    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.deterministic = enabled
+    torch.use_deterministic_algorithms(enabled)
 
 
 @contextmanager
 def allow_nondeterministic() -> Iterator[None]:
-    """Allow an operation that PyTorch refuses because scatter indices may repeat, where they cannot."""
+    """Allow an operation that PyTorch refuses because its scatter indices may repeat; only for indices that do not."""
     enabled = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(False)
     try:
@@ -39,6 +39,6 @@ def name_nondeterministic_operation() -> Iterator[None]:
         if not separator:
             raise
         raise UsageError(
-            f"the operation {operation.split()[-1]} of this task has no deterministic kernel on this device; leave "
-            "--deterministic out, or train on a CPU, where equal runs give equal bytes anyway"
+            f"the operation {operation.split()[-1]} of this task has no deterministic kernel on this device; train "
+            "without deterministic kernels, or on a CPU, where equal runs give equal bytes anyway"
         ) from error

@@ -19,7 +19,7 @@ from sonoseg.schema.task import Task
 def save_model(path: Path, state: Mapping[str, Tensor], task: Task, info: Mapping[str, Any]) -> str:
     """Write the model atomically, read it back before it replaces an earlier one, and return the file's SHA-256.
 
-    `info` is what JSON can hold: versions, data hashes, the chosen epoch.
+    `info` consists of JSON values: versions, data hashes, the chosen epoch. Raises OSError.
     """
     data = model_bytes(state, task, info)
     write_bytes(path, data, reread=True)

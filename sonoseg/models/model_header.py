@@ -1,7 +1,7 @@
-"""What a model file says of itself: the task it was trained for and the facts of its training, without its weights.
+"""The header of a model file: the task it was trained for and the facts of its training, without its weights.
 
-One file is the whole model: safetensors weights with all else as JSON in the file's own metadata. Nothing in it is
-executed when it is read; any other kind of file is refused. Reading the header needs no torch.
+A model is one safetensors file: the weights, and all else as JSON in the file's metadata. No pickle is loaded, and any
+other kind of file is refused. Reading the header needs no torch.
 """
 
 import hashlib
@@ -18,14 +18,18 @@ from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import parse_task
 
 KEY = "sonoseg"
-"""Entry of the safetensors metadata that holds the header."""
+"""Entry of the safetensors metadata that contains the header."""
 
 FORMAT = 1
+"""Version of the header; files of any other one are refused."""
 
 
 @dataclass(frozen=True)
 class ModelHeader:
-    """A model file without its weights; `sha256` is of the whole file."""
+    """A model file without its weights.
+
+    info: facts of the training, JSON values. sha256: of the whole file.
+    """
 
     path: Path
     task: Task
@@ -34,7 +38,7 @@ class ModelHeader:
 
 
 def header_text(task: Task, info: Mapping[str, Any]) -> str:
-    """Return the header as a model file holds it; `info` is what JSON can hold."""
+    """Return the header as JSON text; `info` consists of JSON values."""
     return json.dumps({"format": FORMAT, "task": task.model_dump(mode="json"), "info": dict(info)}, sort_keys=True)
 
 
@@ -43,7 +47,7 @@ def read_header(path: Path) -> ModelHeader:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise ModelError(f"{path}: no such model file; run training.py first, or name one with --model")
+        raise ModelError(f"{path}: no such model file; run training.py first, or give the path of a model")
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})[KEY])
@@ -63,20 +67,20 @@ def read_header(path: Path) -> ModelHeader:
 
 
 def digest_of(digests: Sequence[str]) -> str:
-    """Return the 64 hexadecimal digits that name one model, its own, or several together.
+    """Return the 64 hexadecimal digits that identify a model or an ensemble, from the SHA-256 of each model file.
 
-    Several: the SHA-256 of their digests written one after the other, in order.
+    One model: its own digest. Several: the SHA-256 of their digests written one after the other, in order.
     """
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def check_unlisted(finding: Finding) -> Finding:
-    """Return the finding of a file that no list names; of a model also whether its header and its size fit together."""
+    """Return the finding; for a model that is in no integrity list, after a check of its header and its size."""
     if finding.status != "unlisted" or finding.path.suffix != ".safetensors":
         return finding
     try:
         task = read_header(finding.path).task.name
     except SonoSegError as error:
         return Finding(finding.path, "changed", str(error).removeprefix(f"{finding.path}: "))
-    note = f"{finding.note}, its header (task {task}) and its size are sound, its weights cannot be told"
+    note = f"{finding.note}, its header (task {task}) and its size are valid, its weights cannot be checked"
     return Finding(finding.path, "unlisted", note)

@@ -113,7 +113,7 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[str]:
             for finished in as_completed(waiting):
                 yield finished.result()
         except BrokenProcessPool:
-            raise UsageError("a worker process was ended, perhaps for want of memory; try --jobs 1") from None
+            raise UsageError("a worker process was ended, perhaps for lack of memory; use a single process") from None
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -117,11 +117,11 @@ def test_wrong_models_are_one_sentence(spine, tmp_path):
     (tmp_path / "link.safetensors").symlink_to(good)
     wrong = {
         (tmp_path / "empty",): "empty: no best_model.safetensors",
-        (good, good): "named twice",
-        (good, tmp_path / "link.safetensors"): "link.safetensors: this model is named twice, also as .*good",
+        (good, good): "given twice",
+        (good, tmp_path / "link.safetensors"): "link.safetensors: this model is given twice, also as .*good",
         (good, tmp_path / "bad.safetensors"): "bad.safetensors: not a SonoSeg model",
         (good, tmp_path / "gone.safetensors"): "gone.safetensors: no such model file",
-        (): "no model is named",
+        (): "no model is given",
     }
     for paths, message in wrong.items():
         with pytest.raises(ModelError, match=message):

@@ -180,3 +180,28 @@ def test_members_can_be_had_apart(spine):
     assert [maps.shape for maps in each] == [(4, 60, 80)] * 3 and mean.shape == variance.shape == (4, 60, 80)
     np.testing.assert_allclose(mean, segmenter.probabilities(image), atol=1e-6)
     np.testing.assert_allclose(variance, np.var(each, axis=0, ddof=1), atol=1e-6)
+
+
+def test_a_segmenter_is_pickled_with_the_files_that_it_was_loaded_from(spine, tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    save_model(tmp_path / "a" / "m.safetensors", build_network(small(spine)).state_dict(), small(spine), {})
+    monkeypatch.chdir(tmp_path / "a")
+    segmenter = Segmenter.load("m.safetensors", "cpu", "torch")
+    monkeypatch.chdir(tmp_path)
+    assert pickle.loads(pickle.dumps(segmenter)).sha256 == segmenter.sha256
+
+
+def test_no_member_is_refused():
+    with pytest.raises(ModelError, match="at least one"):
+        Segmenter([])
+
+
+def test_loading_a_model_loads_the_compiled_functions_of_its_task(spine, tmp_path, monkeypatch):
+    modules = ("sonoseg.preprocess.denoise", "sonoseg.geometry.capsule")
+    for module in modules:
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    task = small(spine)
+    assert task.enhancement.denoise and any(structure.shape == "line" for structure in task.structures)
+    save_model(tmp_path / "m.safetensors", build_network(task).state_dict(), task, {})
+    Segmenter.load(tmp_path / "m.safetensors", "cpu", "torch")
+    assert set(modules) <= set(sys.modules)
