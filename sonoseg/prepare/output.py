@@ -14,7 +14,7 @@ from sonoseg.prepare.verify import Checked
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.provenance import digests_of
 from sonoseg.runs.split_tables import Sample, write_split
-from sonoseg.runs.workspace import Workspace
+from sonoseg.runs.workspace import DATASET_CHECK_PAGE, DATASET_PAGE, DATASET_REPORT, Workspace
 from sonoseg.schema.annotations import ShapesJson
 from sonoseg.schema.task import Task
 
@@ -60,12 +60,12 @@ def mask_path(workspace: Workspace, identity: str) -> Path:
 
 def page_path(workspace: Workspace) -> Path:
     """Where a person reads what was found in a dataset that was prepared."""
-    return workspace.split / "dataset_report.html"
+    return workspace.split / DATASET_PAGE
 
 
 def check_path(workspace: Workspace) -> Path:
     """Where a person reads what was found in a dataset that was only checked."""
-    return workspace.split / "dataset_check.html"
+    return workspace.split / DATASET_CHECK_PAGE
 
 
 def refuse_new_split(samples: Sequence[Sample], workspace: Workspace) -> bool:
@@ -114,7 +114,7 @@ def write_dataset(
         path = mask_path(workspace, one.item.id)
         if not (path.is_file() and path.read_bytes() == one.mask_png):
             output.write_bytes(path, one.mask_png)
-    output.write_json("dataset_report.json", report)
+    output.write_json(DATASET_REPORT, report)
     output.write_text(page_path(workspace), page)
     # Both tables are on the disk before either is in its place, so that a full disk leaves the old pair. An old test
     # table never stands beside a new training table: interrupted between the two, the test table is missing.

@@ -1,4 +1,4 @@
-"""Which jobs stage 2 has, which of them are done, and the processes that do the rest."""
+"""The jobs of stage 2, the state of an earlier run, and the processes that run the jobs."""
 
 import json
 import multiprocessing
@@ -19,7 +19,7 @@ from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.preprocess.prepared import Job, JobSettings
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import read_split
-from sonoseg.runs.workspace import Workspace
+from sonoseg.runs.workspace import DATASET_REPORT, PREPROCESSING_STATE, Workspace
 from sonoseg.schema.task import Task
 
 PARTS = ("train", "test")
@@ -27,7 +27,7 @@ PARTS = ("train", "test")
 
 @dataclass
 class State:
-    """What `preprocessing.json` says: the flags of the last run, and the fingerprint of every finished job."""
+    """The contents of `preprocessing.json`: flags of the last run, and the fingerprint of every finished job."""
 
     copies: int = 0
     seed: int = 0
@@ -35,11 +35,11 @@ class State:
 
     @staticmethod
     def path(workspace: Workspace) -> Path:
-        return workspace.split / "preprocessing.json"
+        return workspace.split / PREPROCESSING_STATE
 
     @classmethod
     def read(cls, workspace: Workspace) -> "State":
-        """Return the state of the last run; an empty one when there was none, or when the file cannot be read."""
+        """Return the state of the last run; an empty one when there is no file, or it cannot be read."""
         try:
             saved = json.loads(cls.path(workspace).read_text(encoding="utf-8"))
             return cls(int(saved["copies"]), int(saved["seed"]), dict(saved["done"]))
@@ -47,9 +47,9 @@ class State:
             return cls()
 
     def write(self, output: OutputFolder, workspace: Workspace) -> None:
-        """Write the state. Pictures that it calls finished are on the disk before it is."""
+        """Write the state, after the images that it lists as finished are on the disk."""
         os.sync()
-        # Jobs end in any order; the file is the same all the same.
+        # Sorted, because jobs end in any order.
         output.write_json(self.path(workspace), {**vars(self), "done": dict(sorted(self.done.items()))})
 
 
@@ -88,12 +88,12 @@ def check_prepared(task: Task, workspace: Workspace) -> None:
 
 
 def _check_structures(task: Task, workspace: Workspace) -> None:
-    """The masks hold indices only: what each stands for has to be what it was when they were drawn."""
-    report = workspace.split / "dataset_report.json"
+    """Raise DataError unless the label maps were drawn with the task's structures: they contain indices only."""
+    report = workspace.split / DATASET_REPORT
     try:
         drawn = json.loads(report.read_text(encoding="utf-8"))["structures"]
     except (OSError, ValueError, KeyError):
-        raise DataError(f"{report}: not there or not readable; run stage 1 again") from None
+        raise DataError(f"{report}: missing or not readable; run stage 1 again") from None
     if drawn != json.loads(json.dumps(task.label_map_settings())):
         raise DataError(f"{report}: the masks were drawn with other structures than the task's; run stage 1 again")
 
@@ -119,14 +119,14 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[str]:
 
 
 def _start_worker() -> None:
-    """Each worker is one of many: OpenCV's own threads would be in the way, and an interrupt is the parent's to say."""
+    """Set up a worker: one OpenCV thread, as there is a worker per core; Ctrl-C is handled by the parent alone."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed cannot end its workers, and they would wait for work for ever."""
+    """End this worker when its parent ends, also when that is killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

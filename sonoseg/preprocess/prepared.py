@@ -23,7 +23,7 @@ from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 
 ALGORITHM = 1
-"""Raised when the same settings would give other pixels, so that earlier results are made again."""
+"""Raise it when the code gives other pixels for the same settings, so that all images are made again."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ class Job:
         return copy_generator(self.sample.id, self.settings.seed, copy)
 
     def check_sources(self) -> None:
-        """Raise DataError when the image or its mask is not the one that stage 1 wrote down."""
+        """Raise DataError when the image or its mask is missing, or differs from the one that stage 1 listed."""
         sources = ((self.sample.image.path, self.sample.sha256), (self.sample.mask, self.sample.mask_sha256))
         for path, expected in sources:
             if not path.is_file():
-                raise DataError(f"{path}: the file is gone since stage 1; put it back, or run stage 1 again")
+                raise DataError(f"{path}: no such file, although stage 1 listed it; restore it, or run stage 1 again")
             if sha256_of(path) != expected:
                 raise DataError(f"{path}: the file has changed since stage 1; run stage 1 again")
 
@@ -99,7 +99,7 @@ class Job:
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def is_done(self, key: str, done: dict[str, str]) -> bool:
-        """Tell whether the files of this job are there and were made with the same fingerprint."""
+        """Return whether all files of this job exist and were made with the same fingerprint."""
         return done.get(self.name) == key and all(
             path.is_file() for row in self.rows() for path in (row.image_path, row.mask_path)
         )
@@ -123,7 +123,7 @@ class Job:
         write_label_map(row.mask_path, mask, self.task.colors, sync=False)
 
 
-def leftovers(folder: Path, rows: Sequence[Prepared]) -> list[Path]:
-    """Return pictures of earlier runs that no row names any more."""
-    wanted = {path.name for row in rows for path in (row.image_path, row.mask_path)}
-    return [path for part in ("images", "masks") for path in (folder / part).glob("*.png") if path.name not in wanted]
+def unlisted_images(folder: Path, rows: Sequence[Prepared]) -> list[Path]:
+    """Return the images and masks in a part's folder that no row lists: those of earlier settings."""
+    listed = {path.name for row in rows for path in (row.image_path, row.mask_path)}
+    return [path for part in ("images", "masks") for path in (folder / part).glob("*.png") if path.name not in listed]

@@ -1,4 +1,4 @@
-"""Where each stage reads and writes, in one place."""
+"""Names of the files and folders that the stages read and write."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,12 @@ RESULTS_TABLE = "results.csv"
 """The table of stage 4: one row per image."""
 RUN_OF_SCORING = "scoring_run.json"
 """How a model was scored when that was done apart from its training."""
+
+DATASET_REPORT, DATASET_PAGE = "dataset_report.json", "dataset_report.html"
+DATASET_CHECK_PAGE = "dataset_check.html"
+"""What stage 1 reports of a dataset: data and page of a prepared one, and the page of one that was only checked."""
+PREPROCESSING_STATE = "preprocessing.json"
+"""Which images stage 2 has prepared, and with which settings."""
 
 
 @dataclass(frozen=True)
