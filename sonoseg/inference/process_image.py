@@ -43,6 +43,8 @@ def process_image(source: Source, run: InferenceRun) -> Row:
     files = ResultFiles.of(source.name, task.class_names)
     try:
         check_file_name(source.path)
+        if source.problem:
+            raise DataError(source.problem)
         inputs = ResultInputs(source, _sha256_or_empty(source.path), run.fingerprint)
         finished = read_finished(output.path(files.record), inputs, files.pictures(run.heatmap))
         if finished:

@@ -29,12 +29,13 @@ _NOT_READ = (".dcm", ".dicom", ".ima", ".gif", ".webp", ".heic", ".jp2", ".mha",
 @dataclass(frozen=True)
 class Source:
     """An image to be segmented. `name` begins the file names of its results; `spacing_from` is where the spacing comes
-    from: a flag, a table or the file itself."""
+    from: a flag, a table or the file itself; `problem` is why the file's header cannot be read, empty when it can."""
 
     image: ImageRef
     name: str
     spacing: Spacing | None = None
     spacing_from: str = UNKNOWN
+    problem: str = ""
 
     @property
     def path(self) -> Path:
@@ -74,16 +75,16 @@ def from_folder(
     if not paths:
         raise DataError(f"{folder}: no image in this folder; expected {', '.join(image_suffixes())} files")
     table, table_name = ({}, "") if spacing else _spacing_table(folder, paths, task, metadata)
-    images = [(image, header) for path in paths for image, header in _frames(path, limits)]
+    images = [found for path in paths for found in _frames(path, limits)]
     sources = []
-    for (image, header), name in zip(images, output_names([image for image, _ in images]), strict=True):
+    for (image, header, problem), name in zip(images, output_names([image for image, *_ in images]), strict=True):
         known = meta_of(table, image.path)
         if spacing:
-            sources.append(Source(image, name, spacing, "--spacing"))
+            sources.append(Source(image, name, spacing, "--spacing", problem))
         elif known and known.spacing:
-            sources.append(Source(image, name, known.spacing, table_name))
+            sources.append(Source(image, name, known.spacing, table_name, problem))
         else:
-            sources.append(Source(image, name, header.spacing, header.spacing_from))
+            sources.append(Source(image, name, header.spacing, header.spacing_from, problem))
     without = sum(source.spacing is None for source in sources)
     if without:
         remarks.append(
@@ -142,14 +143,14 @@ def _is_mask(path: Path, annotations: MaskFolder | ShapesJson) -> bool:
     return isinstance(annotations, MaskFolder) and share_a_folder(annotations, Path()) and is_mask(path, annotations)
 
 
-def _frames(path: Path, limits: ReadLimits) -> list[tuple[ImageRef, ImageHeader]]:
-    """Return the images of a file with its header; an unreadable file is an image that fails when decoded."""
+def _frames(path: Path, limits: ReadLimits) -> list[tuple[ImageRef, ImageHeader, str]]:
+    """Return the images of a file with its header; for an unreadable file one image, and why it cannot be read."""
     try:
         status = path.stat()
         header = _cached_header(path, status.st_size, status.st_mtime_ns, limits)
-    except (DataError, OSError):
-        return [(ImageRef(path), ImageHeader((0, 0)))]
-    return [(image, header) for image in header.refs(path)]
+    except (DataError, OSError) as error:
+        return [(ImageRef(path), ImageHeader((0, 0)), str(error) if isinstance(error, DataError) else "")]
+    return [(image, header, "") for image in header.refs(path)]
 
 
 @lru_cache(maxsize=2**16)

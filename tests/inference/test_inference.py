@@ -12,15 +12,18 @@ import torch
 from PIL import Image
 
 import inference
+from sonoseg.annotations import READERS
 from sonoseg.errors import DataError
 from sonoseg.inference.sources import from_folder, output_names
 from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.limits import ReadLimits
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import Sample, write_split
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
+from sonoseg.schema.task_files import load_task
 from tests.models.members import always_load, member
 
 AXES = (60, 45)  # half-axes in pixels of the head in every picture
@@ -103,6 +106,41 @@ def test_bad_files_do_not_stop_the_batch(fake_model, pictures, tmp_path, capsys)
     assert counts == {"inputs": 7, "ok": 3, "flagged": 1, "failed": 3}
     assert not list(out.glob("broken*")) and not list(out.glob("*.tmp")) and not list(out.glob(".*"))
     assert "3 ok, 1 flagged, 3 failed" in capsys.readouterr().out
+
+
+def frames(path: Path, count: int) -> None:
+    first, *others = [Image.fromarray(np.roll(head_picture(), 3 * number, axis=1)) for number in range(count)]
+    first.save(path, save_all=True, append_images=others)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_each_frame_of_a_file_has_its_own_results(fake_model, pictures, tmp_path, suffix):
+    frames(pictures / f"cine.{suffix}", 3)
+    Image.fromarray(np.roll(head_picture(), 6, axis=1)).save(pictures / "third.png")
+    out = tmp_path / "out"
+    assert run("--task", "fetal_head", "--images", pictures, "--spacing", 0.5, "--output", out) == 0
+    with (out / "results.csv").open(newline="") as stream:
+        rows = {row["name"]: row for row in csv.DictReader(stream)}
+    assert {name: row["frame"] for name, row in rows.items() if row["image"] == f"cine.{suffix}"} == {
+        f"cine_frame000{number}": str(number) for number in (1, 2, 3)
+    }
+    assert rows["third"]["frame"] == "" and json.loads((out / "third.json").read_text())["frame"] is None
+    record = json.loads((out / "cine_frame0003.json").read_text())
+    assert record["frame"] == 3 and record["image"] == f"cine.{suffix}"
+    for end in ("_mask.png", "_overlay.png"):
+        assert (out / f"cine_frame0003{end}").read_bytes() == (out / f"third{end}").read_bytes()
+    assert (out / "cine_frame0001_mask.png").read_bytes() != (out / "cine_frame0003_mask.png").read_bytes()
+    assert run("--task", "fetal_head", "--images", pictures, "--spacing", 0.5, "--output", out) == 0, (
+        "results are reused"
+    )
+
+
+def test_too_many_frames_fail_as_one_image(pictures):
+    frames(pictures / "cine.tif", 4)
+    inputs = from_folder(pictures, load_task("fetal_head"), limits=ReadLimits(max_frames=3))
+    cine = [source for source in inputs.sources if source.path.name == "cine.tif"]
+    assert [source.image for source in cine] == [ImageRef(pictures / "cine.tif")]
+    assert "cine.tif: more than 3 frames" in cine[0].problem
 
 
 def test_invalid_file_names_fail_alone(fake_model, pictures, tmp_path):
@@ -224,3 +262,18 @@ def test_spacing_comes_from_the_table_in_or_beside_the_folder(task, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no image"):
         from_folder(tmp_path / "empty", task)
+
+
+def test_the_names_of_masks_are_those_of_stage_1(tmp_path, make_task):
+    """An image that trains is not left out of the segmentation, and a mask is not segmented."""
+    one = [{"name": "HEAD", "shape": "region"}]
+    shared = make_task(one, images="d", masks="d", image_suffix="_img_mask", mask_suffix="_mask")
+    apart = make_task(one)
+    for names, task in (("d/a_img_mask.png d/a_mask.png", shared), ("images/a_mask.png masks/a_mask_mask.png", apart)):
+        image, mask = (tmp_path / name for name in names.split())
+        for path in (image, mask):
+            path.parent.mkdir(exist_ok=True)
+            Image.new("L", (8, 8)).save(path)
+        items, faults = READERS["mask_folder"](tmp_path, task)
+        assert [(item.image, item.mask) for item in items] == [(image, mask)] and not faults
+        assert [source.path for source in from_folder(image.parent, task).sources] == [image]

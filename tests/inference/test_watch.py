@@ -88,6 +88,19 @@ def test_a_file_with_the_same_stem_makes_earlier_results_outdated(source: Source
     assert arrivals.outdated([named]) == []
 
 
+def test_a_file_that_gets_more_frames_is_processed_frame_by_frame(source: Source) -> None:
+    arrivals = Arrivals()
+    arrivals.ready([source], 0)
+    assert arrivals.ready([source], 1) == [source]
+    arrivals.record(source, FAILED, 1)
+    frames = [Source(ImageRef(source.path, frame), f"a_frame000{frame + 1}") for frame in range(2)]
+    assert arrivals.outdated(frames) == ["a"]
+    assert arrivals.ready(frames, 2) == [] and arrivals.ready(frames, 3) == frames
+    for number, image in enumerate(reversed(frames)):
+        arrivals.record(image, {**OK, "frame": 2 - number}, 3)
+    assert [row["frame"] for row in arrivals.rows(also_waiting=True)] == [1, 2], "the failed row of the file is dropped"
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "POLL_S", 0.01)

@@ -52,6 +52,22 @@ def test_index_round_trip(tmp_path):
     assert read_index(tmp_path / "t.csv", ROOT) == rows
 
 
+def test_tables_without_the_column_frame_are_read(tmp_path):
+    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", ROOT, [a_sample()], ["A", "B"], ["hc_mm"])
+    old = (tmp_path / "t.csv").read_text().replace("frame,", "").replace("001.png,,", "001.png,")
+    (tmp_path / "t.csv").write_text(old)
+    assert read_split(tmp_path / "t.csv", ["A", "B"], ROOT) == [a_sample()]
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", "1.5"])
+def test_a_wrong_frame_names_the_row(tmp_path, number):
+    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", ROOT, [a_sample()], ["A", "B"])
+    text = (tmp_path / "t.csv").read_text().replace("001.png,,", f"001.png,{number},")
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=r"t\.csv, row 2: .*" + number):
+        read_split(tmp_path / "t.csv", ["A", "B"], ROOT)
+
+
 def test_empty_table_round_trip(tmp_path):
     write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", ROOT, [], ["A"])
     assert read_split(tmp_path / "t.csv", ["A"], ROOT) == []

@@ -133,7 +133,9 @@ def test_a_million_frames(segmented: Segmented, tmp_path: Path, scene: np.ndarra
     (images / "a.png").write_bytes(whole[:end_of_header] + animation + whole[end_of_header:])
     code, rows = segmented(images, tmp_path / "out")
     assert code == 1 and len(rows) == 1 and rows["a.png"]["frame"] == ""
-    assert "expected a single picture" in rows["a.png"]["reason"]
+    assert f"more than {MAX_FRAMES} frames" in rows["a.png"]["reason"]
+    with pytest.raises(DataError, match="expected a single picture"):
+        read_image(images / "a.png")
     with pytest.raises(DataError, match=f"more than {MAX_FRAMES} frames"):
         read_image_header(images / "a.png")
 

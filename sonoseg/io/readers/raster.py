@@ -156,7 +156,7 @@ def _select_frame(picture: Image.Image, image: ImageRef, limits: ReadLimits) -> 
 
 
 def _several_frames(path: Path) -> DataError:
-    return DataError(f"{path}: 2 frames or more; expected a single picture, export one frame per file")
+    return DataError(f"{path}: 2 frames or more; expected a single picture: export one frame per file")
 
 
 def _has_frame(picture: Image.Image, path: Path, frame: int) -> bool:
