@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sonoseg.errors import UsageError
 from sonoseg.io.limits import ReadLimits
-from sonoseg.models.engines import NAMES as ENGINES
+from sonoseg.models.engines import ENGINE_NAMES
 from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
@@ -48,7 +48,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
     parser.add_argument(
         "--engine",
-        choices=("auto", *ENGINES),
+        choices=("auto", *ENGINE_NAMES),
         default="auto",
         help="inference engine; auto: the fastest installed one that agrees with torch, measured once per model",
     )

@@ -51,6 +51,6 @@ def _describe(member: Member) -> dict[str, Any]:
         "file": member.file,
         "sha256": member.sha256,
         "task": member.task.name,
-        "engine": member.engine.describe(),
+        "engine": member.engine.to_json(),
         "info": member.info,
     }

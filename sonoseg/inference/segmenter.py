@@ -30,8 +30,8 @@ class Segmenter:
 
     Members may differ in network, input size and enhancement, but not in classes. Threshold, rules, measurements and
     review are those of the first member's task. Several threads may call it at once. After the first call nothing is
-    read from the disk, so it can segment the frames of a video. Arrays that it has
-    returned are not changed by later calls.
+    read from the disk, so it can segment the frames of a video. Arrays that it has returned
+    are not changed by later calls.
     """
 
     def __init__(self, members: Sequence[Member], device: str = "cpu"):

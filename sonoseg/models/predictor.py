@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sonoseg.models.engines.base import Run
+from sonoseg.models.engines.base import NetworkFunction
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise
@@ -28,7 +28,7 @@ class Predictor:
     run: images `(B, 1, h, w)` float32 -> probabilities `(B, 1 + K, h, w)` float32, background first.
     """
 
-    run: Run
+    run: NetworkFunction
     enhancement: Enhancement
     input: Input
 

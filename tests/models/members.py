@@ -13,7 +13,7 @@ from sonoseg.schema.task import Task
 
 def member(network: Callable[[Tensor], Tensor], task: Task, *of_file: object) -> Member:
     """Return a member that runs `network` in torch; `of_file` are the file and the digest it should name."""
-    return Member(torch_engine(network, task), task, *of_file)
+    return Member(torch_engine(network, task.network), task, *of_file)
 
 
 def always_load(monkeypatch: pytest.MonkeyPatch, *members: Member) -> None:

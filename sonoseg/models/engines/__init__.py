@@ -1,11 +1,11 @@
-"""The engines that run a network: torch, or a faster one that runs a conversion of it. One module per engine."""
+"""Inference engines: torch, and engines that run a conversion of the network. A module per library."""
 
 CONVERTED = {
     "openvino": "openvino_engine.OPENVINO",
     "onnxruntime": "onnxruntime_engine.ONNXRUNTIME",
     "openvino_bf16": "openvino_engine.OPENVINO_BF16",
 }
-"""Engines that run a conversion: name -> module and name of the EngineType, imported by `installed`."""
+"""Engines that run a conversion: name -> module and name of its `EngineType`, which `installed` imports."""
 
-NAMES = ("torch", *CONVERTED)
-"""All engines by name; `auto` is the fastest of those that agree with torch."""
+ENGINE_NAMES = ("torch", *CONVERTED)
+"""Names of all engines; `auto` stands for the fastest that agrees with torch."""

@@ -1,4 +1,4 @@
-"""The contract of an engine: a network that is ready to run, as one function from images to probabilities."""
+"""The interface of an engine: a network that is ready to run, as a function from images to probabilities."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Any
 
 from sonoseg.types import Maps
 
-Run = Callable[[Maps], Maps]
-"""Images `(B, 1, h, w)` float32 of the network's size to probabilities `(B, 1 + K, h, w)` float32, background first.
+NetworkFunction = Callable[[Maps], Maps]
+"""Images `(B, 1, h, w)` float32 of the input size -> probabilities `(B, 1 + K, h, w)` float32, background first.
 Several threads may call it at once."""
 
-Files = Mapping[str, bytes]
-"""A converted network: suffix -> content of the file."""
+Conversion = Mapping[str, bytes]
+"""A converted network: suffix -> content of the file with that suffix."""
 
 
 @dataclass(frozen=True)
@@ -19,19 +19,19 @@ class Engine:
     """A network that is ready to run.
 
     agreement: fraction of the pixels, 0 to 1, on which it agreed with torch; None for torch itself.
-    milliseconds: time of one image when the engines were compared; None when they were not.
+    milliseconds: time of an image when the engines were compared; None when they were not.
     remarks: sentences about the choice for the user.
     """
 
-    run: Run
+    run: NetworkFunction
     name: str
     version: str
     agreement: float | None = None
     milliseconds: float | None = None
     remarks: tuple[str, ...] = ()
 
-    def describe(self) -> dict[str, Any]:
-        """Return the facts as JSON values."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry `engine` of a model in `run.json`."""
         return {
             "name": self.name,
             "version": self.version,
@@ -44,18 +44,18 @@ class Engine:
 class EngineType:
     """An engine that runs a converted network.
 
-    package: the package whose version decides whether a conversion is up to date; it is not imported to find that out.
+    package: the package whose version decides whether a conversion is up to date.
     install: the arguments of `pip install`.
-    convert: (traced network, input size (h, w)) -> files.
-    start: (files, num_threads) -> `Run`. `num_threads` threads may call it at once, each with one core; 0: one thread
-    with all cores.
+    convert: (traced network, input size (h, w)) -> conversion. Raises what the engine raises.
+    start: (conversion, num_threads) -> network. `num_threads` threads may call it at once, each with one core; 0: one
+    thread with all cores.
     explicit_only: never chosen by `auto`, because it computes with fewer bits.
     tolerance: largest difference of a probability from torch's.
     """
 
     package: str
     install: str
-    convert: Callable[[Any, tuple[int, int]], Files]
-    start: Callable[[Files, int], Run]
+    convert: Callable[[Any, tuple[int, int]], Conversion]
+    start: Callable[[Conversion, int], NetworkFunction]
     explicit_only: bool = False
     tolerance: float = 0.01

@@ -1,8 +1,8 @@
-"""Conversions of a network and their trials, stored beside the model so that the next start needs no torch.
+"""Conversions of a network and their trials, stored beside the model, so that a later start needs no torch.
 
 `engines/<sha256 of the model>.json` is the record; `engines/<sha256>-<engine>-<version><suffix>` are the conversions.
-The record is written last and contains the SHA-256 of every file. Files that are incomplete, changed, or made of
-another model or by other versions are not used.
+The record is written last and contains the SHA-256 of every file. Files that are incomplete or changed, or
+that belong to another model or to other versions, are not used.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from typing import Any
 
 from sonoseg import __version__
 from sonoseg.io.files import write_bytes, write_json
-from sonoseg.models.engines.base import Files
+from sonoseg.models.engines.base import Conversion
 from sonoseg.models.engines.installed import installed, version_of
 from sonoseg.models.model_header import ModelHeader
 
 FOLDER = "engines"
 ENGINE_FORMAT = 2
-"""Raise it when the code of networks, tracing or check changes what a conversion computes: all are then made again."""
+"""To be raised with every change of networks, tracing or check that changes a conversion, so that all are repeated."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Trial:
 
 
 def read_trials(model: ModelHeader) -> dict[str, Trial] | None:
-    """Return engine -> trial of a model; None when there is no record, or one of other versions or another machine."""
+    """Return the trials of a model by engine; None without a record of these versions and this machine."""
     try:
         record = json.loads(_record(model).read_text(encoding="utf-8"))
         if {name: record[name] for name in _key(model)} != _key(model):
@@ -52,8 +52,8 @@ def read_trials(model: ModelHeader) -> dict[str, Trial] | None:
         return None
 
 
-def read_files(model: ModelHeader, name: str, trial: Trial) -> Files | None:
-    """Return the files of a conversion, or None when one is missing or not what was written."""
+def read_files(model: ModelHeader, name: str, trial: Trial) -> Conversion | None:
+    """Return a conversion, or None when a file of it is missing or has been changed."""
     files = {}
     for suffix, digest in trial.files.items():
         try:
@@ -65,8 +65,8 @@ def read_files(model: ModelHeader, name: str, trial: Trial) -> Files | None:
     return files or None
 
 
-def write(model: ModelHeader, trials: Mapping[str, Trial], conversions: Mapping[str, Files]) -> None:
-    """Write conversions, then the record, and remove those of an earlier model in this one's place. Raises OSError."""
+def write_trials(model: ModelHeader, trials: Mapping[str, Trial], conversions: Mapping[str, Conversion]) -> None:
+    """Write the conversions and then the record; remove those of earlier models of this path. Raises OSError."""
     _record(model).unlink(missing_ok=True)
     _remove_replaced(model)
     for name, files in conversions.items():
@@ -80,7 +80,8 @@ def write(model: ModelHeader, trials: Mapping[str, Trial], conversions: Mapping[
     write_json(_record(model), record)
 
 
-def digests(files: Files) -> dict[str, str]:
+def digests(files: Conversion) -> dict[str, str]:
+    """Return suffix -> SHA-256 of the files of a conversion."""
     return {suffix: hashlib.sha256(data).hexdigest() for suffix, data in files.items()}
 
 
@@ -97,7 +98,7 @@ def _file(model: ModelHeader, name: str, version: str, suffix: str) -> Path:
 
 
 def _key(model: ModelHeader) -> dict[str, Any]:
-    """Return the entries that a record must have to be of this model, this machine and these versions."""
+    """Return the entries of a record that have to be equal: format, model, versions and machine architecture."""
     return {
         "format": ENGINE_FORMAT,
         "model_sha256": model.sha256,

@@ -1,4 +1,4 @@
-"""The types of the engines that run conversions, and which of them are installed."""
+"""The engines that run conversions, and the versions of those that are installed."""
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -7,16 +7,16 @@ from sonoseg.models.engines import CONVERTED
 from sonoseg.models.engines.base import EngineType
 
 
-def _engine_type(place: str) -> EngineType:
-    module, _, name = place.rpartition(".")
+def _engine_type(location: str) -> EngineType:
+    module, _, name = location.rpartition(".")
     return getattr(import_module(f"sonoseg.models.engines.{module}"), name)
 
 
-ENGINE_TYPES: dict[str, EngineType] = {name: _engine_type(place) for name, place in CONVERTED.items()}
+ENGINE_TYPES: dict[str, EngineType] = {name: _engine_type(location) for name, location in CONVERTED.items()}
 
 
 def installed() -> dict[str, str]:
-    """Return engine -> version of the installed ones, without importing them."""
+    """Return the installed engines, name -> version, without importing them."""
     versions = {name: version_of(engine.package) for name, engine in ENGINE_TYPES.items()}
     return {name: number for name, number in versions.items() if number}
 

@@ -1,4 +1,4 @@
-"""OpenVINO: the fastest on the CPUs that SonoSeg was measured on."""
+"""OpenVINO, the fastest engine on the CPUs on which SonoSeg was measured."""
 
 import sys
 from collections import deque
@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from sonoseg.models.engines.base import EngineType, Files, Run
+from sonoseg.models.engines.base import Conversion, EngineType, NetworkFunction
 from sonoseg.types import Maps
 
 _SETTINGS = {
-    # Its threads share the cores with those that decode and write: none of them should be tied to one.
+    # Its threads share the cores with the threads that decode and write images.
     "ENABLE_CPU_PINNING": False,
 }
 
 
-def convert(traced: Any, size: tuple[int, int]) -> Files:
+def convert(traced: Any, size: tuple[int, int]) -> Conversion:
     """Return `.xml` and `.bin` of a traced network, weights in float32. Raises what OpenVINO raises."""
     import torch
 
@@ -30,9 +30,11 @@ def convert(traced: Any, size: tuple[int, int]) -> Files:
         return {suffix: file.with_suffix(suffix).read_bytes() for suffix in (".xml", ".bin")}
 
 
-def start(files: Files, num_threads: int, precision: str = "f32") -> Run:
-    """Return the network, ready to run on the CPU. `precision` is never left to OpenVINO, which would take bfloat16 on
-    one machine and float32 on another: their results would differ."""
+def start(files: Conversion, num_threads: int, precision: str = "f32") -> NetworkFunction:
+    """Return the network, ready to run on the CPU; see `EngineType.start`.
+
+    `precision` is always set: the default of OpenVINO is bfloat16 on some CPUs and float32 on others.
+    """
     core = _core()
     model = core.read_model(files[".xml"], files[".bin"])
     share = (
@@ -46,31 +48,30 @@ def start(files: Files, num_threads: int, precision: str = "f32") -> Run:
     def run(images: Maps) -> Maps:
         try:
             request = idle.pop()
-        except IndexError:  # as many requests as there have been num_threads at once
+        except IndexError:  # there are as many requests as there were calls at the same time
             request = compiled.create_infer_request()
-        maps = [request.infer({0: one[None]}, share_inputs=True)[0] for one in np.ascontiguousarray(images)]
+        maps = [request.infer({0: image[None]}, share_inputs=True)[0] for image in np.ascontiguousarray(images)]
         idle.append(request)
         return maps[0] if len(maps) == 1 else np.concatenate(maps)
 
-    # OpenVINO's binding to NumPy sets itself up at the first use, and two threads that are first at once wait for each
-    # other for ever: so the first use is here.
+    # OpenVINO initialises its NumPy binding at the first call, and two first calls at the same time end in a deadlock.
     run(np.zeros(compiled.input(0).shape, np.float32))
     return run
 
 
 @cache
 def _core() -> Any:
-    """Return the process's only OpenVINO, kept to its end.
+    """Return the only `Core` of the process, which is never destroyed.
 
-    Where Python's faulthandler is on (`-X dev`, pytest), each one puts a stack of its own in the place of the one that
-    signals are handled on, and unmaps it at its end without putting the other back: the next Ctrl-C would be a crash.
+    Each core installs an alternate signal stack and unmaps it when it is destroyed, without restoring the earlier one.
+    Where Python's faulthandler is enabled (`-X dev`, pytest), the next signal would crash the process.
     """
     return _openvino().Core()
 
 
 def _openvino() -> Any:
-    """Import OpenVINO without the package through which it reports each import to its makers over the network."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: not to be imported
+    """Import OpenVINO without its telemetry, which would send a report over the network at each import."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None prevents the import
     import openvino
 
     return openvino
