@@ -1,4 +1,4 @@
-"""Stage 4: segment a folder of new images, measure what is found, and write masks, overlays and a table."""
+"""Stage 4: segment a folder of new images, measure the structures, and write masks, overlays and a table."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ from sonoseg.runs.workspace import RUN_OF_INFERENCE, Workspace
 from sonoseg.schema.task_files import load_task
 from sonoseg.sizes import Spacing
 
-if TYPE_CHECKING:  # imported late, because --help has to answer at once
+if TYPE_CHECKING:  # imported late, so that --help prints at once
     from sonoseg.inference.process_image import InferenceRun
     from sonoseg.inference.segmenter import Segmenter
     from sonoseg.inference.sources import Inputs
@@ -82,7 +82,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
     requested = load_task(arguments.task or "spine")
     models = arguments.model or [Workspace(arguments.workspace, requested.name).best_model]
 
-    # Torch and the inference engines take seconds to import; --help and a wrong flag have been answered by now.
+    # Torch and the inference engines take seconds to import; the arguments have been checked by now.
     from sonoseg.inference.process_image import InferenceRun
     from sonoseg.inference.resume import run_fingerprint
     from sonoseg.inference.run_record import write_run_record

@@ -12,8 +12,7 @@ from sonoseg.inference.sources import Source
 from sonoseg.inference.table import Row
 
 _AHEAD = 4
-"""Images per worker that are in progress or queued: a slow image delays the others only when it takes longer than
-these."""
+"""Images per worker that are in progress or queued, so that a slow image seldom delays the others."""
 _SPARE = 1
 """Workers beyond the number of cores: while a worker waits for the disk, another one uses its core."""
 
@@ -26,7 +25,7 @@ def process_images(sources: Sequence[Source], run: InferenceRun, workers: int) -
     and no further one is started.
     """
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # each image has one core: further threads of OpenCV would compete for the others
+    cv2.setNumThreads(1)  # each image has one core; threads of OpenCV would compete for the others
     pool = ThreadPoolExecutor(workers + _SPARE if workers > 1 else 1)
     rows: deque[Future[Row]] = deque()
     waiting = iter(sources)

@@ -16,9 +16,9 @@ from sonoseg.types import Picture, Pixels
 COLUMNS = 3
 """Panels side by side before the next row begins."""
 _MAP = cv2.COLORMAP_VIRIDIS
-"""Perceptually uniform; its order is kept in grey and for colour-blind readers."""
-_OPACITY, _FULL_FROM = 0.6, 0.2
-"""Opacity of the colours from a probability of 0.2 on; it falls to 0 with the probability."""
+"""Perceptually uniform, also in grey and with colour blindness."""
+_OPACITY, _OPAQUE_FROM = 0.6, 0.2
+"""Opacity of the colours, and the probability from which it applies; below, it falls linearly to 0."""
 _LINE = (255, 255, 255)
 
 
@@ -52,10 +52,10 @@ def probability_levels(probabilities: NDArray[np.float32]) -> Pixels:
 
 
 def _panel(image: Pixels, probability: NDArray[np.float32], inside: NDArray[np.bool_]) -> Picture:
-    opacity = _OPACITY * np.minimum(probability / _FULL_FROM, 1)[..., None]
+    opacity = _OPACITY * np.minimum(probability / _OPAQUE_FROM, 1)[..., None]
     colors = _colored(probability_levels(probability))
     picture = np.rint(opacity * colors + (1 - opacity) * image[..., None]).astype(np.uint8)
-    # The line lies around the class, as structures may be as thin as the line.
+    # Around the class, because a structure may be as thin as the line.
     width = max(1, round(text_scale(image)))
     line, halo = _dilated(inside, width), _dilated(inside, 2 * width)
     picture[halo & ~line] = (0, 0, 0)

@@ -18,7 +18,7 @@ from sonoseg.types import Picture, Pixels, Points
 _OPACITY = 0.2
 _SUBPIXEL_BITS = 4
 _SIDES = 180
-"""Sides of the polygon drawn for an ellipse: at most a tenth of a pixel off, drawn in a third of the time of 720."""
+"""Sides of the polygon drawn for an ellipse: at most a tenth of a pixel beside it."""
 
 
 def draw_overlay(image: Pixels, findings: Findings, structures: Sequence[Structure]) -> Picture:
@@ -42,16 +42,16 @@ def _draw_shape(picture: Picture, points: Points, structure: Structure, scale: f
 
 
 def _draw_depth(picture: Picture, ends: Points, scale: float) -> None:
-    """Draw the measured distance beside the midline, not on it, with a tick at each end."""
-    shift = _beside(ends, scale)
+    """Draw the measured distance with a tick at each end, beside the midline, which it would hide."""
+    shift = _offset(ends, scale)
     across = shift / np.linalg.norm(shift) * 5 * scale
     for points in (ends + shift, *(np.stack([end + shift - across, end + shift + across]) for end in ends)):
         _polyline(picture, points, (0, 0, 0), max(1, round(scale)) + 2, False, opacity=0.35)
         _polyline(picture, points, WHITE, max(1, round(scale)), False)
 
 
-def _beside(ends: Points, scale: float) -> Points:
-    """Return the step `(2,)` from the midline to where the distance is drawn, to the right of it."""
+def _offset(ends: Points, scale: float) -> Points:
+    """Return the vector `(2,)` in pixels by which the distance is drawn to the right of the midline."""
     along = (ends[1] - ends[0]) / max(float(np.linalg.norm(ends[1] - ends[0])), 1.0)
     return np.array([along[1], -along[0]]) * 16 * scale
 
@@ -65,7 +65,7 @@ def _polyline(picture: Picture, points: Points, color: Color, width: int, closed
 
 
 def _first_depth(findings: Findings) -> tuple[str, Points] | None:
-    """Return the text and the ends of the first length that was measured between two points."""
+    """Return the text and the two end points of the first measurement that has marks; None without one."""
     for measurement in reported(findings.measurements):
         if measurement.marks is not None:
             return measurement_line(measurement), measurement.marks
@@ -82,7 +82,7 @@ def _with_text(
     layer = TextLayer(picture, scale)
     taken = [layer.strip(headline(findings), OK if findings.status == "ok" else FLAGGED)]
     if depth is not None:
-        (x, y), shift = depth[1].mean(axis=0), _beside(depth[1], scale)
+        (x, y), shift = depth[1].mean(axis=0), _offset(depth[1], scale)
         taken.append(layer.label(depth[0], (float(x + shift[0] * 1.5), float(y + shift[1]))))
     legend = []
     for structure, mask in zip(structures, findings.masks, strict=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sonoseg.errors import DataError, printable
 from sonoseg.inference.results import ResultFiles, describe, remove_results, render, write_results
-from sonoseg.inference.resume import ResultInputs, build_record, read_finished
+from sonoseg.inference.resume import ResultInputs, build_record, read_reusable
 from sonoseg.inference.segmenter import Segmenter, check_image
 from sonoseg.inference.sources import Source
 from sonoseg.inference.table import Row, failed_row, result_row
@@ -21,8 +21,8 @@ from sonoseg.runs.output_folder import OutputFolder
 class InferenceRun:
     """What all images of a run share.
 
-    heatmap: whether heat map and probabilities are written. fingerprint: of `resume.run_fingerprint`; empty when no
-    results of earlier runs may be reused.
+    heatmap: whether heat map and probabilities are written. fingerprint: see `resume.run_fingerprint`; empty when
+    results of earlier runs are not reused.
     """
 
     segmenter: Segmenter
@@ -46,11 +46,11 @@ def process_image(source: Source, run: InferenceRun) -> Row:
         if source.problem:
             raise DataError(source.problem)
         inputs = ResultInputs(source, _sha256_or_empty(source.path), run.fingerprint)
-        finished = read_finished(output.path(files.record), inputs, files.pictures(run.heatmap))
-        if finished:
-            for path, digest in finished.digests.items():
+        reusable = read_reusable(output.path(files.record), inputs, files.pictures(run.heatmap))
+        if reusable:
+            for path, digest in reusable.digests.items():
                 output.keep(path, digest)
-            return result_row(source, finished.facts, reused=True)
+            return result_row(source, reusable.facts, reused=True)
 
         image = check_image(read_image(source.image, run.limits).pixels)
         findings = run.segmenter(image, source.spacing)
@@ -65,7 +65,7 @@ def process_image(source: Source, run: InferenceRun) -> Row:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        return _fail(source, run, f"{source.path.name}: too long a name for its results; shorten it")
+        return _fail(source, run, f"{source.path.name}: the names of its results would be too long; shorten it")
     return result_row(source, facts)
 
 
@@ -77,6 +77,7 @@ def check_file_name(path: Path) -> None:
 
 
 def _fail(source: Source, run: InferenceRun, reason: str) -> Row:
+    """Remove earlier results of an image and return its row with status `failed`."""
     remove_results(run.output, source.name, run.segmenter.task.class_names)
     return failed_row(source, reason)
 

@@ -21,9 +21,9 @@ DISCLAIMER = "not for clinical use"
 
 @dataclass(frozen=True)
 class ResultFiles:
-    """Names of the files that an image may get; `record` is the JSON of its findings, written last.
+    """Names of the result files of an image; `record` is the JSON of its findings, written last.
 
-    `heatmap` and `probabilities` (one file per class) are written on request only.
+    `heatmap` and `probabilities` (a file per class) are optional.
     """
 
     mask: str
@@ -41,12 +41,12 @@ class ResultFiles:
 
     @property
     def maps(self) -> tuple[str, ...]:
-        """The files of the probabilities: heat map, then a grey image per class."""
+        """Return the names of the heat map and of the probability image of each class."""
         return (self.heatmap, *self.probabilities)
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Every file that the image may have."""
+        """Return the names of all files that the image may have."""
         return (self.mask, self.overlay, self.record, *self.maps)
 
     def pictures(self, heatmap: bool) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class ResultFiles:
 def render(image: Pixels, findings: Findings, task: Task, files: ResultFiles, heatmap: bool) -> dict[str, bytes]:
     """Return the PNG files of one image, name -> bytes: label map and overlay; `heatmap` also the probabilities.
 
-    image: `(H, W)` uint8; every picture has its height and width, but for the heat map with its panels.
+    image: `(H, W)` uint8; all pictures have its height and width, except the heat map of several classes.
     """
     pictures = {
         files.mask: encode_label_map(findings.labels, task.colors),
@@ -98,9 +98,9 @@ def describe(source: Source, image: Pixels, findings: Findings, segmenter: Segme
 def write_results(
     output: OutputFolder, files: ResultFiles, pictures: Mapping[str, bytes], record: Mapping[str, Any]
 ) -> None:
-    """Write the pictures and then the record, whose presence means that all files are of the same run. Raises OSError.
+    """Write the pictures and then the record, whose presence means that all files are of the same run.
 
-    Probability maps of an earlier run are removed.
+    Heat map and probabilities of an earlier run are removed. Raises OSError.
     """
     output.remove(files.record)
     output.remove(*files.maps)
@@ -112,5 +112,5 @@ def write_results(
 def remove_results(output: OutputFolder, name: str, class_names: Sequence[str]) -> None:
     """Remove every result file of the image whose results are called `name`."""
     for file in ResultFiles.of(name, class_names).all:
-        with suppress(OSError):  # too long a name: then there is no such file
+        with suppress(OSError):  # the name is too long, so there is no such file
             output.remove(file)

@@ -1,7 +1,7 @@
-"""Reuse of results: an image whose results an earlier run has written from the same inputs is not processed again.
+"""Reuse of results that an earlier run has written from the same inputs.
 
 The record `<name>.json` is the last file that is written for an image. It contains what the results were made from and
-the digests of the files, so an interrupted run continues where it stopped, and only new images take time.
+the digests of the files, so an interrupted run continues where it stopped, and only new images are processed.
 """
 
 import hashlib
@@ -64,8 +64,8 @@ class ResultInputs:
 
 
 @dataclass(frozen=True)
-class FinishedImage:
-    """Results of an earlier run that can be reused: the facts of the image, and the SHA-256 of each file."""
+class ReusableResult:
+    """Results of an earlier run: the facts of the image (`results.describe`), and the SHA-256 of each file."""
 
     facts: dict[str, Any]
     digests: dict[Path, str]
@@ -78,10 +78,10 @@ def build_record(facts: Mapping[str, Any], inputs: ResultInputs, pictures: Mappi
     return {**record, "sha256": _digest(record)}
 
 
-def read_finished(record: Path, inputs: ResultInputs, pictures: Sequence[str]) -> FinishedImage | None:
+def read_reusable(record: Path, inputs: ResultInputs, pictures: Sequence[str]) -> ReusableResult | None:
     """Return an image's results when they are complete, unchanged and made from `inputs`; else None.
 
-    record: path of the JSON file. pictures: the names of the files beside it that it has to list, no more and no less.
+    record: path of the JSON file. pictures: the names of the files beside it; the record has to list exactly these.
     """
     if not inputs.run_fingerprint:
         return None
@@ -100,8 +100,9 @@ def read_finished(record: Path, inputs: ResultInputs, pictures: Sequence[str]) -
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or damaged: processed again
         return None
     digests = {folder / name: files[name] for name in pictures}
-    return FinishedImage(facts, {**digests, record: hashlib.sha256(data).hexdigest()})
+    return ReusableResult(facts, {**digests, record: hashlib.sha256(data).hexdigest()})
 
 
 def _digest(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a record without its entry `sha256`."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

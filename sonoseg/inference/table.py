@@ -11,7 +11,7 @@ from sonoseg.runs.workspace import RESULTS_TABLE
 from sonoseg.schema.task import Task
 
 Row = dict[str, Any]
-"""Cells by column; in memory also `reused`: whether an earlier run has written the results."""
+"""Column -> value; also `reused`, which is not written: whether the results are those of an earlier run."""
 
 STATUSES = ("ok", "flagged", "failed")
 

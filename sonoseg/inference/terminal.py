@@ -1,4 +1,4 @@
-"""Lines that stage 4 prints: what is processed by which models, one line per image, and the summary."""
+"""Lines that stage 4 prints: images and models, an image of a watched folder, and the summary."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +48,7 @@ def summary_lines(rows: Sequence[Mapping[str, Any]], folder: Path, seconds: floa
     lines = []
     reused = sum(row["reused"] for row in rows)
     if reused:
-        lines.append(f"{reused} of them finished by an earlier run with this model and these settings: not changed")
+        lines.append(f"{reused} of them reused from an earlier run with this model and these settings")
     count = Counter(row["status"] for row in rows)
     rate = "" if seconds is None else f"; {seconds / len(rows):.2f} s an image"
     lines.append(f"{count['ok']} ok, {count['flagged']} flagged, {count['failed']} failed{rate}")

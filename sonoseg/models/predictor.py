@@ -1,4 +1,4 @@
-"""From an image to class probabilities: what evaluation, TensorBoard overlays and stage 4 have in common."""
+"""From an image to class probabilities, for evaluation, TensorBoard overlays and stage 4."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from sonoseg.types import Maps, Pixels
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """An image as a network takes it: `values` `(1, 1, h, w)` float32, and the `fit` that leads back to the image."""
+    """The network input of an image: `values` `(1, 1, h, w)` float32, and the `fit` that leads back to it."""
 
     values: Maps
     fit: Fit
@@ -47,10 +47,11 @@ class Predictor:
 
 def prepare(image: Pixels, enhancement: Enhancement, settings: Input) -> NetworkInput:
     """Return a grey image `(H, W)` uint8 enhanced, fitted to the network's size and normalised."""
-    return _fitted(enhance(image, enhancement), settings)
+    return _fit(enhance(image, enhancement), settings)
 
 
-def _fitted(enhanced: Pixels, settings: Input) -> NetworkInput:
+def _fit(enhanced: Pixels, settings: Input) -> NetworkInput:
+    """Return an enhanced image `(H, W)` uint8 at the network's size, normalised."""
     fit = Fit.of(enhanced.shape, settings)
     return NetworkInput(normalise(fit.apply(enhanced), settings.intensity)[None, None], fit)
 
@@ -67,12 +68,12 @@ def predict_each(predictors: Sequence[Predictor], image: Pixels) -> Iterator[Map
         if predictor.enhancement not in enhanced:
             enhanced[predictor.enhancement] = enhance(image, predictor.enhancement)
         if settings not in prepared:
-            prepared[settings] = _fitted(enhanced[predictor.enhancement], predictor.input)
+            prepared[settings] = _fit(enhanced[predictor.enhancement], predictor.input)
         yield predictor.predict(prepared[settings])
 
 
 def mean_probabilities(predictors: Sequence[Predictor], image: Pixels) -> Maps:
-    """Return the mean of `predict_each` over at least one predictor, `(1 + K, H, W)` float32."""
+    """Return the mean of `predict_each`, `(1 + K, H, W)` float32. Raises ValueError for no predictor."""
     total: Maps | None = None
     for maps in predict_each(predictors, image):
         total = maps if total is None else np.add(total, maps, out=total)
@@ -85,7 +86,7 @@ def mean_and_variance(predictors: Sequence[Predictor], image: Pixels) -> tuple[M
     """Return mean and variance (n - 1 in the denominator) over predictors, each `(1 + K, H, W)` float32.
 
     The variance of a single predictor is 0 everywhere. Welford's algorithm (1962) in one pass, so that memory does not
-    grow with the number of predictors.
+    grow with the number of predictors. Raises ValueError for no predictor.
     """
     mean: Maps | None = None
     for count, maps in enumerate(predict_each(predictors, image), start=1):

@@ -1,4 +1,4 @@
-"""A network in one table: layers, output shapes, parameters, multiply-adds."""
+"""Summary of a network: layers, output shapes, parameters, multiply-adds."""
 
 import math
 
@@ -12,25 +12,25 @@ from sonoseg.schema.task import Task
 
 
 def summarise_network(task: Task) -> ModelStatistics:
-    """Return what one image of the task's input size meets on its way: `total_params`, `total_mult_adds`, every layer.
+    """Return layers, `total_params` and `total_mult_adds` for an image of the task's input size.
 
-    Printing it shows torchinfo's own tree of the layers.
+    Printed, it is torchinfo's tree of layers. Raises TaskError as `build_network` does.
     """
     image = torch.zeros(1, 1, *task.input.size)
     statistics = summary(build_network(task), input_data=image, depth=9, verbose=0)
     for layer in statistics.summary_list:
         if isinstance(layer.module, nn.ConvTranspose2d):
-            # Each input pixel meets every weight once; torchinfo counts them once for each output pixel.
+            # Each weight is used once per input pixel; torchinfo counts it once per output pixel.
             bias = 0 if layer.module.bias is None else layer.module.bias.numel()
-            places = [math.prod(size[2:]) for size in (layer.input_size, layer.output_size)]
-            macs = layer.module.weight.numel() * places[0] + bias * places[1]
+            pixels = [math.prod(size[2:]) for size in (layer.input_size, layer.output_size)]
+            macs = layer.module.weight.numel() * pixels[0] + bias * pixels[1]
             statistics.total_mult_adds += macs - layer.macs
             layer.macs = macs
     return statistics
 
 
 def network_table(task: Task) -> Table:
-    """Return the layers that compute something, in the order of computation, with the totals as the last row."""
+    """Return a table of the layers in the order of computation, with the totals as the last row."""
     statistics = summarise_network(task)
     sizes = ["x".join(map(str, size)) for size in (task.input.size, task.network.output_size(task.input.size))]
     table = Table(title=f"{task.name}: {task.network.name}, {sizes[0]} pixels in, {sizes[1]} out, for one image")

@@ -1,6 +1,7 @@
-"""Random copies of a training image: drawn in one place, applied in another.
+"""Augmentation: parameters are drawn in one function and applied in another.
 
-All geometry is one map from output pixels to input pixels, so image and mask are sampled once, at the same places.
+All geometric steps form one map from output to input pixels, so that image and mask are each sampled once, at the same
+positions.
 """
 
 import hashlib
@@ -21,11 +22,13 @@ Field = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Draw:
-    """What happens to one copy; None and False leave a step out. Lengths are parts of the image's size or diagonal."""
+    """The parameters of an augmented copy; None and False omit a step, lengths are fractions."""
 
     flip_horizontal: bool = False
     flip_vertical: bool = False
-    shift: tuple[float, float] | None = None  # (x, y), parts of width and height; set together with scale and rotate
+    shift: tuple[float, float] | None = (
+        None  # (x, y), fractions of width and height; set together with scale and rotate_deg
+    )
     scale: float = 1.0
     rotate_deg: float = 0.0
     elastic: tuple[int, float, float] | None = None  # seed of the field, amplitude and smoothness / diagonal
@@ -33,7 +36,7 @@ class Draw:
     gamma: float | None = None
 
     def describe(self) -> str:
-        """Return the steps in use, such as `flip_horizontal+elastic`; `identity` when chance chose none."""
+        """Return the names of the steps, such as `flip_horizontal+elastic`; `identity` when there are none."""
         steps = {
             "flip_horizontal": self.flip_horizontal,
             "flip_vertical": self.flip_vertical,
@@ -46,35 +49,38 @@ class Draw:
 
 
 def draw(settings: Augmentation, rng: Generator) -> Draw:
-    """Draw one copy's parameters. Every number is drawn each time, so one probability never shifts another's draws."""
-    chance = rng.random(6)
+    """Draw the parameters of a copy.
+
+    All numbers are drawn in every call, so that the probability of a step does not change the numbers of the others.
+    """
+    chances = rng.random(6)
     shift, scale, turn = rng.uniform(-1, 1, 2), rng.uniform(-1, 1), rng.uniform(-1, 1)
     field_seed = int(rng.integers(2**31))
     widths = rng.uniform(-1, 1, (2, settings.grid_distortion.cells if settings.grid_distortion else 1))
     exponent = rng.uniform(-1, 1)
     chosen: dict[str, Any] = {
-        "flip_horizontal": bool(chance[0] < settings.flip_horizontal),
-        "flip_vertical": bool(chance[1] < settings.flip_vertical),
+        "flip_horizontal": bool(chances[0] < settings.flip_horizontal),
+        "flip_vertical": bool(chances[1] < settings.flip_vertical),
     }
     moved, elastic, grid = settings.shift_scale_rotate, settings.elastic, settings.grid_distortion
-    if moved and chance[2] < moved.probability:
+    if moved and chances[2] < moved.probability:
         chosen["shift"] = (float(shift[0] * moved.shift), float(shift[1] * moved.shift))
         chosen["scale"] = 1 + float(scale) * moved.scale
         chosen["rotate_deg"] = float(turn) * moved.rotate_deg
-    if elastic and chance[3] < elastic.probability:
+    if elastic and chances[3] < elastic.probability:
         chosen["elastic"] = (field_seed, elastic.amplitude, elastic.smoothness)
-    if grid and chance[4] < grid.probability:
+    if grid and chances[4] < grid.probability:
         columns, rows = 1 + widths * grid.limit
         chosen["grid"] = (tuple(map(float, columns)), tuple(map(float, rows)))
-    if settings.gamma and chance[5] < settings.gamma.probability:
+    if settings.gamma and chances[5] < settings.gamma.probability:
         chosen["gamma"] = 1 + float(exponent) * settings.gamma.limit
     return Draw(**chosen)
 
 
 def apply(drawn: Draw, image: Pixels, mask: Pixels) -> tuple[Pixels, Pixels]:
-    """Return the augmented (image, mask), both `(H, W)` uint8. What comes from outside the image is 0 in both.
+    """Return the augmented (image, mask), both `(H, W)` uint8. Pixels from outside the image are 0 in both.
 
-    The image is sampled linearly, the mask by nearest neighbour: no label is invented between two others.
+    The image is sampled linearly, the mask by nearest neighbour: it contains only class indices that it had.
     """
     across, down = sampling_map(drawn, image.shape)
     image = cv2.remap(image, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
@@ -86,7 +92,7 @@ def apply(drawn: Draw, image: Pixels, mask: Pixels) -> tuple[Pixels, Pixels]:
 
 
 def copy_generator(source: str, seed: int, copy: int, *epoch: int) -> Generator:
-    """Return the generator of one copy of one image: the same for the same seed and id, whatever else is there."""
+    """Return the generator of one copy of one image: it depends on these arguments alone, not on other images."""
     digest = hashlib.sha256(source.encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big"), copy, *epoch])
 
@@ -101,9 +107,9 @@ def sampling_map(drawn: Draw, size: tuple[int, ...]) -> tuple[Field, Field]:
         dx, dy = _smooth_field(*drawn.elastic, (height, width))
         x, y = x + dx, y + dy
     if drawn.grid is not None:
-        x, y = _bend(x, drawn.grid[0], width), _bend(y, drawn.grid[1], height)
+        x, y = _stretch(x, drawn.grid[0], width), _stretch(y, drawn.grid[1], height)
     if drawn.shift is not None:
-        x, y = _turn(x, y, drawn, height, width)
+        x, y = _shift_scale_rotate(x, y, drawn, height, width)
     if drawn.flip_horizontal:
         x = width - 1 - x
     if drawn.flip_vertical:
@@ -112,18 +118,18 @@ def sampling_map(drawn: Draw, size: tuple[int, ...]) -> tuple[Field, Field]:
     return across, down
 
 
-def _turn(x: Field, y: Field, drawn: Draw, height: int, width: int) -> tuple[Field, Field]:
-    """Shift, scale and rotate about the image's centre; the inverse map, since it asks where a pixel comes from."""
+def _shift_scale_rotate(x: Field, y: Field, drawn: Draw, height: int, width: int) -> tuple[Field, Field]:
+    """Shift, scale and rotate about the image's centre; the inverse map, from output to input pixels."""
     assert drawn.shift is not None
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    turn = math.radians(drawn.rotate_deg)
-    cosine, sine = math.cos(turn) / drawn.scale, math.sin(turn) / drawn.scale  # floats keep the maps in 32 bits
+    angle = math.radians(drawn.rotate_deg)
+    cosine, sine = math.cos(angle) / drawn.scale, math.sin(angle) / drawn.scale  # floats keep the maps in 32 bits
     x, y = x - centre_x - drawn.shift[0] * width, y - centre_y - drawn.shift[1] * height
     x, y = cosine * x + sine * y, cosine * y - sine * x
     return x + np.float32(centre_x), y + np.float32(centre_y)
 
 
-def _bend(positions: Field, widths: tuple[float, ...], size: int) -> Field:
+def _stretch(positions: Field, widths: tuple[float, ...], size: int) -> Field:
     """Stretch equal cells to the given relative widths, which add up to the same total (probe pressure does this)."""
     even = np.linspace(0, size - 1, len(widths) + 1)
     edges = np.concatenate([[0.0], np.cumsum(widths)]) / sum(widths) * (size - 1)
@@ -145,13 +151,13 @@ def _smooth_field(seed: int, amplitude: float, smoothness: float, size: tuple[in
     return dx, dy
 
 
-def _product(one: Field, other: Field, flags: int = 0) -> Field:
-    """Multiply matrices by OpenCV: NumPy's product starts threads, which are in the way of other images' workers."""
-    return cv2.gemm(one, other, 1, None, 0, flags=flags)
+def _product(a: Field, b: Field, flags: int = 0) -> Field:
+    """Multiply matrices by OpenCV: NumPy's product starts threads, which compete with other workers."""
+    return cv2.gemm(a, b, 1, None, 0, flags=flags)
 
 
 def _cubic_weights(length: int, step: float, knots: int) -> Field:
-    """Return `(length, knots)`: how much each knot, `step` pixels apart, adds to each pixel (Keys 1981, a = -1/2).
+    """Return `(length, knots)`: the weight of each knot, `step` pixels apart, at each pixel (Keys 1981, a = -1/2).
 
     The first knot lies one step before the first pixel, because the kernel reaches two knots to either side.
     """

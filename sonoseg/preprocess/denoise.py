@@ -1,7 +1,7 @@
-"""Non-local means (Buades, Coll, Morel 2005), byte for byte that of `cv2.fastNlMeansDenoising`, in less time.
+"""Non-local means (Buades, Coll, Morel 2005), equal to `cv2.fastNlMeansDenoising` byte for byte, and faster.
 
-Two pixels weigh each other alike, so half of the search window is compared and serves both. All sums are of whole
-numbers: neither the order nor the number of threads changes the result.
+The weight of two pixels is symmetric, so only half of the search window is compared. All sums are of integers, so that
+neither the order nor the number of threads changes the result.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from sonoseg.compiled import compiled
 from sonoseg.types import Pixels
 
-Whole = NDArray[np.int32]
+IntArray = NDArray[np.int32]
 
 MIN_ROWS = 32
-"""Below this height a band gains nothing from a thread of its own: it compares up to `search / 2` rows above it too."""
+"""Least height of a band with its own thread, because each also compares up to `search / 2` rows above it."""
 
 
 def denoise(image: Pixels, strength: float, template: int, search: int, threads: int | None = None) -> Pixels:
-    """Return `image` (H, W) uint8, each pixel the average of those around it whose surroundings look alike.
+    """Return `image` (H, W) uint8, each pixel the average of those around it, weighted by the similarity of patches.
 
-    strength: the difference in grey levels at which a weight falls to 1/e; template, search: sides in pixels of the
-    squares that are compared, and of the square in which they lie; an even one counts as the next odd one. threads:
-    as many as OpenCV is set to use, when not given.
+    strength: root mean square difference of patches, in grey levels, at which a weight is 1/e. template, search: sides
+    of the patches and of the search window in pixels; even numbers count as the next odd number. threads: by default as
+    many as OpenCV uses.
     """
     radius, reach = template // 2, search // 2
     border = radius + reach
@@ -47,8 +47,8 @@ def denoise(image: Pixels, strength: float, template: int, search: int, threads:
     return output
 
 
-def weight_table(strength: float, template: int, search: int) -> tuple[Whole, int]:
-    """Return the weight of two squares by their sum of squared differences, shifted right by the second result.
+def weight_table(strength: float, template: int, search: int) -> tuple[IntArray, int]:
+    """Return the weights of two patches, indexed by their sum of squared differences shifted right, and the shift.
 
     The weight is exp(-mean squared difference / strength^2), and 0 below a thousandth, in units that keep the largest
     sum of weighted pixels within 31 bits. The shift is the division by the template's area, rounded up to a power of
@@ -67,17 +67,17 @@ def weight_table(strength: float, template: int, search: int) -> tuple[Whole, in
 
 
 @numba.njit
-def _add_squares(columns: Whole, a: Pixels, b: Pixels, sign: int) -> None:
-    """Add to `columns` the squared differences of two rows of pixels, or take them away."""
+def _add_squares(columns: IntArray, a: Pixels, b: Pixels, sign: int) -> None:
+    """Add to `columns` the squared differences of two rows of pixels, times `sign`."""
     for x in range(columns.size):
         difference = np.int32(a[x]) - np.int32(b[x])
         columns[x] += np.int32(sign) * difference * difference
 
 
 @numba.njit
-def _look_up(weights: Whole, columns: Whole, size: int, table: Whole, shift: int) -> None:
-    """Fill `weights` with those of squares `size` wide, the sums of whose columns are given."""
-    # Unsigned numbers: as an index, a signed one would be tested for being negative.
+def _fill_weights(weights: IntArray, columns: IntArray, size: int, table: IntArray, shift: int) -> None:
+    """Fill `weights` with those of patches `size` wide, from the sums of their columns."""
+    # Unsigned, because a signed index would be tested for being negative.
     bits, last = np.uint32(shift), np.uint32(table.size - 1)
     entering = columns[size - 1 :]
     total, leaving = np.uint32(columns[: size - 1].sum()), np.uint32(0)
@@ -88,8 +88,8 @@ def _look_up(weights: Whole, columns: Whole, size: int, table: Whole, shift: int
 
 
 @numba.njit
-def _accumulate(weight_sums: Whole, sums: Whole, weights: Whole, pixels: Pixels) -> None:
-    """Add the weights, and the weighted pixels, to a row of each."""
+def _accumulate(weight_sums: IntArray, sums: IntArray, weights: IntArray, pixels: Pixels) -> None:
+    """Add the weights and the weighted pixels to rows of their sums."""
     for x in range(weights.size):
         weight_sums[x] += weights[x]
         sums[x] += weights[x] * np.int32(pixels[x])
@@ -97,13 +97,13 @@ def _accumulate(weight_sums: Whole, sums: Whole, weights: Whole, pixels: Pixels)
 
 @compiled("void(uint8[:, ::1], int64, int64, uint8[:, ::1], int64, int64, int32[::1], int64)")
 def _fill_rows(
-    output: Pixels, top: int, bottom: int, padded: Pixels, radius: int, reach: int, table: Whole, shift: int
+    output: Pixels, top: int, bottom: int, padded: Pixels, radius: int, reach: int, table: IntArray, shift: int
 ) -> None:
     """Fill the rows `top` to `bottom` of `output` (H, W) from the image with a border of `radius + reach` pixels.
 
-    Each pixel is compared with the one `dy` rows below and `dx` columns to the right of it, a row of pixels at a time:
-    what a row needs stays in the processor's nearest cache. The sums have a border of `reach` for partners outside the
-    band; a pixel's column there is the one where its square starts in `padded`.
+    Each pixel is compared with the one `dy` rows below and `dx` columns to the right of it, a row of pixels at a time,
+    whose data fits into the processor's first-level cache. The sums have a border of `reach` for pixels outside the
+    band; the column of a pixel in them is that of its patch's first pixel in `padded`.
     """
     height, width, size, border = bottom - top, output.shape[1], 2 * radius + 1, radius + reach
     weight_sums = np.zeros((height + 2 * reach, width + 2 * reach), np.int32)
@@ -124,15 +124,15 @@ def _fill_rows(
                 if y < first:
                     continue
                 weights = row_of_weights[:count]
-                _look_up(weights, column, size, table, shift)
+                _fill_weights(weights, column, size, table, shift)
                 a, b = slice(left, left + count), slice(right, right + count)
                 row = y - top + reach
                 _accumulate(weight_sums[row, a], sums[row, a], weights, lower[y + border, radius:])
                 _accumulate(weight_sums[row + dy, b], sums[row + dy, b], weights, upper[y + border, radius:])
                 _add_squares(column, upper[y + border - radius], lower[y + border - radius], -1)
-    own = np.int64(table[0])
+    own_weight = np.int64(table[0])
     for y in range(height):
         for x in range(width):
-            total = own + weight_sums[y + reach, x + reach]
-            weighted = own * padded[top + y + border, x + border] + sums[y + reach, x + reach]
+            total = own_weight + weight_sums[y + reach, x + reach]
+            weighted = own_weight * padded[top + y + border, x + border] + sums[y + reach, x + reach]
             output[top + y, x] = (weighted + total // 2) // total

@@ -1,4 +1,4 @@
-"""Enhancement of one ultrasound image: denoise, equalise contrast, sharpen edges; in training and inference alike."""
+"""Enhancement of an ultrasound image, in training and inference: denoising, CLAHE, unsharp masking."""
 
 import cv2
 
@@ -7,13 +7,13 @@ from sonoseg.types import Pixels
 
 
 def enhance(image: Pixels, steps: Enhancement) -> Pixels:
-    """Return `image` (H, W) uint8 after the steps that the task names, in their fixed order; none leaves it as it is.
+    """Return `image` `(H, W)` uint8 after the steps of the task, in their fixed order; without steps the image itself.
 
-    Non-local means keeps edges where speckle repeats (Buades 2005); CLAHE bounds the gain so that noise in shadows is
-    not blown up; unsharp masking adds back what a Gaussian takes away.
+    Non-local means reduces speckle and keeps edges (Buades 2005). CLAHE limits the gain, so that noise in shadows is
+    not amplified. Unsharp masking adds the difference from a Gaussian-blurred image.
     """
     if steps.denoise:
-        # Imported when needed: it compiles at the first run, and later takes a quarter of a second to load.
+        # Imported late: loading the compiled code takes a quarter of a second, and compiling it more.
         from sonoseg.preprocess.denoise import denoise
 
         image = denoise(image, steps.denoise.strength, steps.denoise.template, steps.denoise.search)

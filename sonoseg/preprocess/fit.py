@@ -1,4 +1,4 @@
-"""Bring an image of any size to the network's size, and bring the network's maps back."""
+"""Fit of an image of any size to the network's input size, and its inverse for probability maps."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,22 +27,22 @@ class Fit:
     target_offset: Size
 
     @classmethod
-    def of(cls, source: Size, wanted: Input) -> "Fit":
-        """Return the fit that `wanted` describes for an image of size `source`."""
-        target = wanted.size
+    def of(cls, source: Size, settings: Input) -> "Fit":
+        """Return the fit of the settings for an image of size `source`."""
+        target = settings.size
         canvas = scaled = source
-        if wanted.fit == "resize":
+        if settings.fit == "resize":
             scaled = target
-        elif wanted.fit == "letterbox":
+        elif settings.fit == "letterbox":
             scaled = _shrunk_into(source, target)
-        elif wanted.fit == "pad_square":
-            side = max(*source, wanted.square_px or 0)
+        elif settings.fit == "pad_square":
+            side = max(*source, settings.square_px or 0)
             canvas = (side, side)
             scaled = _shrunk_into(canvas, target)
         return cls(source, canvas, _centred(source, canvas), scaled, target, _centred(scaled, target))
 
     def apply(self, image: Pixels, interpolation: Literal["linear", "nearest"] = "linear") -> Pixels:
-        """Return `image` (H, W) at the target's size; what lies outside the image is 0. Label maps need `nearest`."""
+        """Return `image` (H, W) at the target's size; pixels outside the image are 0. Label maps need `nearest`."""
         canvas = _place(image, self.canvas, self.canvas_offset)
         if self.scaled != self.canvas:
             method = cv2.INTER_NEAREST_EXACT if interpolation == "nearest" else _smooth(self.canvas, self.scaled)
@@ -52,11 +52,11 @@ class Fit:
     def invert(self, maps: Maps) -> Maps:
         """Return probability maps (C, h, w) in the source's geometry (C, H, W).
 
-        Source pixels that the target never saw (cropped by `pad_or_crop`) are background: channel 0 is 1 there.
+        Source pixels outside the target (cropped by `pad_or_crop`) are background: channel 0 is 1 there.
         """
-        return np.stack([self._invert_one(channel, fill=float(index == 0)) for index, channel in enumerate(maps)])
+        return np.stack([self._invert_channel(channel, fill=float(index == 0)) for index, channel in enumerate(maps)])
 
-    def _invert_one(self, channel: Maps, fill: float) -> Maps:
+    def _invert_channel(self, channel: Maps, fill: float) -> Maps:
         scaled = _place(channel, self.scaled, _negative(self.target_offset), fill)
         if self.scaled != self.canvas:
             scaled = cv2.resize(scaled, self.canvas[::-1], interpolation=_smooth(self.scaled, self.canvas))

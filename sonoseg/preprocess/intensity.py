@@ -1,4 +1,4 @@
-"""Grey values to what the network sees."""
+"""Intensity normalisation: grey values to network input."""
 
 from typing import Literal
 

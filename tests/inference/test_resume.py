@@ -70,7 +70,7 @@ def test_a_second_run_reuses_every_result(run: Run, tmp_path: Path, capsys: pyte
     before, table = results(tmp_path / "out"), (tmp_path / "out" / "results.csv").read_bytes()
     assert run() == []
     assert results(tmp_path / "out") == before and (tmp_path / "out" / "results.csv").read_bytes() == table
-    assert "4 of them finished by an earlier run" in capsys.readouterr().out
+    assert "4 of them reused from an earlier run" in capsys.readouterr().out
 
 
 def test_an_interrupted_run_continues(run: Run, tmp_path: Path) -> None:

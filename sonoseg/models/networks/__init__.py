@@ -1,4 +1,4 @@
-"""Networks by name. Each takes `(B, 1, h, w)` float and returns logits `(B, outputs, h', w')`, see `heads`."""
+"""Registry of networks. Each takes `(B, 1, h, w)` float and returns logits `(B, outputs, h', w')`; see `heads`."""
 
 import copy
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def unet(settings: UNet, outputs: int) -> nn.Module:
 
 
 def from_monai(kind: type[nn.Module]) -> Callable[[MonaiNetwork, int], nn.Module]:
-    """Return a builder for a network of MONAI, which takes its arguments from the task as they stand."""
+    """Return a function that builds a network of MONAI with the arguments that the task file gives."""
 
     def build(settings: MonaiNetwork, outputs: int) -> nn.Module:
         try:
@@ -55,7 +55,7 @@ NETWORKS: dict[str, Callable[[Any, int], nn.Module]] = {
 def build_network(task: Task) -> nn.Module:
     """Return the task's network with fresh weights, in the memory layout in which convolutions are fastest.
 
-    Raises TaskError for arguments that a network of MONAI does not take, and for an input size it does not take.
+    Raises TaskError for arguments, or an input size, that a network of MONAI does not accept.
     """
     network = NETWORKS[task.network.name](task.network, output_channels(len(task.structures)))
     if isinstance(task.network, MonaiNetwork):
@@ -64,17 +64,17 @@ def build_network(task: Task) -> nn.Module:
 
 
 def _check_size(network: nn.Module, task: Task) -> None:
-    """Raise TaskError unless the network gives maps of its input's size; tried without computing a number."""
+    """Raise TaskError unless the output has the size of the input, on the meta device, which computes no values."""
     image = torch.empty(1, 1, *task.input.size, device="meta")
     try:
         with torch.inference_mode():
             size = tuple(copy.deepcopy(network).to("meta").eval()(image).shape[2:])
-        problem = "" if size == task.input.size else f"it gives maps of {size[0]}x{size[1]}"
+        problem = "" if size == task.input.size else f"its output has {size[0]}x{size[1]}"
     except (RuntimeError, ValueError, IndexError) as error:
         problem = str(error).splitlines()[0]
     if problem:
         raise TaskError(
             f"input.size: {task.network.name} with these arguments does not take {task.input.size[0]}x"
-            f"{task.input.size[1]} pixels ({problem}); choose sides that its strides divide, and say so in "
-            "network.multiple_of"
+            f"{task.input.size[1]} pixels ({problem}); choose sides that its strides divide, and set "
+            "network.multiple_of accordingly"
         )

@@ -1,7 +1,7 @@
-"""What a network's output means: one sigmoid channel for a single class, else softmax over background and classes.
+"""From logits to class probabilities: sigmoid for a single class, else softmax over background and classes.
 
-A network of unpadded convolutions sees more than it says: its logits are smaller than its input. `target_of` brings
-the reference to them for training, `predict` brings them back to the input's size.
+The logits of unpadded convolutions are smaller than the input. `target_of` brings label maps to the size of the logits
+for training, `predict` brings probabilities to the size of the input.
 """
 
 import torch
@@ -31,7 +31,7 @@ def foreground(logits: Tensor) -> Tensor:
 
 
 def target_of(labels: Tensor, logits: Tensor, settings: AnyNetwork) -> Tensor:
-    """Return labels `(B, 1, h, w)` int64 as the logits are meant to be: unchanged, scaled to their size, or cropped."""
+    """Return label maps `(B, 1, h, w)` int64 at the size of the logits: unchanged, scaled, or cropped to the centre."""
     size = logits.shape[-2:]
     if labels.shape[-2:] == size:
         return labels
@@ -42,9 +42,9 @@ def target_of(labels: Tensor, logits: Tensor, settings: AnyNetwork) -> Tensor:
 
 
 def predict(network: nn.Module, images: Tensor, settings: AnyNetwork) -> Tensor:
-    """Return probabilities `(B, 1 + K, h, w)` at the size of `images` `(B, 1, h, w)`, whatever the network's own."""
+    """Return probabilities `(B, 1 + K, h, w)` at the size of `images` `(B, 1, h, w)`."""
     if isinstance(settings, UNet2015) and settings.target == "cropped":
-        height, width = (int(side) for side in images.shape[-2:])  # numbers also while the network is being traced
+        height, width = (int(side) for side in images.shape[-2:])  # tracing gives tensors
         return overlap_tiles(network, images, settings.output_size((height, width)))
     probabilities = activate(network(images))
     if probabilities.shape[-2:] == images.shape[-2:]:
@@ -53,28 +53,28 @@ def predict(network: nn.Module, images: Tensor, settings: AnyNetwork) -> Tensor:
 
 
 def overlap_tiles(network: nn.Module, images: Tensor, output: tuple[int, int]) -> Tensor:
-    """Return probabilities of the whole image, tile by tile; each tile is given the surroundings that it needs.
+    """Return probabilities `(B, 1 + K, h, w)` of `images` `(B, 1, h, w)`, whose size is that of the network's input.
 
-    The overlap-tile strategy of the U-Net paper, section 1: beyond the image's border its mirror image is seen. Tiles
-    are spread evenly from border to border, so that no more of it is mirrored than has to be; where they overlap they
-    are averaged. `images` (B, 1, h, w) have the size that the network takes, `output` (h', w') is the size it gives.
+    The overlap-tile strategy of the U-Net paper, section 1: the image is mirrored beyond its border, and each tile of
+    size `output` (h', w') is predicted from its surroundings. Tiles are spread evenly from border to border, so that as
+    little as possible is mirrored; where they overlap, they are averaged.
     """
-    height, width = (int(side) for side in images.shape[-2:])  # numbers also while the network is being traced
+    height, width = (int(side) for side in images.shape[-2:])  # tracing gives tensors
     margin = ((height - output[0]) // 2, (width - output[1]) // 2)
     padded = functional.pad(images, (margin[1], margin[1], margin[0], margin[0]), mode="reflect")
     lefts = tile_starts(width, output[1])
-    found, times = torch.zeros(()), torch.zeros(())
+    total, count = torch.zeros(()), torch.zeros(())
     for top in tile_starts(height, output[0]):
         tiles = [padded[..., top : top + height, left : left + width] for left in lefts]
-        strip = activate(network(torch.cat(tiles)))  # all tiles of a row at once, one after the other in the batch
+        strip = activate(network(torch.cat(tiles)))  # the tiles of a row, concatenated along the batch
         for left, tile in zip(lefts, strip.chunk(len(lefts)), strict=True):
             around = (left, width - left - output[1], top, height - top - output[0])
-            found = found + functional.pad(tile, around)
-            times = times + functional.pad(torch.ones_like(tile[:1, :1]), around)
-    return found / times
+            total = total + functional.pad(tile, around)
+            count = count + functional.pad(torch.ones_like(tile[:1, :1]), around)
+    return total / count
 
 
 def tile_starts(length: int, tile: int) -> list[int]:
-    """Return where the fewest tiles that cover `length` begin, spread evenly; one begins at 0, one ends at the end."""
+    """Return the starts of the fewest tiles that cover `length`, spread evenly from 0 to `length - tile`."""
     count = -(-length // tile)
     return [round(number * (length - tile) / max(1, count - 1)) for number in range(count)]

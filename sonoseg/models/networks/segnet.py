@@ -1,4 +1,4 @@
-"""SegNet (Badrinarayanan, Kendall and Cipolla 2017): the encoder of VGG16 and its mirror image."""
+"""SegNet (Badrinarayanan, Kendall and Cipolla 2017): the encoder of VGG16 and a decoder in reverse order."""
 
 from itertools import pairwise
 
@@ -11,8 +11,8 @@ from sonoseg.schema.network import SegNet
 class SegNetNetwork(nn.Module):
     """`(B, 1, h, w)` to logits `(B, outputs, h, w)`; h and w multiples of 2 to the number of stages.
 
-    Each stage of the decoder puts its values back to where the encoder's maxima were (max-unpooling), which keeps
-    borders sharp without learning to upsample. With `skip` it also sees the encoder's maps from before the pooling.
+    Each stage of the decoder puts its values at the positions of the encoder's maxima (max-unpooling), which keeps
+    borders sharp without learned upsampling. With `skip` the encoder's maps from before the pooling are concatenated.
     """
 
     def __init__(self, settings: SegNet, outputs: int):
@@ -26,7 +26,7 @@ class SegNetNetwork(nn.Module):
             _convolutions(inputs, width, width, count)
             for inputs, width, count in zip([1, *widths[:-1]], widths, counts, strict=True)
         )
-        # The decoder's stage ends with the width of the encoder's next shallower one, so that its indices fit.
+        # A stage of the decoder ends with the width of the next shallower stage of the encoder, for its indices.
         after_stage = [widths[0], *widths[:-1]]
         self.decoder = nn.ModuleList(
             _convolutions(width * (2 if self.skip else 1), width, after, count)
@@ -35,14 +35,14 @@ class SegNetNetwork(nn.Module):
         self.head = nn.Conv2d(widths[0], outputs, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        maps, passed = images, []
+        maps, stages = images, []
         for convolve in self.encoder:
             before = convolve(maps)
             maps, indices = self.pool(before)
-            passed.append((before if self.skip else None, before.shape, indices))
+            stages.append((before if self.skip else None, before.shape, indices))
         maps = self.dropout(maps)
         for convolve in self.decoder:
-            before, size, indices = passed.pop()
+            before, size, indices = stages.pop()
             maps = self._unpool(maps, indices, size)
             maps = convolve(maps if before is None else cat([maps, before], dim=1))
         return self.head(maps)

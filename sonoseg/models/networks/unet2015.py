@@ -6,7 +6,7 @@ from sonoseg.schema.network import UNet2015
 
 
 class ConvolutionPair(nn.Sequential):
-    """Two 3x3 convolutions with ReLU, and batch norm before it where asked for."""
+    """Two 3x3 convolutions with ReLU, with batch norm before it for `norm: batch`."""
 
     def __init__(self, inputs: int, outputs: int, settings: UNet2015):
         layers: list[nn.Module] = []
@@ -22,8 +22,8 @@ class UNet2015Network(nn.Module):
     """`(B, 1, h, w)` to logits `(B, outputs, h', w')`.
 
     With `padding: same` the output has the input's size. With `valid` it is 184 pixels smaller for five levels (572 to
-    388, 252 to 68), because every convolution eats the border it cannot see beyond; the encoder's maps are cropped to
-    the decoder's, centre to centre.
+    388, 252 to 68), because every 3x3 convolution removes a border of one pixel; the encoder's maps are cropped to the
+    centre, to the size of the decoder's.
     """
 
     def __init__(self, settings: UNet2015, outputs: int):
@@ -46,18 +46,18 @@ class UNet2015Network(nn.Module):
                     nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        maps, passed = images, []
+        maps, skipped = images, []
         for level, convolve in enumerate(self.down):
             maps = convolve(self.pool(maps) if level else maps)
-            passed.append(maps)
-        maps = self.dropout(passed.pop())
+            skipped.append(maps)
+        maps = self.dropout(skipped.pop())
         for grow, convolve in zip(self.grow, self.up, strict=True):
             maps = grow(maps)
-            maps = convolve(cat([centre(passed.pop(), maps.shape[-2:]), maps], dim=1))
+            maps = convolve(cat([centre(skipped.pop(), maps.shape[-2:]), maps], dim=1))
         return self.head(maps)
 
 
 def centre(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Return the middle `size` (h', w') of `maps` (..., h, w); unchanged when they have that size already."""
+    """Return the centre of `maps` (..., h, w), of `size` (h', w'); unchanged when they have that size already."""
     top, left = ((maps.shape[axis] - size[axis]) // 2 for axis in (-2, -1))
     return maps[..., top : top + size[-2], left : left + size[-1]]
