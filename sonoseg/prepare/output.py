@@ -1,16 +1,12 @@
-"""What stage 1 leaves on the disk, in an order that never shows half a dataset as a finished one."""
+"""The files of stage 1, written in an order in which an incomplete dataset never looks complete."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError, UsageError
-from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.tables import read_table
-from sonoseg.prepare.metadata import Meta
-from sonoseg.prepare.split import Split
-from sonoseg.prepare.verify import Checked
+from sonoseg.prepare.dataset import Dataset, mask_path
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.provenance import digests_of
 from sonoseg.runs.split_tables import Sample, write_split
@@ -21,65 +17,34 @@ from sonoseg.schema.task import Task
 PARTS = ("train", "test")
 
 
-def build_samples(
-    checked: Sequence[Checked], meta: Mapping[str, Meta], split: Split, workspace: Workspace
-) -> list[Sample]:
-    """Return the rows of both tables, sorted by id; `fold` is None for the test table's."""
-    samples = []
-    for one in sorted(checked, key=lambda one: one.item.id):
-        known = meta[one.item.id]
-        patient = known.patient or one.item.id
-        samples.append(
-            Sample(
-                id=one.item.id,
-                image=ImageRef(one.item.image.absolute()),
-                mask=mask_path(workspace, one.item.id).absolute(),
-                patient=patient,
-                fold=split.fold_of[patient],
-                present=one.present,
-                height=one.height,
-                width=one.width,
-                spacing=known.spacing,
-                sha256=one.sha256,
-                mask_sha256=hashlib.sha256(one.mask_png).hexdigest(),
-                reference=known.reference,
-            )
-        )
-    return samples
-
-
 def table_digests(data: Path, task: Task) -> dict[str, str]:
     """Return the SHA-256 of the files beside the pictures that were read: annotations and metadata, as far as there."""
     shapes = [task.annotations.file] if isinstance(task.annotations, ShapesJson) else []
     return digests_of(data, [*shapes, task.metadata.file])
 
 
-def mask_path(workspace: Workspace, identity: str) -> Path:
-    return workspace.split / "masks" / f"{identity}.png"
-
-
 def page_path(workspace: Workspace) -> Path:
-    """Where a person reads what was found in a dataset that was prepared."""
+    """Return the path of the page of a prepared dataset."""
     return workspace.split / DATASET_PAGE
 
 
 def check_path(workspace: Workspace) -> Path:
-    """Where a person reads what was found in a dataset that was only checked."""
+    """Return the path of the page of a dataset that was only verified."""
     return workspace.split / DATASET_CHECK_PAGE
 
 
 def refuse_new_split(samples: Sequence[Sample], workspace: Workspace) -> bool:
-    """Return whether tables are there already that split the same way. Raises UsageError when they split otherwise.
+    """Return whether tables with the same split exist. Raises UsageError when existing tables have another split.
 
-    A corrected mask, label or pixel spacing moves no patient and may be written; another seed, or another set of
-    images, moves patients from test to training behind the back of a model that is already trained.
+    A corrected mask, label or spacing moves no patient and may be written. Another seed, or another set of images,
+    would move patients from the test to the training part of models that are already trained.
     """
-    there = False
+    exists = False
     for part in PARTS:
         table = workspace.split_table(part)
         if not table.is_file():
             continue
-        there = True
+        exists = True
         new = {s.id: (s.patient, "" if s.fold is None else str(s.fold)) for s in _of(part, samples)}
         try:
             old = {row["id"]: (row["patient"], row["fold"]) for _, row in read_table(table, "stage 1")}
@@ -91,33 +56,27 @@ def refuse_new_split(samples: Sequence[Sample], workspace: Workspace) -> bool:
                 "test part into training, and models trained before could no longer be tested; add --force to replace "
                 "it, and train anew"
             )
-    return there
+    return exists
 
 
 def write_dataset(
-    output: OutputFolder,
-    checked: Sequence[Checked],
-    samples: Sequence[Sample],
-    report: dict[str, Any],
-    page: str,
-    task: Task,
-    workspace: Workspace,
-    same_split: bool,
+    output: OutputFolder, dataset: Dataset, report: dict[str, Any], page: str, workspace: Workspace, same_split: bool
 ) -> None:
-    """Write masks, report, its page and, last, the two tables; masks that only the old tables named are removed.
+    """Write masks, report, its page and, last, the two tables; masks that only the earlier tables list are removed.
 
-    Files that would not change are left alone. `same_split` tells that tables are there which split as these do. Raises
-    OSError; the old tables then stay as they were.
+    Files that would not change are left alone. `same_split`: tables with the same split exist. Raises OSError; the
+    earlier tables are then unchanged.
     """
+    samples, task = dataset.samples, dataset.task
     outdated = _listed_masks(workspace) - {mask_path(workspace, sample.id) for sample in samples}
-    for one in checked:
-        path = mask_path(workspace, one.item.id)
-        if not (path.is_file() and path.read_bytes() == one.mask_png):
-            output.write_bytes(path, one.mask_png)
+    for image in dataset.images:
+        path = mask_path(workspace, image.item.id)
+        if not (path.is_file() and path.read_bytes() == image.mask_png):
+            output.write_bytes(path, image.mask_png)
     output.write_json(DATASET_REPORT, report)
     output.write_text(page_path(workspace), page)
-    # Both tables are on the disk before either is in its place, so that a full disk leaves the old pair. An old test
-    # table never stands beside a new training table: interrupted between the two, the test table is missing.
+    # Both tables are on the disk before either is moved into its place, so that a full disk leaves the earlier pair. An
+    # earlier test table never stands beside a new training table: after an interruption the test table is missing.
     fresh = {part: workspace.split_table(part).with_suffix(".csv.new") for part in PARTS}
     try:
         for part, path in fresh.items():
@@ -130,10 +89,13 @@ def write_dataset(
     finally:
         output.remove(*fresh.values())
     output.remove(*outdated)
+    for sample in samples:
+        output.keep(sample.image.path, sample.sha256)
+        output.keep(sample.mask, sample.mask_sha256)
 
 
 def _listed_masks(workspace: Workspace) -> set[Path]:
-    """Return the masks of the tables that are there, as far as these can be read."""
+    """Return the masks that existing tables list, as far as these can be read."""
     listed = set()
     for part in PARTS:
         try:

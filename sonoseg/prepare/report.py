@@ -3,15 +3,14 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 from sonoseg.io.faults import EXAMPLES, Fault, group_faults, in_order
-from sonoseg.prepare.metadata import Meta
-from sonoseg.prepare.near_duplicates import AlikePairs
+from sonoseg.prepare.dataset import Dataset
 from sonoseg.prepare.summary import areas, intensity, near_duplicates, patients_summary, pixel_shape, touching_border
 from sonoseg.prepare.verify import Checked
 from sonoseg.runs.split_tables import Sample
@@ -19,20 +18,12 @@ from sonoseg.runs.versions import versions
 from sonoseg.schema.task import Task
 
 
-def build_report(
-    task: Task,
-    checked: Sequence[Checked],
-    samples: Sequence[Sample],
-    meta: Mapping[str, Meta],
-    pairs: AlikePairs,
-    faults: Sequence[Fault],
-    settings: dict[str, Any],
-) -> dict[str, Any]:
-    """Return the report, ready for JSON. Holds no time and no path, so equal inputs give equal reports.
+def build_report(dataset: Dataset) -> dict[str, Any]:
+    """Return the report, ready for JSON. It contains no time and no path, so equal inputs give equal reports.
 
-    `checked` and `samples` are in the same order, and `pairs` count in it. `data_sha256` changes with one byte of an
-    image, a pixel of a mask, a patient or a spacing.
+    `data_sha256` changes with one byte of an image, a pixel of a mask, a patient or a spacing.
     """
+    task, checked, samples, faults = dataset.task, dataset.images, dataset.samples, dataset.faults
     train = [sample for sample in samples if sample.fold is not None]
     test = [sample for sample in samples if sample.fold is None]
     folds = sorted({sample.fold for sample in train if sample.fold is not None})
@@ -40,7 +31,7 @@ def build_report(
         "task": task.name,
         "classes": task.class_names,
         "structures": task.label_map_settings(),
-        "settings": settings,
+        "settings": dict(dataset.settings),
         "verdict": verdict(faults),
         "data_sha256": data_sha256(checked, samples),
         "counts": {
@@ -51,12 +42,12 @@ def build_report(
         },
         "images": _images(samples),
         "spacing_mm": _spacing(samples) | pixel_shape(samples),
-        "patients": patients_summary(samples, meta, task),
+        "patients": patients_summary(samples, dataset.meta, task),
         "area_px": {name: _area([one.area_px[name] for one in checked]) for name in task.class_names},
         "areas": areas(checked, samples, task),
         "intensity": intensity(checked, task),
         "touching_border": touching_border(checked, task),
-        "near_duplicates": near_duplicates(pairs, samples),
+        "near_duplicates": near_duplicates(dataset.pairs, samples),
         "grey_masks": sum(fault.kind == "grey" for fault in in_order(faults)),
         "warnings": [
             {"where": fault.where, "message": fault.message, "kind": fault.kind} for fault in in_order(faults)
@@ -66,7 +57,7 @@ def build_report(
 
 
 def verdict(faults: Sequence[Fault]) -> dict[str, Any]:
-    """Return whether the data can be trained on without a second look, and what to look at, most serious first."""
+    """Return whether verification found nothing, and what it found, most serious first."""
     concerns = [
         {
             "level": group.level,

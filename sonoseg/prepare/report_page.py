@@ -8,8 +8,8 @@ from sonoseg.errors import printable
 from sonoseg.io.faults import Fault, FaultGroup, group_faults
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.prepare.contact_sheet import spread_evenly, thumbnail
-from sonoseg.prepare.near_duplicates import Alike, AlikePairs
-from sonoseg.prepare.verify import Checked
+from sonoseg.prepare.dataset import Dataset
+from sonoseg.prepare.near_duplicates import Alike
 from sonoseg.reporting.pages import picture_uri, render
 from sonoseg.runs.split_tables import Sample
 from sonoseg.schema.task import Task
@@ -30,29 +30,21 @@ class Picture:
     note: str
 
 
-def dataset_page(
-    report: Mapping[str, Any],
-    task: Task,
-    checked: Sequence[Checked],
-    samples: Sequence[Sample],
-    pairs: AlikePairs,
-    faults: Sequence[Fault],
-    limits: ReadLimits = DEFAULT_LIMITS,
-) -> str:
+def dataset_page(dataset: Dataset, report: Mapping[str, Any], limits: ReadLimits = DEFAULT_LIMITS) -> str:
     """Return the HTML page of a dataset that can be prepared. `report` is that of `build_report`.
 
-    `checked` and `samples` are in the same order. Some images are read again.
-    Raises DataError and OSError when one is no longer there.
+    Some images are read again. Raises DataError and OSError when one is no longer there.
     """
-    groups = group_faults(faults)
-    sheet = _Sheet(task, checked, samples, limits)
+    groups = group_faults(dataset.faults)
+    sheet = _ContactSheet(dataset, limits)
+    samples = spread_evenly(dataset.samples, SHEET)
     return render(
         "dataset_report.html.j2",
-        **_about(task, groups),
+        **_about(dataset.task, groups),
         report=report,
-        sheet=[sheet.picture(sample.id, _place(sample)) for sample in spread_evenly(samples, SHEET)],
+        sheet=[sheet.picture(sample.id, _place(sample)) for sample in samples],
         named=[sheet.picture(identity, note) for identity, note in sheet.named(groups)],
-        pairs=[sheet.pair(pair) for pair in pairs.to_look_at(PAIRS)],
+        pairs=[sheet.pair(pair) for pair in dataset.pairs.to_look_at(PAIRS)],
     )
 
 
@@ -87,25 +79,25 @@ def _place(sample: Sample) -> str:
     return f"{sample.part}, patient {sample.patient}"
 
 
-class _Sheet:
-    """Makes the page's pictures, each image decoded once."""
+class _ContactSheet:
+    """The pictures of the page; each image is decoded once."""
 
-    def __init__(self, task: Task, checked: Sequence[Checked], samples: Sequence[Sample], limits: ReadLimits):
-        self._task, self._samples, self._limits = task, samples, limits
-        self._checked = {one.item.id: one for one in checked}
+    def __init__(self, dataset: Dataset, limits: ReadLimits):
+        self._task, self._samples, self._limits = dataset.task, dataset.samples, limits
+        self._images = {image.item.id: image for image in dataset.images}
         self._uris: dict[str, str] = {}
 
     def picture(self, identity: str, note: str) -> Picture:
         if identity not in self._uris:
-            self._uris[identity] = picture_uri(
-                thumbnail(self._checked[identity], self._task, self._limits), kind="jpeg"
-            )
+            pixels = thumbnail(self._images[identity], self._task, self._limits)
+            self._uris[identity] = picture_uri(pixels, kind="jpeg")
         return Picture(self._uris[identity], printable(identity), printable(note))
 
     def pair(self, pair: Alike) -> dict[str, Any]:
-        both = [self._samples[index] for index in (pair.first, pair.second)]
+        samples = [self._samples[index] for index in (pair.first, pair.second)]
         note = f"{pair.bits} of 64 bits differ, correlation {pair.correlation:.3f}"
-        return {"images": [self.picture(one.id, _place(one)) for one in both], "note": note, "across": pair.across}
+        pictures = [self.picture(sample.id, _place(sample)) for sample in samples]
+        return {"images": pictures, "note": note, "across": pair.across}
 
     def named(self, groups: Iterable[FaultGroup]) -> list[tuple[str, str]]:
         """Return (id, message) of up to 12 images that have warnings, some of each kind, most serious kinds first."""
@@ -114,7 +106,7 @@ class _Sheet:
             if group.kind in ("alike", "alike_across", "alike_cut"):  # those are shown in pairs
                 continue
             waiting.append(
-                [(f.image, f.message) for f in group.faults if f.image is not None and f.image in self._checked]
+                [(f.image, f.message) for f in group.faults if f.image is not None and f.image in self._images]
             )
         chosen: dict[str, str] = {}
         for turn in range(NAMED):

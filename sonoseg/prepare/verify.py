@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,24 +63,17 @@ def verify(
     data: Path,
     task: Task,
     limits: ReadLimits = DEFAULT_LIMITS,
-    on_done: Callable[[], None] = lambda: None,
-) -> tuple[list[Checked], list[Fault]]:
-    """Check all items on all cores, and call `on_done` after each; returns the usable ones in order, and all faults.
+) -> Iterator[tuple[Checked | None, list[Fault]]]:
+    """Check all items on all cores, and yield what `check` returns for each, in order.
 
     Faults: an image or mask that cannot be read, sizes that differ, values or shapes that do not fit the task. Only the
     encoded masks stay in memory.
     """
-    checked, faults = [], []
     pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
     try:
-        for result, found in pool.map(lambda item: check(item, data, task, limits), items):
-            faults += found
-            if result is not None:
-                checked.append(result)
-            on_done()
+        yield from pool.map(lambda item: check(item, data, task, limits), items)
     finally:
         pool.shutdown(cancel_futures=True)
-    return checked, faults
 
 
 def check(

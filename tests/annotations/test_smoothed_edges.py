@@ -129,7 +129,7 @@ def test_masks_of_several_classes_as_jpeg_are_warned_of(make_task, write_picture
         (tmp_path / "masks").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / "masks" / f"{name}{suffix}"), labels)
     items, faults = READERS["mask_folder"](tmp_path, task)
-    _, found = verify(items, tmp_path, task)
+    found = [fault for _, faults in verify(items, tmp_path, task) for fault in faults]
     assert faults == []
     assert [(fault.where, fault.kind) for fault in found] == [("masks/a_1.jpg", "grey")]
     assert "must be saved as PNG" in found[0].message

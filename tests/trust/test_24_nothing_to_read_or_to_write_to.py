@@ -149,7 +149,7 @@ def test_an_image_that_is_gone_ends_stage_2_before_it_changes_any(
     image.unlink()
     before = everything(workspace)
     assert run(stage2, workspace, "--seed", "7") == 2
-    assert f"{image}: the file is gone since stage 1" in capsys.readouterr().err
+    assert f"{image}: no such file, although stage 1 listed it" in capsys.readouterr().err
     assert everything(workspace) == before
 
 

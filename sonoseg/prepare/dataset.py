@@ -1,0 +1,106 @@
+"""A verified dataset and its split: what stage 1 reports and writes."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sonoseg.io.faults import Fault
+from sonoseg.io.image_ref import ImageRef
+from sonoseg.prepare.metadata import Meta
+from sonoseg.prepare.near_duplicates import AlikePairs, alike_faults, find_alike
+from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
+from sonoseg.prepare.split import Split, assert_no_leak, split_patients
+from sonoseg.prepare.verify import Checked
+from sonoseg.runs.split_tables import Sample
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
+
+
+@dataclass(frozen=True)
+class VerifiedImages:
+    """The images of a data folder that can be used, their metadata by id, and the faults of all images.
+
+    annotated: number of images with an annotation, those that cannot be used included.
+    """
+
+    folder: Path
+    images: Sequence[Checked]
+    meta: Mapping[str, Meta]
+    faults: Sequence[Fault]
+    annotated: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset that is split.
+
+    images, samples: in the same order; `pairs` has indices into them. faults: of verification, split and comparison.
+    settings: of the split.
+    """
+
+    task: Task
+    images: Sequence[Checked]
+    samples: Sequence[Sample]
+    meta: Mapping[str, Meta]
+    pairs: AlikePairs
+    faults: Sequence[Fault]
+    settings: Mapping[str, Any]
+
+
+def build_dataset(verified: VerifiedImages, task: Task, workspace: Workspace, settings: Mapping[str, Any]) -> Dataset:
+    """Split the images by patient and compare them with each other.
+
+    settings: `test_size`, `folds` and `seed`. Raises DataError for a leak between the parts.
+    """
+    images, meta = verified.images, verified.meta
+    classes_shown = [(meta[image.item.id].patient or image.item.id, list(image.present.values())) for image in images]
+    split = split_patients(classes_shown, task.class_names, **settings)
+    samples = build_samples(images, meta, split, workspace)
+    assert_no_leak(
+        [sample for sample in samples if sample.fold is not None], [sample for sample in samples if sample.fold is None]
+    )
+
+    names = {image.item.id: image.item.image.relative_to(verified.folder).as_posix() for image in images}
+    pairs = find_alike([image.small for image in images], samples)
+    faults = [
+        *verified.faults,
+        *split.warnings,
+        *alike_faults(pairs, samples, names),
+        *spacing_faults(samples, names),
+        *area_faults(images, task, names),
+        *ellipse_faults(images, task, names),
+    ]
+    return Dataset(task, images, samples, meta, pairs, faults, settings)
+
+
+def build_samples(
+    checked: Sequence[Checked], meta: Mapping[str, Meta], split: Split, workspace: Workspace
+) -> list[Sample]:
+    """Return the rows of both tables, sorted by id; `fold` is None for the test table's."""
+    samples = []
+    for image in sorted(checked, key=lambda image: image.item.id):
+        known = meta[image.item.id]
+        patient = known.patient or image.item.id
+        samples.append(
+            Sample(
+                id=image.item.id,
+                image=ImageRef(image.item.image.absolute()),
+                mask=mask_path(workspace, image.item.id).absolute(),
+                patient=patient,
+                fold=split.fold_of[patient],
+                present=image.present,
+                height=image.height,
+                width=image.width,
+                spacing=known.spacing,
+                sha256=image.sha256,
+                mask_sha256=hashlib.sha256(image.mask_png).hexdigest(),
+                reference=known.reference,
+            )
+        )
+    return samples
+
+
+def mask_path(workspace: Workspace, identity: str) -> Path:
+    return workspace.split / "masks" / f"{identity}.png"
