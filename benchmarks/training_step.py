@@ -17,10 +17,12 @@ from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
 from sonoseg.training import losses
-from sonoseg.training.datasets import EpochBatches, Loader, SegmentationDataset
-from sonoseg.training.loop import start_fabric, train_epoch
+from sonoseg.training.datasets import Loader, SegmentationDataset, ShuffledBatchSampler
+from sonoseg.training.loop import train_epoch
 from sonoseg.training.losses import SegmentationLoss
 from sonoseg.training.optimizer import build_optimizer
+from sonoseg.training.processes import start_fabric
+from sonoseg.training.setup import TrainingOptions, TrainingSetup
 
 BATCH, STEPS = 2, 4
 
@@ -31,9 +33,9 @@ def run(root: Path) -> Iterator[Figure]:
     prepared(root, "spine", phantoms(root, images=12), "--copies", "1")
     task, workspace = load_task("spine"), Workspace(root, "spine")
     data = load_data(task, workspace, 0)
-    images = SegmentationDataset(data.train, task)
+    images = SegmentationDataset(data.train, task.input, len(task.structures))
     images.with_squares = True
-    batch = next(iter(Loader(images, EpochBatches(len(images), BATCH, seed=0))))
+    batch = next(iter(Loader(images, ShuffledBatchSampler(len(images), BATCH, seed=0))))
     plain = plain_steps(task, batch.images, batch.labels)
 
     rate, half = matrix_product_rate(), matrix_product_rate(dtype="bfloat16")
@@ -84,21 +86,22 @@ class Epoch:
     """STEPS steps of SonoSeg's own loop; `waited` is the share of the last run that was spent waiting for data."""
 
     def __init__(self, task: Task, images: SegmentationDataset, precision: str, compiled: bool = False):
-        self.task, self.fabric = task, start_fabric("cpu", 1, precision)
+        fabric = start_fabric("cpu", 1, precision)
         torch.manual_seed(0)
         network = build_network(task)
         optimizer = build_optimizer(task.training.optimizer, network.parameters())
         if compiled:
             network.compile()
-        self.network, self.optimizer = self.fabric.setup(network, optimizer)
-        self.loss = SegmentationLoss(task.training.loss, warm_up=False)
-        self.batches = Loader(images, EpochBatches(len(images), BATCH, seed=0))
+        network, optimizer = fabric.setup(network, optimizer)
+        loss = SegmentationLoss(task.training.loss, warm_up=False)
+        batches = Loader(images, ShuffledBatchSampler(len(images), BATCH, seed=0))
+        options = TrainingOptions(epochs=1)
+        self.setup = TrainingSetup(task, fabric, options, 1, network, optimizer, loss, batches, batches)
         self.waited = 0.0
 
     def run(self) -> None:
-        rates = [1e-3] * STEPS
-        scalars = train_epoch(self.fabric, self.network, self.optimizer, self.loss, self.batches, self.task, 99, rates)
-        self.waited = scalars["time/data"]
+        *_, totals = train_epoch(self.setup, 99, [1e-3] * STEPS)
+        self.waited = totals.scalars()["time/data"]
 
 
 def operations_of(task: Task) -> float:
@@ -112,7 +115,7 @@ def operations_of(task: Task) -> float:
 def hausdorff_share(task: Task, images: SegmentationDataset) -> Figure:
     """Time the boundary term, forward and backward, on the logits of a training batch: MONAI's and SonoSeg's."""
     torch.manual_seed(0)
-    batch = next(iter(Loader(images, EpochBatches(len(images), BATCH, seed=0))))
+    batch = next(iter(Loader(images, ShuffledBatchSampler(len(images), BATCH, seed=0))))
     near = torch.nn.functional.one_hot(batch.labels[:, 0].roll(4, -1), 1 + len(task.structures)).permute(0, 3, 1, 2)
     logits = (8.0 * near + torch.randn(near.shape)).requires_grad_()
     reference = HausdorffDTLoss(include_background=False, to_onehot_y=True, softmax=True, reduction="mean")
@@ -149,11 +152,13 @@ def online(root: Path, task: Task, rows: Any, kept: bool) -> Figure:
         {**task.model_dump(), "augmentation": {**task.augmentation.model_dump(), "copies": 1, "online": True}}
     )
     originals = [row for row in rows if row.augmentation == "none"]
-    stored = SegmentationDataset(rows, task)
+    classes = len(task.structures)
+    stored = SegmentationDataset(rows, task.input, classes)
     if not kept:
         stored._cache = stored._squares = None
     offline = Epoch(task, stored, "bf16-mixed")
-    fresh = Epoch(drawing, SegmentationDataset(originals, drawing, augmented=True), "bf16-mixed")
+    drawn = SegmentationDataset(originals, task.input, classes, drawing.augmentation)
+    fresh = Epoch(drawing, drawn, "bf16-mixed")
     before, after, ratio = compare(offline.run, fresh.run, per=STEPS)
     return Figure(
         name=f"copies drawn on the fly, beside those {'in memory' if kept else 'on the disk'}",

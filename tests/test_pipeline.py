@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -197,10 +198,10 @@ def test_an_interrupted_training_goes_on_to_the_same_tensors(
 
     real = loop.train_epoch
 
-    def stop_in_the_second(*arguments: object, **named: object) -> dict[str, float]:
-        if arguments[6] == 1:
+    def stop_in_the_second(*arguments: object) -> Iterator[object]:
+        if arguments[1] == 1:
             raise KeyboardInterrupt
-        return real(*arguments, **named)  # type: ignore[arg-type]
+        return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "train_epoch", stop_in_the_second)
     assert training.main([*where(root), "--device", "cpu", "--run", "cut"]) == 130

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,10 +80,10 @@ def test_one_process_goes_on_where_two_stopped(alone: Path, prepared: Path, tmp_
     root = Path(shutil.copytree(prepared, tmp_path / "w"))
     real = loop.train_epoch
 
-    def stop_in_the_third(*arguments: object, **named: object) -> dict[str, float]:
-        if arguments[6] == 2:
+    def stop_in_the_third(*arguments: object) -> Iterator[object]:
+        if arguments[1] == 2:
             raise KeyboardInterrupt
-        return real(*arguments, **named)  # type: ignore[arg-type]
+        return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "train_epoch", stop_in_the_third)
     assert training.main([*where(root), "--run", "cut"]) == 130

@@ -1,4 +1,4 @@
-"""What several folds say together: the mean over them, and how far they spread."""
+"""Cross-validation: each fold scored by the model that was not trained on it, and the test split by all models."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,23 +8,22 @@ import numpy as np
 from rich.table import Table
 
 from sonoseg.errors import ModelError
+from sonoseg.evaluation.cases import Case
+from sonoseg.evaluation.folds import FoldData
+from sonoseg.evaluation.results import remove_fold_scores, write_evaluation, write_model_evaluation
+from sonoseg.evaluation.scoring import Scoring, read_trained_model
 from sonoseg.runs.output_folder import OutputFolder
-from sonoseg.runs.workspace import RUN_OF_SCORING
+from sonoseg.runs.workspace import BEST_MODEL, CROSS_VALIDATION, ENSEMBLE, OUT_OF_FOLD, Workspace, fold_folder
+from sonoseg.schema.task import Task
 
 SCORES = ("dice", "iou", "surface_dice", "hd95")
+ANY_FOLD = "fold_*"
 
 
-def forget_results(output: OutputFolder) -> None:
-    """Remove the results of an earlier cross-validation, which are not those of the models that replace its models."""
-    output.remove("cross_validation.json", RUN_OF_SCORING)
-    for name in ("out_of_fold", "ensemble"):
-        output.remove(*output.path(name).glob("*"))
-
-
-def refuse_other_folds(folder: Path, folds: Sequence[int]) -> None:
-    """Raise ModelError when `folder` holds models of folds that there are no longer: they would join the ensemble."""
-    wanted = {f"fold_{fold}" for fold in folds}
-    others = sorted(path.name for path in folder.glob("fold_*") if path.name not in wanted)
+def check_folds(folder: Path, folds: Sequence[int]) -> None:
+    """Raise ModelError when `folder` has models of other folds than these: they would join the ensemble."""
+    expected = {fold_folder(fold) for fold in folds}
+    others = sorted(path.name for path in folder.glob(ANY_FOLD) if path.name not in expected)
     if others:
         raise ModelError(
             f"{folder}: {', '.join(others)} left from a cross-validation with other folds, whose models would join the "
@@ -32,24 +31,72 @@ def refuse_other_folds(folder: Path, folds: Sequence[int]) -> None:
         )
 
 
+def cross_validation_scorings(folder: Path, folds: Sequence[FoldData], task: Task) -> list[Scoring]:
+    """Return the scoring of each fold by its own model, in order, and as the last one that of the test split by all.
+
+    Raises ModelError for a model that was not trained on these folds, or not with the settings of the others.
+    """
+    models = [read_trained_model(folder / fold_folder(data.fold) / BEST_MODEL, data, task) for data in folds]
+    for name in ("seed", "planned_epochs"):
+        if len({model.info.get(name) for model in models}) > 1:
+            raise ModelError(f"{folder}: its models differ in {name}; train all folds again from the beginning")
+    in_mm = all(sample.spacing for sample in folds[0].samples if sample.fold is not None)
+    scorings = [
+        Scoring(f"fold {data.fold}", "validation", [model], data.validation_samples, in_mm, data.limits)
+        for data, model in zip(folds, models, strict=True)
+    ]
+    return [*scorings, Scoring("test", "test", models, folds[0].test_samples, limits=folds[0].limits)]
+
+
+def write_cross_validation(
+    output: OutputFolder,
+    scorings: Sequence[Scoring],
+    cases: Sequence[Sequence[Case]],
+    folds: Sequence[FoldData],
+    workspace: Workspace,
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Write the evaluations of `cross_validation_scorings`; return the summary of all folds, and of the ensemble.
+
+    Writes an evaluation per fold beside its model, `out_of_fold/`, `ensemble/` unless the test split is empty, and
+    last `cross_validation.json`.
+    """
+    remove_fold_scores(output)
+    summaries: list[dict[str, Any]] = []
+    pooled: list[Case] = []
+    for data, scoring, fold_cases in zip(folds, scorings[:-1], cases[:-1], strict=True):
+        fold_output = output.subfolder(fold_folder(data.fold))
+        summary = write_model_evaluation(fold_output, scoring, fold_cases, data, workspace)
+        summaries += [summary] if summary else []
+        pooled += fold_cases
+
+    ensemble = scorings[-1]
+    samples = [sample for scoring in scorings[:-1] for sample in scoring.samples]
+    together = Scoring("out-of-fold", "out-of-fold", ensemble.models, samples, limits=ensemble.limits)
+    out_of_fold = write_evaluation(output.subfolder(OUT_OF_FOLD), together, pooled, workspace)
+    test = write_evaluation(output.subfolder(ENSEMBLE), ensemble, cases[-1], workspace) if cases[-1] else None
+    result = summarise_folds(summaries, out_of_fold, [model.sha256 for model in ensemble.models])
+    output.write_json(CROSS_VALIDATION, result)
+    return result, test
+
+
 def summarise_folds(
     summaries: Sequence[Mapping[str, Any]], out_of_fold: Mapping[str, Any], members: Sequence[str]
 ) -> dict[str, Any]:
     """Return `cross_validation.json` from the evaluation of each fold (in order) and of all cases together.
 
-    Spread is the standard deviation over folds (n - 1), null for a single fold. The interval over patients stands in
-    `out_of_fold`: every training patient once, each by the model that was not trained on it. The fold also chose that
-    model's epoch, so these scores are a little too good; the ensemble's on the test split are not.
+    The spread is the standard deviation over folds (n - 1), null for a single fold. `out_of_fold` has the interval over
+    patients: every training patient once, each by the model that was not trained on it. The fold also chose the epoch
+    of that model, so these scores are slightly optimistic; those of the ensemble on the test split are not.
     """
     first = summaries[0]
     classes = {
-        name: {score: _spread([one["classes"][name][score]["mean"] for one in summaries]) for score in SCORES}
+        name: {score: _spread([summary["classes"][name][score]["mean"] for summary in summaries]) for score in SCORES}
         for name in first["classes"]
     }
     errors = {}
-    for name in sorted({name for one in summaries for name in one["measurements"]}):
-        found = [one["measurements"][name] for one in summaries if name in one["measurements"]]
-        values = [one["mean_absolute_error"]["mean"] for one in found if "mean_absolute_error" in one]
+    for name in sorted({name for summary in summaries for name in summary["measurements"]}):
+        entries = [summary["measurements"][name] for summary in summaries if name in summary["measurements"]]
+        values = [entry["mean_absolute_error"]["mean"] for entry in entries if "mean_absolute_error" in entry]
         if values:
             errors[name] = _spread(values)
     return {
@@ -57,7 +104,7 @@ def summarise_folds(
         "note": "no model was trained on the fold it is scored on, but that fold chose its epoch",
         "folds": len(summaries),
         "distance_unit": first["distance_unit"],
-        "mean_dice": _spread([one["mean_dice"] for one in summaries]),
+        "mean_dice": _spread([summary["mean_dice"] for summary in summaries]),
         "classes": classes,
         "mean_absolute_error": errors,
         "out_of_fold": dict(out_of_fold),
@@ -83,6 +130,6 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": float(np.mean(values)), "standard_deviation": deviation, "folds": list(values)}
 
 
-def _plus_minus(one: Mapping[str, Any]) -> str:
-    deviation = one["standard_deviation"]
-    return f"{one['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
+def _plus_minus(spread: Mapping[str, Any]) -> str:
+    deviation = spread["standard_deviation"]
+    return f"{spread['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")

@@ -1,6 +1,8 @@
-"""Which prepared images train, which validate, which are the untouched test."""
+"""The images of one fold: which train, which validate, and which are the test split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sonoseg.errors import DataError, choices
@@ -14,10 +16,11 @@ from sonoseg.schema.task import Task
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """Rows of stage 2 by their use, the sources of all of them, and the hashes of the tables they come from.
+class FoldData:
+    """Prepared images by their use when `fold` validates, the annotated images that they were made from, and hashes.
 
-    `fold` is the one that validates; `limits` apply to all images.
+    samples: all annotated images. hashes: table -> SHA-256, of the tables of stages 1 and 2. limits:
+    of all images.
     """
 
     fold: int
@@ -29,14 +32,31 @@ class TrainingData:
     hashes: dict[str, str]
     limits: ReadLimits = DEFAULT_LIMITS
 
+    @property
+    def validation_samples(self) -> list[Sample]:
+        """The annotated images of the fold that validates."""
+        return self._sources(self.validation)
 
-def load_data(task: Task, workspace: Workspace, fold: int, limits: ReadLimits = DEFAULT_LIMITS) -> TrainingData:
+    @property
+    def test_samples(self) -> list[Sample]:
+        """The annotated images of the test split."""
+        return self._sources(self.test)
+
+    def _sources(self, rows: Sequence[Prepared]) -> list[Sample]:
+        return [self._by_id[row.source_id] for row in rows]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Sample]:
+        return {sample.id: sample for sample in self.samples}
+
+
+def load_data(task: Task, workspace: Workspace, fold: int, limits: ReadLimits = DEFAULT_LIMITS) -> FoldData:
     """Read and check the tables of stages 1 and 2.
 
-    Validation is the originals of one fold, training everything of the other folds.
+    The original images of `fold` validate; the images of the other folds train, with their augmented copies.
 
-    Raises DataError when a table is missing, a patient leaks between the parts, stage 2's pictures are not of this
-    split and these settings, or the fold is empty.
+    Raises DataError when a table is missing, a patient is in two parts, the images of stage 2 were made from another
+    split or with other settings, or the fold is empty.
     """
     train_samples, test_samples = (
         read_split(workspace.split_table(part), task.class_names, workspace.root) for part in ("train", "test")
@@ -62,7 +82,7 @@ def load_data(task: Task, workspace: Workspace, fold: int, limits: ReadLimits = 
         workspace.index("train"),
         workspace.index("test"),
     ]
-    return TrainingData(
+    return FoldData(
         fold=fold,
         train=[row for row in index if row.fold != fold],
         validation=[row for row in index if row.fold == fold and row.augmentation == "none"],
@@ -79,7 +99,7 @@ def folds_of(workspace: Workspace) -> list[int]:
 
 
 def _check_same_sources(table: Path, rows: list[Prepared], samples: list[Sample]) -> None:
-    """Stage 2 has to be of this split: same images, same patients, same folds."""
+    """Raise DataError unless stage 2 was run on this split: same images, patients and folds."""
     expected = {(sample.id, sample.patient, sample.fold) for sample in samples}
     if {(row.source_id, row.patient, row.fold) for row in rows} != expected:
         raise DataError(f"{table}: made from another split than the one now in its folder; run stage 2 again")

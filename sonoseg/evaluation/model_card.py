@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sonoseg.evaluation.folds import TrainingData
+from sonoseg.evaluation.folds import FoldData
 from sonoseg.evaluation.summary import in_one_unit
 from sonoseg.models.model_header import ModelHeader
 from sonoseg.runs.output_folder import OutputFolder
+from sonoseg.runs.workspace import MODEL_CARD
 from sonoseg.schema.task import Task
 
-NAME = "MODEL_CARD.md"
 TO_COMPLETE = "*Author to complete.*"
 
 _BY_THE_AUTHOR = ("Intended use", "Where the images come from", "Known limits")
@@ -29,19 +29,19 @@ _HINTS = {
 
 
 def write_model_card(
-    output: OutputFolder, model: ModelHeader, data: TrainingData, summary: Mapping[str, Any] | None
+    output: OutputFolder, model: ModelHeader, data: FoldData, summary: Mapping[str, Any] | None
 ) -> Path:
     """Write the card of `model`, with the scores of `summary` (`evaluation.json`), or without any for None.
 
     Sections that the author has completed are kept.
     """
-    path = output.path(NAME)
+    path = output.path(MODEL_CARD)
     written = _sections(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else {}
     return output.write_text(path, model_card(model, data, summary, written))
 
 
 def model_card(
-    model: ModelHeader, data: TrainingData, summary: Mapping[str, Any] | None, written: Mapping[str, str]
+    model: ModelHeader, data: FoldData, summary: Mapping[str, Any] | None, written: Mapping[str, str]
 ) -> str:
     """Return the card in Markdown; `written` are the sections, heading -> text, that the author has completed."""
     task = model.task
@@ -58,7 +58,7 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def disjointness(data: TrainingData) -> str:
+def disjointness(data: FoldData) -> str:
     """Return whether the split is by patient; where no patient has two images, patients may be unknown."""
     patients = {sample.patient for sample in data.samples}
     if len(patients) < len(data.samples):
@@ -86,7 +86,7 @@ def _model(model: ModelHeader) -> str:
     return "\n".join(lines)
 
 
-def _data(data: TrainingData) -> str:
+def _data(data: FoldData) -> str:
     spaced = sum(sample.spacing is not None for sample in data.samples)
     validating = {row.source_id for row in data.validation}
     training = {row.source_id for row in data.train}

@@ -1,4 +1,4 @@
-"""What scoring a model leaves behind: scores per case and in sum, a page, and a line in the log of scorings."""
+"""The files of an evaluation: scores in total and per image, a page, and a line in the log of scorings."""
 
 import json
 import os
@@ -8,60 +8,88 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.evaluation.cases import Case
-from sonoseg.evaluation.cross_validation import forget_results
+from sonoseg.evaluation.folds import FoldData
+from sonoseg.evaluation.history import read_history
+from sonoseg.evaluation.model_card import write_model_card
 from sonoseg.evaluation.page import evaluation_page
+from sonoseg.evaluation.scoring import Scoring
 from sonoseg.evaluation.summary import summarise
 from sonoseg.io.files import name_in_errors
-from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.runs.output_folder import OutputFolder
-from sonoseg.runs.workspace import RUN_OF_SCORING, Workspace
-from sonoseg.schema.task import Task
+from sonoseg.runs.workspace import (
+    CASES_TABLE,
+    CROSS_VALIDATION,
+    ENSEMBLE,
+    EVALUATION,
+    EVALUATION_PAGE,
+    OUT_OF_FOLD,
+    RUN_OF_SCORING,
+    SCORINGS_LOG,
+    Workspace,
+)
+
+
+def write_model_evaluation(
+    output: OutputFolder, scoring: Scoring, cases: Sequence[Case], data: FoldData, workspace: Workspace
+) -> dict[str, Any] | None:
+    """Write the evaluation of a single model beside it, with the curves of its training, and its model card.
+
+    Without cases there is only a model card, and the result is None.
+    """
+    summary = write_evaluation(output, scoring, cases, workspace, read_history(output.folder)) if cases else None
+    write_model_card(output, scoring.models[0], data, summary)
+    return summary
 
 
 def write_evaluation(
     output: OutputFolder,
-    part: str,
+    scoring: Scoring,
     cases: Sequence[Case],
-    task: Task,
     workspace: Workspace,
-    facts: dict[str, Any],
     history: Sequence[dict[str, float]] = (),
-    limits: ReadLimits = DEFAULT_LIMITS,
 ) -> dict[str, Any]:
     """Write `per_case.csv`, `evaluation.html` and, last, `evaluation.json` of at least one case; return the last.
 
-    `part` is `test`, `validation` or `out-of-fold`; `facts` are of the model, with its `sha256`; `history` is its
-    training, a row of scalars per epoch. A scoring of the test split is first recorded in `Models/<task>/
-    evaluations.jsonl`: no number of it can be seen that is not counted. Its `scored_before` says how many there were.
+    `history` is that of the training, the scalars of each epoch. A scoring of the test split is first recorded in
+    `Models/<task>/evaluations.jsonl`, so that every scoring is counted before its numbers can be seen; `scored_before`
+    is the number of earlier ones.
     """
-    summary = {"use": "not for clinical use", "part": part, **summarise(cases, task), "model": facts}
-    if part == "test":
-        log = workspace.models / "evaluations.jsonl"
-        entry = _log_entry(summary, task)
-        summary["scored_before"] = scorings(log, entry["test_split_sha256"])
+    task = scoring.task
+    summary = {"use": "not for clinical use", "part": scoring.part, **summarise(cases, task), "model": scoring.facts}
+    if scoring.part == "test":
+        log = workspace.models / SCORINGS_LOG
+        entry = _log_entry(summary, task.name)
+        summary["scored_before"] = count_scorings(log, entry["test_split_sha256"])
         append_line(log, {**entry, "scoring": summary["scored_before"] + 1})
     rows = [case.row() for case in cases]
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    output.write_csv("per_case.csv", columns, rows)
-    output.write_text("evaluation.html", evaluation_page(summary, cases, task, limits, history))
-    output.write_json("evaluation.json", summary)
+    output.write_csv(CASES_TABLE, columns, rows)
+    output.write_text(EVALUATION_PAGE, evaluation_page(summary, cases, task, scoring.limits, history))
+    output.write_json(EVALUATION, summary)
     return summary
 
 
-def forget_scores(output: OutputFolder) -> None:
-    """Remove the scores of the model in `output`, which would be taken for those of the model that replaces it.
+def remove_scores(output: OutputFolder) -> None:
+    """Remove the scores of a model that is about to be replaced.
 
-    The model of a fold is in a subfolder of a cross-validation, whose results are removed too.
+    The model of a fold is in a subfolder of a cross-validation, whose scores are removed too.
     """
-    output.remove("evaluation.json", "evaluation.html", "per_case.csv", RUN_OF_SCORING)
+    output.remove(EVALUATION, EVALUATION_PAGE, CASES_TABLE, RUN_OF_SCORING)
     if output.parent:
-        forget_results(output.parent)
+        remove_fold_scores(output.parent)
 
 
-def scorings(log: Path, test_split: str | None) -> int:
-    """Return how many lines of `evaluations.jsonl` are of the test split whose table has this SHA-256.
+def remove_fold_scores(output: OutputFolder) -> None:
+    """Remove the scores of a cross-validation over all folds; those of each fold are beside its model."""
+    output.remove(CROSS_VALIDATION, RUN_OF_SCORING)
+    for name in (OUT_OF_FOLD, ENSEMBLE):
+        output.remove(*output.path(name).glob("*"))
 
-    Lines that an interruption cut short are passed over. A file that is not there has none.
+
+def count_scorings(log: Path, test_split: str | None) -> int:
+    """Return the number of scorings in `evaluations.jsonl` of the test split whose table has this SHA-256.
+
+    Incomplete lines, left by an interruption, do not count. Without a file it is 0.
     """
     if not log.is_file():
         return 0
@@ -76,9 +104,9 @@ def scorings(log: Path, test_split: str | None) -> int:
 
 
 def append_line(log: Path, entry: dict[str, Any]) -> None:
-    """Add `entry` to a file of JSON lines by one write that is on the disk when this returns.
+    """Append `entry` to a file of JSON lines by a single write, which is on the disk when this returns.
 
-    After a line without an end, which an interruption left, it begins a new one.
+    It starts a new line after an incomplete one, which an interruption left.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with name_in_errors(log), log.open("ab+") as stream:
@@ -91,17 +119,17 @@ def append_line(log: Path, entry: dict[str, Any]) -> None:
         os.fsync(stream.fileno())
 
 
-def _log_entry(summary: dict[str, Any], task: Task) -> dict[str, Any]:
+def _log_entry(summary: dict[str, Any], task: str) -> dict[str, Any]:
     facts = summary["model"]
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "task": task.name,
+        "task": task,
         "part": summary["part"],
         "model_sha256": facts.get("sha256"),
         "fold": facts.get("fold"),
-        "test_split_sha256": facts.get("data", {}).get(f"{task.name}/test_split.csv"),
+        "test_split_sha256": facts.get("data", {}).get(f"{task}/test_split.csv"),
         "images": summary["images"],
         "patients": summary["patients"],
         "mean_dice": summary["mean_dice"],
-        "dice": {name: one["dice"]["mean"] for name, one in summary["classes"].items()},
+        "dice": {name: scores["dice"]["mean"] for name, scores in summary["classes"].items()},
     }

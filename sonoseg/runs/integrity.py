@@ -11,11 +11,11 @@ import threading
 from pathlib import Path
 
 from sonoseg.io.files import sha256_of, write_bytes
-from sonoseg.runs.workspace import DATASET_CHECK_PAGE
+from sonoseg.runs.workspace import DATASET_CHECK_PAGE, MODEL_CARD, SCORINGS_LOG
 
 SUFFIX = ".sha256"
 
-NEVER_LISTED = ("evaluations.jsonl", "MODEL_CARD.md", "engines", DATASET_CHECK_PAGE)
+NEVER_LISTED = (SCORINGS_LOG, MODEL_CARD, "engines", DATASET_CHECK_PAGE)
 """Never listed, because they change after the stage has finished: each scoring adds a line to the log of scorings, the
 model card is completed by its author, `engines` is a cache with checks of its own, and a check of new data writes a
 page."""

@@ -78,5 +78,6 @@ def threads() -> dict[str, int | None]:
         "usable_cores": usable,
         "torch": loaded["torch"].get_num_threads() if loaded["torch"] else None,
         "opencv": loaded["cv2"].getNumThreads() if loaded["cv2"] else None,
-        "numba": loaded["numba"].get_num_threads() if loaded["numba"] else None,
+        # Not numba.get_num_threads(), which starts threads and with them sets the number that torch uses.
+        "numba": loaded["numba"].config.NUMBA_NUM_THREADS if loaded["numba"] else None,
     }

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from sonoseg.errors import Stopped
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -38,3 +40,9 @@ def deferred_signals(enabled: bool = True) -> Iterator[list[signal.Signals]]:
         yield received
     finally:
         restore()
+
+
+def stop_if_received(signals: list[signal.Signals]) -> None:
+    """Raise Stopped with the exit code of the signal when `deferred_signals` has received one."""
+    if signals:
+        raise Stopped(f"stopped by {signals[0].name}", 128 + signals[0])

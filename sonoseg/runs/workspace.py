@@ -6,9 +6,19 @@ from pathlib import Path
 BEST_MODEL = "best_model.safetensors"
 """What training calls a model, in whatever folder it puts it, and what is looked for in a folder."""
 
-CHECKPOINT = "last.ckpt"
-CURVES = "curves.png"
-"""What training writes beside its model: the state to resume from, and the training curves."""
+CHECKPOINT, HISTORY, CURVES = "last.ckpt", "history.csv", "curves.png"
+"""What training writes beside its model: the state to resume from, the scalars of each epoch, the training curves."""
+
+EVALUATION, EVALUATION_PAGE, CASES_TABLE = "evaluation.json", "evaluation.html", "per_case.csv"
+"""Scores of a model: in total, as a page, and per image."""
+SCORINGS_LOG = "evaluations.jsonl"
+"""A line for each scoring of the test split, in the folder of the task's models."""
+MODEL_CARD = "MODEL_CARD.md"
+
+CROSS_VALIDATION_FOLDER, CROSS_VALIDATION = "cross_validation", "cross_validation.json"
+OUT_OF_FOLD, ENSEMBLE = "out_of_fold", "ensemble"
+"""Folders in that of a cross-validation: scores of all folds together, and of the ensemble on the test split."""
+SANITY_CHECK_FOLDER = "sanity_check"
 
 RUN_OF_PREPARATION, RUN_OF_PREPROCESSING, RUN_OF_TRAINING = (f"stage{number}_run.json" for number in (1, 2, 3))
 RUN_OF_INFERENCE = "run.json"
@@ -64,3 +74,8 @@ class Workspace:
     def index(self, part: str) -> Path:
         """Table of stage 2; `part` is `train` or `test`."""
         return self.split / part / "index.csv"
+
+
+def fold_folder(fold: int) -> str:
+    """Return the name of a fold's folder in that of a cross-validation."""
+    return f"fold_{fold}"

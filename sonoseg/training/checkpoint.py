@@ -1,118 +1,70 @@
-"""Everything a run needs to go on where it stopped: `last.ckpt`, written after every epoch and when it is stopped."""
+"""The checkpoint `last.ckpt`: everything that a training needs to resume after its last epoch, or after a step."""
 
 import io
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
 
 from sonoseg.errors import ModelError
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import CHECKPOINT
+from sonoseg.training.progress import Progress, TrainingTotals
+from sonoseg.training.setup import TrainingSetup
 
 
-@dataclass
-class UnderWay:
-    """How far the epoch is that is not finished yet: steps done, and what its scalars are made of.
+def save_checkpoint(output: OutputFolder, setup: TrainingSetup, progress: Progress, settings: dict[str, Any]) -> Path:
+    """Write the state of a training and return the path of the file.
 
-    `sums` are of each term of the loss over the steps; `waited_s` is the part of `seconds` spent waiting for batches.
+    settings: of the training, such as task, fold, seed and data; it can be resumed with equal settings only.
     """
-
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    images: int = 0
-    seconds: float = 0.0
-    waited_s: float = 0.0
-
-
-@dataclass
-class Progress:
-    """How far a run is. `run` names its TensorBoard folder; `epoch` counts finished epochs, with a row of scalars each
-    in `history`."""
-
-    run: str = ""
-    epoch: int = 0
-    best_dice: float = -1.0
-    best_epoch: int = -1
-    best_state: dict[str, Tensor] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-    under_way: UnderWay = field(default_factory=UnderWay)
-
-    def has_stalled(self, patience: int | None) -> bool:
-        """Tell whether `patience` epochs have passed since the best one; None waits for ever."""
-        return patience is not None and self.epoch > 0 and self.epoch - 1 - self.best_epoch >= patience
-
-    @property
-    def validation_losses(self) -> list[float]:
-        return [row["loss/validation"] for row in self.history]
-
-    def finish_epoch(self, network: nn.Module, scalars: dict[str, float]) -> bool:
-        """Count an epoch, keep its weights when its validation Dice is the best so far, and say whether it is."""
-        is_best = scalars["dice/mean"] > self.best_dice
-        if is_best:
-            self.best_dice, self.best_epoch = scalars["dice/mean"], self.epoch
-            self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-        self.history.append(scalars)
-        self.epoch += 1
-        self.under_way = UnderWay()
-        return is_best
-
-
-def save_checkpoint(
-    output: OutputFolder,
-    fabric: Fabric,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-    settings: dict[str, Any],
-) -> None:
-    """Write the run's state as `last.ckpt`; `settings` (task, fold, seed, data) tell whether a later run may go on."""
+    state = {
+        "network": setup.network.state_dict(),
+        "optimizer": setup.optimizer.state_dict(),
+        "scaler": setup.fabric.strategy.precision.state_dict(),
+        "progress": _progress_values(progress),
+        "settings": settings,
+        "rng": torch.get_rng_state(),
+        "rng_cuda": torch.cuda.get_rng_state_all(),
+    }
     stream = io.BytesIO()
-    torch.save(
-        {
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "scaler": fabric.strategy.precision.state_dict(),
-            "progress": {**vars(progress), "under_way": vars(progress.under_way)},
-            "settings": settings,
-            "rng": torch.get_rng_state(),
-            "rng_cuda": torch.cuda.get_rng_state_all(),
-        },
-        stream,
-    )
-    output.write_bytes(CHECKPOINT, stream.getvalue())
+    torch.save(state, stream)
+    return output.write_bytes(CHECKPOINT, stream.getvalue())
 
 
-def load_checkpoint(
-    path: Path, fabric: Fabric, network: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
-) -> Progress:
-    """Put a saved state into `fabric`, `network` and `optimizer` and return the run's progress.
+def load_checkpoint(path: Path, setup: TrainingSetup, settings: dict[str, Any]) -> Progress:
+    """Load a checkpoint into network and optimizer of `setup`, restore the random state, and return the progress.
 
-    Only tensors and plain values are read, nothing in the file is executed. Raises ModelError when the file is missing,
-    damaged, or belongs to a run with other settings.
+    Only tensors and plain values are read; nothing in the file is executed. Raises ModelError when the file is missing
+    or damaged, or belongs to a training with other settings.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: nothing to resume; run training.py without --resume")
+        raise ModelError(f"{path}: no checkpoint to resume from; train from the beginning")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         saved = state["settings"]
-    except Exception as error:  # a damaged archive fails in many ways, none of which may be read any further
+    except Exception as error:  # a damaged archive raises many kinds, and none of it is read any further
         raise ModelError(
-            f"{path}: not a readable checkpoint ({type(error).__name__}); train without --resume"
+            f"{path}: not a readable checkpoint ({type(error).__name__}); train from the beginning"
         ) from error
     changed = sorted(name for name in settings.keys() | saved.keys() if settings.get(name) != saved.get(name))
     if changed:
         raise ModelError(
-            f"{path}: made with other settings ({', '.join(changed)}); repeat them, or train without --resume"
+            f"{path}: made with other settings ({', '.join(changed)}); repeat them, or train from the beginning"
         )
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    fabric.strategy.precision.load_state_dict(state["scaler"])
+    setup.network.load_state_dict(state["network"])
+    setup.optimizer.load_state_dict(state["optimizer"])
+    setup.fabric.strategy.precision.load_state_dict(state["scaler"])
     torch.set_rng_state(state["rng"])
     if len(state["rng_cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["rng_cuda"])
-    under_way = UnderWay(**state["progress"].pop("under_way", {}))  # checkpoints of earlier versions have none
-    return Progress(**state["progress"], under_way=under_way)
+    values = state["progress"]
+    totals = TrainingTotals(**values.pop("under_way", {}))  # not in checkpoints of version 0.1
+    return Progress(**values, current_epoch=totals)
+
+
+def _progress_values(progress: Progress) -> dict[str, Any]:
+    """Return the progress as plain values; the totals of the epoch in progress have the key `under_way`."""
+    values = vars(progress) | {"under_way": vars(progress.current_epoch)}
+    del values["current_epoch"]
+    return values

@@ -1,4 +1,4 @@
-"""Stage 2's images as tensors, made ahead of the network, and which of them come in which order."""
+"""The prepared images as tensors: data sets, batch samplers, and a loader that prefetches in threads."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,23 +17,24 @@ from sonoseg.io.readers import read_image
 from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.intensity import normalise
 from sonoseg.runs.split_tables import Prepared
-from sonoseg.schema.task import Task
+from sonoseg.schema.images import Augmentation, Input
 from sonoseg.training.distance import squared_distances
 from sonoseg.training.losses import class_indices
 from sonoseg.types import Pixels
 
 CACHE_BYTES = 3 * 2**30
-"""What is kept in memory when the whole set needs less than this; a laptop has room for it."""
+"""Decoded images are cached when all of them need less than this, which a laptop has."""
 
 THREADS, AHEAD = 2, 2
-"""Threads that make batches, and how many batches they are ahead: decoding and warping leave Python's lock free."""
+"""Number of loader threads, and of prefetched batches. Decoding and warping release Python's global lock."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """`images` (B, 1, h, w) float32, `labels` (B, 1, h, w) int64.
 
-    `squares` (B, K, h, w) float32 are squared distances to the boundary of each class, where the loss wants them.
+    `squares` (B, K, h, w) float32 are squared distances to the boundary of each class, None where the loss has no use
+    for them.
     """
 
     images: Tensor
@@ -42,42 +43,45 @@ class Batch:
 
 
 class SegmentationDataset:
-    """The pictures of `rows` as they are trained on or validated. What was decoded stays in memory when all of it fits.
+    """The images of `rows` for training or validation. Decoded images stay in memory when all of them fit.
 
-    A task that augments on the fly has each row 1 + copies times, with `augmented`: first as it is, then drawn anew in
-    every epoch. Item `i` of an epoch depends on seed, epoch and `i` alone.
+    With an `augmentation` that is `online` there are 1 + copies items of each row: the image itself, then its augmented
+    copies, drawn anew in every epoch. Item `i` of an epoch depends on seed, epoch and `i` alone.
     """
 
     def __init__(
         self,
         rows: Sequence[Prepared],
-        task: Task,
-        augmented: bool = False,
+        settings: Input,
+        classes: int,
+        augmentation: Augmentation | None = None,
         seed: int = 0,
         limits: ReadLimits = DEFAULT_LIMITS,
     ):
+        """classes: number of structures. augmentation: None for validation, whose images are never augmented."""
         self.rows = list(rows)
-        self.versions = 1 + (task.augmentation.copies if augmented and task.augmentation.online else 0)
-        self._task, self._seed, self._limits = task, seed, limits
+        self.versions = 1 + (augmentation.copies if augmentation and augmentation.online else 0)
+        self._settings, self._classes, self._limits = settings, classes, limits
+        self._augmentation, self._seed = augmentation, seed
         self.with_squares = False
-        """Whether items carry the squared distances that the Hausdorff loss compares with."""
+        """Whether items contain the squared distances of the Hausdorff loss."""
 
-        pixels = int(np.prod(task.input.size)) * len(rows)
+        pixels = int(np.prod(settings.size)) * len(rows)
         self._cache: dict[int, tuple[Pixels, Pixels]] | None = {} if 2 * pixels < CACHE_BYTES else None
-        wanted = 4 * len(task.structures) * pixels
-        self._squares: dict[int, Tensor] | None = {} if self.versions == 1 and wanted < CACHE_BYTES else None
+        needed = 4 * classes * pixels
+        self._squares: dict[int, Tensor] | None = {} if self.versions == 1 and needed < CACHE_BYTES else None
 
     def __len__(self) -> int:
         return len(self.rows) * self.versions
 
     def item(self, index: int, epoch: int = 0) -> Batch:
-        """Return one item as a batch of one."""
+        """Return an item of an epoch as a batch of one."""
         row, version = divmod(index, self.versions)
-        image, mask = self._pictures(row)
-        if version:
+        image, mask = self._read(row)
+        if version and self._augmentation:
             rng = copy_generator(self.rows[row].source_id, self._seed, version, epoch)
-            image, mask = apply(draw(self._task.augmentation, rng), image, mask)
-        values = normalise(image, self._task.input.intensity)
+            image, mask = apply(draw(self._augmentation, rng), image, mask)
+        values = normalise(image, self._settings.intensity)
         labels = torch.from_numpy(mask)[None, None].long()
         return Batch(torch.from_numpy(values)[None, None], labels, self._squares_of(row, labels))
 
@@ -86,33 +90,32 @@ class SegmentationDataset:
             return None
         if self._squares is not None and row in self._squares:
             return self._squares[row]
-        squares = squared_distances(labels == class_indices(len(self._task.structures), labels))
+        squares = squared_distances(labels == class_indices(self._classes, labels))
         if self._squares is not None:
             self._squares[row] = squares
         return squares
 
-    def _pictures(self, index: int) -> tuple[Pixels, Pixels]:
+    def _read(self, index: int) -> tuple[Pixels, Pixels]:
         if self._cache is not None and index in self._cache:
             return self._cache[index]
         row = self.rows[index]
-        image = read_image(row.image_path, self._limits).pixels
-        mask = read_mask(row.mask_path, self._limits)
+        image, mask = read_image(row.image_path, self._limits).pixels, read_mask(row.mask_path, self._limits)
         for path, picture in ((row.image_path, image), (row.mask_path, mask)):
-            if picture.shape != self._task.input.size:
+            if picture.shape != self._settings.size:
                 raise DataError(
-                    f"{path}: {picture.shape} pixels, but the task says {self._task.input.size}; run stage 2 again"
+                    f"{path}: {picture.shape} pixels; expected the task's {self._settings.size}; run stage 2 again"
                 )
         if self._cache is not None:
             self._cache[index] = (image, mask)
         return image, mask
 
 
-class EpochBatches:
-    """Batches of shuffled indices that depend on (seed, epoch) alone, so that a resumed run sees the same ones.
+class ShuffledBatchSampler:
+    """Batches of shuffled indices that depend on (seed, epoch) alone, so that a resumed training has the same ones.
 
-    All batches are full: the last one is filled from the beginning of the epoch's order. Of several processes each
-    takes its part of every batch, so that together they make the same steps as one. Raises UsageError when a batch
-    cannot be divided among them.
+    All batches are full: the last one is filled from the beginning of the epoch's order. Each of several processes
+    (`rank` of `world`) takes its share of every batch, so that together they make the same steps as a single one.
+    Raises UsageError when a batch cannot be divided among them.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world: int = 1):
@@ -122,23 +125,21 @@ class EpochBatches:
                 "divides training.batch_size, or change that in the task file"
             )
         self.count, self.batch_size, self.seed, self.rank, self.world = count, batch_size, seed, rank, world
-        self.epoch = 0
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count).tolist()
+    def epoch(self, number: int) -> Iterator[list[int]]:
+        """Yield this process's indices of each batch of an epoch (from 0)."""
+        order = np.random.default_rng([self.seed, number]).permutation(self.count).tolist()
         endless, share = cycle(order), self.batch_size // self.world
         for _ in range(len(self)):
             batch = list(islice(endless, self.batch_size))
             yield batch[self.rank * share : (self.rank + 1) * share]
 
 
-class InOrder:
-    """Batches of all indices in their order, the last one as small as it comes."""
-
-    epoch = 0
+class SequentialBatchSampler:
+    """Batches of all indices in order, the same in every epoch; the last batch may be smaller."""
 
     def __init__(self, count: int, batch_size: int):
         self.count, self.batch_size = count, batch_size
@@ -146,32 +147,40 @@ class InOrder:
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def epoch(self, number: int) -> Iterator[list[int]]:
         for start in range(0, self.count, self.batch_size):
             yield list(range(start, min(start + self.batch_size, self.count)))
 
 
 class Loader:
-    """The batches of a dataset, made by threads while the network works on the ones before."""
+    """The batches of a data set, made by threads while the network works on earlier ones; iterable as epoch 0.
 
-    def __init__(self, dataset: SegmentationDataset, batches: EpochBatches | InOrder):
-        self.dataset, self.batches = dataset, batches
+    limit: number of batches of an epoch at most.
+    """
+
+    def __init__(
+        self,
+        dataset: SegmentationDataset,
+        batch_sampler: ShuffledBatchSampler | SequentialBatchSampler,
+        limit: int | None = None,
+    ):
+        self.dataset, self.batch_sampler, self.limit = dataset, batch_sampler, limit
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.batch_sampler) if self.limit is None else min(self.limit, len(self.batch_sampler))
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.after(0)
+        return self.epoch(0)
 
-    def after(self, step: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch of which `step` have been taken already: those are not made again."""
-        epoch = self.batches.epoch
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch (from 0) without the first `skip`, which are not made."""
+        batches = islice(self.batch_sampler.epoch(number), skip, self.limit)
         with ThreadPoolExecutor(THREADS, "batches") as pool:
             waiting: deque = deque()
             try:
-                for indices in chain(islice(self.batches, step, None), [None] * AHEAD):
+                for indices in chain(batches, [None] * AHEAD):
                     if indices is not None:
-                        waiting.append([pool.submit(self.dataset.item, index, epoch) for index in indices])
+                        waiting.append([pool.submit(self.dataset.item, index, number) for index in indices])
                     if waiting and (len(waiting) > AHEAD or indices is None):
                         yield collate([item.result() for item in waiting.popleft()])
             finally:  # also when no more batches are asked for
@@ -179,7 +188,7 @@ class Loader:
 
 
 def collate(items: Sequence[Batch]) -> Batch:
-    """Put batches behind one another as one."""
+    """Concatenate batches along the batch dimension."""
     squares = [item.squares for item in items if item.squares is not None]
     return Batch(
         torch.cat([item.images for item in items]),

@@ -1,4 +1,4 @@
-"""What training minimises: a region term, and a boundary term that comes in after a warm-up."""
+"""The training loss: a region term, and a boundary term that is added after a warm-up."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,26 +16,26 @@ from sonoseg.training.distance import squared_distances
 def dice_ce(settings: Loss, binary: bool) -> nn.Module:
     """Dice plus cross-entropy: of one class, Dice plus binary cross-entropy on the logits."""
     loss = DiceCELoss(**_dice_arguments(settings, binary), lambda_ce=settings.cross_entropy_weight)
-    loss.cross_entropy = FlatOnRequest()
+    loss.cross_entropy = DeterministicCrossEntropy()
     return loss
 
 
-class FlatOnRequest(nn.CrossEntropyLoss):
-    """Cross-entropy that `--deterministic` does not refuse on a GPU: PyTorch has no deterministic one for pictures."""
+class DeterministicCrossEntropy(nn.CrossEntropyLoss):
+    """Cross-entropy with a deterministic kernel on a GPU, where PyTorch has none for images."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """`input` (B, C, h, w) logits, `target` (B, h, w) int64. Returns the mean over all pixels."""
         if input.is_cuda and torch.are_deterministic_algorithms_enabled():
-            return self.of_pixels(input, target)
+            return self.flattened(input, target)
         return super().forward(input, target)
 
-    def of_pixels(self, input: Tensor, target: Tensor) -> Tensor:
-        """The same, by way of one long row of pixels; only the last digits differ."""
+    def flattened(self, input: Tensor, target: Tensor) -> Tensor:
+        """Return the same mean over a flat list of pixels; only the last digits differ."""
         return super().forward(input.movedim(1, -1).flatten(0, 2), target.flatten())
 
 
 def dice_focal(settings: Loss, binary: bool) -> nn.Module:
-    """Dice plus focal loss (Lin et al. 2017): cross-entropy in which pixels that are right already weigh little."""
+    """Dice plus focal loss (Lin et al. 2017): cross-entropy in which well classified pixels have a low weight."""
     return DiceFocalLoss(**_dice_arguments(settings, binary), lambda_focal=settings.cross_entropy_weight)
 
 
@@ -47,7 +47,7 @@ def bce(settings: Loss, binary: bool) -> nn.Module:
 REGION_LOSSES: dict[str, Callable[[Loss, bool], nn.Module]] = {
     "dice_ce": dice_ce,
     "dice_focal": dice_focal,
-    "bce_dice": dice_ce,  # its name when there is one class
+    "bce_dice": dice_ce,  # its usual name for a single class
     "bce": bce,
 }
 
@@ -59,7 +59,7 @@ def _dice_arguments(settings: Loss, binary: bool) -> dict[str, Any]:
         "sigmoid": binary,
         "softmax": not binary,
         "reduction": "mean",
-        # Per image, a class that is absent has Dice 0 for the least trace of it, and thin classes are never learnt.
+        # Per image, a single false pixel of an absent class gives Dice 0, and thin classes are never learnt.
         "batch": settings.batch_dice,
     }
 
@@ -68,7 +68,7 @@ class SegmentationLoss(nn.Module):
     """Region loss plus the scheduled Hausdorff term of a task; `binary` for logits of one channel."""
 
     def __init__(self, settings: Loss, binary: bool = False, warm_up: bool = True):
-        """Without `warm_up` the boundary term has its full weight from the first epoch: what a quick check wants."""
+        """Without `warm_up` the boundary term has its full weight from the first epoch, as in a sanity check."""
         super().__init__()
         self.name: str = settings.name
         self._binary = binary
@@ -77,7 +77,7 @@ class SegmentationLoss(nn.Module):
         self.boundary = HausdorffDTLoss(settings.hausdorff.alpha) if settings.hausdorff else None
 
     def forward(self, logits: Tensor, labels: Tensor, epoch: int, squares: Tensor | None = None) -> dict[str, Tensor]:
-        """Return the terms: `total` with gradient, and the weighted parts that add up to it.
+        """Return the terms of the loss: `total` with gradient, and the weighted terms that add up to it.
 
         `logits` (B, C, h, w); `labels` (B, 1, h, w) int64 class indices; `epoch` counts from 0. `squares` as
         HausdorffDTLoss takes them.
@@ -112,7 +112,7 @@ class HausdorffDTLoss(nn.Module):
 
     mean over pixels of (p - g)^2 (D_p^alpha + D_g^alpha), D being the distance to the boundary of the thresholded
     prediction and of the reference, in percent of the image's diagonal, so that the value does not grow with the image:
-    with alpha 2 and weight 1, an error one percent of the diagonal off weighs about as much as in cross-entropy.
+    with alpha 2 and weight 1, an error at one percent of the diagonal weighs about as much as in cross-entropy.
     Apart from that scale it equals MONAI's loss of the same name (include_background=False, softmax=True,
     reduction="mean"; sigmoid for one channel), with a faster exact distance transform.
     """
@@ -124,7 +124,7 @@ class HausdorffDTLoss(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor, squares: Tensor | None = None) -> Tensor:
         """`logits` (B, C, h, w), `labels` (B, 1, h, w) int64. Returns a scalar with gradient.
 
-        `squares` (B, K, h, w) float32 are the reference's squared distances in pixels, when they are known already.
+        `squares` (B, K, h, w) float32 are the squared distances of the reference in pixels; None: they are computed.
         """
         probabilities = foreground(logits)
         classes = class_indices(probabilities.shape[1], labels)
@@ -138,5 +138,5 @@ class HausdorffDTLoss(nn.Module):
 
 
 def class_indices(count: int, labels: Tensor) -> Tensor:
-    """Return the indices of the classes without background, `(1, count, 1, 1)`, to be compared with labels."""
+    """Return the indices of the classes without background, `(1, count, 1, 1)`, for comparison with labels."""
     return torch.arange(1, 1 + count, device=labels.device).view(1, -1, 1, 1)

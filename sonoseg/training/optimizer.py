@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules by name."""
+"""Registries of optimisers and learning-rate schedules."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -10,26 +10,29 @@ from torch import nn
 from sonoseg.schema.training import Optimizer, Plateau
 
 ONE_CYCLE_RISE = 0.3
-"""Part of a one-cycle run in which the rate rises (Smith and Topin 2018)."""
+"""Fraction of a one-cycle run in which the rate rises (Smith and Topin 2018)."""
 
 LEAST_GAIN = 1e-4
-"""A validation loss has fallen when it is lower than the best one by this part of it."""
+"""Relative decrease from the best validation loss that counts as an improvement."""
+
+
+OPTIMIZERS: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
 def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Return the task's optimiser over `parameters`."""
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-    own: dict[str, Any] = {"momentum": settings.momentum} if settings.name == "sgd" else {}
-    return kinds[settings.name](parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, **own)
+    momentum: dict[str, Any] = {"momentum": settings.momentum} if settings.name == "sgd" else {}
+    optimizer = OPTIMIZERS[settings.name]
+    return optimizer(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, **momentum)
 
 
 def learning_rates(
     settings: Optimizer, epoch: int, epochs: int, steps: int, validation_losses: Sequence[float]
 ) -> list[float]:
-    """Return the rate of each of the `steps` of an epoch (from 0) of `epochs`.
+    """Return the learning rate of each of the `steps` of an epoch (from 0) of `epochs`.
 
-    `validation_losses` are those of the epochs before; the `plateau` schedule alone looks at them. Nothing else is
-    remembered between epochs, so that a resumed run has the same rates.
+    `validation_losses` are those of the epochs before; only the `plateau` schedule uses them. There is no other state,
+    so that a resumed training has the same rates.
     """
     warm_up = round(settings.warm_up_epochs * steps)
     rates = []
@@ -41,13 +44,13 @@ def learning_rates(
             factor = SCHEDULES[settings.schedule](done)
         rates.append(settings.learning_rate * factor)
     if settings.schedule == "plateau":
-        fallen = plateau_factor(settings.plateau, validation_losses)
-        rates = [rate * fallen for rate in rates]
+        reduction = plateau_factor(settings.plateau, validation_losses)
+        rates = [rate * reduction for rate in rates]
     return rates
 
 
 def plateau_factor(settings: Plateau, losses: Sequence[float]) -> float:
-    """Return the product of all reductions so far; the same rule as PyTorch's ReduceLROnPlateau with its defaults."""
+    """Return the product of all reductions so far; the rule of PyTorch's ReduceLROnPlateau with its defaults."""
     factor, best, waited = 1.0, math.inf, 0
     for loss in losses:
         if loss < best * (1 - LEAST_GAIN):
@@ -75,4 +78,4 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": _cosine,
     "one_cycle": _one_cycle,
 }
-"""Factor on the learning rate by the part of the run that is done, 0 to 1."""
+"""Schedule -> factor of the learning rate as a function of the completed fraction of the training, 0 to 1."""

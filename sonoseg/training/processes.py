@@ -1,4 +1,7 @@
-"""Several processes that train as one: the same batch, the same statistics, the same loss."""
+"""Devices and processes of a training; several processes train as one: same batch, same statistics, same loss."""
+
+import os
+from typing import Any
 
 import torch
 import torch.distributed
@@ -6,22 +9,58 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
+from sonoseg.errors import UsageError
+from sonoseg.models.determinism import set_deterministic
 
-def everyones(fabric: Fabric, own: Tensor) -> Tensor:
-    """Return the tensors of all processes behind one another, in their order; only the `own` one has a gradient.
 
-    A loss over the whole batch is then the same in every process. Each sees the gradient of its own images alone, and
-    the processes' gradients are averaged: multiplied by the number of processes the loss has the gradient of one.
+def start_fabric(device: str, devices: int, precision: Any, deterministic: bool = False) -> Fabric:
+    """Return a launched Fabric: it runs the plain loop on a CPU, a GPU, or several processes under torchrun.
+
+    device: `auto`, `cpu` or `cuda`. precision: `auto` (bf16 where the hardware supports it), `32-true`, `bf16-mixed` or
+    `16-mixed`. deterministic: use deterministic kernels in this process from now on; an operation without one raises.
+
+    Raises UsageError when device or precision are not available here.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda: no CUDA device is available here; use device cpu")
+    if precision == "16-mixed" and (device == "cpu" or not torch.cuda.is_available()):
+        raise UsageError("precision 16-mixed needs a CUDA device; use auto, bf16-mixed or 32-true on a CPU")
+    if precision == "auto":
+        precision = "bf16-mixed" if _has_bf16(device) else "32-true"
+    set_deterministic(deterministic)
+    nodes = max(1, int(os.environ.get("WORLD_SIZE", 1)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    try:
+        fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, precision=precision)
+        fabric.launch()
+    except (ValueError, RuntimeError) as error:  # more devices than there are, a notebook, a mismatch with torchrun
+        raise UsageError(f"device {device}, {devices} devices or processes: {error}") from error
+    return fabric
+
+
+def _has_bf16(device: str) -> bool:
+    """Return whether bfloat16 has hardware support here; where it is emulated, it is slower than 32 bits."""
+    if device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def all_gather_batch(fabric: Fabric, share: Tensor) -> Tensor:
+    """Return the shares of all processes, concatenated along the batch dimension in the order of their ranks.
+
+    Only this process's `share` has a gradient, so that a loss over the whole batch has the same value in every process
+    and the gradient of this share. Fabric averages the gradients over the processes: the loss multiplied by their
+    number has the gradient of the whole batch.
     """
     if fabric.world_size == 1:
-        return own
-    parts = list(fabric.all_gather(own.detach()))
-    parts[fabric.global_rank] = own
-    return torch.cat(parts)
+        return share
+    shares = list(fabric.all_gather(share.detach()))
+    shares[fabric.global_rank] = share
+    return torch.cat(shares)
 
 
 def share_statistics(network: nn.Module, world: int) -> nn.Module:
-    """Make the batch norms of a network count the images of all processes; alone they stay what they are."""
+    """Make the batch norms of a network use the statistics of all processes, in place; unchanged for a single one."""
     if world > 1:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -30,7 +69,7 @@ def share_statistics(network: nn.Module, world: int) -> nn.Module:
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the images of all processes. PyTorch's own, SyncBatchNorm, does not work on CPUs."""
+    """Batch norm over the images of all processes. PyTorch's SyncBatchNorm does not run on CPUs."""
 
     def forward(self, input: Tensor) -> Tensor:
         """`input` (B, C, h, w), the same size in every process."""
@@ -40,11 +79,11 @@ class SharedBatchNorm(nn.BatchNorm2d):
         mean = all_reduce(values.mean(dim=(0, 2, 3))) / world
         centred = values - mean.view(1, -1, 1, 1)
         variance = all_reduce((centred**2).mean(dim=(0, 2, 3))) / world
-        self._remember(mean.detach(), variance.detach(), values.numel() // values.shape[1] * world)
+        self._update_running_statistics(mean.detach(), variance.detach(), values.numel() // values.shape[1] * world)
         scale = torch.rsqrt(variance + self.eps) * self.weight
         return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(input.dtype)
 
-    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
+    def _update_running_statistics(self, mean: Tensor, variance: Tensor, count: int) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         self.num_batches_tracked += 1
         momentum = self.momentum if self.momentum is not None else 1 / int(self.num_batches_tracked)

@@ -1,4 +1,4 @@
-"""How a training was run, and what a model file says of its own making."""
+"""Records of a training: its settings, how it was run, and the facts that the model file contains."""
 
 import json
 from collections.abc import Sequence
@@ -7,38 +7,52 @@ from typing import Any
 
 import torch
 
-from sonoseg.evaluation.folds import TrainingData
+from sonoseg.evaluation.folds import FoldData
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.provenance import run_record
 from sonoseg.runs.versions import versions
 from sonoseg.schema.task import Task
-from sonoseg.training.checkpoint import Progress
+from sonoseg.training.progress import Progress
+from sonoseg.training.setup import TrainingSetup
 
 
-def record_run(
+def training_settings(setup: TrainingSetup, data: FoldData) -> dict[str, Any]:
+    """Return what decides the weights of a training; it can be resumed with equal settings only."""
+    settings = {
+        "task": setup.task.model_dump(mode="json"),
+        "fold": data.fold,
+        "seed": setup.options.seed,
+        "epochs": setup.epochs,
+        "data": data.hashes,
+        "precision": setup.fabric.strategy.precision.precision,
+    }
+    return settings | ({"deterministic": True} if torch.are_deterministic_algorithms_enabled() else {})
+
+
+def write_run_record(
     output: OutputFolder,
     name: str,
     command: Sequence[str],
     task: Task,
     settings: dict[str, Any],
-    goes_on: bool = False,
+    resumed: bool = False,
 ) -> None:
-    """Write how a run is made; of one that `goes_on` the records before it are kept, under `earlier`, first one first.
+    """Write the record of a run; when `resumed`, those of the runs before it are kept under `earlier`, oldest first.
 
-    `settings` are a checkpoint's, or only its `data`. See `core.provenance.run_record`.
+    settings: those of the training, or only its `data`. See `runs.provenance.run_record`.
     """
     flags: dict[str, Any] = {name: value for name, value in settings.items() if name not in ("task", "data")}
     flags["deterministic"] = torch.are_deterministic_algorithms_enabled()
     earlier, path = [], output.path(name)
-    if goes_on and path.is_file():
-        with suppress(ValueError, KeyError, AttributeError):  # a damaged one says nothing; no training needs it
+    if resumed and path.is_file():
+        with suppress(ValueError, KeyError, AttributeError):  # a damaged record is left out; nothing depends on it
             before = json.loads(path.read_text(encoding="utf-8"))
             earlier = [*before.pop("earlier"), before]
     output.write_json(path, {**run_record(command, task, flags, settings["data"]), "earlier": earlier})
 
 
-def model_facts(progress: Progress, data: TrainingData, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what a model file says of its own making: versions, data hashes, settings, and the epoch chosen."""
+def model_facts(progress: Progress, data: FoldData, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts that a model file contains: versions, data hashes, settings, and the chosen epoch (from 1)."""
     return {
         "versions": versions(),
         "data": data.hashes,

@@ -1,4 +1,4 @@
-"""What a training is made of, put together: network, optimiser, loss, and the batches of both kinds of images."""
+"""What a training consists of, built from a task: network, optimizer, loss, and the batches of both sets of images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,52 +6,76 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from sonoseg.evaluation.folds import TrainingData
+from sonoseg.evaluation.folds import FoldData
 from sonoseg.models.networks import build_network
 from sonoseg.schema.task import Task
-from sonoseg.training.datasets import EpochBatches, InOrder, Loader, SegmentationDataset
+from sonoseg.training.datasets import Loader, SegmentationDataset, SequentialBatchSampler, ShuffledBatchSampler
 from sonoseg.training.losses import SegmentationLoss
 from sonoseg.training.optimizer import build_optimizer
 from sonoseg.training.processes import share_statistics
 
+SANITY_CHECK_BATCHES = 2
 
-@dataclass
-class Parts:
-    """The same ones on a CPU, a GPU, or several under torchrun. `order` decides the batches of `training`.
 
-    `network` is Fabric's wrapper of the plain one, which is its `module`.
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options of a training that are not part of the task.
+
+    seed: of weights and order. epochs: None for the task's. compiled: compile the network. sanity_check: one epoch of
+    two batches, with the boundary loss at its full weight, to see that shapes fit and the loss is a finite number.
     """
 
+    seed: int = 42
+    epochs: int | None = None
+    compiled: bool = False
+    sanity_check: bool = False
+
+
+@dataclass
+class TrainingSetup:
+    """Everything that the steps of a training use; the same on a CPU, a GPU, or in each of several processes.
+
+    epochs: number of epochs at most. network: Fabric's wrapper; the plain module is `network.module`.
+    """
+
+    task: Task
+    fabric: Fabric
+    options: TrainingOptions
+    epochs: int
     network: Any
     optimizer: torch.optim.Optimizer
     loss: SegmentationLoss
-    order: EpochBatches
     training: Loader
     validation: Loader
 
 
-def build_parts(
-    task: Task,
-    data: TrainingData,
-    fabric: Fabric,
-    seed: int,
-    compiled: bool = False,
-    warm_up: bool = True,
-) -> Parts:
-    """Return the parts of a new training; weights and order depend on `seed` alone. See SegmentationLoss for `warm_up`.
+def build_training(
+    task: Task, data: FoldData, fabric: Fabric, options: TrainingOptions = TrainingOptions()
+) -> TrainingSetup:
+    """Return the setup of a new training; initial weights and the order of images depend on the seed alone.
 
     Raises UsageError when a batch cannot be divided among the processes.
     """
-    fabric.seed_everything(seed, workers=True, verbose=False)
+    fabric.seed_everything(options.seed, workers=True, verbose=False)
     network = share_statistics(build_network(task), fabric.world_size)
     optimizer = build_optimizer(task.training.optimizer, network.parameters())
-    if compiled:
+    if options.compiled:
         network.compile()  # in place: its weights keep their names
     network, optimizer = fabric.setup(network, optimizer)
-    loss = SegmentationLoss(task.training.loss, task.is_binary, warm_up)
-    size = task.training.batch_size
-    images = SegmentationDataset(data.train, task, augmented=True, seed=seed, limits=data.limits)
-    held_out = SegmentationDataset(data.validation, task, limits=data.limits)
-    order = EpochBatches(len(images), size, seed, fabric.global_rank, fabric.world_size)
-    validation = Loader(held_out, InOrder(len(held_out), size))
-    return Parts(network, optimizer, loss, order, Loader(images, order), validation)
+
+    size, classes = task.training.batch_size, len(task.structures)
+    training = SegmentationDataset(data.train, task.input, classes, task.augmentation, options.seed, data.limits)
+    validation = SegmentationDataset(data.validation, task.input, classes, limits=data.limits)
+    sampler = ShuffledBatchSampler(len(training), size, options.seed, fabric.global_rank, fabric.world_size)
+    limit = SANITY_CHECK_BATCHES if options.sanity_check else None
+    return TrainingSetup(
+        task=task,
+        fabric=fabric,
+        options=options,
+        epochs=1 if options.sanity_check else options.epochs or task.training.epochs,
+        network=network,
+        optimizer=optimizer,
+        loss=SegmentationLoss(task.training.loss, task.is_binary, warm_up=not options.sanity_check),
+        training=Loader(training, sampler, limit),
+        validation=Loader(validation, SequentialBatchSampler(len(validation), size), limit),
+    )

@@ -1,29 +1,27 @@
-"""What a person sees in the terminal while a network trains and when it has been scored."""
+"""Lines for the terminal: the start of a training, each epoch, and where its files are."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from sonoseg.runs.terminal import console
-from sonoseg.runs.workspace import BEST_MODEL
-from sonoseg.schema.task import Task
-from sonoseg.training.setup import Parts
+from sonoseg.runs.workspace import BEST_MODEL, CROSS_VALIDATION, CURVES, ENSEMBLE, EVALUATION_PAGE, MODEL_CARD
+from sonoseg.training.setup import TrainingSetup
 
 
-def start_line(task: Task, parts: Parts, device: torch.device) -> str:
-    """Return one line on what is about to be trained, and on how many images."""
-    weights = sum(parameter.numel() for parameter in parts.network.parameters()) / 1e6
-    training, validation = len(parts.training.dataset), len(parts.validation.dataset)
+def start_line(setup: TrainingSetup) -> str:
+    """Return a line on the task, its numbers of images, the network and the device."""
+    task = setup.task
+    weights = sum(parameter.numel() for parameter in setup.network.parameters()) / 1e6
+    training, validation = len(setup.training.dataset), len(setup.validation.dataset)
     size = "x".join(map(str, task.input.size))
     return (
         f"{task.name}: {training} training and {validation} validation images of {size} pixels, "
-        f"{task.network.name} with {weights:.2f} M weights on {device}"
+        f"{task.network.name} with {weights:.2f} M weights on {setup.fabric.device}"
     )
 
 
-def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], task: Task, is_best: bool) -> str:
-    """Return one line for a finished epoch (from 1)."""
-    dice = "  ".join(f"{name} {scalars[f'dice/{name}']:.3f}" for name in task.class_names)
+def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], class_names: Sequence[str], is_best: bool) -> str:
+    """Return a line on a complete epoch (from 1)."""
+    dice = "  ".join(f"{name} {scalars[f'dice/{name}']:.3f}" for name in class_names)
     boundary = f"  hausdorff weight {weight:.2f}" if (weight := scalars["schedule/hausdorff_weight"]) else ""
     return (
         f"epoch {epoch:3d}/{epochs}  loss {scalars['loss/total']:.4f}  "
@@ -32,11 +30,9 @@ def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], task: Task, i
     )
 
 
-def print_outcome(folder: Path, logs: Path) -> None:
-    """Print where a finished run's files are."""
-    files = {"model": BEST_MODEL, "curves": "curves.png", "scores": "evaluation.html", "card": "MODEL_CARD.md"}
-    files |= {"folds": "cross_validation.json", "as one": "ensemble/evaluation.html"}
-    for what, name in files.items():
-        if (folder / name).is_file():
-            console.print(f"{what + ':':8}{folder / name}", soft_wrap=True)
-    console.print(f"watch:  tensorboard --logdir {logs}", soft_wrap=True)
+def file_lines(folder: Path, logs: Path) -> list[str]:
+    """Return a line for each file that is there for the user, and the command that shows the curves."""
+    files = {"model": BEST_MODEL, "curves": CURVES, "scores": EVALUATION_PAGE, "card": MODEL_CARD}
+    files |= {"folds": CROSS_VALIDATION, "as one": f"{ENSEMBLE}/{EVALUATION_PAGE}"}
+    lines = [f"{title + ':':8}{folder / name}" for title, name in files.items() if (folder / name).is_file()]
+    return [*lines, f"watch:  tensorboard --logdir {logs}"]

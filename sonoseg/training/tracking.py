@@ -1,4 +1,4 @@
-"""What a run tells TensorBoard."""
+"""The log of a training for TensorBoard: scalars, overlays of validation images, and the task as text."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import nn
 from torch.utils.tensorboard import summary
 
-from sonoseg.evaluation.folds import TrainingData
+from sonoseg.evaluation.folds import FoldData
 from sonoseg.io.files import name_in_errors
 from sonoseg.io.masks import read_mask
 from sonoseg.io.readers import read_image
@@ -39,26 +39,24 @@ class Example:
     prepared: NetworkInput
 
 
-def read_examples(data: TrainingData, task: Task) -> list[Example]:
+def read_examples(data: FoldData, task: Task) -> list[Example]:
     """Return the first images of the validation fold, at most `EXAMPLES`, in their original geometry."""
-    by_id = {sample.id: sample for sample in data.samples}
     examples = []
-    for row in data.validation[:EXAMPLES]:
-        sample = by_id[row.source_id]
+    for sample in data.validation_samples[:EXAMPLES]:
         image, reference = read_image(sample.image, data.limits).pixels, read_mask(sample.mask, data.limits)
         examples.append(Example(image, reference, prepare(image, task.enhancement, task.input)))
     return examples
 
 
 class Tracker:
-    """Scalars, a few validation pictures over time, and the task as text, in one folder per run.
+    """Logs scalars, overlays of a few validation images, and the task as text; a folder per run.
 
-    `finished` epochs of an interrupted run stay; what it logged after them is hidden by what is logged again. Its
-    methods raise OSError that names the log when it cannot be written.
+    The `finished` epochs of a resumed run stay; TensorBoard hides what was logged after them. Methods raise OSError
+    that names the log when it cannot be written.
     """
 
-    def __init__(self, folder: Path, task: Task, finished: int = 0):
-        self._task = task
+    def __init__(self, folder: Path, task: Task, finished: int = 0, examples: Sequence[Example] = ()):
+        self._task, self._examples = task, examples
         self._log = EventLog(folder)
         if finished:
             self._log.add(finished + 1, session_log=SessionLog(status=SessionLog.START))
@@ -70,13 +68,13 @@ class Tracker:
         for name, value in values.items():
             self._log.add(epoch, summary=summary.scalar(name, value))
 
-    def overlays(self, network: nn.Module, examples: Sequence[Example], epoch: int) -> None:
-        """Log image, reference and prediction side by side, in the image's geometry, after `epoch` (from 1).
+    def overlays(self, network: nn.Module, epoch: int) -> None:
+        """Log image, reference and prediction of each example side by side, in its own geometry, at `epoch` (from 1).
 
-        `network` is the plain one: wrapped for several processes it would wait for the others.
+        `network` is the plain module: Fabric's wrapper would wait for the other processes.
         """
         predictor = torch_predictor(network.eval(), self._task, next(network.parameters()).device)
-        for number, example in enumerate(examples, start=1):
+        for number, example in enumerate(self._examples, start=1):
             probabilities = predictor.predict(example.prepared)
             labels = class_map(probabilities, self._task.postprocessing.threshold)
             pictures = [tint(example.image, maps, self._task.colors) for maps in (example.reference, labels)]
@@ -89,9 +87,9 @@ class Tracker:
 
 
 class EventLog:
-    """A file of TensorBoard's events, written event by event.
+    """A file of TensorBoard events, written event by event.
 
-    TensorBoard's own writer has a thread do it: a full disk is then noticed late, and told as a traceback.
+    TensorBoard's own writer writes in a thread, which reports a full disk late and as a traceback.
     """
 
     def __init__(self, folder: Path):
@@ -107,7 +105,7 @@ class EventLog:
         self._records.write(Event(wall_time=time.time(), step=step, **content).SerializeToString())
 
     def write(self, data: bytes) -> None:
-        """What the records are written with."""
+        """Append bytes to the file; called by the RecordWriter. Raises OSError that names the file."""
         with name_in_errors(self.path):
             while data:
                 data = data[os.write(self._handle, data) :]

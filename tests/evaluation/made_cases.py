@@ -1,16 +1,20 @@
 """Scored cases made of label maps, without a network."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sonoseg.evaluation.cases import Case, surface_tolerance
 from sonoseg.evaluation.metrics import agreement, diagonal
+from sonoseg.evaluation.scoring import Scoring
 from sonoseg.evaluation.shape_errors import shape_errors
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import encode_label_map, write_label_map
 from sonoseg.io.png import write_image
+from sonoseg.models.model_header import ModelHeader
 from sonoseg.postprocess.interpret import measure_labels
+from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
 from sonoseg.types import Pixels
@@ -78,3 +82,12 @@ def made_case(
         reasons=[] if prediction.any() else ["nothing found"],
         diagonal={"px": diagonal(SIZE, None)} | ({"mm": diagonal(SIZE, spacing)} if spacing else {}),
     )
+
+
+def scoring_of(part: str, task: Task, facts: dict[str, Any], sha256: str = "m0") -> Scoring:
+    """Return the scoring of a part by a model with these facts; its cases are made elsewhere."""
+    return Scoring(part, part, [ModelHeader(Path("best_model.safetensors"), task, facts, sha256)], [])
+
+
+def output_of(folder: Path) -> OutputFolder:
+    return OutputFolder(folder, "stage3")

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from sonoseg.evaluation.cases import SCORES, Case
-from sonoseg.evaluation.folds import TrainingData
 from sonoseg.evaluation.metrics import Agreement
-from sonoseg.evaluation.segment import score
+from sonoseg.evaluation.segment import segment_and_compare
 from sonoseg.evaluation.summary import in_one_unit, summarise
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import read_mask, write_label_map
 from sonoseg.io.png import write_image
+from sonoseg.models.engines.torch_engine import torch_predictor
 from sonoseg.postprocess.measure import Measurement
-from sonoseg.runs.split_tables import Prepared, Sample
+from sonoseg.runs.split_tables import Sample
 from sonoseg.schema.quantity import Quantity, length_quantities
 from sonoseg.schema.task import Task
 from tests.conftest import changed
@@ -212,15 +212,13 @@ def test_an_ensemble_averages_probabilities(fetal_head: Task, tmp_path: Path) ->
     truth = head_map(y=48, down=30)[:96]
     image = write_image(tmp_path / "a.png", np.full((96, 160), 90, np.uint8))
     mask = write_label_map(tmp_path / "a_mask.png", truth, task.colors)
-    row = Prepared("a", "a", "p", None, image, mask, "none")
     sample = Sample("a", ImageRef(image), mask, "p", None, {"HEAD": True}, 96, 160, (0.5, 0.5), "", "", {"hc_mm": 7.0})
     inside = torch.from_numpy(truth).bool()[None, None]
     sure, weak, blind = (torch.where(inside, logit, -9.0) for logit in (4.0, -0.5, -9.0))  # 0.98, 0.38, 0.00
 
     def one_case(*logits: Tensor) -> Case:
-        networks = [Fixed(one) for one in logits]
-        data = TrainingData(fold=0, train=[], validation=[], test=[row], samples=[sample], hashes={})
-        return next(score(networks, [row], data, task, torch.device("cpu")))
+        predictors = [torch_predictor(Fixed(values), task, torch.device("cpu")) for values in logits]
+        return next(segment_and_compare(predictors, [sample], task, in_mm=True))
 
     assert one_case(sure).agreement["HEAD"].dice == 1
     assert one_case(weak).agreement["HEAD"].missed

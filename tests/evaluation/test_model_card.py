@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from sonoseg.evaluation.folds import TrainingData
+from sonoseg.evaluation.folds import FoldData
 from sonoseg.evaluation.model_card import TO_COMPLETE, disjointness, write_model_card
 from sonoseg.evaluation.summary import summarise
 from sonoseg.io.image_ref import ImageRef
@@ -25,10 +25,10 @@ def prepared(id: str, patient: str) -> Prepared:
     return Prepared(id, id, patient, 0, Path("i"), Path("m"), "none")
 
 
-def data_of(patients: str) -> TrainingData:
+def data_of(patients: str) -> FoldData:
     rows = [prepared(str(number), patient) for number, patient in enumerate(patients)]
     samples = [sample(row.id, row.patient, 0) for row in rows]
-    return TrainingData(0, rows[:2], rows[2:3], rows[3:], samples, {"t/test_split.csv": "ab" * 32})
+    return FoldData(0, rows[:2], rows[2:3], rows[3:], samples, {"t/test_split.csv": "ab" * 32})
 
 
 def test_a_card_says_what_the_files_say_and_keeps_what_a_person_wrote(tmp_path: Path, fetal_head: Task) -> None:

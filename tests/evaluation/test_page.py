@@ -15,15 +15,14 @@ from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.page import SHOWN, worst_and_typical
 from sonoseg.evaluation.results import append_line, write_evaluation
 from sonoseg.evaluation.summary import summarise
-from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from tests.browser import open_page, outside
-from tests.evaluation.made_cases import head_map, made_case, spine_map
+from tests.evaluation.made_cases import head_map, made_case, output_of, scoring_of, spine_map
 
 MARKUP = "<script>alert('a&b')<"
+SHA256 = "5e" * 32
 FACTS: dict[str, Any] = {
-    "sha256": "5e" * 32,
     "fold": 2,
     "seed": 42,
     "best_epoch": 2,
@@ -58,7 +57,13 @@ def page(spine: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("page")
     workspace = Workspace(root, "spine")
     cases = spine_cases(spine, root, last=MARKUP)
-    write_evaluation(OutputFolder(workspace.models, "stage3"), "test", cases, spine, workspace, FACTS, history(spine))
+    write_evaluation(
+        output_of(workspace.models),
+        scoring_of("test", spine, FACTS, SHA256),
+        cases,
+        workspace,
+        history(spine),
+    )
     return workspace.models / "evaluation.html"
 
 
@@ -77,7 +82,7 @@ def test_the_page_contains_the_numbers_of_the_summary(page: Path, spine: Task) -
     depth = summary["measurements"]["skin_to_epi_mm"]
     assert f"{depth['mean_absolute_error']['mean']:.2f}" in text and "Skin to EPI" in text
     assert "skin_to_epi_px" not in text
-    for fact in (FACTS["sha256"], *FACTS["data"].values(), "torch 2.13.0", "8 patients: intervals are wide"):
+    for fact in (SHA256, *FACTS["data"].values(), "torch 2.13.0", "8 patients: intervals are wide"):
         assert fact in text
     assert "The first scoring of this test split" in text
 
@@ -115,10 +120,10 @@ def test_later_scorings_and_other_parts_are_named(spine: Task, tmp_path: Path) -
         append_line(
             workspace.models / "evaluations.jsonl", {"test_split_sha256": FACTS["data"]["spine/test_split.csv"]}
         )
-    write_evaluation(OutputFolder(workspace.models, "stage3"), "test", cases, spine, workspace, FACTS)
+    write_evaluation(output_of(workspace.models), scoring_of("test", spine, FACTS), cases, workspace)
     text = text_of(workspace.models / "evaluation.html")
     assert "Scoring number 3 of this test split" in text and "Images around the median" not in text
-    write_evaluation(OutputFolder(workspace.models, "stage3"), "validation", cases, spine, workspace, {"sha256": "ab"})
+    write_evaluation(output_of(workspace.models), scoring_of("validation", spine, {}, "ab"), cases, workspace)
     text = text_of(workspace.models / "evaluation.html")
     assert "Not the test split" in text and "Scoring number" not in text and "ab" in text
 
@@ -127,7 +132,10 @@ def test_a_page_of_missed_structures(fetal_head: Task, tmp_path: Path) -> None:
     nothing = np.zeros_like(head_map())
     cases = [made_case(f"c{n}", "p", nothing, head_map(), fetal_head, spacing=None, root=tmp_path) for n in range(2)]
     write_evaluation(
-        OutputFolder(tmp_path / "out", "stage3"), "validation", cases, fetal_head, Workspace(tmp_path, "fetal_head"), {}
+        output_of(tmp_path / "out"),
+        scoring_of("validation", fetal_head, {}),
+        cases,
+        Workspace(tmp_path, "fetal_head"),
     )
     text = text_of(tmp_path / "out" / "evaluation.html")
     assert "2 missed, of 2 structures" in text and "HEAD missed" in text and "pixels, because not every image" in text

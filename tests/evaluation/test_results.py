@@ -10,16 +10,15 @@ import pytest
 from rich.console import Console
 
 from sonoseg.evaluation.cases import Case
-from sonoseg.evaluation.results import append_line, scorings, write_evaluation
+from sonoseg.evaluation.results import append_line, count_scorings, write_evaluation
 from sonoseg.evaluation.terminal import score_report
-from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
-from tests.evaluation.made_cases import made_case, spine_map
+from tests.evaluation.made_cases import made_case, output_of, scoring_of, spine_map
 
 
 def facts(digest: str = "aa") -> dict[str, Any]:
-    return {"sha256": "m0", "fold": 1, "seed": 42, "data": {"spine/test_split.csv": digest}}
+    return {"fold": 1, "seed": 42, "data": {"spine/test_split.csv": digest}}
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +38,7 @@ def test_each_scoring_of_a_test_split_is_one_more_line(spine: Task, tmp_path: Pa
     folder = workspace.models / "somewhere"
     before = []
     for digest in ("aa", "bb", "aa", "aa"):
-        summary = write_evaluation(OutputFolder(folder, "stage3"), "test", cases, spine, workspace, facts(digest))
+        summary = write_evaluation(output_of(folder), scoring_of("test", spine, facts(digest)), cases, workspace)
         assert json.loads((folder / "evaluation.json").read_text()) == summary
         before.append(summary["scored_before"])
     assert before == [0, 0, 1, 2]
@@ -60,7 +59,7 @@ def test_each_scoring_of_a_test_split_is_one_more_line(spine: Task, tmp_path: Pa
 @pytest.mark.parametrize("part", ["validation", "out-of-fold"])
 def test_other_parts_are_not_counted(part: str, spine: Task, tmp_path: Path, cases: list[Case]) -> None:
     summary = write_evaluation(
-        OutputFolder(tmp_path / "out", "stage3"), part, cases, spine, Workspace(tmp_path, "spine"), facts()
+        output_of(tmp_path / "out"), scoring_of(part, spine, facts()), cases, Workspace(tmp_path, "spine")
     )
     assert "scored_before" not in summary and not list(tmp_path.rglob("evaluations.jsonl"))
 
@@ -68,14 +67,14 @@ def test_other_parts_are_not_counted(part: str, spine: Task, tmp_path: Path, cas
 @pytest.mark.parametrize("damage", [b'{"test_split_sha256": "aa", "ima', b"\xff\xfe", b"[1]\n", b"\n"])
 def test_a_damaged_line_is_passed_over_and_does_not_swallow_the_next(damage: bytes, tmp_path: Path) -> None:
     log = tmp_path / "Models" / "evaluations.jsonl"
-    assert scorings(log, "aa") == 0
+    assert count_scorings(log, "aa") == 0
     append_line(log, {"test_split_sha256": "aa"})
     with log.open("ab") as stream:
         stream.write(damage)
-    assert scorings(log, "aa") == 1
+    assert count_scorings(log, "aa") == 1
     append_line(log, {"test_split_sha256": "aa", "word": "Wörth"})
     append_line(log, {"test_split_sha256": "bb"})
-    assert (scorings(log, "aa"), scorings(log, "bb")) == (2, 1)
+    assert (count_scorings(log, "aa"), count_scorings(log, "bb")) == (2, 1)
     lines = log.read_bytes().split(b"\n")
     assert json.loads(lines[-2]) == {"test_split_sha256": "bb"} and lines[-1] == b""
 
@@ -89,14 +88,17 @@ def test_the_scoring_is_on_record_before_any_number_can_be_seen(
     monkeypatch.setattr("sonoseg.evaluation.results.evaluation_page", stop)
     workspace = Workspace(tmp_path, "spine")
     with pytest.raises(KeyboardInterrupt):
-        write_evaluation(OutputFolder(workspace.models, "stage3"), "test", cases, spine, workspace, facts())
-    assert scorings(workspace.models / "evaluations.jsonl", "aa") == 1
+        write_evaluation(output_of(workspace.models), scoring_of("test", spine, facts()), cases, workspace)
+    assert count_scorings(workspace.models / "evaluations.jsonl", "aa") == 1
     assert not (workspace.models / "evaluation.json").exists()
 
 
 def test_the_table_holds_every_value_of_every_case(spine: Task, tmp_path: Path, cases: list[Case]) -> None:
     write_evaluation(
-        OutputFolder(tmp_path / "out", "stage3"), "validation", cases, spine, Workspace(tmp_path, "spine"), facts()
+        output_of(tmp_path / "out"),
+        scoring_of("validation", spine, facts()),
+        cases,
+        Workspace(tmp_path, "spine"),
     )
     with (tmp_path / "out" / "per_case.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -114,7 +116,7 @@ def test_the_table_holds_every_value_of_every_case(spine: Task, tmp_path: Path, 
 def test_the_report_fits_80_columns(spine: Task, tmp_path: Path, cases: list[Case]) -> None:
     workspace = Workspace(tmp_path, "spine")
     for _ in range(2):
-        summary = write_evaluation(OutputFolder(workspace.models, "stage3"), "test", cases, spine, workspace, facts())
+        summary = write_evaluation(output_of(workspace.models), scoring_of("test", spine, facts()), cases, workspace)
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(*score_report(summary, "test"), sep="\n")
     text = console.export_text()

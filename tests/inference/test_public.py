@@ -17,8 +17,9 @@ def test_every_public_name_is_defined_in_its_module(name: str) -> None:
 
 def test_the_notebook_uses_public_names() -> None:
     needed = "Segmenter load_task available_tasks Workspace read_image read_mask tint build_network load_data"
-    needed += " SegmentationDataset EpochBatches InOrder Loader SegmentationLoss build_optimizer learning_rates"
-    needed += " start_fabric train_epoch validate summarise_network predict class_map"
+    needed += " SegmentationDataset ShuffledBatchSampler SequentialBatchSampler Loader SegmentationLoss build_optimizer"
+    needed += " learning_rates TrainingSetup TrainingOptions build_training start_fabric train_epoch validate"
+    needed += " summarise_network predict class_map"
     assert set(needed.split()) == set(sonoseg.__all__) <= set(dir(sonoseg))
 
 

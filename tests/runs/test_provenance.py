@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -147,3 +148,13 @@ def test_threads_of_libraries_that_are_not_loaded_are_none() -> None:
     threads_loaded = json.loads(done.stdout)
     assert threads_loaded["torch"] is threads_loaded["numba"] is None and threads_loaded["usable_cores"] >= 1
     assert threads()["torch"] == torch.get_num_threads()
+
+
+def test_recording_the_threads_does_not_change_them() -> None:
+    code = "import numba, torch; from sonoseg.runs.provenance import threads; torch.set_num_threads(1)"
+    code += "; print(threads()['numba'] >= 1, torch.get_num_threads())"
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.split() == ["True", "1"]

@@ -12,7 +12,7 @@ from sonoseg.io.png import write_image
 from sonoseg.runs.split_tables import Prepared
 from sonoseg.schema.task import Task
 from sonoseg.training import datasets
-from sonoseg.training.datasets import Batch, EpochBatches, InOrder, Loader, SegmentationDataset
+from sonoseg.training.datasets import Batch, Loader, SegmentationDataset, SequentialBatchSampler, ShuffledBatchSampler
 from sonoseg.training.distance import squared_distances
 
 SIZE = (32, 48)
@@ -42,6 +42,10 @@ def rows(tmp_path: Path, task: Task) -> list[Prepared]:
     return found
 
 
+def dataset_of(rows: list[Prepared], task: Task, augmented: bool = True, seed: int = 0) -> SegmentationDataset:
+    return SegmentationDataset(rows, task.input, len(task.structures), task.augmentation if augmented else None, seed)
+
+
 def same(first: Batch, second: Batch) -> bool:
     return torch.equal(first.images, second.images) and torch.equal(first.labels, second.labels)
 
@@ -49,7 +53,7 @@ def same(first: Batch, second: Batch) -> bool:
 def test_copies_are_drawn_anew_in_every_epoch_and_the_same_every_time(
     task: Task, rows: list[Prepared], tmp_path: Path
 ) -> None:
-    made = [SegmentationDataset(rows, task, augmented=True, seed=1) for _ in range(2)]
+    made = [dataset_of(rows, task, seed=1) for _ in range(2)]
     assert len(made[0]) == 15
     for index in range(15):
         assert same(made[0].item(index, 3), made[1].item(index, 3))
@@ -57,16 +61,16 @@ def test_copies_are_drawn_anew_in_every_epoch_and_the_same_every_time(
     assert same(original, made[0].item(3, 9)), "the first version is the image itself, in every epoch"
     drawn = [made[0].item(4, epoch) for epoch in range(4)]
     assert any(not same(drawn[0], other) for other in drawn[1:]) and not (same(original, first) and same(first, second))
-    other = SegmentationDataset(rows, task, augmented=True, seed=2)
+    other = dataset_of(rows, task, seed=2)
     assert any(not same(other.item(index, 0), made[0].item(index, 0)) for index in range(15))
-    assert len(SegmentationDataset(rows, task)) == 5, "validation has no copies"
+    assert len(dataset_of(rows, task, augmented=False)) == 5, "validation has no copies"
 
 
 @pytest.mark.parametrize("augmented", [True, False])
 def test_squared_distances_are_those_of_the_labels(
     augmented: bool, task: Task, rows: list[Prepared], tmp_path: Path
 ) -> None:
-    dataset = SegmentationDataset(rows, task, augmented=augmented)
+    dataset = dataset_of(rows, task, augmented)
     assert dataset.item(1, 0).squares is None
     dataset.with_squares = True
     for epoch in (0, 1, 1):
@@ -78,23 +82,22 @@ def test_squared_distances_are_those_of_the_labels(
 def test_batches_come_in_order_and_are_made_by_other_threads(
     task: Task, rows: list[Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = SegmentationDataset(rows, task, augmented=True)
+    dataset = dataset_of(rows, task)
     threads = set()
     real = dataset.item
     monkeypatch.setattr(dataset, "item", lambda *which: (threads.add(threading.get_ident()), real(*which))[1])
-    batches = EpochBatches(len(dataset), 4, seed=1)
-    batches.epoch = 2
-    loader = Loader(dataset, batches)
-    found = list(loader)
+    sampler = ShuffledBatchSampler(len(dataset), 4, seed=1)
+    loader = Loader(dataset, sampler)
+    found = list(loader.epoch(2))
     assert len(found) == len(loader) == 4 and threading.get_ident() not in threads
-    for batch, indices in zip(found, batches, strict=True):
+    for batch, indices in zip(found, sampler.epoch(2), strict=True):
         assert same(batch, datasets.collate([real(index, 2) for index in indices]))
-    assert [len(batch.images) for batch in Loader(dataset, InOrder(15, 4))] == [4, 4, 4, 3]
+    assert [len(batch.images) for batch in Loader(dataset, SequentialBatchSampler(15, 4))] == [4, 4, 4, 3]
 
 
 def test_a_loader_that_is_left_early_leaves_no_thread_behind(task: Task, rows: list[Prepared], tmp_path: Path) -> None:
     before = threading.active_count()
-    for _ in Loader(SegmentationDataset(rows, task), InOrder(5, 1)):
+    for _ in Loader(dataset_of(rows, task, augmented=False), SequentialBatchSampler(5, 1)):
         break
     assert threading.active_count() == before
 
@@ -102,4 +105,4 @@ def test_a_loader_that_is_left_early_leaves_no_thread_behind(task: Task, rows: l
 def test_what_a_thread_raises_is_raised(task: Task, rows: list[Prepared], tmp_path: Path) -> None:
     (tmp_path / "3.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"3\.png"):
-        list(Loader(SegmentationDataset(rows, task), InOrder(5, 2)))
+        list(Loader(dataset_of(rows, task, augmented=False), SequentialBatchSampler(5, 2)))

@@ -16,7 +16,7 @@ from sonoseg.models.determinism import set_deterministic
 from sonoseg.models.model_header import read_header
 from sonoseg.models.networks import build_network
 from sonoseg.schema.task_files import available_tasks, load_task
-from sonoseg.training.losses import FlatOnRequest
+from sonoseg.training.losses import DeterministicCrossEntropy
 from tests.small import small_task
 from tests.trust.runs import NAME, run
 
@@ -39,10 +39,10 @@ def held(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool, bool]]:
     found = []
     real = loop.train_epoch
 
-    def watched(*arguments: object, **named: object) -> dict[str, float]:
+    def watched(*arguments: object) -> Iterator[object]:
         cudnn = torch.backends.cudnn
         found.append((torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, not cudnn.benchmark))
-        return real(*arguments, **named)
+        return real(*arguments)
 
     monkeypatch.setattr(loop, "train_epoch", watched)
     return found
@@ -78,9 +78,9 @@ def test_an_operation_that_cannot_be_is_named(
 ) -> None:
     root = Path(shutil.copytree(prepared, tmp_path / "w"))
 
-    def validate(*_: object, **__: object) -> dict[str, float]:
+    def validate(*_: object) -> Iterator[object]:
         torch.zeros(2).put_(torch.tensor([0, 0]), torch.ones(2))  # one of the few that a CPU refuses as well
-        return {}
+        return iter(())
 
     monkeypatch.setattr(loop, "validate", validate)
     assert run(training, root, "--deterministic") == 2
@@ -106,8 +106,8 @@ def test_no_network_is_refused(name: str, tmp_path: Path) -> None:
 def test_cross_entropy_pixel_by_pixel_is_that_of_pictures() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 3, 7, 5, requires_grad=True), torch.randint(0, 3, (2, 7, 5))
-    plain, flat = nn.CrossEntropyLoss(), FlatOnRequest()
-    torch.testing.assert_close(flat.of_pixels(logits, labels), plain(logits, labels))
-    ours = torch.autograd.grad(flat.of_pixels(logits, labels), logits)[0]
+    plain, flat = nn.CrossEntropyLoss(), DeterministicCrossEntropy()
+    torch.testing.assert_close(flat.flattened(logits, labels), plain(logits, labels))
+    ours = torch.autograd.grad(flat.flattened(logits, labels), logits)[0]
     torch.testing.assert_close(ours, torch.autograd.grad(plain(logits, labels), logits)[0])
     assert torch.equal(flat(logits, labels), plain(logits, labels)), "on a CPU nothing is changed"

@@ -14,7 +14,9 @@ from sonoseg.models.model_file import save_model
 from sonoseg.models.model_header import read_header
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.task import Task
-from sonoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from sonoseg.training.checkpoint import load_checkpoint, save_checkpoint
+from sonoseg.training.progress import Progress, TrainingTotals
+from tests.training.setups import setup_of
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
 
@@ -41,12 +43,11 @@ class Explosive:
 def test_a_pickle_is_refused_and_not_executed(tmp_path: Path, reader: str) -> None:
     path, traces = tmp_path / "best_model.safetensors", tmp_path / "executed"
     path.write_bytes(pickle.dumps(Explosive(traces)))
-    network = torch.nn.Linear(2, 2)
     with pytest.raises(ModelError, match=str(path)):
         if reader == "model":
             read_header(path)
         else:
-            load_checkpoint(path, FABRIC, network, torch.optim.Adam(network.parameters()), {})
+            load_checkpoint(path, setup_of(torch.nn.Linear(2, 2), FABRIC), {})
     assert not traces.exists()
 
 
@@ -60,27 +61,28 @@ def test_a_cut_model_is_refused(tmp_path: Path, spine: Task, keep: int) -> None:
 
 
 def test_missing_files_say_what_to_do(tmp_path: Path) -> None:
-    network = torch.nn.Linear(2, 2)
     with pytest.raises(ModelError, match=r"run training\.py first"):
         read_header(tmp_path / "none.safetensors")
-    with pytest.raises(ModelError, match="without --resume"):
-        load_checkpoint(tmp_path / "none.ckpt", FABRIC, network, torch.optim.Adam(network.parameters()), {})
+    with pytest.raises(ModelError, match="no checkpoint to resume from; train from the beginning"):
+        load_checkpoint(tmp_path / "none.ckpt", setup_of(torch.nn.Linear(2, 2), FABRIC), {})
 
 
 def test_a_checkpoint_gives_everything_back(tmp_path: Path) -> None:
-    network, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
-    optimizer, fresh = (torch.optim.Adam(one.parameters(), lr=0.1) for one in (network, other))
-    network(torch.ones(1, 2)).sum().backward()
-    optimizer.step()
+    setup, other = (setup_of(torch.nn.Linear(2, 2), FABRIC) for _ in range(2))
+    setup.network(torch.ones(1, 2)).sum().backward()
+    setup.optimizer.step()
     progress = Progress()
-    progress.finish_epoch(network, {"dice/mean": 0.5})
-    save_checkpoint(OutputFolder(tmp_path, "stage3"), FABRIC, network, optimizer, progress, {"seed": 1})
-    back = load_checkpoint(tmp_path / "last.ckpt", FABRIC, other, fresh, {"seed": 1})
-    assert back.epoch == 1 and back.best_dice == 0.5 and back.history == [{"dice/mean": 0.5}]
-    assert torch.equal(network.weight, other.weight)
-    assert torch.equal(optimizer.state_dict()["state"][0]["exp_avg"], fresh.state_dict()["state"][0]["exp_avg"])
+    progress.finish_epoch(setup.network, {"dice/mean": 0.5})
+    progress.current_epoch.step = 3
+    save_checkpoint(OutputFolder(tmp_path, "stage3"), setup, progress, {"seed": 1})
+    loaded = load_checkpoint(tmp_path / "last.ckpt", other, {"seed": 1})
+    assert loaded.epoch == 1 and loaded.best_dice == 0.5 and loaded.history == [{"dice/mean": 0.5}]
+    assert loaded.current_epoch == TrainingTotals(step=3)
+    assert torch.equal(setup.network.weight, other.network.weight)
+    moments = [training.optimizer.state_dict()["state"][0]["exp_avg"] for training in (setup, other)]
+    assert torch.equal(*moments)
     with pytest.raises(ModelError, match=r"other settings \(seed\)"):
-        load_checkpoint(tmp_path / "last.ckpt", FABRIC, other, fresh, {"seed": 2})
+        load_checkpoint(tmp_path / "last.ckpt", other, {"seed": 2})
 
 
 def test_progress_keeps_the_best_epoch_and_knows_when_to_stop() -> None:

@@ -7,36 +7,35 @@ import torch
 
 from sonoseg.errors import UsageError
 from sonoseg.schema.training import Optimizer
-from sonoseg.training.datasets import EpochBatches
+from sonoseg.training.datasets import ShuffledBatchSampler
 from sonoseg.training.optimizer import build_optimizer, learning_rates, plateau_factor
 
 
-def order(batches: EpochBatches, epoch: int) -> list[list[int]]:
-    batches.epoch = epoch
-    return list(batches)
+def order(sampler: ShuffledBatchSampler, epoch: int) -> list[list[int]]:
+    return list(sampler.epoch(epoch))
 
 
 def test_every_image_once_in_an_order_that_seed_and_epoch_decide() -> None:
-    batches = EpochBatches(24, 4, seed=1)
+    batches = ShuffledBatchSampler(24, 4, seed=1)
     first, second = order(batches, 0), order(batches, 1)
     assert sorted(index for batch in first for index in batch) == list(range(24)) and len(batches) == 6
-    assert first != second and first == order(EpochBatches(24, 4, seed=1), 0)
-    assert first != order(EpochBatches(24, 4, seed=2), 0)
+    assert first != second and first == order(ShuffledBatchSampler(24, 4, seed=1), 0)
+    assert first != order(ShuffledBatchSampler(24, 4, seed=2), 0)
 
 
 def test_the_last_batch_is_filled_from_the_beginning() -> None:
-    batches = order(EpochBatches(23, 4, seed=1), 0)
+    batches = order(ShuffledBatchSampler(23, 4, seed=1), 0)
     assert [len(batch) for batch in batches] == [4] * 6 and batches[-1][-1] == batches[0][0]
-    assert order(EpochBatches(1, 4, seed=1), 0) == [[0, 0, 0, 0]]
+    assert order(ShuffledBatchSampler(1, 4, seed=1), 0) == [[0, 0, 0, 0]]
 
 
 def test_processes_share_every_batch() -> None:
-    whole = order(EpochBatches(23, 4, seed=1), 5)
+    whole = order(ShuffledBatchSampler(23, 4, seed=1), 5)
     for world in (2, 4):
-        ranks = [order(EpochBatches(23, 4, seed=1, rank=rank, world=world), 5) for rank in range(world)]
+        ranks = [order(ShuffledBatchSampler(23, 4, seed=1, rank=rank, world=world), 5) for rank in range(world)]
         assert [list(chain(*parts)) for parts in zip(*ranks, strict=True)] == whole
     with pytest.raises(UsageError, match="a batch of 4 cannot be divided among 3 processes"):
-        EpochBatches(23, 4, seed=1, rank=0, world=3)
+        ShuffledBatchSampler(23, 4, seed=1, rank=0, world=3)
 
 
 def rates_of(settings: Optimizer, epochs: int, steps: int) -> list[float]:

@@ -17,7 +17,16 @@ STAGES = (train_test_data_preparation, image_preprocessing, training, inference)
 OUTPUTS = ("Train_Test_Dataset", "Models", "result")
 
 RECORDS = ("stage1_run.json", "stage2_run.json", "stage3_run.json", "scoring_run.json")
-TIMED = ("last.ckpt", "run.json", "evaluation.json", "evaluation.html", "MODEL_CARD.md", "evaluations.jsonl", *RECORDS)
+TIMED = (
+    "last.ckpt",
+    "history.csv",
+    "run.json",
+    "evaluation.json",
+    "evaluation.html",
+    "MODEL_CARD.md",
+    "evaluations.jsonl",
+    *RECORDS,
+)
 """They hold how long something took, when it was, or what was typed; the lists that name them change with them."""
 TIMED_LISTS = ("stage1.sha256", "stage2.sha256", "stage3.sha256", "stage4.sha256")
 

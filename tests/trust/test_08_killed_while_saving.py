@@ -20,26 +20,27 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 from sonoseg.runs.output_folder import OutputFolder
-from sonoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from sonoseg.training.checkpoint import load_checkpoint, save_checkpoint
+from sonoseg.training.progress import Progress
+from tests.training.setups import setup_of
 
 torch.set_num_threads(1)
 fabric, folder, kills = Fabric(accelerator="cpu", devices=1), Path(sys.argv[1]), int(sys.argv[2])
 path = folder / "last.ckpt"
 
-def parts():
-    network = torch.nn.Linear(400, 400)
-    return network, torch.optim.Adam(network.parameters())
+def setup():
+    return setup_of(torch.nn.Linear(400, 400), fabric)
 
 def save(epoch):
-    network, optimizer = parts()
+    training = setup()
     with torch.no_grad():
-        network.weight.fill_(epoch)
-    save_checkpoint(OutputFolder(folder, "stage3"), fabric, network, optimizer, Progress("run", epoch), {"seed": 1})
+        training.network.weight.fill_(epoch)
+    save_checkpoint(OutputFolder(folder, "stage3"), training, Progress("run", epoch), {"seed": 1})
 
 def loaded():
-    network, optimizer = parts()
-    epoch = load_checkpoint(path, fabric, network, optimizer, {"seed": 1}).epoch
-    assert (network.weight == epoch).all(), "parts of two checkpoints"
+    training = setup()
+    epoch = load_checkpoint(path, training, {"seed": 1}).epoch
+    assert (training.network.weight == epoch).all(), "parts of two checkpoints"
     return epoch
 
 def in_a_child(work):

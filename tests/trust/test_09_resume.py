@@ -29,11 +29,10 @@ import training
 torch.set_num_threads(1)
 real = loop.train_epoch
 
-def killed_in_the_fourth(*arguments, **named):
-    scalars = real(*arguments, **named)
-    if arguments[6] == 3:
+def killed_in_the_fourth(*arguments):
+    yield from real(*arguments)
+    if arguments[1] == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return scalars
 
 loop.train_epoch = killed_in_the_fourth
 sys.exit(training.main(sys.argv[1:]))

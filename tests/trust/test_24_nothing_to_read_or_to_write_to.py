@@ -32,7 +32,7 @@ from tests.trust.runs import NAME, STAGES, run
 WORK = {
     stage1: (sonoseg.annotations, "READERS"),
     stage2: (sonoseg.preprocess.plan, "run_jobs"),
-    stage3: (sonoseg.training.setup, "build_parts"),
+    stage3: (sonoseg.training.setup, "build_training"),
     stage4: (sonoseg.inference.batch, "process_images"),
 }
 """What a stage may not have come to when it has nothing to write to."""

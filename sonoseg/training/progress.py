@@ -1,0 +1,85 @@
+"""How far a training is: totals of the epoch in progress, and the epochs that are complete."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class TrainingTotals:
+    """Totals over the steps of an epoch so far. A checkpoint contains them, so that an epoch resumes at its next step.
+
+    step: steps done. sums: term of the loss -> its sum over these steps. images: of all processes together. seconds:
+    time of the steps, of which `waited_s` were spent waiting for batches.
+    """
+
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    images: int = 0
+    seconds: float = 0.0
+    waited_s: float = 0.0
+
+    def scalars(self) -> dict[str, float]:
+        """Return the means of the terms of the loss, and the speed, of at least one step."""
+        return {
+            **{f"loss/{name}": total / self.step for name, total in self.sums.items()},
+            "time/images_per_second": self.images / self.seconds,
+            "time/data": self.waited_s / self.seconds,
+        }
+
+
+@dataclass
+class ValidationTotals:
+    """Scores of the validation images so far: the loss of each, and Dice and IoU `(B, K)` of each batch."""
+
+    class_names: Sequence[str]
+    losses: list[float] = field(default_factory=list)
+    dice: list[Tensor] = field(default_factory=list)
+    iou: list[Tensor] = field(default_factory=list)
+
+    def scalars(self) -> dict[str, float]:
+        """Return the mean loss, and mean Dice and IoU per class and over the classes, of at least one image."""
+        dice, iou = torch.cat(self.dice).mean(dim=0), torch.cat(self.iou).mean(dim=0)
+        scalars = {"loss/validation": sum(self.losses) / len(self.losses), "dice/mean": float(dice.mean())}
+        for index, name in enumerate(self.class_names):
+            scalars[f"dice/{name}"] = float(dice[index])
+            scalars[f"iou/{name}"] = float(iou[index])
+        return scalars
+
+
+@dataclass
+class Progress:
+    """The state of a training between two steps, apart from network and optimizer.
+
+    run: name of its TensorBoard folder. epoch: number of complete epochs; `history` has the scalars of each.
+    best_epoch: counted from 0, -1 before the first; `best_state` are its weights on the CPU.
+    """
+
+    run: str = ""
+    epoch: int = 0
+    best_dice: float = -1.0
+    best_epoch: int = -1
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    current_epoch: TrainingTotals = field(default_factory=TrainingTotals)
+
+    def has_stalled(self, patience: int | None) -> bool:
+        """Return whether `patience` epochs have passed since the best one; never for None."""
+        return patience is not None and self.epoch > 0 and self.epoch - 1 - self.best_epoch >= patience
+
+    @property
+    def validation_losses(self) -> list[float]:
+        return [row["loss/validation"] for row in self.history]
+
+    def finish_epoch(self, network: nn.Module, scalars: dict[str, float]) -> bool:
+        """Count an epoch and return whether its validation Dice is the best so far; then its weights are kept."""
+        is_best = scalars["dice/mean"] > self.best_dice
+        if is_best:
+            self.best_dice, self.best_epoch = scalars["dice/mean"], self.epoch
+            self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        self.history.append(scalars)
+        self.epoch += 1
+        self.current_epoch = TrainingTotals()
+        return is_best
