@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoseg.errors import Stopped
@@ -186,9 +187,8 @@ def train(
                     show([epoch_line(progress.epoch, setup.epochs, scalars, task.class_names, is_best)])
                 stop_if_received(signals)
         except Stopped as stop:
-            path = save_checkpoint(output, setup, progress, settings)
-            message = f"{stop}; {path} holds the run as it is after this step: the same command with --resume"
-            raise Stopped(f"{message} goes on from there", stop.code) from None
+            checkpoint = save_checkpoint(output, setup, progress, settings)
+            raise resumable(stop, checkpoint) from None
 
     # Write the model: the weights of the best epoch, read back before they replace an earlier model.
     if tracker:
@@ -197,6 +197,11 @@ def train(
         facts = model_facts(progress, data, settings)
         output.write_bytes(BEST_MODEL, model_bytes(progress.best_state, task, facts), reread=True)
         output.write_bytes(CURVES, curves_png(progress.history, task, progress.best_epoch))
+
+
+def resumable(stop: Stopped, checkpoint: Path) -> Stopped:
+    resume = "the same command with --resume goes on from there"
+    return Stopped(f"{stop}; {checkpoint} holds the run as it is after this step: {resume}", stop.code)
 
 
 def run_epoch(setup: "TrainingSetup", progress: "Progress", signals: list[signal.Signals]) -> dict[str, float]:
