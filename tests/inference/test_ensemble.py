@@ -1,4 +1,4 @@
-"""Several models as one: averaged where the image is, refused when they do not mean the same, named in the results."""
+"""Ensembles: averaging in the image's geometry, refusal of other classes, and their entries in the results."""
 
 import hashlib
 import json
@@ -41,10 +41,10 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (40, 70), dtype=np.uint8)
 
 
-def test_copies_answer_as_one_of_them(spine, image, tmp_path):
-    one = saved(tmp_path / "a.safetensors", small(spine))
-    two = Path(shutil.copy(one, tmp_path / "b.safetensors"))
-    alone, together = Segmenter.load(one, "cpu"), Segmenter.load([one, str(two)], "cpu")
+def test_copies_of_a_model_give_the_result_of_one(spine, image, tmp_path):
+    first = saved(tmp_path / "a.safetensors", small(spine))
+    copy = Path(shutil.copy(first, tmp_path / "b.safetensors"))
+    alone, together = Segmenter.load(first, "cpu"), Segmenter.load([first, str(copy)], "cpu")
     assert np.array_equal(alone.probabilities(image), together.probabilities(image))
     assert np.array_equal(alone(image).labels, together(image).labels)
     assert together.sha256 == hashlib.sha256((alone.sha256 * 2).encode()).hexdigest() != alone.sha256
@@ -66,7 +66,7 @@ def test_members_of_all_kinds_are_averaged_where_the_image_is(spine, image, tmp_
     assert together == pytest.approx(np.mean(each, axis=0), abs=1e-6)
 
 
-def test_what_members_share_is_computed_once(spine, image, monkeypatch):
+def test_shared_preprocessing_is_computed_once(spine, image, monkeypatch):
     calls = []
     monkeypatch.setattr("sonoseg.models.predictor.enhance", lambda pixels, steps: calls.append(steps) or pixels)
     sharper = small(spine, enhancement={"unsharp": {}})
@@ -79,8 +79,8 @@ def test_the_first_model_decides_all_but_the_probabilities(fetal_head, image, tm
     strict = small(fetal_head, name="strict", postprocessing={"threshold": 1.0})
     lax = small(fetal_head, name="lax", postprocessing={"threshold": 0.0})
     files = [saved(tmp_path / f"{task.name}.safetensors", task, 1) for task in (strict, lax)]
-    found = [Segmenter.load(order, "cpu")(image).labels.mean() for order in (files, files[::-1])]
-    assert found == [0.0, 1.0]
+    shares = [Segmenter.load(order, "cpu")(image).labels.mean() for order in (files, files[::-1])]
+    assert shares == [0.0, 1.0]
     assert Segmenter.load(files, "cpu").threshold == 1.0
 
 
@@ -90,9 +90,9 @@ def test_other_classes_are_refused_by_name(spine, fetal_head, tmp_path):
         files = [saved(tmp_path / "spine.safetensors", small(spine)), saved(tmp_path / f"{name}.safetensors", other)]
         with pytest.raises(ModelError) as refused:
             Segmenter.load(files, "cpu")
-        said = str(refused.value)
-        assert all(str(file) in said for file in files) and "MID (line), VTB (rectangle), EPI (line)" in said
-        assert "HEAD (ellipse)" in said or "VTB (rectangle), MID (line), EPI (line)" in said
+        message = str(refused.value)
+        assert all(str(file) in message for file in files) and "MID (line), VTB (rectangle), EPI (line)" in message
+        assert "HEAD (ellipse)" in message or "VTB (rectangle), MID (line), EPI (line)" in message
 
 
 def test_a_folder_stands_for_its_models(tmp_path):
@@ -110,7 +110,7 @@ def test_a_folder_stands_for_its_models(tmp_path):
     assert model_files([tmp_path]) == [tmp_path / BEST_MODEL], "a sanity check beside a model is no part of it"
 
 
-def test_wrong_models_are_one_sentence(spine, tmp_path):
+def test_wrong_models_are_refused(spine, tmp_path):
     good = saved(tmp_path / "good.safetensors", small(spine))
     (tmp_path / "bad.safetensors").write_text("no model")
     (tmp_path / "empty").mkdir()
@@ -135,17 +135,17 @@ def test_results_name_every_member(fetal_head, image, tmp_path, capsys):
     (tmp_path / "new").mkdir()
     Image.fromarray(image).save(tmp_path / "new" / "a.png")
     arguments = ["--images", tmp_path / "new", "--output", tmp_path / "out", "--model"]
-    assert inference.main([str(one) for one in (*arguments, folder)]) == 0
+    assert inference.main([str(argument) for argument in (*arguments, folder)]) == 0
     assert "mean of 2 models" in capsys.readouterr().out
     run, record = (json.loads((tmp_path / "out" / name).read_text()) for name in ("run.json", "a.json"))
     files = model_files([folder])
-    assert [one["file"] for one in run["models"]] == [str(file) for file in files]
+    assert [model["file"] for model in run["models"]] == [str(file) for file in files]
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    assert [one["sha256"] for one in run["models"]] == digests
-    assert [(one["task"], one["info"]) for one in run["models"]] == [("fetal_head", {"seed": n}) for n in (0, 1)]
+    assert [model["sha256"] for model in run["models"]] == digests
+    assert [(model["task"], model["info"]) for model in run["models"]] == [("fetal_head", {"seed": n}) for n in (0, 1)]
     together = hashlib.sha256("".join(digests).encode()).hexdigest()
     assert run["model_sha256"] == record["model_sha256"] == together and run["model_info"] == {}
 
-    assert inference.main([str(one) for one in (*arguments, files[1])]) == 0
+    assert inference.main([str(argument) for argument in (*arguments, files[1])]) == 0
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["model_sha256"] == run["models"][0]["sha256"] == digests[1] and run["model_info"] == {"seed": 1}

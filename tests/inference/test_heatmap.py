@@ -20,7 +20,7 @@ HEIGHT, WIDTH = 160, 256
 
 
 def slope(batch: torch.Tensor) -> torch.Tensor:
-    """A network of one class that is as probable as a pixel is bright."""
+    """A network of a single class whose probability is the brightness of a pixel."""
     return torch.logit(batch, eps=1e-6)
 
 

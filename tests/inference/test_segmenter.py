@@ -1,4 +1,4 @@
-"""The segmenter and the overlay: the original geometry, pixel by pixel, and one clear sentence for a wrong input."""
+"""The segmenter and the overlay: original geometry, wrong inputs, model files, threads and pickling."""
 
 import pickle
 import subprocess
@@ -24,7 +24,7 @@ DISK = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename"
 
 
 def bright_is_first_class(batch: torch.Tensor) -> torch.Tensor:
-    """A network that calls bright pixels class 1 and all others background."""
+    """A network that assigns bright pixels to class 1 and all others background."""
     bright = batch[:, 0] > 0.5
     return torch.stack([~bright, bright], dim=1).float() * 8
 
@@ -43,11 +43,11 @@ def test_a_square_comes_back_where_it_was(fetal_head, fit, size):
     image = np.zeros(size, np.uint8)
     left, top, right, bottom = width // 4, height // 8, width // 2, height // 3
     image[top : bottom + 1, left : right + 1] = 255
-    found = Segmenter([member(bright_is_first_class, square_task(fetal_head, fit))])(image)
-    assert found.labels.shape == size and found.masks.shape == (1, *size)
+    findings = Segmenter([member(bright_is_first_class, square_task(fetal_head, fit))])(image)
+    assert findings.labels.shape == size and findings.masks.shape == (1, *size)
     tolerance = 1 + max(height / 256, width / 384)  # half a network pixel at each edge, and the threshold's
-    assert np.abs(found.shapes[0].points - [[left, top], [right, bottom]]).max() <= tolerance
-    overlay = draw_overlay(image, found, square_task(fetal_head, fit).structures)
+    assert np.abs(findings.shapes[0].points - [[left, top], [right, bottom]]).max() <= tolerance
+    overlay = draw_overlay(image, findings, square_task(fetal_head, fit).structures)
     assert overlay.shape == (*size, 3)
     inside = overlay[(top + bottom) // 2, (left + right) // 2].astype(int)
     assert inside[0] > inside[1] + 20  # red where the square is
@@ -58,8 +58,8 @@ def test_tiny_images_get_colours_but_no_text(fetal_head):
     task = square_task(fetal_head, "letterbox")
     for side, text in ((TINY_PX - 1, False), (TINY_PX + 80, True)):
         image = np.zeros((side, side), np.uint8)
-        found = measure_labels(image.copy(), image, task, None)
-        assert draw_overlay(image, found, task.structures).any() == text
+        findings = measure_labels(image.copy(), image, task, None)
+        assert draw_overlay(image, findings, task.structures).any() == text
 
 
 def test_rgb_and_grey_agree_and_the_input_is_not_changed(fetal_head):
@@ -83,7 +83,7 @@ def test_rgb_and_grey_agree_and_the_input_is_not_changed(fetal_head):
         (np.zeros((50, 50), np.uint8), 0.1, "row_mm, col_mm"),
     ],
 )
-def test_a_wrong_input_is_refused_in_one_sentence(fetal_head, image, spacing, message):
+def test_a_wrong_input_is_refused(fetal_head, image, spacing, message):
     with pytest.raises(DataError, match=message):
         Segmenter([member(bright_is_first_class, square_task(fetal_head, "letterbox"))])(image, spacing)
 
@@ -93,7 +93,7 @@ def small(task: Task) -> Task:
     return Task.model_validate({**task.model_dump(), "network": network, "input": {"size": (32, 32)}})
 
 
-def test_a_model_file_gives_the_same_answer_as_its_network(fetal_head, tmp_path):
+def test_a_model_file_gives_the_same_probabilities_as_its_network(fetal_head, tmp_path):
     torch.manual_seed(0)
     task = small(fetal_head)
     network = build_network(task).eval()
@@ -112,22 +112,22 @@ def test_weights_of_another_network_are_refused(fetal_head, tmp_path):
         Segmenter.load(tmp_path / "m.safetensors")
 
 
-def test_a_frame_costs_no_disk_access_and_stays_what_it_was(spine, tmp_path):
+def test_a_frame_needs_no_disk_access_and_its_result_is_not_changed(spine, tmp_path):
     task = Task.model_validate({**small(spine).model_dump(), "enhancement": {"clahe": {}, "unsharp": {}}})
     torch.manual_seed(0)
     save_model(tmp_path / "m.safetensors", build_network(task).state_dict(), task, {})
     segmenter = Segmenter.load(tmp_path / "m.safetensors", "cpu", "openvino")
     frames = np.random.default_rng(0).integers(0, 255, (4, 60, 80), dtype=np.uint8)
     first = segmenter(frames[0], (0.1, 0.1))
-    kept = first.labels.copy(), first.probabilities.copy()
+    copies = first.labels.copy(), first.probabilities.copy()
     touched: list[str] = []
     watching = [True]
     sys.addaudithook(lambda event, _: touched.append(event) if watching and event in DISK else None)
     again = [segmenter(frame, (0.1, 0.1)) for frame in [*frames[1:], frames[0]]][-1]
     watching.clear()  # a hook cannot be taken away
     assert not touched
-    assert np.array_equal(first.labels, kept[0]) and np.array_equal(first.probabilities, kept[1])
-    assert np.array_equal(again.probabilities, kept[1]), "a frame does not depend on the one before"
+    assert np.array_equal(first.labels, copies[0]) and np.array_equal(first.probabilities, copies[1])
+    assert np.array_equal(again.probabilities, copies[1]), "a frame does not depend on the one before"
 
 
 def test_threads_may_share_a_segmenter(spine, tmp_path):
@@ -139,7 +139,7 @@ def test_threads_may_share_a_segmenter(spine, tmp_path):
         alone = [segmenter.probabilities(frame) for frame in frames]
         with ThreadPoolExecutor(4) as pool:
             together = list(pool.map(segmenter.probabilities, frames))
-        assert all(np.allclose(ours, theirs, atol=1e-6) for ours, theirs in zip(together, alone, strict=True))
+        assert all(np.allclose(actual, expected, atol=1e-6) for actual, expected in zip(together, alone, strict=True))
 
 
 def test_a_pickled_segmenter_is_loaded_once_in_another_process(spine, fetal_head, tmp_path, monkeypatch):
@@ -170,7 +170,7 @@ def test_a_pickled_segmenter_is_loaded_once_in_another_process(spine, fetal_head
         pickle.dumps(Segmenter([member(bright_is_first_class, square_task(fetal_head, "letterbox"))]))
 
 
-def test_members_can_be_had_apart(spine):
+def test_probabilities_of_each_member(spine):
     task = small(spine)
     networks = [build_network(task).eval() for _ in range(3)]
     segmenter = Segmenter([member(network, task) for network in networks])

@@ -179,10 +179,10 @@ def test_a_watching_process_gives_the_results_of_a_single_run(
     until(lambda: "a.png" in (out / "results.csv").read_text(), process)
     assert not (out / "run.json").exists(), "the run is in progress"
     process.send_signal(ended_by)
-    said, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
-    assert said.count("(pixel spacing unknown") == 2, "a note at each image"
-    assert "watching" in said and said.index("b.png") < said.index("a.png") and "0 failed" in said
+    assert output.count("(pixel spacing unknown") == 2, "a note at each image"
+    assert "watching" in output and output.index("b.png") < output.index("a.png") and "0 failed" in output
     assert json.loads((out / "run.json").read_text())["counts"]["inputs"] == 2
     assert tool(["verify", str(out)]) == 0
 

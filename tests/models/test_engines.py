@@ -286,7 +286,7 @@ def test_a_folder_that_cannot_be_written_costs_time_only(model: Path, monkeypatc
     assert engine.agreement == 1 and len(engine.remarks) == 1 and "cannot be written" in engine.remarks[0]
 
 
-def other_answer(kind: EngineType) -> EngineType:
+def reversed_classes(kind: EngineType) -> EngineType:
     def start(files: Conversion, num_threads: int) -> NetworkFunction:
         run = kind.start(files, num_threads)
         return lambda images: run(images)[:, ::-1]
@@ -301,7 +301,7 @@ def no_conversion(*_: object) -> Conversion:
 def test_an_engine_that_disagrees_or_fails_is_not_used(model: Path, monkeypatch) -> None:
     real = ENGINE_TYPES["openvino"]
     broken = {
-        "agrees with torch on": other_answer(real),
+        "agrees with torch on": reversed_classes(real),
         "aten::unheard_of": EngineType("openvino", "", no_conversion, real.start),
     }
     for message, kind in broken.items():

@@ -60,7 +60,7 @@ def test_logits_have_a_channel_per_class_and_the_size_of_the_input(name: str, sp
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters() if p.requires_grad)
 
 
-def test_the_unet_of_2015_is_the_papers() -> None:
+def test_unet2015_has_the_layers_of_the_paper() -> None:
     network = UNet2015Network(UNet2015(name="unet2015", padding="valid", target="resized"), outputs=2)
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
     assert len(layers) == 23
@@ -69,7 +69,7 @@ def test_the_unet_of_2015_is_the_papers() -> None:
 
 
 @pytest.mark.parametrize(("side", "output"), [(572, 388), (252, 68), (188, 4)])
-def test_unpadded_convolutions_eat_the_border(side: int, output: int) -> None:
+def test_unpadded_convolutions_reduce_the_size(side: int, output: int) -> None:
     settings = UNet2015.model_validate(VALID)
     assert settings.output_size((side, side)) == (output, output)
     if side < 300:
@@ -167,7 +167,7 @@ def test_targets_are_scaled_or_cropped(fetal_head: Task) -> None:
 
 
 class CentreOnly(nn.Module):
-    """Stands for an unpadded network: gives the middle of what it sees, and nothing else."""
+    """Stands for an unpadded network: returns the centre of its input."""
 
     def __init__(self, size: tuple[int, int]):
         super().__init__()
@@ -236,7 +236,7 @@ def test_summary_counts_by_hand(fetal_head: Task) -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler, which torch.compile needs")
-def test_a_compiled_network_learns_the_same_and_keeps_its_weights_names() -> None:
+def test_a_compiled_network_has_the_same_gradients_and_weight_names() -> None:
     torch.manual_seed(0)
     plain = unet(UNet(name="unet", channels=[4, 8], strides=[2], residual_units=1), 2)
     compiled = copy.deepcopy(plain)
@@ -245,5 +245,5 @@ def test_a_compiled_network_learns_the_same_and_keeps_its_weights_names() -> Non
     for network in (plain, compiled):
         network(image).square().mean().backward()
     assert list(compiled.state_dict()) == list(plain.state_dict())
-    for ours, theirs in zip(compiled.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+    for actual, expected in zip(compiled.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(actual.grad, expected.grad, rtol=1e-4, atol=1e-6)

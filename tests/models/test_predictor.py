@@ -1,4 +1,4 @@
-"""One path from image to probabilities, whoever takes it."""
+"""The predictor: probabilities in the image's geometry, shared preprocessing, mean and variance."""
 
 import numpy as np
 import pytest

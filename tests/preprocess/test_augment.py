@@ -1,4 +1,4 @@
-"""Copies: drawn with the task's chances and ranges, applied to image and mask by one map."""
+"""Augmentation: drawn with the task's probabilities and ranges, applied to image and mask by one map."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_flips_are_exact() -> None:
     np.testing.assert_array_equal(apply(Draw(flip_vertical=True), image, image)[1], image[::-1])
 
 
-def test_shift_scale_and_rotation_move_a_disc_where_arithmetic_says() -> None:
+def test_shift_scale_and_rotation_move_a_disc_by_the_computed_distance() -> None:
     mask = disc()
     moved = apply(Draw(shift=(0.1, -0.05)), mask * 255, mask)[1]
     np.testing.assert_allclose(centre(moved), (60 + 16.1, 50 - 6.05), atol=0.6)
@@ -92,22 +92,22 @@ def test_gamma_leaves_the_mask_alone() -> None:
 def test_chances_and_ranges_are_the_tasks(spine: Task) -> None:
     draws = [draw(spine.augmentation, np.random.default_rng([7, n])) for n in range(3000)]
     share = {
-        "flip": np.mean([one.flip_horizontal for one in draws]),
-        "turn": np.mean([one.shift is not None for one in draws]),
-        "elastic": np.mean([one.elastic is not None for one in draws]),
-        "grid": np.mean([one.grid is not None for one in draws]),
+        "flip": np.mean([drawn.flip_horizontal for drawn in draws]),
+        "turn": np.mean([drawn.shift is not None for drawn in draws]),
+        "elastic": np.mean([drawn.elastic is not None for drawn in draws]),
+        "grid": np.mean([drawn.grid is not None for drawn in draws]),
     }
     # three standard errors of 3000 draws at p = 0.5 are 0.027
     assert share["flip"] == pytest.approx(0.5, abs=0.03) and share["turn"] == pytest.approx(0.4, abs=0.03)
     assert share["elastic"] == pytest.approx(0.2, abs=0.025) and share["grid"] == pytest.approx(0.2, abs=0.025)
-    turned = [one for one in draws if one.shift is not None]
-    angles = np.array([one.rotate_deg for one in turned])
+    turned = [drawn for drawn in draws if drawn.shift is not None]
+    angles = np.array([drawn.rotate_deg for drawn in turned])
     assert angles.min() >= -10 and angles.max() <= 10 and np.ptp(angles) > 18
-    assert all(0.9 <= one.scale <= 1.1 for one in turned)
-    assert not any(one.flip_vertical for one in draws)
+    assert all(0.9 <= drawn.scale <= 1.1 for drawn in turned)
+    assert not any(drawn.flip_vertical for drawn in draws)
 
 
-def test_one_probability_does_not_shift_anothers_draws() -> None:
+def test_the_probability_of_a_step_does_not_change_other_steps() -> None:
     turn = ShiftScaleRotate(probability=1)
     plain = draw(Augmentation(shift_scale_rotate=turn), np.random.default_rng(3))
     more = draw(

@@ -1,4 +1,4 @@
-"""The task files say what their systems were: a table of what each has to have."""
+"""The task files have the settings of the published systems that they reproduce."""
 
 import pytest
 
@@ -69,7 +69,7 @@ ROWS["nerve_unet_hc18"] = ROWS["nerve_unet"]
 
 
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name, row in ROWS.items() for field in row])
-def test_a_system_is_what_its_row_says(name: str, field: str) -> None:
+def test_a_task_has_its_published_setting(name: str, field: str) -> None:
     value = load_task(name)
     for part in field.split("."):
         value = getattr(value, part)
@@ -77,6 +77,6 @@ def test_a_system_is_what_its_row_says(name: str, field: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "output"), [("fetal_head_unet", (388, 388)), ("nerve_unet", (68, 68))])
-def test_unpadded_outputs(name: str, output: tuple[int, int]) -> None:
+def test_output_size_of_unpadded_convolutions(name: str, output: tuple[int, int]) -> None:
     task = load_task(name)
     assert task.network.output_size(task.input.size) == output
