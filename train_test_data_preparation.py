@@ -114,13 +114,13 @@ def verify_images(task: "Task", folder: Path, limits: "ReadLimits") -> "Verified
     """Read the annotations and the metadata table of a folder, and verify every image."""
     from rich.progress import track
 
-    from sonoseg.annotations import READERS
+    from sonoseg.annotations import FORMATS
     from sonoseg.prepare.dataset import VerifiedImages
     from sonoseg.prepare.patients import describe
     from sonoseg.prepare.verify import same_pictures, verify
     from sonoseg.runs.terminal import console
 
-    items, faults = READERS[task.annotations.format](folder, task)
+    items, faults = FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)
     meta, metadata_faults = describe(items, folder, task)
     faults += metadata_faults
     images = []

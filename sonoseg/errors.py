@@ -1,7 +1,6 @@
 """Errors with a remedy. Each message gives the file, what was found, what was expected and what to do."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 
 class SonoSegError(ValueError):
@@ -19,11 +18,11 @@ class TaskError(SonoSegError):
 class DataError(SonoSegError):
     """An image, a mask, an annotation or a table is not what it has to be.
 
-    path: the file, or None when the message names it or there is none; reason: what is wrong, without the path. The
-    message is `path: reason`.
+    path: the file (a path, or an `ImageRef` for a frame of it), or None when `reason` names it or there is none.
+    reason: what is wrong. The message is `path: reason`.
     """
 
-    def __init__(self, reason: str, path: Path | str | None = None):
+    def __init__(self, reason: str, path: object = None):
         super().__init__(reason if path is None else f"{path}: {reason}")
         self.reason, self.path = reason, path
 

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.progress import Progress
 
-from sonoseg.annotations.shapes_json import read_shapes_json
+from sonoseg.annotations import FORMATS
 from sonoseg.errors import SonoSegError
 from sonoseg.io.faults import FaultsError
 from sonoseg.io.masks import read_mask
@@ -45,6 +45,8 @@ SIZE = (40, 60)
 """Of the picture that annotations are about."""
 
 SHARES = {"task file": 0.2, "annotations": 0.2, "metadata": 0.2, "picture": 0.4}
+
+read_annotations = FORMATS["shapes_json"].read
 
 ODD = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.just("../../etc/passwd"),
@@ -139,7 +141,7 @@ def fuzz_annotations(count: int, number: int, folder: Path, findings: Findings, 
     path = folder / "annotations.json"
 
     def read() -> None:
-        items, faults = read_shapes_json(folder, task)
+        items, faults = read_annotations(folder, task.annotations, task.structures)
         for item in items:
             found = check_shapes(item.shapes, SIZE, item.id, item.id)
             faults += found

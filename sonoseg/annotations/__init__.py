@@ -1,9 +1,10 @@
-"""Annotation formats. A new one is a function with the signature `Reader` and a line here."""
+"""Annotation formats. A new format is a class with the interface of `AnnotationFormat` and a line in `FORMATS`."""
 
-from sonoseg.annotations.base import Annotated, Reader
-from sonoseg.annotations.mask_folder import read_mask_folder
-from sonoseg.annotations.shapes_json import read_shapes_json
+from sonoseg.annotations.base import AnnotatedImage, Annotation, AnnotationFormat
+from sonoseg.annotations.mask_folder import MaskFolderFormat
+from sonoseg.annotations.shapes_json import ShapesJsonFormat
 
-READERS: dict[str, Reader] = {"shapes_json": read_shapes_json, "mask_folder": read_mask_folder}
+FORMATS: dict[str, AnnotationFormat] = {"shapes_json": ShapesJsonFormat(), "mask_folder": MaskFolderFormat()}
+"""`annotations.format` of a task file -> the format."""
 
-__all__ = ["READERS", "Annotated", "Reader"]
+__all__ = ["FORMATS", "AnnotatedImage", "Annotation", "AnnotationFormat"]

@@ -1,54 +1,107 @@
-"""What every annotation reader gives back, and how images get their ids."""
+"""The contract of an annotation format, and what all formats share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error
 from sonoseg.io.names import is_inside, name_key, name_problem
 from sonoseg.io.readers import list_images
-from sonoseg.schema.task import Task
+from sonoseg.schema.annotations import Structure
+from sonoseg.types import Pixels
 
 
 @dataclass(frozen=True)
-class Annotated:
-    """One image with its annotation: either `mask`, a picture, or `shapes`, keyed by their place in the file (from 0).
+class AnnotatedImage:
+    """An image of a data folder with its annotation, as a reader returns it: a mask file, or shapes.
 
-    An image that shows no structure has empty `shapes` and no mask.
+    id: stem of the image's file name; mask: None when the annotation consists of shapes; outlined: the mask contains
+    outlines, and the enclosed area is to be filled; shapes: (position in the file, from 0; shape). An image without
+    structures has no mask and no shapes, or an empty mask.
     """
 
     id: str
     image: Path
     mask: Path | None = None
+    outlined: bool = False
     shapes: tuple[tuple[int, Shape], ...] = ()
 
 
-Reader = Callable[[Path, Task], tuple[list[Annotated], list[Fault]]]
-"""(data folder, task) -> annotated images sorted by id, and the faults of files that could not be taken."""
+@dataclass(frozen=True)
+class Annotation:
+    """The annotation of an image, as a writer takes it.
+
+    image: name of the image file; shapes: for formats that store shapes; mask: `(H, W)` uint8 of the values to be
+    stored, for formats that store masks. Both may be given. An image without structures has no shapes, and a mask of
+    zeros.
+    """
+
+    image: str
+    shapes: tuple[Shape, ...] = ()
+    mask: Pixels | None = None
+
+
+class AnnotationFormat(Protocol):
+    """Reads and writes the annotations of one format.
+
+    `section` is the format's section of the task, `data` the data folder, to which all names in a section are
+    relative. A format has no state. What `write` writes, `read` returns: the same ids, shapes to hundredths of a pixel
+    and masks value by value.
+    """
+
+    def read(
+        self, data: Path, section: Any, structures: Sequence[Structure]
+    ) -> tuple[list[AnnotatedImage], list[Fault]]:
+        """Return the annotated images, sorted by id, and the faults of the others. No image is decoded.
+
+        Every image and every annotation of the folder is either returned or named by a fault. Raises DataError when a
+        folder or file of the section is missing or unusable as a whole, TaskError for a section without meaning.
+        """
+        ...
+
+    def write(self, data: Path, section: Any, annotations: Iterable[Annotation], sync: bool = True) -> None:
+        """Write annotations, each file atomically and replacing an earlier one; images are not written.
+
+        `annotations` is consumed once, and no mask of it is kept. A file for all images is written last. `sync`: see
+        `write_bytes`. Raises ValueError for an annotation without what the format stores, OSError.
+        """
+        ...
+
+    def image_files(self, section: Any, image: str) -> list[str]:
+        """Return the files of one image's annotation, relative to the data folder; `image` is its file name."""
+        ...
+
+    def shared_files(self, section: Any) -> list[str]:
+        """Return the files with the annotations of all images, relative to the data folder."""
+        ...
+
+    def is_annotation(self, path: Path, section: Any) -> bool:
+        """Return whether an image file in the folder of the images is, by its name, an annotation."""
+        ...
 
 
 def folder_inside(data: Path, name: str) -> tuple[list[Path], list[Fault]]:
-    """Return the pictures of a data folder's sub-folder; none and a fault when a link or `..` leads out of it.
+    """Return the image files of a data folder's sub-folder; none and a fault when a link or `..` leads out of it.
 
     Raises DataError when there is no such folder.
     """
     folder = data / name
     if not is_inside(folder, data):
-        return [], [
-            error(name, f"leads out of the data folder; move the files there, or give --data {folder.resolve()}")
-        ]
+        message = f"leads out of the data folder; move the files there, or use {folder.resolve()} as the data folder"
+        return [], [error(name, message)]
     return list_images(folder), []
 
 
 def with_ids(images: Sequence[Path], data: Path) -> tuple[dict[str, Path], list[Fault]]:
     """Return {id: image} and the faults of images that cannot have an id.
 
-    The id is the file's stem. Two images that would share one, or whose ids differ only in letter case or in the
-    Unicode form of a letter, are a fault of both: on other file systems one would overwrite the other.
+    The id is the file's stem. Images with the same id, or with ids that differ only in letter case or in the Unicode
+    form of a letter, are a fault: on other file systems one would overwrite the other.
     """
-    found: dict[str, Path] = {}
-    owner: dict[str, Path] = {}
+    image_of: dict[str, Path] = {}
+    first_with: dict[str, Path] = {}
     faults = []
     for image in images:
         name, identity = image.relative_to(data).as_posix(), image.stem.strip()
@@ -60,10 +113,10 @@ def with_ids(images: Sequence[Path], data: Path) -> tuple[dict[str, Path], list[
             faults.append(error(name, "is a link that leads out of the data folder; copy the image there instead"))
             continue
         key = name_key(identity)
-        if key in owner:
-            other = owner[key].relative_to(data).as_posix()
+        if key in first_with:
+            other = first_with[key].relative_to(data).as_posix()
             faults.append(error(name, f"has the same id as {other} (or one that differs only in case); rename one"))
             continue
-        owner[key] = image
-        found[identity] = image
-    return found, faults
+        first_with[key] = image
+        image_of[identity] = image
+    return image_of, faults

@@ -1,79 +1,110 @@
-"""Annotation format `mask_folder`: each image has a mask picture, paired by file name."""
+"""Annotation format `mask_folder`: a mask file for each image, paired by file name."""
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sonoseg.annotations.base import Annotated, folder_inside, with_ids
+from sonoseg.annotations.base import AnnotatedImage, Annotation, folder_inside, with_ids
 from sonoseg.errors import TaskError
 from sonoseg.io.faults import Fault, error
+from sonoseg.io.files import write_bytes
+from sonoseg.io.masks import LOSSLESS_SUFFIXES, encode_picture
 from sonoseg.io.names import is_inside
-from sonoseg.schema.annotations import MaskFolder
-from sonoseg.schema.task import Task
+from sonoseg.schema.annotations import MaskFolder, Structure
 
 
-def read_mask_folder(data: Path, task: Task) -> tuple[list[Annotated], list[Fault]]:
-    """Pair `<name><image_suffix>` with `<name><mask_suffix>`, in one folder or two, whatever their extensions.
+class MaskFolderFormat:
+    def read(
+        self, data: Path, section: MaskFolder, structures: Sequence[Structure]
+    ) -> tuple[list[AnnotatedImage], list[Fault]]:
+        """Pair `<name><image_suffix>` with `<name><mask_suffix>`, in one folder or two, whatever their extensions.
 
-    Faults: an image without a mask, a mask without an image, two masks for one image, unfit names, links that lead out
-    of `data`. Raises DataError when a folder is missing, TaskError when one folder holds both and no suffix tells
-    masks from images.
-    """
-    layout = task.annotations
-    assert isinstance(layout, MaskFolder)
-    images, faults = folder_inside(data, layout.images)
-    masks, more = folder_inside(data, layout.masks)
-    faults += more
-    if share_a_folder(layout, data):
-        if layout.mask_suffix == layout.image_suffix:
+        Faults: an image without a mask, a mask without an image, several masks for an image, invalid names, links that
+        lead out of `data`. Raises DataError when a folder is missing, TaskError when images and masks share a folder
+        and have the same suffix.
+        """
+        images, masks, faults = _list_files(data, section)
+        masks_of = defaultdict(list)
+        for mask in masks:
+            masks_of[mask.stem.removesuffix(section.mask_suffix)].append(mask)
+        items = []
+        image_of, more = with_ids(images, data)
+        faults += more
+        for identity, image in image_of.items():
+            candidates = masks_of.get(_name(image.stem, section), [])
+            problem = _pairing_problem(image, candidates, section, data)
+            if problem:
+                faults.append(error(image.relative_to(data).as_posix(), problem, "no_mask", identity))
+            else:
+                items.append(AnnotatedImage(identity, image, candidates[0], section.fill_outlines))
+        names = {_name(image.stem, section) for image in images}
+        for name in masks_of.keys() - names:
+            for mask in masks_of[name]:
+                message = "a mask for an image that is not there"
+                faults.append(error(mask.relative_to(data).as_posix(), message, "no_image"))
+        return sorted(items, key=lambda item: item.id), faults
+
+    def write(self, data: Path, section: MaskFolder, annotations: Iterable[Annotation], sync: bool = True) -> None:
+        """Write each mask in the file format of its image when that is lossless, otherwise as PNG."""
+        for annotation in annotations:
+            if annotation.mask is None:
+                raise ValueError(f"{annotation.image}: has no mask, which this format stores")
+            (name,) = self.image_files(section, annotation.image)
+            write_bytes(data / name, encode_picture(annotation.mask, Path(name).suffix), sync)
+
+    def image_files(self, section: MaskFolder, image: str) -> list[str]:
+        path = Path(image)
+        suffix = path.suffix if path.suffix.lower() in LOSSLESS_SUFFIXES else ".png"
+        return [f"{section.masks}/{_name(path.stem, section)}{section.mask_suffix}{suffix}"]
+
+    def shared_files(self, section: MaskFolder) -> list[str]:
+        return []
+
+    def is_annotation(self, path: Path, section: MaskFolder) -> bool:
+        return _in_one_folder(section, Path()) and _is_mask(path, section)
+
+
+def _list_files(data: Path, section: MaskFolder) -> tuple[list[Path], list[Path], list[Fault]]:
+    """Return images, masks, and the faults of folders that lead out of the data folder."""
+    images, faults = folder_inside(data, section.images)
+    masks, more = folder_inside(data, section.masks)
+    if _in_one_folder(section, data):
+        if section.mask_suffix == section.image_suffix:
             raise TaskError(
                 "annotations.mask_suffix: images and masks share a folder, so their suffixes have to differ"
             )
-        images = [path for path in images if not is_mask(path, layout)]
-        masks = [path for path in masks if is_mask(path, layout)]
-    images = [path for path in images if path.stem.endswith(layout.image_suffix)]
-    masks = [path for path in masks if path.stem.endswith(layout.mask_suffix)]
-
-    masks_of = defaultdict(list)
-    for mask in masks:
-        masks_of[mask.stem.removesuffix(layout.mask_suffix)].append(mask)
-    items = []
-    with_id, more = with_ids(images, data)
-    faults += more
-    for identity, image in with_id.items():
-        found = masks_of.get(image.stem.removesuffix(layout.image_suffix), [])
-        problem = _pairing_problem(image, found, layout, data)
-        if problem:
-            faults.append(error(image.relative_to(data).as_posix(), problem, "no_mask"))
-        else:
-            items.append(Annotated(identity, image, mask=found[0]))
-    names = {image.stem.removesuffix(layout.image_suffix) for image in images}
-    for name in masks_of.keys() - names:
-        for mask in masks_of[name]:
-            message = "a mask for an image that is not there"
-            faults.append(error(mask.relative_to(data).as_posix(), message, "no_image"))
-    return sorted(items, key=lambda item: item.id), faults
+        images = [path for path in images if not _is_mask(path, section)]
+        masks = [path for path in masks if _is_mask(path, section)]
+    images = [path for path in images if path.stem.endswith(section.image_suffix)]
+    masks = [path for path in masks if path.stem.endswith(section.mask_suffix)]
+    return images, masks, faults + more
 
 
-def share_a_folder(layout: MaskFolder, data: Path) -> bool:
+def _name(image_stem: str, section: MaskFolder) -> str:
+    """Return the part of the name that an image and its mask share."""
+    return image_stem.removesuffix(section.image_suffix)
+
+
+def _in_one_folder(section: MaskFolder, data: Path) -> bool:
     """Return whether images and masks of the data folder lie in the same folder, links resolved."""
-    return (data / layout.images).resolve() == (data / layout.masks).resolve()
+    return (data / section.images).resolve() == (data / section.masks).resolve()
 
 
-def is_mask(path: Path, layout: MaskFolder) -> bool:
+def _is_mask(path: Path, section: MaskFolder) -> bool:
     """Return whether a file is a mask, by its name, in a folder with both images and masks.
 
     When both suffixes match, the longer one decides: `a_image_mask` is a mask of `a_image`, and with the image suffix
     `_img_mask` the file `a_img_mask` is an image.
     """
-    if not path.stem.endswith(layout.mask_suffix):
+    if not path.stem.endswith(section.mask_suffix):
         return False
-    return not (len(layout.image_suffix) > len(layout.mask_suffix) and path.stem.endswith(layout.image_suffix))
+    return not (len(section.image_suffix) > len(section.mask_suffix) and path.stem.endswith(section.image_suffix))
 
 
-def _pairing_problem(image: Path, masks: list[Path], layout: MaskFolder, data: Path) -> str | None:
+def _pairing_problem(image: Path, masks: list[Path], section: MaskFolder, data: Path) -> str | None:
     if not masks:
-        wanted = image.stem.removesuffix(layout.image_suffix) + layout.mask_suffix
-        return f"has no mask; expected {layout.masks}/{wanted}.png"
+        expected = _name(image.stem, section) + section.mask_suffix
+        return f"has no mask; expected {section.masks}/{expected}.png"
     if len(masks) > 1:
         return f"has several masks: {', '.join(mask.name for mask in masks)}; keep one"
     if not is_inside(masks[0], data):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from sonoseg.annotations.mask_folder import is_mask, share_a_folder
+from sonoseg.annotations import FORMATS
 from sonoseg.errors import DataError
 from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
@@ -16,7 +16,6 @@ from sonoseg.io.readers import image_suffixes, is_image, list_images, read_image
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
 from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import Workspace
-from sonoseg.schema.annotations import MaskFolder, ShapesJson
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
 
@@ -66,12 +65,12 @@ def from_folder(
     """
     paths = list_images(folder)
     count = len(paths)
-    paths = [path for path in paths if not _is_mask(path, task.annotations)]
+    annotations = FORMATS[task.annotations.format]
+    paths = [path for path in paths if not annotations.is_annotation(path, task.annotations)]
     masks = count - len(paths)
     remarks = []
     if masks:
-        suffix = task.annotations.mask_suffix if isinstance(task.annotations, MaskFolder) else ""
-        remarks.append(f"{masks} masks (names ending in {suffix}) lie among the images and are left out")
+        remarks.append(f"{masks} masks, by their names, lie among the images and are left out")
     if not paths:
         raise DataError(f"{folder}: no image in this folder; expected {', '.join(image_suffixes())} files")
     table, table_name = ({}, "") if spacing else _spacing_table(folder, paths, task, metadata)
@@ -136,11 +135,6 @@ def output_names(images: Sequence[ImageRef]) -> list[str]:
             taken.add(name_key(name))
         names.append(name)
     return names
-
-
-def _is_mask(path: Path, annotations: MaskFolder | ShapesJson) -> bool:
-    """Return whether stage 1 would read a file of a folder with images as a mask."""
-    return isinstance(annotations, MaskFolder) and share_a_folder(annotations, Path()) and is_mask(path, annotations)
 
 
 def _frames(path: Path, limits: ReadLimits) -> list[tuple[ImageRef, ImageHeader, str]]:

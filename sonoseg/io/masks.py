@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -28,11 +29,29 @@ def read_mask(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> Pixels:
         values = values[..., :-1]
     if values.ndim == 3:
         if not (values == values[..., :1]).all():
-            raise DataError(f"{path}: a coloured mask ({picture.mode}); expected grey values or a palette of indices")
+            raise DataError(f"a coloured mask ({picture.mode}); expected grey values or a palette of indices", path)
         values = values[..., 0]
     if values.min() < 0 or values.max() > 255:
-        raise DataError(f"{path}: mask values up to {values.max()}; expected 0 to 255")
+        raise DataError(f"mask values up to {values.max()}; expected 0 to 255", path)
     return np.ascontiguousarray(values).astype(np.uint8)
+
+
+LOSSLESS_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+"""Of file formats that keep the values of a mask."""
+
+
+def encode_picture(pixels: Pixels, suffix: str) -> bytes:
+    """Return `(H, W)` uint8 in the file format of `suffix`, such as `.png` or `.tif`, as OpenCV encodes it.
+
+    Raises DataError when OpenCV cannot write the format.
+    """
+    try:
+        encoded, data = cv2.imencode(suffix, pixels)
+    except cv2.error:
+        encoded = False
+    if not encoded:
+        raise DataError(f"an image of shape {pixels.shape} cannot be encoded as {suffix}")
+    return bytes(data)
 
 
 def write_label_map(path: Path, labels: Pixels, colors: Sequence[str], sync: bool = True) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sonoseg.annotations import FORMATS
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.tables import read_table
 from sonoseg.prepare.dataset import Dataset, mask_path
@@ -11,7 +12,6 @@ from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.provenance import digests_of
 from sonoseg.runs.split_tables import Sample, write_split
 from sonoseg.runs.workspace import DATASET_CHECK_PAGE, DATASET_PAGE, DATASET_REPORT, Workspace
-from sonoseg.schema.annotations import ShapesJson
 from sonoseg.schema.task import Task
 
 PARTS = ("train", "test")
@@ -19,8 +19,8 @@ PARTS = ("train", "test")
 
 def table_digests(data: Path, task: Task) -> dict[str, str]:
     """Return the SHA-256 of the files beside the pictures that were read: annotations and metadata, as far as there."""
-    shapes = [task.annotations.file] if isinstance(task.annotations, ShapesJson) else []
-    return digests_of(data, [*shapes, task.metadata.file])
+    shared = FORMATS[task.annotations.format].shared_files(task.annotations)
+    return digests_of(data, [*shared, task.metadata.file])
 
 
 def page_path(workspace: Workspace) -> Path:

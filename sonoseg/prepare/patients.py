@@ -4,14 +4,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from sonoseg.annotations.base import Annotated
+from sonoseg.annotations.base import AnnotatedImage
 from sonoseg.io.faults import Fault, FaultsError, error, warning
 from sonoseg.io.names import is_inside
 from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
 from sonoseg.schema.task import Task
 
 
-def describe(items: Sequence[Annotated], data: Path, task: Task) -> tuple[dict[str, Meta], list[Fault]]:
+def describe(items: Sequence[AnnotatedImage], data: Path, task: Task) -> tuple[dict[str, Meta], list[Fault]]:
     """Return {id: Meta} with the patient of every image filled in, and what the table leaves open as warnings.
 
     Where the task tells patients apart by a column that is missing or empty, an image counts as a patient of its own,
@@ -55,7 +55,7 @@ def _table(data: Path, task: Task) -> tuple[dict[str, Meta], list[Fault]]:
 
 
 def _patients(
-    items: Sequence[Annotated], known: dict[str, Meta], data: Path, task: Task
+    items: Sequence[AnnotatedImage], known: dict[str, Meta], data: Path, task: Task
 ) -> tuple[dict[str, str], list[Fault]]:
     faults: list[Fault] = []
     patients: dict[str, str] = {}

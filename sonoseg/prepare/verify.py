@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sonoseg.annotations import Annotated
+from sonoseg.annotations import AnnotatedImage
 from sonoseg.annotations.mask_values import class_indices, fill_label_outlines, is_thin
 from sonoseg.errors import DataError
 from sonoseg.io.faults import Fault, error, warning
@@ -23,7 +23,6 @@ from sonoseg.prepare.near_duplicates import small_picture
 from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes
 from sonoseg.prepare.statistics import StructureNumbers, measure_structures
-from sonoseg.schema.annotations import MaskFolder
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 
@@ -38,7 +37,7 @@ class Checked:
     bytes, `picture` and `labels` are of decoded pixels; `small` is the picture in 32 x 32 pixels.
     """
 
-    item: Annotated
+    item: AnnotatedImage
     height: int
     width: int
     area_px: dict[str, int]
@@ -59,7 +58,7 @@ class Checked:
 
 
 def verify(
-    items: Sequence[Annotated],
+    items: Sequence[AnnotatedImage],
     data: Path,
     task: Task,
     limits: ReadLimits = DEFAULT_LIMITS,
@@ -77,7 +76,7 @@ def verify(
 
 
 def check(
-    item: Annotated, data: Path, task: Task, limits: ReadLimits = DEFAULT_LIMITS
+    item: AnnotatedImage, data: Path, task: Task, limits: ReadLimits = DEFAULT_LIMITS
 ) -> tuple[Checked | None, list[Fault]]:
     """Decode one image and make its label map, at the image's own size. None when an error makes it unusable."""
     where = item.image.relative_to(data).as_posix()
@@ -85,7 +84,7 @@ def check(
         sha256 = sha256_of(item.image)
         image = read_image(item.image, limits).pixels
     except (DataError, OSError) as problem:
-        return None, [error(where, _without_path(problem, item.image), "unreadable", item.id)]
+        return None, [error(where, _reason(problem), "unreadable", item.id)]
     if item.mask is None:
         labels, faults = _drawn(item, image.shape, task, where)
     else:
@@ -112,7 +111,7 @@ def check(
     return result, faults
 
 
-def _drawn(item: Annotated, size: tuple[int, ...], task: Task, where: str) -> tuple[Pixels | None, list[Fault]]:
+def _drawn(item: AnnotatedImage, size: tuple[int, ...], task: Task, where: str) -> tuple[Pixels | None, list[Fault]]:
     height, width = size
     faults = check_shapes(item.shapes, (height, width), where, item.id)
     if any(fault.level == "error" for fault in faults):
@@ -130,26 +129,26 @@ def _drawn(item: Annotated, size: tuple[int, ...], task: Task, where: str) -> tu
 
 
 def _read(
-    item: Annotated, image: Pixels, task: Task, data: Path, limits: ReadLimits
+    item: AnnotatedImage, image: Pixels, task: Task, data: Path, limits: ReadLimits
 ) -> tuple[Pixels | None, list[Fault]]:
-    assert item.mask is not None and isinstance(task.annotations, MaskFolder)
+    assert item.mask is not None
     where = item.mask.relative_to(data).as_posix()
     try:
         values = read_mask(item.mask, limits)
     except (DataError, OSError) as problem:
-        return None, [error(where, _without_path(problem, item.mask), "unreadable", item.id)]
+        return None, [error(where, _reason(problem), "unreadable", item.id)]
     if values.shape != image.shape:
         sizes = f"{values.shape[1]}x{values.shape[0]} pixels, its image has {image.shape[1]}x{image.shape[0]}"
         return None, [error(where, f"the mask has {sizes}; they have to be equal", "size", item.id)]
     try:
-        labels, note = class_indices(values, task)
+        labels, note = class_indices(values, task.class_names)
     except ValueError as problem:
         return None, [error(where, str(problem), "values", item.id)]
     if note is None and not task.is_binary and item.mask.suffix.lower() in JPEG:
         note = "a JPEG, which changes the values of single pixels: masks of several classes must be saved as PNG"
     faults = [warning(where, note, "grey", item.id)] if note else []
-    if task.annotations.fill_outlines:
-        labels = fill_label_outlines(labels, task)
+    if item.outlined:
+        labels = fill_label_outlines(labels, task.structures)
         if labels.any() and is_thin(labels > 0):
             faults.append(
                 warning(where, "its outline is open: nothing is enclosed, so it stays a thin line", "open", item.id)
@@ -157,11 +156,9 @@ def _read(
     return labels, faults
 
 
-def _without_path(problem: Exception, path: Path) -> str:
-    """The fault names the file already."""
-    if isinstance(problem, OSError):
-        return f"cannot be read: {problem.strerror or problem}"
-    return str(problem).removeprefix(f"{path}: ")
+def _reason(problem: DataError | OSError) -> str:
+    """Return why a file cannot be read, without its path: the fault names the file already."""
+    return problem.reason if isinstance(problem, DataError) else f"cannot be read: {problem.strerror or problem}"
 
 
 def _pixel_hash(pixels: Pixels) -> str:

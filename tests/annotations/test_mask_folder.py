@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoseg.annotations import READERS
+from sonoseg.annotations import FORMATS
 from sonoseg.errors import TaskError
 from sonoseg.io.masks import read_mask
 from sonoseg.prepare.verify import check
@@ -20,7 +20,7 @@ def touch(data, *names):
 
 
 def pairs(data, task):
-    items, faults = READERS["mask_folder"](data, task)
+    items, faults = FORMATS["mask_folder"].read(data, task.annotations, task.structures)
     return {item.id: (item.image.name, item.mask.name) for item in items}, sorted(map(str, faults))
 
 
@@ -66,7 +66,7 @@ def test_a_mask_that_is_a_link_out(tmp_path, make_task):
 def test_one_folder_needs_a_suffix(tmp_path, make_task):
     touch(tmp_path, "d/a.png")
     with pytest.raises(TaskError, match="mask_suffix"):
-        READERS["mask_folder"](tmp_path, make_task(ONE, images="d", masks="d", mask_suffix=""))
+        pairs(tmp_path, make_task(ONE, images="d", masks="d", mask_suffix=""))
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def labels_of(tmp_path, write_picture):
         write_picture(tmp_path / "images" / "a.png", size=(6, 8))
         (tmp_path / "masks").mkdir(exist_ok=True)
         mask.save(tmp_path / "masks" / "a_mask.png")
-        (item,), _ = READERS["mask_folder"](tmp_path, task)
+        (item,), _ = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
         checked, faults = check(item, tmp_path, task)
         if checked is None:
             return None, [str(fault) for fault in faults]

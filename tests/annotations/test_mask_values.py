@@ -43,19 +43,19 @@ def two(make_task):
     ],
 )
 def test_one_class(one, values, expected, warned):
-    labels, note = class_indices(np.array([values], dtype=np.uint8), one)
+    labels, note = class_indices(np.array([values], dtype=np.uint8), one.class_names)
     assert labels.tolist() == [expected]
     assert (note is not None) == warned
 
 
 def test_several_classes_are_indices(two):
-    labels, note = class_indices(np.array([[0, 1, 2]], dtype=np.uint8), two)
+    labels, note = class_indices(np.array([[0, 1, 2]], dtype=np.uint8), two.class_names)
     assert labels.tolist() == [[0, 1, 2]] and note is None
 
 
 def test_a_value_that_is_no_class(two):
     with pytest.raises(ValueError, match="mask values 3, 255 are no class; expected 0 background, 1 A, 2 B"):
-        class_indices(np.array([[0, 1, 3, 255]], dtype=np.uint8), two)
+        class_indices(np.array([[0, 1, 3, 255]], dtype=np.uint8), two.class_names)
 
 
 @pytest.mark.parametrize("width", [1, 3])
@@ -104,5 +104,5 @@ def test_each_class_has_its_own_outline(two):
     labels = np.zeros((120, 160), dtype=np.uint8)
     labels[ring(width=2)] = 1
     labels[ring(radius=15, width=2)] = 2
-    filled = fill_label_outlines(labels, two)
+    filled = fill_label_outlines(labels, two.structures)
     assert filled[60, 80] == 2 and filled[60, 110] == 1 and filled[0, 0] == 0

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sonoseg.annotations import READERS
+from sonoseg.annotations import FORMATS
 from sonoseg.annotations.mask_values import class_indices
 from sonoseg.annotations.smoothed_edges import smoothed_edges
 from sonoseg.io.readers import read_image
@@ -47,9 +47,9 @@ def three_structures():
 @pytest.mark.parametrize("change", SMOOTHINGS)
 @pytest.mark.parametrize("labels", [one_structure(2), one_structure(3), three_structures()], ids=["2", "3", "1, 2, 3"])
 def test_smoothed_edges_are_seen(spine, labels, change):
-    assert class_indices(labels, spine)[1] is None
+    assert class_indices(labels, spine.class_names)[1] is None
     smoothed = np.minimum(SMOOTHINGS[change](labels), 3)  # a cubic or JPEG overshoots; a value of no class is an error
-    values, note = class_indices(smoothed, spine)
+    values, note = class_indices(smoothed, spine.class_names)
     assert np.array_equal(values, smoothed)
     assert note is not None and "class 1 MID" in note and "between background and class" in note
     assert note.endswith("are these edges smoothed? masks of several classes must be saved without interpolation")
@@ -59,13 +59,13 @@ def test_the_warning_says_how_many_pixels(spine):
     labels = np.zeros((10, 10), np.uint8)
     labels[2:7, 2:7] = 1
     labels[3:6, 3:6] = 2
-    assert smoothed_edges(labels, spine) == (
+    assert smoothed_edges(labels, spine.class_names) == (
         "class 1 MID is almost only a rim between background and class 2 VTB (16 pixels in all): are these edges "
         "smoothed? masks of several classes must be saved without interpolation"
     )
     labels[:, 8:] = 1
     assert "class 1 MID lies as a rim on 100% of the edge between background and class 2" in smoothed_edges(
-        np.pad(labels, ((0, 0), (0, 9))), spine
+        np.pad(labels, ((0, 0), (0, 9))), spine.class_names
     )
 
 
@@ -88,9 +88,9 @@ LINES = {
 @pytest.mark.parametrize("width", [1, 2, 3, 10])
 @pytest.mark.parametrize("line", LINES)
 def test_a_line_that_was_drawn_is_no_smoothing(spine, line, width):
-    assert smoothed_edges(cv2.line(rectangle(), *LINES[line], 1, width), spine) is None
+    assert smoothed_edges(cv2.line(rectangle(), *LINES[line], 1, width), spine.class_names) is None
     all_three = cv2.line(cv2.line(rectangle(), *LINES[line], 1, width), (90, 60), (170, 60), 3, width)
-    assert smoothed_edges(all_three, spine) is None
+    assert smoothed_edges(all_three, spine.class_names) is None
 
 
 def test_a_wall_of_two_pixels_and_layers_are_no_smoothing(spine):
@@ -98,26 +98,26 @@ def test_a_wall_of_two_pixels_and_layers_are_no_smoothing(spine):
     distance = np.hypot(rows - 100, columns - 150)
     for radius in (8, 15, 30, 50, 80):
         wall = np.where(distance <= radius, 2, np.where(distance <= radius + 2, 1, 0)).astype(np.uint8)
-        assert smoothed_edges(wall, spine) is None
+        assert smoothed_edges(wall, spine.class_names) is None
     depth = rows - 60 - 10 * np.sin(columns / 30)
     for thickness in (1, 2, 4):
         layers = (depth > 0).astype(np.uint8) + (depth > thickness) + (depth > 40)
-        assert smoothed_edges(layers.astype(np.uint8), spine) is None
+        assert smoothed_edges(layers.astype(np.uint8), spine.class_names) is None
 
 
 @pytest.mark.parametrize("scale", ["1", "0.3"])
 def test_the_spine_phantoms_are_not_smoothed_until_they_are(spine, tmp_path, scale):
     assert simulate(["--out", str(tmp_path), "--images", "12", "--size-scale", scale]) == 0
-    items, _ = READERS["shapes_json"](tmp_path, spine)
+    items, _ = FORMATS["shapes_json"].read(tmp_path, spine.annotations, spine.structures)
     maps = [
         label_map((s for _, s in one.shapes), read_image(one.image).pixels.shape, spine.structures) for one in items
     ]
-    assert [smoothed_edges(labels, spine) for labels in maps] == [None] * 12
+    assert [smoothed_edges(labels, spine.class_names) for labels in maps] == [None] * 12
     # A blur of one pixel leaves two rims around a slanting line of class 3. Along upright edges of class 2, all that
     # the others show, it leaves one that is two pixels wide, as a wall is.
     with_line = [labels for labels in maps if (labels == 3).any()]
     assert len(with_line) > 3
-    assert all(smoothed_edges(cv2.GaussianBlur(labels, None, 1), spine) for labels in with_line)
+    assert all(smoothed_edges(cv2.GaussianBlur(labels, None, 1), spine.class_names) for labels in with_line)
 
 
 def test_masks_of_several_classes_as_jpeg_are_warned_of(make_task, write_picture, tmp_path):
@@ -128,7 +128,7 @@ def test_masks_of_several_classes_as_jpeg_are_warned_of(make_task, write_picture
         write_picture(tmp_path / "images" / f"{name}.png")
         (tmp_path / "masks").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / "masks" / f"{name}{suffix}"), labels)
-    items, faults = READERS["mask_folder"](tmp_path, task)
+    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
     found = [fault for _, faults in verify(items, tmp_path, task) for fault in faults]
     assert faults == []
     assert [(fault.where, fault.kind) for fault in found] == [("masks/a_1.jpg", "grey")]

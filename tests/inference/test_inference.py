@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import inference
-from sonoseg.annotations import READERS
+from sonoseg.annotations import FORMATS
 from sonoseg.errors import DataError
 from sonoseg.inference.sources import from_folder, output_names
 from sonoseg.io.image_ref import ImageRef
@@ -274,6 +274,6 @@ def test_the_names_of_masks_are_those_of_stage_1(tmp_path, make_task):
         for path in (image, mask):
             path.parent.mkdir(exist_ok=True)
             Image.new("L", (8, 8)).save(path)
-        items, faults = READERS["mask_folder"](tmp_path, task)
+        items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
         assert [(item.image, item.mask) for item in items] == [(image, mask)] and not faults
         assert [source.path for source in from_folder(image.parent, task).sources] == [image]

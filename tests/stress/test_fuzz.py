@@ -29,7 +29,7 @@ def test_same_seed_same_inputs(tmp_path: Path) -> None:
     ("kind", "part"),
     [
         ("task_file", "load_task"),
-        ("annotations", "read_shapes_json"),
+        ("annotations", "read_annotations"),
         ("metadata", "read_metadata"),
         ("picture", "read_image"),
     ],

@@ -30,7 +30,7 @@ from tests.trust.conftest import Segmented, everything
 from tests.trust.runs import NAME, STAGES, run
 
 WORK = {
-    stage1: (sonoseg.annotations, "READERS"),
+    stage1: (sonoseg.annotations, "FORMATS"),
     stage2: (sonoseg.preprocess.plan, "run_jobs"),
     stage3: (sonoseg.training.setup, "build_training"),
     stage4: (sonoseg.inference.batch, "process_images"),

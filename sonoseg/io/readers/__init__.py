@@ -41,7 +41,7 @@ def is_image(path: Path) -> bool:
 def list_images(folder: Path) -> list[Path]:
     """Return the images directly in `folder`, sorted by name. Raises DataError when the folder does not exist."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; expected a folder of images ({choices(image_suffixes())})")
+        raise DataError(f"no such folder; expected a folder of images ({choices(image_suffixes())})", folder)
     return sorted(path for path in folder.iterdir() if is_image(path) and path.is_file())
 
 
@@ -50,10 +50,10 @@ def _reader_of(path: Path) -> ImageReader:
         with path.open("rb") as stream:
             start = stream.read(START_BYTES)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        raise DataError("no such file", path) from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"cannot be read ({error.strerror})", path) from error
     for reader in READERS.values():
         if reader.accepts(start):
             return reader
-    raise DataError(f"{path}: not a readable picture ({choices(image_suffixes())}); replace the file")
+    raise DataError(f"not a readable picture ({choices(image_suffixes())}); replace the file", path)

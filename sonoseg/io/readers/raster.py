@@ -58,9 +58,9 @@ def decode_picture(image: ImageRef, limits: ReadLimits) -> Image.Image:
             whole = picture.format != "JPEG" or has_all_its_data(image.path.read_bytes(), picture)
             upright = ImageOps.exif_transpose(picture)
         except Exception as error:  # Pillow's decoders raise many kinds of error for a damaged file
-            raise DataError(f"{image}: the file is damaged or cut short ({error}); replace it") from error
+            raise DataError(f"the file is damaged or cut short ({error}); replace it", image) from error
     if not whole:
-        raise DataError(f"{image}: the file is damaged: data are missing, and grey would stand in for them; replace it")
+        raise DataError("the file is damaged: data are missing, and grey would stand in for them; replace it", image)
     return upright
 
 
@@ -68,7 +68,7 @@ def _grey(picture: Image.Image, image: ImageRef) -> Pixels:
     if picture.mode.startswith("I"):
         deep = np.asarray(picture).astype(np.int64)
         if deep.min() < 0 or deep.max() > 65535:
-            raise DataError(f"{image}: pixel values {deep.min()} to {deep.max()}; expected 8 or 16 bits per pixel")
+            raise DataError(f"pixel values {deep.min()} to {deep.max()}; expected 8 or 16 bits per pixel", image)
         return ((deep + 128) // 257).astype(np.uint8)
     if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
         layer = picture.convert("RGBA")
@@ -84,9 +84,9 @@ def _open(path: Path) -> Iterator[Image.Image]:
     try:
         stream = path.open("rb")
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        raise DataError("no such file", path) from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"cannot be read ({error.strerror})", path) from error
     # Pillow gets the open file and not its name: by name it maps a plain TIFF into memory, and mixes up the rows of a
     # rotated one.
     with stream:
@@ -99,20 +99,20 @@ def _parsed(path: Path, stream: BinaryIO) -> Image.Image:
         Image.MAX_IMAGE_PIXELS = None
         return Image.open(stream, formats=_FORMATS)
     except Exception as error:  # an invalid header ends in a TypeError as easily as in an OSError
-        raise DataError(f"{path}: not a readable picture ({choices(SUFFIXES)}); replace the file") from error
+        raise DataError(f"not a readable picture ({choices(SUFFIXES)}); replace the file", path) from error
 
 
 def _check(picture: Image.Image, path: Path, limits: ReadLimits) -> None:
     """Raise DataError when the header of the current frame is beyond the limits, or of a kind that is not read."""
     width, height = picture.size
     if width * height > limits.max_pixels:
-        raise DataError(f"{path}: {width}x{height} pixels declared; at most {limits.max_pixels} are decoded")
+        raise DataError(f"{width}x{height} pixels declared; at most {limits.max_pixels} are decoded", path)
     if picture.format not in _WITH_FRAMES and _has_frame(picture, path, 1):
         raise _several_frames(path)
     if picture.mode not in _MODES:
-        raise DataError(f"{path}: colour mode {picture.mode}; expected one of {choices(_MODES)}")
+        raise DataError(f"colour mode {picture.mode}; expected one of {choices(_MODES)}", path)
     if picture.mode.startswith("I") and getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
-        raise DataError(f"{path}: 16 bits per pixel with white as 0, which would be read as a negative; save it as PNG")
+        raise DataError("16 bits per pixel with white as 0, which would be read as a negative; save it as PNG", path)
 
 
 def _size_as_displayed(picture: Image.Image, path: Path) -> Size:
@@ -120,7 +120,7 @@ def _size_as_displayed(picture: Image.Image, path: Path) -> Size:
         # Pillow rotates a TIFF by itself, and returns its size as displayed.
         rotated = picture.format != "TIFF" and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     except Exception as error:  # as many kinds as Pillow has decoders
-        raise DataError(f"{path}: the file is damaged or cut short ({error}); replace it") from error
+        raise DataError(f"the file is damaged or cut short ({error}); replace it", path) from error
     width, height = picture.size
     return (width, height) if rotated else (height, width)
 
@@ -134,7 +134,7 @@ def _count_frames(picture: Image.Image, path: Path, limits: ReadLimits) -> int:
         while frames <= limits.max_frames and _has_frame(picture, path, frames):
             frames += 1
     if frames > limits.max_frames:
-        raise DataError(f"{path}: more than {limits.max_frames} frames; at most so many are read, split the file")
+        raise DataError(f"more than {limits.max_frames} frames; at most so many are read, split the file", path)
     return frames
 
 
@@ -149,14 +149,14 @@ def _select_frame(picture: Image.Image, image: ImageRef, limits: ReadLimits) -> 
             raise EOFError
         picture.seek(image.frame)
     except EOFError:
-        raise DataError(f"{image}: no such frame in the file; it has changed, or has fewer frames") from None
+        raise DataError("no such frame in the file; it has changed, or has fewer frames", image) from None
     except Exception as error:
-        raise DataError(f"{image}: the file is damaged or cut short ({error}); replace it") from error
+        raise DataError(f"the file is damaged or cut short ({error}); replace it", image) from error
     _check(picture, image.path, limits)
 
 
 def _several_frames(path: Path) -> DataError:
-    return DataError(f"{path}: 2 frames or more; expected a single picture: export one frame per file")
+    return DataError("2 frames or more; expected a single picture: export one frame per file", path)
 
 
 def _has_frame(picture: Image.Image, path: Path, frame: int) -> bool:
@@ -167,5 +167,5 @@ def _has_frame(picture: Image.Image, path: Path, frame: int) -> bool:
     except EOFError:
         return False
     except Exception as error:
-        raise DataError(f"{path}: the file is damaged or cut short ({error}); replace it") from error
+        raise DataError(f"the file is damaged or cut short ({error}); replace it", path) from error
     return True
