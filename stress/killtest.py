@@ -42,7 +42,7 @@ TASK = {
 
 TIMELESS = ("results.csv", ".png", ".json", ".csv", ".html")
 RECORDS = ("stage1_run.json", "stage2_run.json", "stage3_run.json")
-NOT_COMPARED = ("run.json", "evaluation.html", "evaluation.json", "curves.png", *RECORDS)
+NOT_COMPARED = ("run.json", "evaluation.html", "evaluation.json", "curves.png", "history.csv", *RECORDS)
 """They contain times or the command line; the tensors, the history and the tables are compared instead."""
 
 
