@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonoseg.errors import DataError
+from sonoseg.errors import DataError, UsageError
 from sonoseg.runs.command_line import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
@@ -100,7 +100,10 @@ def prepare(task: "Task", workspace: "Workspace", folder: Path, arguments: argpa
         show(dataset, report)
         console.print(f"only verified; look at {check_path(workspace)}", soft_wrap=True)
         return
-    same_split = not arguments.force and refuse_new_split(dataset.samples, workspace)
+    try:
+        same_split = not arguments.force and refuse_new_split(dataset.samples, workspace)
+    except UsageError as error:
+        raise UsageError(f"{error}; add --force to replace it, and train anew") from None
     with OutputFolder(workspace.split, "stage1", root=workspace.root) as output:
         inputs = {"images and masks as drawn": report["data_sha256"], **table_digests(folder, task)}
         output.write_json(RUN_OF_PREPARATION, run_record(arguments.command, task, settings, inputs))

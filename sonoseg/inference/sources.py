@@ -1,4 +1,4 @@
-"""Which images are to be segmented, what their results are called, and how large their pixels are."""
+"""The images of a run of stage 4: files and frames, the names of their results, and their pixel spacing."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from sonoseg.sizes import Spacing
 _OWN_NAMES = ("run",)
 """An image of this name would give a `run.json` of its own."""
 _NOT_READ = (".dcm", ".dicom", ".ima", ".gif", ".webp", ".heic", ".jp2", ".mha", ".nii", ".nrrd", ".avi", ".mp4")
-"""Images that a person expects to be read: each fails with its reason, rather than being passed over in silence."""
+"""Suffixes of images in other formats: each is listed as failed with its reason, and not ignored."""
 
 
 @dataclass(frozen=True)
@@ -97,22 +97,22 @@ def from_folder(
 def check_apart(folder: Path, results: Path) -> None:
     """Raise DataError when results would lie among the images."""
     if results.resolve() == folder.resolve():
-        raise DataError(f"{folder}: results cannot go among the images; name another folder with --output")
+        raise DataError(f"{folder}: results cannot go among the images; choose another folder for them")
 
 
 def from_test_split(workspace: Workspace, task: Task) -> Inputs:
-    """Return the original images of the test split, with the spacing that stage 1 found. Raises DataError if none."""
+    """Return the original images of the test split, with the spacings of its table. Raises DataError if none."""
     table = workspace.split_table("test")
     if not table.is_file():
-        raise DataError(f"{table}: no such table; name a folder of images with --images, or run stage 1 first")
+        raise DataError(f"{table}: no such table; choose a folder of images, or run stage 1 first")
     samples = read_split(table, task.class_names, workspace.root)
     sources = [
         Source(sample.image, name, sample.spacing, table.name if sample.spacing else UNKNOWN)
         for name, sample in zip(output_names([sample.image for sample in samples]), samples, strict=True)
     ]
     if not sources:
-        raise DataError(f"{table}: the test split is empty; name a folder of images with --images")
-    return Inputs(sources, [f"no --images given: the {len(sources)} images of the test split are used"])
+        raise DataError(f"{table}: the test split is empty; choose a folder of images")
+    return Inputs(sources, [f"no folder of images given: the {len(sources)} images of the test split are used"])
 
 
 def output_names(images: Sequence[ImageRef]) -> list[str]:

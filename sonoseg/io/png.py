@@ -1,4 +1,4 @@
-"""PNG pictures, written four times as fast as by libpng, which took most of the time of writing a result.
+"""PNG pictures, encoded four times as fast as by libpng.
 
 Only the few chunks around the compressed rows are made here; the compression is ISA-L's.
 """

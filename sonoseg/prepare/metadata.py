@@ -15,7 +15,7 @@ from sonoseg.sizes import Spacing
 @dataclass(frozen=True)
 class Meta:
     """What is known about one image. None: the table does not say. `patient_known` is False for an image that counts
-    as a patient of its own because nothing says whose it is."""
+    as a patient of its own because its patient is unknown."""
 
     spacing: Spacing | None = None
     patient: str | None = None

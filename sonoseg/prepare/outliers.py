@@ -1,4 +1,4 @@
-"""Values that stand apart from the others: structures of an odd size, odd pixel spacings, masks that are no ellipse."""
+"""Outliers of a dataset: structures of an unusual size, unusual pixel spacings, masks that are no ellipse."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,10 +15,10 @@ THRESHOLD = 5.0
 for their outliers; areas have a long tail, and on HC18 it named 29 true, small heads of 799. 5 names two."""
 
 LEAST_SPREAD = 0.05
-"""Least standard deviation of a logarithm: where nearly all values are equal, 10 % more is still nothing to look at."""
+"""Least standard deviation of a logarithm: where nearly all values are equal, 10 % more is no outlier."""
 
 FEWEST = 8
-"""With fewer values nobody can say what is usual."""
+"""Fewest values from which outliers are determined."""
 
 LOW_IOU = 0.9
 """An ellipse class whose masks overlap their own ellipse less than this was not drawn as an ellipse."""
@@ -28,13 +28,12 @@ def robust_z(values: ArrayLike, least_spread: float = 0.0) -> NDArray[np.float64
     """Return (value - median) / (1.4826 MAD) for each value, where MAD is the median absolute deviation.
 
     1.4826 makes it the standard deviation of normal values. `least_spread` is the smallest divisor; without one, values
-    equal to the median give 0 and others infinity where MAD is 0. Fewer than 8 values, which cannot say what is usual,
-    give zeros.
+    equal to the median give 0 and others infinity where MAD is 0. Fewer than `FEWEST` values give zeros.
     """
-    found = np.asarray(values, dtype=np.float64)
-    if len(found) < FEWEST:
-        return np.zeros(len(found))
-    away = found - np.median(found)
+    numbers = np.asarray(values, dtype=np.float64)
+    if len(numbers) < FEWEST:
+        return np.zeros(len(numbers))
+    away = numbers - np.median(numbers)
     spread = max(1.4826 * float(np.median(np.abs(away))), least_spread)
     if spread == 0:
         return np.where(away == 0, 0.0, np.copysign(np.inf, away))
@@ -42,28 +41,28 @@ def robust_z(values: ArrayLike, least_spread: float = 0.0) -> NDArray[np.float64
 
 
 def area_faults(checked: Sequence[Checked], task: Task, names: Mapping[str, str]) -> list[Fault]:
-    """Name structures whose share of the image stands apart from the class's others on a logarithmic scale.
+    """Return a warning per structure whose share of the image is an outlier of its class, on a logarithmic scale.
 
     `names` are the images' paths by id.
     """
     faults = []
     for name in task.class_names:
-        shown = [one for one in checked if one.present[name]]
-        shares = np.array([one.share(name) for one in shown])
+        shown = [image for image in checked if image.present[name]]
+        shares = np.array([image.share(name) for image in shown])
         scores = robust_z(np.log(shares), LEAST_SPREAD)
-        for one, share, z in zip(shown, shares, scores, strict=True):
+        for image, share, z in zip(shown, shares, scores, strict=True):
             if abs(z) > THRESHOLD:
                 size = "large" if z > 0 else "small"
                 message = (
                     f"{name} is unusually {size}: {share:.3%} of the image, the median is {np.median(shares):.3%} "
                     f"(robust z {z:+.1f})"
                 )
-                faults.append(warning(names[one.item.id], message, "area", one.item.id))
+                faults.append(warning(names[image.item.id], message, "area", image.item.id))
     return faults
 
 
 def spacing_faults(samples: Sequence[Sample], names: Mapping[str, str]) -> list[Fault]:
-    """Name images whose pixel size, or whose pixels' ratio of height to width, stands apart from the others'."""
+    """Return a warning per image whose pixel size, or ratio of pixel height to width, is an outlier."""
     known = [sample for sample in samples if sample.spacing]
     spacings = np.log(np.array([sample.spacing for sample in known], dtype=np.float64).reshape(-1, 2))
     size, ratio = robust_z(spacings.mean(axis=1), LEAST_SPREAD), robust_z(spacings[:, 0] - spacings[:, 1], LEAST_SPREAD)
@@ -83,15 +82,15 @@ def spacing_faults(samples: Sequence[Sample], names: Mapping[str, str]) -> list[
 
 
 def ellipse_faults(checked: Sequence[Checked], task: Task, names: Mapping[str, str]) -> list[Fault]:
-    """Name the masks of ellipse classes that overlap the ellipse of their own moments by less than 0.9 (IoU).
+    """Return a warning per mask of an ellipse class that overlaps the ellipse of its moments by less than 0.9 (IoU).
 
-    Drawn shapes are ellipses already, and masks that the image cuts off cannot tell.
+    Drawn shapes are ellipses already, and masks that the image cuts off are not tested.
     """
     faults = []
-    for one in checked:
-        for name, numbers in one.structures.items():
+    for image in checked:
+        for name, numbers in image.structures.items():
             iou = numbers.ellipse_iou
-            if one.item.mask is not None and iou is not None and iou < LOW_IOU:
+            if image.item.mask is not None and iou is not None and iou < LOW_IOU:
                 message = f"{name} is no ellipse: it overlaps its best ellipse by {iou:.2f} (IoU), below {LOW_IOU:g}"
-                faults.append(warning(names[one.item.id], message, "not_ellipse", one.item.id))
+                faults.append(warning(names[image.item.id], message, "not_ellipse", image.item.id))
     return faults

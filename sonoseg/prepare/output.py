@@ -53,8 +53,7 @@ def refuse_new_split(samples: Sequence[Sample], workspace: Workspace) -> bool:
         if old != new:
             raise UsageError(
                 f"{table}: this dataset is already split in another way. A new split would let patients of the old "
-                "test part into training, and models trained before could no longer be tested; add --force to replace "
-                "it, and train anew"
+                "test part into training, and models trained before could no longer be tested"
             )
     return exists
 

@@ -1,4 +1,4 @@
-"""What stage 1 found and did, as data: `dataset_report.json`, and the table in the terminal."""
+"""The report of stage 1 as data: `dataset_report.json`, and the table in the terminal."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ def build_report(dataset: Dataset) -> dict[str, Any]:
 
 
 def verdict(faults: Sequence[Fault]) -> dict[str, Any]:
-    """Return whether verification found nothing, and what it found, most serious first."""
+    """Return whether there are no warnings, and the groups of warnings, most serious first."""
     concerns = [
         {
             "level": group.level,

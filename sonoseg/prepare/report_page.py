@@ -1,4 +1,4 @@
-"""What stage 1 found, for a person: one page that says in a minute whether the data are fit to train on."""
+"""The HTML page of stage 1: whether the data are fit to train on, and what to check first."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def dataset_page(dataset: Dataset, report: Mapping[str, Any], limits: ReadLimits
 def refused_page(task: Task, faults: Sequence[Fault], images: int) -> str:
     """Return the HTML page of a dataset with errors: all faults by kind, and nothing that a later stage would read.
 
-    `images` counts the images that were found.
+    images: how many are in the data folder.
     """
     return render("dataset_refused.html.j2", **_about(task, group_faults(faults)), images=images)
 

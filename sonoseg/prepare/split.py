@@ -1,4 +1,4 @@
-"""Who trains and who tests: a split of patients, never of images, and the guard that every later stage can call."""
+"""The split into training folds and test: of patients, never of images; and the check that no patient leaks."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ DRAWS = 20
 """Stratified draws to choose from. Stratification balances patients; the choice balances their images as well."""
 
 GOOD_ENOUGH = 0.005
-"""Mean deviation of the shares from their target at which no further draw is tried."""
+"""Mean deviation of the shares from their target below which no further draw is tried."""
 
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.float64]
@@ -37,7 +37,7 @@ def split_patients(
     `images` are (patient, one flag per class), one per image in any order: the same set gives the same split. Iterative
     stratification (Sechidis 2011) runs on each patient's union of classes; of 20 seeded draws that one is taken whose
     image counts, in all and per class, lie closest to `test_size` and to equal folds. A single patient trains; with
-    fewer patients than folds there are fewer folds. Both, and lopsided results, are warned of. No images: no patients.
+    fewer patients than folds there are fewer folds. Both, and unequal shares, give warnings. No images: no patients.
     """
     flags_of: dict[str, list[Sequence[bool]]] = defaultdict(list)
     for patient, flags in images:
@@ -100,7 +100,7 @@ def _draw_folds(counts: Counts, folds: int, seed: int) -> NDArray[np.int_]:
 def _union(counts: Counts) -> Flags:
     """Return the classes of each patient, after a column that is true for all.
 
-    It makes patients without any class count, and gives the stratifier the two columns that it insists on.
+    It makes patients without any class count, and gives the stratifier the two columns that it requires.
     """
     return counts > 0
 
@@ -145,28 +145,28 @@ def _warnings(
     if len(counts) == 1:
         message = "a single patient: all images train, the test part is empty, and no score can be trusted"
         return [warning("split", message, "split")]
-    found = []
+    faults = []
     if used < folds:
         patients = "1 training patient" if used == 1 else f"{used} training patients"
-        found.append(warning("split", f"{used} instead of {folds} folds: there are only {patients}", "split"))
+        faults.append(warning("split", f"{used} instead of {folds} folds: there are only {patients}", "split"))
     share = counts[testing, 0].sum() / counts[:, 0].sum()
     if abs(share - test_size) > 0.05:
         message = f"{share:.0%} of the images test instead of {test_size:.0%}: whole patients cannot be divided better"
-        found.append(warning("split", message, "split"))
+        faults.append(warning("split", message, "split"))
     for name, in_test, in_all in zip(classes, counts[testing, 1:].sum(axis=0), counts[:, 1:].sum(axis=0), strict=True):
         if in_all == 0:
-            found.append(warning(f"class {name}", "no image shows it", "class_missing"))
+            faults.append(warning(f"class {name}", "no image shows it", "class_missing"))
         elif in_test in (0, in_all):
             side = "test" if in_test == 0 else "training"
-            found.append(warning(f"class {name}", f"no image of the {side} part shows it", "class_missing"))
-    return found
+            faults.append(warning(f"class {name}", f"no image of the {side} part shows it", "class_missing"))
+    return faults
 
 
 def assert_no_leak(train: Sequence[Sample], test: Sequence[Sample]) -> None:
-    """Raise DataError when a test result could be seen in training: the guard to call on tables that were read back.
+    """Raise DataError when training and test, or two folds, share a patient or an image; for tables that were read.
 
-    Named are a patient on both sides or in two folds, an image that is listed twice, and two images with the same
-    bytes in two parts.
+    Reported are a patient in training and test or in two folds, an image that is listed twice, and two
+    images with the same bytes in two parts.
     """
     remedy = "run train_test_data_preparation.py again and train anew"
     both = sorted({sample.patient for sample in train} & {sample.patient for sample in test})
@@ -185,5 +185,5 @@ def assert_no_leak(train: Sequence[Sample], test: Sequence[Sample]) -> None:
     for sample in (*train, *test):
         other = first.setdefault(sample.sha256, sample)
         if other.fold != sample.fold:
-            named = " and ".join(f"{one.id} ({one.part}, patient {one.patient})" for one in (other, sample))
+            named = " and ".join(f"{s.id} ({s.part}, patient {s.patient})" for s in (other, sample))
             raise DataError(f"images {named} are the same file; {remedy}")

@@ -18,7 +18,7 @@ class StructureNumbers:
 
     `border` are the sides of the image that it touches. Grey values are means, 0 to 255: `inside` of the structure,
     `ring` of as many background pixels around it, `rest` of all other pixels; None where there are no such pixels.
-    `ellipse_iou` says how well the class's ellipse fits, for classes whose shape is an ellipse and that the image does
+    `ellipse_iou` is the overlap with the class's ellipse, for classes whose shape is an ellipse and that the image does
     not cut off, else None.
     """
 
@@ -33,20 +33,20 @@ def measure_structures(image: Pixels, labels: Pixels, task: Task) -> dict[str, S
     """Return {class: numbers} of the classes that a label map `(H, W)` shows on an image `(H, W)`."""
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(task.structures) + 1)[1:])
     total, pixels = float(image.sum(dtype=np.int64)), image.size
-    found = {}
+    numbers = {}
     for index in present:
         structure = task.structures[index]
         mask = labels == index + 1
         area, mean = int(np.count_nonzero(mask)), _mean(image, mask)
         border = touched_sides(mask)
-        found[structure.name] = StructureNumbers(
+        numbers[structure.name] = StructureNumbers(
             border=border,
             inside=mean,
             ring=ring_mean(image, labels, mask),
             rest=(total - mean * area) / (pixels - area) if area < pixels else None,
             ellipse_iou=ellipse_iou(mask) if structure.shape == "ellipse" and not border else None,
         )
-    return found
+    return numbers
 
 
 def touched_sides(mask: np.ndarray) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The numbers of a whole dataset, from those of its images: what `dataset_report.json` says beside the counts."""
+"""Statistics of a whole dataset, from those of its images, for `dataset_report.json`."""
 
 import math
 from collections import Counter
@@ -25,16 +25,16 @@ SQUARE = 0.02
 
 def touching_border(checked: Sequence[Checked], task: Task) -> dict[str, Any]:
     """Return per class how many images show it at their border, at which sides, and their ids."""
-    found = {}
+    summary = {}
     for name in task.class_names:
-        touching = [one for one in checked if name in one.structures and one.structures[name].border]
-        sides = Counter(side for one in touching for side in one.structures[name].border)
-        found[name] = {
+        touching = [image for image in checked if name in image.structures and image.structures[name].border]
+        sides = Counter(side for image in touching for side in image.structures[name].border)
+        summary[name] = {
             "images": len(touching),
             "sides": {side: sides[side] for side in SIDES},
-            "ids": [one.item.id for one in touching],
+            "ids": [image.item.id for image in touching],
         }
-    return found
+    return summary
 
 
 def intensity(checked: Sequence[Checked], task: Task) -> dict[str, Any]:
@@ -43,12 +43,12 @@ def intensity(checked: Sequence[Checked], task: Task) -> dict[str, Any]:
     `difference` is inside minus ring, image by image, and `brighter` the share of images in which it is above 0. None
     for a class that no image shows beside background.
     """
-    found: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     for name in task.class_names:
-        shown = [one.structures[name] for one in checked if name in one.structures]
+        shown = [image.structures[name] for image in checked if name in image.structures]
         both = [(numbers.inside, numbers.ring) for numbers in shown if numbers.ring is not None]
         difference = [inside - ring for inside, ring in both]
-        found[name] = both and {
+        summary[name] = both and {
             "images": len(both),
             "inside": quantiles([inside for inside, _ in both]),
             "ring": quantiles([ring for _, ring in both]),
@@ -57,15 +57,15 @@ def intensity(checked: Sequence[Checked], task: Task) -> dict[str, Any]:
             "cohens_d": cohens_d(difference),
             "brighter": float(np.mean(np.array(difference) > 0)),
         }
-        found[name] = found[name] or None
-    return found
+        summary[name] = summary[name] or None
+    return summary
 
 
 def cohens_d(differences: Sequence[float]) -> float | None:
     """Return Cohen's d for paired values: the mean of their differences over its sample standard deviation.
 
     d_z of Cohen (1988, "Statistical Power Analysis", section 2.3.5), equation 6 of Lakens (2013, Frontiers in
-    Psychology 4:863); the deviation has N - 1 in its denominator. By Cohen's words 0.2 is small, 0.5 medium, 0.8 large.
+    Psychology 4:863); the deviation has N - 1 in its denominator. Cohen's convention: 0.2 small, 0.5 medium, 0.8 large.
     None for fewer than two values and for values that are all equal.
     """
     values = np.asarray(differences, dtype=np.float64)
@@ -80,17 +80,17 @@ def areas(checked: Sequence[Checked], samples: Sequence[Sample], task: Task) -> 
     Both over the images that show the class, with a histogram of the share in bins of equal width on a logarithmic
     scale. None for a class that no image shows. `checked` and `samples` are in the same order.
     """
-    found: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     for name in task.class_names:
-        shares = [one.share(name) for one in checked if one.present[name]]
+        shares = [image.share(name) for image in checked if image.present[name]]
         mm2 = [
-            one.area_px[name] * sample.spacing[0] * sample.spacing[1]
-            for one, sample in zip(checked, samples, strict=True)
-            if one.present[name] and sample.spacing
+            image.area_px[name] * sample.spacing[0] * sample.spacing[1]
+            for image, sample in zip(checked, samples, strict=True)
+            if image.present[name] and sample.spacing
         ]
         share = quantiles(shares)
-        found[name] = share and {"share": share | {"histogram": _histogram(shares)}, "mm2": quantiles(mm2)}
-    return found
+        summary[name] = share and {"share": share | {"histogram": _histogram(shares)}, "mm2": quantiles(mm2)}
+    return summary
 
 
 def _histogram(values: Sequence[float]) -> list[int]:
@@ -102,10 +102,10 @@ def _histogram(values: Sequence[float]) -> list[int]:
 
 
 def patients_summary(samples: Sequence[Sample], meta: Mapping[str, Meta], task: Task) -> dict[str, Any]:
-    """Return how patients are told apart, for how many images that fails, and how many patients have how many images.
+    """Return how patients are identified, the images without one, and how many patients have how many images.
 
-    `disjoint_by` is `patient`, or `image` when not one patient is known: the parts then share no image, and no more
-    can be said.
+    `disjoint_by` is `patient`, or `image` when no patient is known: the parts then share no image, but may share
+    patients.
     """
     unknown = sum(not meta[sample.id].patient_known for sample in samples)
     how_many = Counter(Counter(sample.patient for sample in samples).values())

@@ -168,7 +168,7 @@ def _pixel_hash(pixels: Pixels) -> str:
 
 
 def same_pictures(checked: Sequence[Checked], meta: Mapping[str, Meta], data: Path) -> list[Fault]:
-    """Return a fault for every picture that is there under two names, told by its decoded pixels.
+    """Return a fault for every picture that exists under two names, compared by its decoded pixels.
 
     An error when the names belong to two patients, because the split could then put it on both sides; else a warning.
     """

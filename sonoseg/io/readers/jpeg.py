@@ -1,4 +1,4 @@
-"""Whether a JPEG is whole: decoders fill in grey for data that end too early, and say nothing of it."""
+"""Whether a JPEG is complete: decoders replace missing data by grey without an error."""
 
 import io
 import re
@@ -8,13 +8,13 @@ from PIL import Image
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")
 _RESTARTS = range(0xD0, 0xD8)
 _MORE = bytes(range(1, 129))
-"""Data that a picture which has all of its own does not need."""
+"""Data that are not decoded when a picture is complete."""
 
 
 def has_all_its_data(jpeg: bytes, picture: Image.Image) -> bool:
-    """Tell whether a JPEG has the data of all its pixels: with more of them at the end of each scan it is the same.
+    """Return whether a JPEG contains the data of all its pixels: further data at the end of each scan change nothing.
 
-    Pillow says nothing of a scan that ends too early, as one flipped bit can make it; what is missing becomes grey.
+    Pillow raises no error for a scan that ends too early, as after one flipped bit; missing pixels become grey.
     """
     with Image.open(io.BytesIO(_with_longer_scans(jpeg))) as longer:
         return longer.tobytes() == picture.tobytes()
