@@ -1,4 +1,4 @@
-"""What an evaluation leaves on the disk, and the count of how often a test split has been scored."""
+"""Files of an evaluation, and the number of scorings of a test split."""
 
 import csv
 import io
@@ -65,7 +65,7 @@ def test_other_parts_are_not_counted(part: str, spine: Task, tmp_path: Path, cas
 
 
 @pytest.mark.parametrize("damage", [b'{"test_split_sha256": "aa", "ima', b"\xff\xfe", b"[1]\n", b"\n"])
-def test_a_damaged_line_is_passed_over_and_does_not_swallow_the_next(damage: bytes, tmp_path: Path) -> None:
+def test_a_damaged_line_does_not_count_and_leaves_the_next_one_whole(damage: bytes, tmp_path: Path) -> None:
     log = tmp_path / "Models" / "evaluations.jsonl"
     assert count_scorings(log, "aa") == 0
     append_line(log, {"test_split_sha256": "aa"})
@@ -79,7 +79,7 @@ def test_a_damaged_line_is_passed_over_and_does_not_swallow_the_next(damage: byt
     assert json.loads(lines[-2]) == {"test_split_sha256": "bb"} and lines[-1] == b""
 
 
-def test_the_scoring_is_on_record_before_any_number_can_be_seen(
+def test_a_scoring_is_recorded_before_its_numbers_can_be_seen(
     spine: Task, tmp_path: Path, cases: list[Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object) -> str:
@@ -93,7 +93,7 @@ def test_the_scoring_is_on_record_before_any_number_can_be_seen(
     assert not (workspace.models / "evaluation.json").exists()
 
 
-def test_the_table_holds_every_value_of_every_case(spine: Task, tmp_path: Path, cases: list[Case]) -> None:
+def test_the_table_has_every_value_of_every_case(spine: Task, tmp_path: Path, cases: list[Case]) -> None:
     write_evaluation(
         output_of(tmp_path / "out"),
         scoring_of("validation", spine, facts()),

@@ -1,4 +1,4 @@
-"""Items as they are trained on: read once, drawn anew where the task says so, and made ahead of the network."""
+"""Data sets and loader: images are read once, augmented copies drawn in every epoch, batches made by threads."""
 
 import threading
 from pathlib import Path
@@ -30,7 +30,7 @@ def task(spine: Task) -> Task:
 @pytest.fixture
 def rows(tmp_path: Path, task: Task) -> list[Prepared]:
     rng = np.random.default_rng(0)
-    found = []
+    rows = []
     for number in range(5):
         labels = np.zeros(SIZE, np.uint8)
         labels[4 + number : 14, 10:20] = 1
@@ -38,8 +38,8 @@ def rows(tmp_path: Path, task: Task) -> list[Prepared]:
         write_image(tmp_path / f"{number}.png", rng.integers(0, 255, SIZE, dtype=np.uint8))
         write_label_map(tmp_path / f"{number}_mask.png", labels, task.colors)
         image, mask = tmp_path / f"{number}.png", tmp_path / f"{number}_mask.png"
-        found.append(Prepared(str(number), str(number), "p", 0, image, mask, "none"))
-    return found
+        rows.append(Prepared(str(number), str(number), "p", 0, image, mask, "none"))
+    return rows
 
 
 def dataset_of(rows: list[Prepared], task: Task, augmented: bool = True, seed: int = 0) -> SegmentationDataset:
@@ -88,21 +88,21 @@ def test_batches_come_in_order_and_are_made_by_other_threads(
     monkeypatch.setattr(dataset, "item", lambda *which: (threads.add(threading.get_ident()), real(*which))[1])
     sampler = ShuffledBatchSampler(len(dataset), 4, seed=1)
     loader = Loader(dataset, sampler)
-    found = list(loader.epoch(2))
-    assert len(found) == len(loader) == 4 and threading.get_ident() not in threads
-    for batch, indices in zip(found, sampler.epoch(2), strict=True):
+    batches = list(loader.epoch(2))
+    assert len(batches) == len(loader) == 4 and threading.get_ident() not in threads
+    for batch, indices in zip(batches, sampler.epoch(2), strict=True):
         assert same(batch, datasets.collate([real(index, 2) for index in indices]))
     assert [len(batch.images) for batch in Loader(dataset, SequentialBatchSampler(15, 4))] == [4, 4, 4, 3]
 
 
-def test_a_loader_that_is_left_early_leaves_no_thread_behind(task: Task, rows: list[Prepared], tmp_path: Path) -> None:
+def test_a_loader_that_is_not_exhausted_ends_its_threads(task: Task, rows: list[Prepared], tmp_path: Path) -> None:
     before = threading.active_count()
     for _ in Loader(dataset_of(rows, task, augmented=False), SequentialBatchSampler(5, 1)):
         break
     assert threading.active_count() == before
 
 
-def test_what_a_thread_raises_is_raised(task: Task, rows: list[Prepared], tmp_path: Path) -> None:
+def test_an_error_in_a_thread_is_raised(task: Task, rows: list[Prepared], tmp_path: Path) -> None:
     (tmp_path / "3.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"3\.png"):
         list(Loader(dataset_of(rows, task, augmented=False), SequentialBatchSampler(5, 2)))

@@ -1,4 +1,4 @@
-"""`--deterministic`: PyTorch is held to it, two runs are the same bytes, and what cannot be is refused by name."""
+"""`--deterministic`: PyTorch is set to it, two runs give the same bytes, and an operation without a kernel is named."""
 
 import json
 import os
@@ -27,53 +27,55 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # and taken back afterwards
+def reset_determinism(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # restored after the test
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     yield
     set_deterministic(False)
 
 
-def held(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool, bool]]:
-    """Return what PyTorch is held to in each epoch: operations, those of cuDNN, and no trials of which is fastest."""
-    found = []
+def recorded_settings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool, bool]]:
+    """Return, per epoch: deterministic operations, deterministic cuDNN, no benchmark of cuDNN kernels."""
+    settings = []
     real = loop.train_epoch
 
-    def watched(*arguments: object) -> Iterator[object]:
+    def recording(*arguments: object) -> Iterator[object]:
         cudnn = torch.backends.cudnn
-        found.append((torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, not cudnn.benchmark))
+        settings.append((torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, not cudnn.benchmark))
         return real(*arguments)
 
-    monkeypatch.setattr(loop, "train_epoch", watched)
-    return found
+    monkeypatch.setattr(loop, "train_epoch", recording)
+    return settings
 
 
-def test_two_runs_are_the_same_bytes(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_give_the_same_bytes(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = []
-    seen = held(monkeypatch)
+    settings = recorded_settings(monkeypatch)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     for name in ("one", "two"):
         root = Path(shutil.copytree(prepared, tmp_path / name))
         assert run(training, root, "--deterministic") == 0
         models.append((root / MODELS / "best_model.safetensors").read_bytes())
     assert models[0] == models[1]
-    assert seen == [(True, True, True)] * 2 and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert settings == [(True, True, True)] * 2 and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert read_header(root / MODELS / "best_model.safetensors").info["deterministic"] is True
     assert json.loads((root / MODELS / "stage3_run.json").read_text())["settings"]["deterministic"] is True
 
     assert run(training, root) == 0
-    assert seen[2][:2] == (False, False), "and the next run without it is not held to it"
+    assert settings[2][:2] == (False, False), "and the next run without it is not deterministic"
     assert read_header(root / MODELS / "best_model.safetensors").info["deterministic"] is False
 
 
-def test_a_run_goes_on_as_it_began(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_resumed_with_the_setting_it_began_with(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = Path(shutil.copytree(prepared, tmp_path / "w"))
     assert run(training, root) == 0
     assert run(training, root, "--resume", "--deterministic") == 2
     assert "other settings (deterministic)" in capsys.readouterr().err
 
 
-def test_an_operation_that_cannot_be_is_named(
+def test_an_operation_without_a_deterministic_kernel_is_named(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(shutil.copytree(prepared, tmp_path / "w"))
@@ -84,8 +86,11 @@ def test_an_operation_that_cannot_be_is_named(
 
     monkeypatch.setattr(loop, "validate", validate)
     assert run(training, root, "--deterministic") == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: the operation put_ of this task") and "train without deterministic kernels" in said
+    message = capsys.readouterr().err
+    assert (
+        message.startswith("error: the operation put_ of this task")
+        and "train without deterministic kernels" in message
+    )
 
 
 @pytest.mark.parametrize("name", available_tasks())
@@ -99,11 +104,11 @@ def test_no_network_is_refused(name: str, tmp_path: Path) -> None:
         network = build_network(task).train()
         network(image).square().mean().backward()
         assert torch.are_deterministic_algorithms_enabled() == wanted
-        gradients.append([one.grad for one in network.parameters() if one.grad is not None])
+        gradients.append([weight.grad for weight in network.parameters() if weight.grad is not None])
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True)) and gradients[0]
 
 
-def test_cross_entropy_pixel_by_pixel_is_that_of_pictures() -> None:
+def test_flattened_cross_entropy_equals_that_of_images() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 3, 7, 5, requires_grad=True), torch.randint(0, 3, (2, 7, 5))
     plain, flat = nn.CrossEntropyLoss(), DeterministicCrossEntropy()

@@ -1,4 +1,4 @@
-"""Model files and checkpoints: whole, safe to read, and refused when they are something else."""
+"""Model files and checkpoints: they round-trip, nothing in them is executed, and damaged ones are refused."""
 
 import os
 import pickle
@@ -52,7 +52,7 @@ def test_a_pickle_is_refused_and_not_executed(tmp_path: Path, reader: str) -> No
 
 
 @pytest.mark.parametrize("keep", [0, 10, 500])
-def test_a_cut_model_is_refused(tmp_path: Path, spine: Task, keep: int) -> None:
+def test_a_truncated_model_is_refused(tmp_path: Path, spine: Task, keep: int) -> None:
     path = tmp_path / "m.safetensors"
     save_model(path, {"weight": torch.randn(300)}, spine, {})
     path.write_bytes(path.read_bytes()[:keep])
@@ -60,14 +60,14 @@ def test_a_cut_model_is_refused(tmp_path: Path, spine: Task, keep: int) -> None:
         read_header(path)
 
 
-def test_missing_files_say_what_to_do(tmp_path: Path) -> None:
+def test_errors_of_missing_files_name_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"run training\.py first"):
         read_header(tmp_path / "none.safetensors")
     with pytest.raises(ModelError, match="no checkpoint to resume from; train from the beginning"):
         load_checkpoint(tmp_path / "none.ckpt", setup_of(torch.nn.Linear(2, 2), FABRIC), {})
 
 
-def test_a_checkpoint_gives_everything_back(tmp_path: Path) -> None:
+def test_a_checkpoint_restores_the_whole_state(tmp_path: Path) -> None:
     setup, other = (setup_of(torch.nn.Linear(2, 2), FABRIC) for _ in range(2))
     setup.network(torch.ones(1, 2)).sum().backward()
     setup.optimizer.step()
@@ -85,7 +85,7 @@ def test_a_checkpoint_gives_everything_back(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "last.ckpt", other, {"seed": 2})
 
 
-def test_progress_keeps_the_best_epoch_and_knows_when_to_stop() -> None:
+def test_progress_keeps_the_best_epoch_and_stalls_after_the_patience() -> None:
     network, progress = torch.nn.Linear(1, 1), Progress()
     kept = []
     for dice in (0.1, 0.6, 0.3, 0.6):

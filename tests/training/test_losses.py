@@ -1,4 +1,4 @@
-"""The boundary term equals MONAI's, and comes in when the schedule says."""
+"""The losses equal MONAI's or their formulas; the boundary term follows its schedule."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_hausdorff_of_one_channel_equals_monai(batch: tuple[torch.Tensor, torch.
     torch.testing.assert_close(HausdorffDTLoss()(logits, labels) * (40**2 + 56**2) / 1e4, theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_losses_of_one_class_by_their_formulas(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_losses_of_one_class_equal_their_formulas(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     logits, labels = batch[0][:, 1:2], (batch[1] == 1).long()
     target = labels.float()
     bce = torch.nn.functional.binary_cross_entropy(torch.sigmoid(logits), target)
@@ -82,7 +82,7 @@ def test_hausdorff_does_not_grow_with_the_image() -> None:
     assert float(HausdorffDTLoss()(large[0], large[1].long())) == pytest.approx(float(small), rel=0.1)
 
 
-def test_distances_that_are_known_already_change_nothing(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_given_distances_of_the_reference_give_the_same_loss(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     logits, labels = batch
     known = squared_distances(labels == class_indices(2, labels))
     torch.testing.assert_close(HausdorffDTLoss()(logits, labels, known), HausdorffDTLoss()(logits, labels))

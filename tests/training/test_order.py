@@ -1,4 +1,4 @@
-"""Batches and learning rates depend on seed and epoch alone."""
+"""Order of images and learning rates: functions of seed and epoch alone."""
 
 from itertools import chain
 
@@ -23,7 +23,7 @@ def test_every_image_once_in_an_order_that_seed_and_epoch_decide() -> None:
     assert first != order(ShuffledBatchSampler(24, 4, seed=2), 0)
 
 
-def test_the_last_batch_is_filled_from_the_beginning() -> None:
+def test_the_last_batch_is_filled_from_the_start_of_the_epoch() -> None:
     batches = order(ShuffledBatchSampler(23, 4, seed=1), 0)
     assert [len(batch) for batch in batches] == [4] * 6 and batches[-1][-1] == batches[0][0]
     assert order(ShuffledBatchSampler(1, 4, seed=1), 0) == [[0, 0, 0, 0]]
