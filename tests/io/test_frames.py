@@ -62,6 +62,7 @@ def test_limits_hold_for_every_frame(tmp_path: Path) -> None:
         read_image(ImageRef(path, 1), ReadLimits(max_frames=1))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow on damaged metadata
 @pytest.mark.parametrize("suffix", ["tif", "png"])
 def test_damaged_frames_give_a_reason(tmp_path: Path, suffix: str) -> None:
     whole = write_frames(tmp_path / f"a.{suffix}", FRAMES).read_bytes()
