@@ -1,21 +1,20 @@
 """Plan a phantom dataset and write it in the layout in which the real data of its kind come.
 
-<out>/phantom.json marks the folder as made here: the settings, written first. Pictures follow, then the tables of the
-kind; the presence of the last one means "finished". Each kind's module says what its files are called.
+<out>/phantom.json has the settings and is written first. Images and annotations follow, then the tables of the kind;
+the presence of the last one means that the dataset is complete. Each kind's module lists its files.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
+from sonoseg.annotations import FORMATS, Annotation
 from sonoseg.errors import DataError, UsageError, choices
 from sonoseg.io.files import write_bytes, write_json
+from sonoseg.io.masks import encode_picture
+from sonoseg.io.tables import write_csv
 from sonoseg.phantom import head, nerve, spine, tumour
 from sonoseg.phantom.layout import Case, Kind, Row, Settings
 
@@ -57,8 +56,9 @@ def is_already_there(out: Path, settings: Settings, force: bool = False) -> bool
                 "choose another --out, or add --force to replace it"
             )
         return False
-    foreign = [name for name in kind.tables if (out / name).exists()]
-    foreign += [f"{name}/" for name in kind.folders if (out / name).is_dir() and any((out / name).iterdir())]
+    foreign = [name for name in kind.shared_files if (out / name).exists()]
+    folders = dict.fromkeys(str(PurePosixPath(name).parent) for name in kind.files(""))
+    foreign += [f"{name}/" for name in folders if (out / name).is_dir() and any((out / name).iterdir())]
     if foreign and not force:
         raise DataError(
             f"{out} already holds {choices(foreign).replace(' or ', ' and ')} that this phantom did not "
@@ -70,47 +70,48 @@ def is_already_there(out: Path, settings: Settings, force: bool = False) -> bool
 def write_dataset(out: Path, settings: Settings, progress: Callable[[list[Case]], Iterable[Case]] = iter) -> list[Case]:
     """Write the dataset into `out` and return its cases. Check with is_already_there first.
 
-    progress wraps the cases for a display. What an earlier phantom in the same folder left and the new one does not
-    write is removed; other files there are left alone.
+    progress wraps the cases for a display. Files of an earlier phantom in the same folder that the new one does not
+    write are removed; other files there remain.
     """
     cases = plan(settings)
     kind = KINDS[settings.kind]
-    (out / kind.last_table).unlink(missing_ok=True)  # unfinished from here on
-    _remove_old_files(out, {path for case in cases for path in kind.paths(case.name)})
+    for name in kind.shared_files:  # incomplete from here on
+        (out / name).unlink(missing_ok=True)
+    _remove_old_files(out, {path for case in cases for path in kind.files(case.name)})
     write_json(out / MARKER, asdict(settings))
     rows: list[Row] = []
-    for case in progress(cases):
-        files = case.files()
-        for path, picture in zip(kind.paths(case.name), files.pictures, strict=True):
-            write_bytes(out / path, _encode(path, picture), sync=False)
-        rows.append(files.row)
-    for name, write in kind.tables.items():
-        write(out / name, rows)
+    annotations = _simulate(out, kind, progress(cases), rows)
+    FORMATS[kind.annotations.format].write(out, kind.annotations, annotations, sync=False)
+    for name, columns in kind.tables.items():
+        write_csv(out / name, columns, rows)
     return cases
 
 
-def _encode(path: str, picture: NDArray[np.uint8]) -> bytes:
-    """The picture (H, W) in the format that the path's suffix names."""
-    ok, data = cv2.imencode(Path(path).suffix, picture)
-    if not ok:
-        raise DataError(f"{path}: OpenCV could not encode a picture of shape {picture.shape}")
-    return bytes(data)
+def _simulate(out: Path, kind: Kind, cases: Iterable[Case], rows: list[Row]) -> Iterator[Annotation]:
+    """Write the image of each case, append its row of the tables to `rows`, and yield its annotation."""
+    for case in cases:
+        simulated = case.simulate()
+        name = kind.image_name(case.name)
+        path = out / kind.annotations.images / name
+        write_bytes(path, encode_picture(simulated.image, kind.image_suffix), sync=False)
+        rows.append(simulated.row)
+        yield Annotation(name, simulated.shapes, simulated.mask)
 
 
 def _remove_old_files(out: Path, keep: set[str]) -> None:
     """Remove what an earlier phantom in this folder wrote: its tables, and its pictures unless they are in keep.
 
-    Its marker says what it was asked for, and a plan of the same settings gives the names.
+    The names are those of a plan with the settings in its marker.
     """
     made_with = _read_marker(out / MARKER) if (out / MARKER).is_file() else {}
     if set(made_with) != set(asdict(Settings())):  # settings left out must not be guessed: this removes files
         return
     try:
         earlier = Settings(**made_with)
-        old = [path for case in plan(earlier) for path in KINDS[earlier.kind].paths(case.name)]
+        old = [path for case in plan(earlier) for path in KINDS[earlier.kind].files(case.name)]
     except (UsageError, TypeError):  # such settings made no dataset
         return
-    for path in [*KINDS[earlier.kind].tables, *(path for path in old if path not in keep)]:
+    for path in [*KINDS[earlier.kind].shared_files, *(path for path in old if path not in keep)]:
         (out / path).unlink(missing_ok=True)
 
 

@@ -16,10 +16,11 @@ import numpy as np
 from sonoseg.geometry.points import Ellipse
 from sonoseg.phantom.acoustics import Array, Probe, form_image
 from sonoseg.phantom.canvas import ArrayCanvas
-from sonoseg.phantom.layout import Files, Kind, Settings, csv_table, generators, numbered, streams
+from sonoseg.phantom.layout import Kind, Settings, Simulated, generators, numbered, streams
 from sonoseg.phantom.outline import Outline, draw_waves
 from sonoseg.phantom.scan import CurvedArray, draw_probe, draw_sector
 from sonoseg.phantom.tissue import step, wavy
+from sonoseg.schema.annotations import MaskFolder
 
 WIDTH, HEIGHT = 800, 540
 PEN_PX = 2.77  # HC18's pen, the median over its training set
@@ -233,7 +234,7 @@ class HeadMedium(ArrayCanvas):
 
 @dataclass(frozen=True)
 class HeadCase:
-    """One image to be made: its file stem, who and what it shows, and the seed of its texture."""
+    """An image to be simulated: its file stem, who and what it shows, and the seed of its texture."""
 
     name: str
     fetus: Fetus
@@ -245,8 +246,8 @@ class HeadCase:
         """The number before the underscore."""
         return self.fetus.name
 
-    def files(self) -> Files:
-        """The image, its outline, and the row of the table."""
+    def simulate(self) -> Simulated:
+        """Return the image, its outline, and the row of the table."""
         view, rng = self.view, np.random.default_rng(self.seed)
         size, pixel_mm = view.array.size, view.array.pixel_mm
         image = view.array.picture(form_image(HeadMedium(self.fetus, view, rng).build().medium(), view.probe, rng))
@@ -256,7 +257,7 @@ class HeadCase:
             "pixel size(mm)": f"{pixel_mm:.8f}",
             "head circumference (mm)": f"{view.circumference_mm:.2f}",
         }
-        return Files((image, view.skull.pen_line(size, pixel_mm, pen_px)), row)
+        return Simulated(image, row, mask=view.skull.pen_line(size, pixel_mm, pen_px))
 
 
 def plan_head(settings: Settings) -> list[HeadCase]:
@@ -283,6 +284,8 @@ def plan_head(settings: Settings) -> list[HeadCase]:
 
 KIND = Kind(
     plan=plan_head,
-    pictures=("training_set/{}.png", "training_set/{}_Annotation.png"),
-    tables={"training_set_pixel_size_and_HC.csv": csv_table("filename", "pixel size(mm)", "head circumference (mm)")},
+    annotations=MaskFolder(
+        format="mask_folder", images="training_set", masks="training_set", mask_suffix="_Annotation", fill_outlines=True
+    ),
+    tables={"training_set_pixel_size_and_HC.csv": ("filename", "pixel size(mm)", "head circumference (mm)")},
 )

@@ -1,19 +1,19 @@
-"""What every kind of phantom brings: a plan of its cases, the files that a case becomes, and its tables."""
+"""What every kind of phantom defines: a plan of its cases, its annotation format, its files and its tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sonoseg.io.tables import write_csv
+from sonoseg.annotations import FORMATS
+from sonoseg.geometry.shapes import Shape
+from sonoseg.schema.annotations import MaskFolder, ShapesJson
+from sonoseg.types import Pixels
 
 VERSION = 1  # raise it whenever the same seed gives other images
 
 Row = Mapping[str, Any]
-WriteTable = Callable[[Path, Sequence[Row]], object]
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,20 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Files:
-    """A finished case: uint8 (H, W) pictures in the order of its kind's `pictures`, and what the tables say of it."""
+class Simulated:
+    """A simulated case: the image `(H, W)` uint8, its row of the tables, and its annotation as shapes or as a mask.
 
-    pictures: tuple[NDArray[np.uint8], ...]
+    mask: `(H, W)` uint8, as the files of the kind store it.
+    """
+
+    image: Pixels
     row: Row
+    shapes: tuple[Shape, ...] = ()
+    mask: Pixels | None = None
 
 
 class Case(Protocol):
-    """One image to be made. name: what its files are called, without folder and suffix; subject: who it shows."""
+    """An image to be simulated. name: of its files, without folder and suffix; subject: the patient."""
 
     @property
     def name(self) -> str: ...
@@ -44,8 +49,8 @@ class Case(Protocol):
     @property
     def subject(self) -> str: ...
 
-    def files(self) -> Files:
-        """The pictures and their truth; the same at every call."""
+    def simulate(self) -> Simulated:
+        """Return the image and its annotation; the same at every call."""
         ...
 
 
@@ -53,35 +58,36 @@ class Case(Protocol):
 class Kind:
     """A kind of phantom and the layout of its dataset.
 
-    plan: the cases of some settings, each draw from a stream of its own, so that none depends on order; pictures: paths
-    below the dataset's folder with {} for a case's name, whose suffix says the format; tables: writers by file name,
-    called in order once all pictures are there, with one row per case. The last table's presence means "finished".
-    smallest: the least size_scale at which the anatomy can still be seen.
+    plan: returns the cases of some settings, each drawn from a random stream of its own, so that none depends on the
+    order. annotations: section of a task that reads the dataset. image_suffix: file format of the images. tables:
+    columns by file name; they are written in this order after all images, with a row per case, and the presence of the
+    last one means that the dataset is complete. smallest: least size_scale at which the anatomy is visible.
     """
 
     plan: Callable[[Settings], Sequence[Case]]
-    pictures: tuple[str, ...]
-    tables: Mapping[str, WriteTable]
+    annotations: ShapesJson | MaskFolder
+    tables: Mapping[str, tuple[str, ...]]
+    image_suffix: str = ".png"
     smallest: float = 0.15
 
     @property
     def last_table(self) -> str:
-        """Name of the table that is written last."""
         return list(self.tables)[-1]
 
     @property
-    def folders(self) -> list[str]:
-        """The folders that hold the pictures, each once, in order."""
-        return list(dict.fromkeys(str(PurePosixPath(picture).parent) for picture in self.pictures))
+    def shared_files(self) -> list[str]:
+        """The files with entries of all images, relative to the dataset's folder, the last table last."""
+        return [*FORMATS[self.annotations.format].shared_files(self.annotations), *self.tables]
 
-    def paths(self, name: str) -> list[str]:
-        """Paths of a case's pictures below the dataset's folder."""
-        return [picture.format(name) for picture in self.pictures]
+    def image_name(self, name: str) -> str:
+        """Return the file name of a case's image."""
+        return name + self.image_suffix
 
-
-def csv_table(*columns: str) -> WriteTable:
-    """A writer of a CSV table with these columns; what else a row holds is left out."""
-    return lambda path, rows: write_csv(path, columns, rows)
+    def files(self, name: str) -> list[str]:
+        """Return the files of a case, relative to the dataset's folder: the image, then its annotation, if any."""
+        image = self.image_name(name)
+        annotation = FORMATS[self.annotations.format].image_files(self.annotations, image)
+        return [f"{self.annotations.images}/{image}", *annotation]
 
 
 def numbered(prefix: str, i: int, count: int) -> str:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from sonoseg.phantom.acoustics import Array, Curve, Probe, form_image
 from sonoseg.phantom.canvas import ArrayCanvas
-from sonoseg.phantom.layout import Files, Kind, Settings, csv_table, generators, streams
+from sonoseg.phantom.layout import Kind, Settings, Simulated, generators, streams
 from sonoseg.phantom.outline import Outline, draw_waves
 from sonoseg.phantom.scan import LinearArray, draw_probe
 from sonoseg.phantom.tissue import wavy
+from sonoseg.schema.annotations import MaskFolder
 
 WIDTH, HEIGHT = 580, 420
 EMPTY_SHARE = 0.4
@@ -226,7 +227,7 @@ def run_lengths(mask: NDArray[np.uint8]) -> str:
 
 @dataclass(frozen=True)
 class NerveCase:
-    """One image to be made: whose it is, what it shows, and the seed of its texture."""
+    """An image to be simulated: whose it is, what it shows, and the seed of its texture."""
 
     neck: Neck
     number: int
@@ -244,8 +245,8 @@ class NerveCase:
         """The number before the underscore."""
         return self.neck.name
 
-    def files(self) -> Files:
-        """The image, its mask, and the row of the table."""
+    def simulate(self) -> Simulated:
+        """Return the image, its mask, and the row of the table."""
         rng = np.random.default_rng(self.seed)
         size = (round(HEIGHT * self.size_scale), round(WIDTH * self.size_scale))
         array = LinearArray(size, self.neck.pixel_mm / self.size_scale)
@@ -254,7 +255,8 @@ class NerveCase:
         image = array.picture(form_image(medium, probe, rng))
         shown = self.view.nerve.mask(size, array.pixel_mm)
         mask = shown if self.view.has_nerve else np.zeros_like(shown)
-        return Files((image, mask), {"subject": self.subject, "img": self.number, "pixels": run_lengths(mask)})
+        row = {"subject": self.subject, "img": self.number, "pixels": run_lengths(mask)}
+        return Simulated(image, row, mask=mask)
 
 
 def plan_nerve(settings: Settings) -> list[NerveCase]:
@@ -276,6 +278,7 @@ def plan_nerve(settings: Settings) -> list[NerveCase]:
 
 KIND = Kind(
     plan=plan_nerve,
-    pictures=("train/{}.tif", "train/{}_mask.tif"),
-    tables={"train_masks.csv": csv_table("subject", "img", "pixels")},
+    annotations=MaskFolder(format="mask_folder", images="train", masks="train"),
+    image_suffix=".tif",
+    tables={"train_masks.csv": ("subject", "img", "pixels")},
 )

@@ -11,22 +11,18 @@ Source: Chin et al. 2011, "Ultrasonography of the adult thoracic and lumbar spin
 <out>/metadata.csv      image,patient,row_mm,col_mm,skin_to_epi_mm
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.io.files import write_json
+from sonoseg.geometry.shapes import KindName, Shape
 from sonoseg.phantom.acoustics import Medium, form_image
 from sonoseg.phantom.anatomy import Patient, View, draw_patient, draw_view, share_patients, share_views
-from sonoseg.phantom.layout import Files, Kind, Row, Settings, csv_table, generators, numbered, streams
+from sonoseg.phantom.layout import Kind, Settings, Simulated, generators, numbered, streams
 from sonoseg.phantom.spine_medium import SpineMedium
 from sonoseg.phantom.tissue import Frame
-
-Annotation = list[list[Any]]  # [[name, "line" | "rect", [[x, y], [x, y]]], ...], pixels
+from sonoseg.schema.annotations import ShapesJson
 
 
 @dataclass(frozen=True)
@@ -34,27 +30,31 @@ class Scene:
     """A finished image and its truth. skin_row, in pixels, is where the midline meets the skin."""
 
     image: NDArray[np.uint8]
-    annotation: Annotation
+    annotation: tuple[Shape, ...]
     skin_row: float
     skin_to_epi_mm: float | None
     medium: Medium
 
 
-def annotate(frame: Frame, patient: Patient, view: View) -> Annotation:
+def annotate(frame: Frame, patient: Patient, view: View) -> tuple[Shape, ...]:
     """Lines and rectangles of what the view shows, in whole pixels: MID, VTB, EPI in that order."""
     deep = view.epi_mm + view.canal_mm
-    out: Annotation = []
+    shapes = []
     if "MID" in view.labels:
-        out.append(["MID", "line", [frame.pixel(0.0, patient.fat_mm + 3.0), frame.pixel(0.0, deep + 3.0)]])
+        shapes.append(_shape("MID", "line", frame.pixel(0.0, patient.fat_mm + 3.0), frame.pixel(0.0, deep + 3.0)))
     if "VTB" in view.labels:
         half = view.vtb_half_mm
         corners = [frame.pixel(u, v) for u in (-half, half) for v in (deep - 0.5, deep + view.vtb_height_mm)]
         xs, ys = zip(*corners, strict=True)
-        out.append(["VTB", "rect", [[min(xs), min(ys)], [max(xs), max(ys)]]])
+        shapes.append(_shape("VTB", "rectangle", [min(xs), min(ys)], [max(xs), max(ys)]))
     if "EPI" in view.labels:
         half = view.epi_half_mm
-        out.append(["EPI", "line", [frame.pixel(-half, view.epi_mm), frame.pixel(half, view.epi_mm)]])
-    return out
+        shapes.append(_shape("EPI", "line", frame.pixel(-half, view.epi_mm), frame.pixel(half, view.epi_mm)))
+    return tuple(shapes)
+
+
+def _shape(structure: str, kind: KindName, *points: list[int]) -> Shape:
+    return Shape(structure, kind, np.array(points, dtype=np.float64))
 
 
 def make_scene(patient: Patient, view: View, rng: np.random.Generator) -> Scene:
@@ -73,7 +73,7 @@ def make_scene(patient: Patient, view: View, rng: np.random.Generator) -> Scene:
 
 @dataclass(frozen=True)
 class SpineCase:
-    """One image to be made: its file stem, who and what it shows, and the seed of its texture."""
+    """An image to be simulated: its file stem, who and what it shows, and the seed of its texture."""
 
     name: str
     patient: Patient
@@ -89,8 +89,8 @@ class SpineCase:
         """The image and its truth; the same at every call."""
         return make_scene(self.patient, self.view, np.random.default_rng(self.seed))
 
-    def files(self) -> Files:
-        """The image, its annotation, and the true depth."""
+    def simulate(self) -> Simulated:
+        """Return the image, its annotation, and the true depth."""
         scene, device = self.make(), self.patient.device
         depth = scene.skin_to_epi_mm
         row = {
@@ -99,9 +99,8 @@ class SpineCase:
             "row_mm": device.row_mm,
             "col_mm": device.col_mm,
             "skin_to_epi_mm": None if depth is None else f"{depth:.3f}",
-            "annotation": scene.annotation,
         }
-        return Files((scene.image,), row)
+        return Simulated(scene.image, row, scene.annotation)
 
 
 def plan_spine(settings: Settings) -> list[SpineCase]:
@@ -123,16 +122,9 @@ def plan_spine(settings: Settings) -> list[SpineCase]:
     return cases
 
 
-def _write_annotations(path: Path, rows: Sequence[Row]) -> None:
-    write_json(path, {row["image"]: row["annotation"] for row in rows})
-
-
 KIND = Kind(
     plan=plan_spine,
-    pictures=("images/{}.png",),
-    tables={
-        "annotations.json": _write_annotations,
-        "metadata.csv": csv_table("image", "patient", "row_mm", "col_mm", "skin_to_epi_mm"),
-    },
+    annotations=ShapesJson(format="shapes_json"),
+    tables={"metadata.csv": ("image", "patient", "row_mm", "col_mm", "skin_to_epi_mm")},
     smallest=0.3,
 )

@@ -14,10 +14,11 @@ import numpy as np
 
 from sonoseg.phantom.acoustics import Probe, form_image
 from sonoseg.phantom.canvas import ArrayCanvas
-from sonoseg.phantom.layout import Files, Kind, Settings, csv_table, generators, numbered, streams
+from sonoseg.phantom.layout import Kind, Settings, Simulated, generators, numbered, streams
 from sonoseg.phantom.outline import Outline, draw_waves
 from sonoseg.phantom.scan import CurvedArray, draw_probe, draw_sector
 from sonoseg.phantom.tissue import step
+from sonoseg.schema.annotations import MaskFolder
 
 SIZES = ((512, 384), (576, 432), (480, 384), (544, 400), (448, 352), (512, 416))  # width, height
 _HYPOECHOIC_SHARE = 0.65  # of the masses
@@ -153,7 +154,7 @@ class TumourMedium(ArrayCanvas):
 
 @dataclass(frozen=True)
 class TumourCase:
-    """One image to be made: its file stem, who it shows, and the seed of its texture."""
+    """An image to be simulated: its file stem, who it shows, and the seed of its texture."""
 
     name: str
     fetus: Fetus
@@ -164,13 +165,13 @@ class TumourCase:
         """The patient's name."""
         return self.fetus.name
 
-    def files(self) -> Files:
-        """The image, its mask, and the row of the table."""
+    def simulate(self) -> Simulated:
+        """Return the image, its mask, and the row of the table."""
         array, rng = self.fetus.array, np.random.default_rng(self.seed)
         image = array.picture(form_image(TumourMedium(self.fetus, rng).build().medium(), self.fetus.probe, rng))
         spacing = {"row_mm": f"{array.pixel_mm:.6f}", "col_mm": f"{array.pixel_mm:.6f}"}
         row = {"image": self.name, "patient": self.subject, **spacing}
-        return Files((image, self.fetus.mass.mask(array.size, array.pixel_mm)), row)
+        return Simulated(image, row, mask=self.fetus.mass.mask(array.size, array.pixel_mm))
 
 
 def plan_tumour(settings: Settings) -> list[TumourCase]:
@@ -186,6 +187,6 @@ def plan_tumour(settings: Settings) -> list[TumourCase]:
 
 KIND = Kind(
     plan=plan_tumour,
-    pictures=("images/{}.png", "masks/{}_mask.png"),
-    tables={"metadata.csv": csv_table("image", "patient", "row_mm", "col_mm")},
+    annotations=MaskFolder(format="mask_folder"),
+    tables={"metadata.csv": ("image", "patient", "row_mm", "col_mm")},
 )

@@ -34,6 +34,8 @@ def test_layout(written):
     annotations = json.loads((written / "annotations.json").read_text())
     names = ["Image_001", "Image_002", "Image_003", "Image_004"]
     assert list(annotations) == names
+    points = [point for entries in annotations.values() for _, _, shape in entries for point in shape]
+    assert points and all(type(value) is int for point in points for value in point)
     with (written / "metadata.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == ["image", "patient", "row_mm", "col_mm", "skin_to_epi_mm"]
@@ -71,12 +73,12 @@ def test_every_kind_repeats_its_bytes_and_heeds_its_seed(kind, tmp_path):
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_more_images_leave_the_earlier_subjects_as_they_are(kind):
     """Each draw has a stream of its own, so a later one cannot shift an earlier one."""
-    few, many = (plan(Settings(kind=kind, images=images, size_scale=0.3))[0].files() for images in (8, 9))
+    few, many = (plan(Settings(kind=kind, images=images, size_scale=0.3))[0].simulate() for images in (8, 9))
     if kind in ("head", "tumour"):  # spine and nerve share their views out over all images
-        np.testing.assert_array_equal(few.pictures[0], many.pictures[0])
+        np.testing.assert_array_equal(few.image, many.image)
     again = plan(Settings(kind=kind, images=8, size_scale=0.3))
-    again[3].files()  # another case in between changes nothing
-    np.testing.assert_array_equal(again[0].files().pictures[0], few.pictures[0])
+    again[3].simulate()  # another case in between changes nothing
+    np.testing.assert_array_equal(again[0].simulate().image, few.image)
 
 
 def test_spine_sample_of_the_repository_can_be_made_again():
@@ -85,12 +87,12 @@ def test_spine_sample_of_the_repository_can_be_made_again():
     assert is_already_there(sample, settings)
     case = plan(settings)[0]
     stored = cv2.imread(str(sample / "images" / f"{case.name}.png"), cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(case.files().pictures[0], stored)
+    np.testing.assert_array_equal(case.simulate().image, stored)
 
 
 def test_spine_bytes_are_those_of_version_1():
     """A seed names the same images for as long as the version stays: documents and results quote it."""
-    image = plan(Settings(images=4, seed=3, size_scale=0.4))[2].files().pictures[0]
+    image = plan(Settings(images=4, seed=3, size_scale=0.4))[2].simulate().image
     assert (
         hashlib.sha256(image.tobytes()).hexdigest()
         == "7e8f00ec3a0662f1ac1cd79511b3996e25167f825b03b5c795e2126947bd1be2"

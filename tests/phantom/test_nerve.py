@@ -90,7 +90,7 @@ def test_views_of_a_subject_are_alike_but_not_the_same():
 
     within, between = np.median([overlap(pair) for pair in same]), np.median([overlap(pair) for pair in other])
     assert between + 0.15 < within < 0.98
-    first, second = (case.files().pictures[0] for case in same[0])
+    first, second = (case.simulate().image for case in same[0])
     assert (first != second).mean() > 0.5
 
 
@@ -100,7 +100,8 @@ def contrasts(cases, has_nerve):
     for case in cases:
         if case.view.has_nerve is not has_nerve:
             continue
-        image, mask = case.files().pictures
+        simulated = case.simulate()
+        image, mask = simulated.image, simulated.mask
         place = case.view.nerve.mask(image.shape, case.neck.pixel_mm / SETTINGS.size_scale)
         np.testing.assert_array_equal(mask, place if has_nerve else 0)
         around = cv2.dilate(place, np.ones((3, 3), np.uint8), iterations=5) - place

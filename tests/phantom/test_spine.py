@@ -19,7 +19,7 @@ def made() -> list[tuple[SpineCase, Scene]]:
 
 
 def shapes(scene: Scene) -> dict[str, np.ndarray]:
-    return {name: np.array(points, float) for name, _, points in scene.annotation}
+    return {shape.structure: shape.points for shape in scene.annotation}
 
 
 def test_shares_follow_the_table():
@@ -53,10 +53,11 @@ def test_annotations_name_what_the_view_shows(made):
 def test_annotations_lie_inside_and_have_the_right_form(made):
     for _, scene in made:
         height, width = scene.image.shape
-        for name, kind, points in scene.annotation:
-            assert kind == {"MID": "line", "EPI": "line", "VTB": "rect"}[name]
-            assert all(type(value) is int for point in points for value in point)
-            (x0, y0), (x1, y1) = points
+        for shape in scene.annotation:
+            name = shape.structure
+            assert shape.kind == {"MID": "line", "EPI": "line", "VTB": "rectangle"}[name]
+            assert np.array_equal(shape.points, np.rint(shape.points))
+            (x0, y0), (x1, y1) = shape.points
             assert min(x0, x1) >= 0 and max(x0, x1) < width and min(y0, y1) >= 0 and max(y0, y1) < height
             if name == "MID":
                 assert y1 > y0 and abs(np.degrees(np.arctan2(x1 - x0, y1 - y0))) < 13  # pixels may be anisotropic

@@ -78,7 +78,8 @@ def test_a_mass_changes_what_lies_behind_it():
     """Dense masses cast a shadow, cystic ones brighten the tissue below them."""
     behind: dict[bool, list[float]] = {True: [], False: []}
     for case in plan_tumour(Settings(kind="tumour", images=30, seed=1, size_scale=0.15)):
-        image, mask = (picture.astype(float) for picture in case.files().pictures)
+        simulated = case.simulate()
+        image, mask = simulated.image.astype(float), simulated.mask.astype(float)
         rows, columns = np.nonzero(mask)
         low, left, right = rows.max() + 2, columns.min(), columns.max() + 1
         middle = slice(left + (right - left) // 3, right - (right - left) // 3)
