@@ -1,7 +1,7 @@
 """Agreement of two label maps, per class, with empty masks treated the same way everywhere.
 
 Both empty: Dice, IoU and surface Dice 1, distance 0. One empty: Dice, IoU and surface Dice 0, distance the image's
-diagonal. So a missed structure makes these averages worse, and no value is ever silently undefined.
+diagonal. A missed structure thus makes these averages worse, and no value is undefined.
 
 A surface is the mask's pixels with a 4-neighbour outside it, or outside the image.
 """
@@ -21,15 +21,15 @@ from sonoseg.types import Mask
 Distances = NDArray[np.float64]
 
 _ROUNDING = 1 + 1e-9
-"""Three pixels of 0.1 mm are within 0.3 mm, although their product is a bit larger in binary."""
+"""Tolerance of comparisons: three pixels of 0.1 mm are within 0.3 mm, although the product is larger in binary."""
 
 
 @dataclass(frozen=True)
 class Agreement:
     """One class of one image. Distances are in mm when the spacing is given, else in pixels; shares from 0 to 1.
 
-    `pixel_accuracy` is the share of all the image's pixels on which both agree whether they are of the class. It says
-    little of small structures, and a prediction in the wrong place scores below none at all.
+    `pixel_accuracy` is the share of the image's pixels that have the class in both masks or in neither. It is high for
+    small structures whatever the prediction, and higher for an empty one than for one in the wrong place.
     """
 
     dice: float
@@ -72,31 +72,31 @@ def surface_distances(prediction: Mask, reference: Mask, spacing: Spacing | None
 
     Both masks `(H, W)` bool have at least one pixel. In mm with a spacing, else in pixels.
     """
-    from scipy.spatial import cKDTree  # imported when a distance is asked for: it takes a while
+    from scipy.spatial import cKDTree  # imported at the first distance: it is slow
 
     scale = scale_of(spacing)
     # Neither mask has a pixel outside this box, so a surface looks the same in it.
     left, top, width, height = cv2.boundingRect((prediction | reference).astype(np.uint8))
     box = slice(top, top + height), slice(left, left + width)
-    one, other = surface_points(prediction[box]) * scale, surface_points(reference[box]) * scale
-    return cKDTree(other).query(one)[0], cKDTree(one).query(other)[0]
+    predicted, expected = surface_points(prediction[box]) * scale, surface_points(reference[box]) * scale
+    return cKDTree(expected).query(predicted)[0], cKDTree(predicted).query(expected)[0]
 
 
-def surface_dice(one: Distances, other: Distances, tolerance: float) -> float:
+def surface_dice(predicted: Distances, reference: Distances, tolerance: float) -> float:
     """Return the share of both surfaces, 0 to 1, that lies within `tolerance` of the other surface.
 
     Surface Dice, also normalised surface distance (NSD), of Nikolov et al. 2018, arXiv:1809.04430: there a
     surface's elements are weighted by their size. Here each surface pixel counts once. Where pixels are oblong, the
     sides along which they are short weigh more than their length; for the square or nearly square pixels of ultrasound
-    images it makes no difference worth a second surface.
+    images the difference is negligible.
     """
-    near = np.count_nonzero(one <= tolerance * _ROUNDING) + np.count_nonzero(other <= tolerance * _ROUNDING)
-    return float(near / (len(one) + len(other)))
+    near = sum(np.count_nonzero(distances <= tolerance * _ROUNDING) for distances in (predicted, reference))
+    return float(near / (len(predicted) + len(reference)))
 
 
-def hausdorff(one: Distances, other: Distances, percentile: float = 100) -> float:
+def hausdorff(predicted: Distances, reference: Distances, percentile: float = 100) -> float:
     """Return the larger of the two directed percentiles of surface distances; at 100 the Hausdorff distance."""
-    return max(float(np.percentile(one, percentile)), float(np.percentile(other, percentile)))
+    return max(float(np.percentile(distances, percentile)) for distances in (predicted, reference))
 
 
 def diagonal(shape: tuple[int, ...], spacing: Spacing | None) -> float:
@@ -119,14 +119,14 @@ def surface_points(mask: Mask) -> NDArray[np.float64]:
 def batch_dice(predicted: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Return per-case, per-class (Dice, IoU), each `(B, K)` float64 on the CPU, at the network's size.
 
-    `predicted` (B, h, w) and `labels` (B, 1, h, w) int64 class indices. This is what chooses the epoch; the final
-    evaluation compares in the original geometry.
+    `predicted` (B, h, w) and `labels` (B, 1, h, w) int64 class indices. It chooses the epoch; the final
+    evaluation is in the geometry of the original image.
     """
     pairs = []
     for index in range(1, 1 + classes):
-        ours, theirs = predicted == index, labels[:, 0] == index
-        common = (ours & theirs).sum(dim=(1, 2)).double()
-        pairs.append((common, ours.sum(dim=(1, 2)).double() + theirs.sum(dim=(1, 2)).double()))
+        prediction, reference = predicted == index, labels[:, 0] == index
+        common = (prediction & reference).sum(dim=(1, 2)).double()
+        pairs.append((common, prediction.sum(dim=(1, 2)).double() + reference.sum(dim=(1, 2)).double()))
     common, total = (torch.stack(parts, dim=1).cpu() for parts in zip(*pairs, strict=True))
     empty = total == 0
     dice = torch.where(empty, 1.0, 2 * common / total.clamp(min=1))

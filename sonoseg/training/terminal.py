@@ -33,6 +33,6 @@ def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], class_names: 
 def file_lines(folder: Path, logs: Path) -> list[str]:
     """Return a line for each file that is there for the user, and the command that shows the curves."""
     files = {"model": BEST_MODEL, "curves": CURVES, "scores": EVALUATION_PAGE, "card": MODEL_CARD}
-    files |= {"folds": CROSS_VALIDATION, "as one": f"{ENSEMBLE}/{EVALUATION_PAGE}"}
+    files |= {"folds": CROSS_VALIDATION, "all": f"{ENSEMBLE}/{EVALUATION_PAGE}"}
     lines = [f"{title + ':':8}{folder / name}" for title, name in files.items() if (folder / name).is_file()]
     return [*lines, f"watch:  tensorboard --logdir {logs}"]
