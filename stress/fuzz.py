@@ -1,9 +1,9 @@
-"""Broken input by the thousands: each ends well, or with one of SonoSeg's own errors. `make fuzz`.
+"""Thousands of damaged inputs: each is accepted, or refused with a SonoSegError. `make fuzz`.
 
     python -m stress.fuzz [--inputs 10000] [--seed 0] [--keep DIR]
 
-Task files, annotations and tables are drawn by Hypothesis from valid ones with parts replaced; pictures are valid ones
-with bytes changed, cut and repeated. What raises anything else is kept in DIR, to become a test.
+Task files, annotations and tables are drawn by Hypothesis: valid files with parts replaced. Images are valid files with
+bytes changed, removed and repeated. An input that raises another exception is kept in DIR, to become a test.
 """
 
 import argparse
@@ -39,10 +39,10 @@ from sonoseg.runs.command_line import SEED, number_type, run_guarded
 from sonoseg.schema.task_files import FOLDER, available_tasks, load_task
 
 SECONDS = 20
-"""A single input that takes longer ends the run: it hangs."""
+"""Time limit of an input; a longer one is taken for an endless loop and ends the run."""
 
 SIZE = (40, 60)
-"""Of the picture that annotations are about."""
+"""(height, width) of the annotated image."""
 
 SHARES = {"task file": 0.2, "annotations": 0.2, "metadata": 0.2, "picture": 0.4}
 
@@ -55,14 +55,14 @@ ODD = st.one_of(
 
 
 class Findings:
-    """How the inputs ended, and what raised something that is not an error of ours."""
+    """The results of the inputs by kind, and the faults: inputs that raised an exception other than SonoSegError."""
 
     def __init__(self, keep: Path):
         self.keep, self.counts = keep, Counter[tuple[str, str]]()
         self.faults: list[str] = []
 
     def note(self, kind: str, work: Callable[[], Any], content: Callable[[], bytes]) -> None:
-        """Do `work` on one input; keep its `content` when it raises what it may not."""
+        """Call `work` on an input, and keep its `content` when it raises an exception other than SonoSegError."""
         faulthandler.dump_traceback_later(SECONDS, exit=True, file=2)  # sys.stderr may be a test's
         try:
             work()
@@ -126,12 +126,12 @@ def fuzz_tasks(count: int, number: int, folder: Path, findings: Findings, advanc
     valid = [yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")) for name in available_tasks()]
     path = folder / "task.yaml"
 
-    def one(fields: Any) -> None:
+    def try_fields(fields: Any) -> None:
         path.write_text(yaml.safe_dump(fields, allow_unicode=True), encoding="utf-8")
         findings.note("task file", lambda: load_task(path), path.read_bytes)
         advance()
 
-    examples(st.sampled_from(valid).flatmap(changed), count, number, one)
+    examples(st.sampled_from(valid).flatmap(changed), count, number, try_fields)
 
 
 def fuzz_annotations(count: int, number: int, folder: Path, findings: Findings, advance: Callable[[], None]) -> None:
@@ -143,19 +143,19 @@ def fuzz_annotations(count: int, number: int, folder: Path, findings: Findings, 
     def read() -> None:
         items, faults = read_annotations(folder, task.annotations, task.structures)
         for item in items:
-            found = check_shapes(item.shapes, SIZE, item.id, item.id)
-            faults += found
-            if not any(fault.level == "error" for fault in found):
+            shape_faults = check_shapes(item.shapes, SIZE, item.id, item.id)
+            faults += shape_faults
+            if not any(fault.level == "error" for fault in shape_faults):
                 label_map([shape for _, shape in item.shapes], SIZE, task.structures)
         if any(fault.level == "error" for fault in faults):
             raise FaultsError("refused", faults)
 
-    def one(fields: Any) -> None:
+    def try_fields(fields: Any) -> None:
         path.write_text(json.dumps(fields), encoding="utf-8")
         findings.note("annotations", read, path.read_bytes)
         advance()
 
-    examples(changed(valid), count, number, one)
+    examples(changed(valid), count, number, try_fields)
 
 
 def fuzz_metadata(count: int, number: int, folder: Path, findings: Findings, advance: Callable[[], None]) -> None:
@@ -167,7 +167,7 @@ def fuzz_metadata(count: int, number: int, folder: Path, findings: Findings, adv
     table = st.tuples(st.sampled_from([",", ";", "\t", "|"]), st.lists(row, max_size=6), st.booleans())
     path = folder / "metadata.csv"
 
-    def one(drawn: Any) -> None:
+    def try_table(drawn: Any) -> None:
         delimiter, rows, headed = drawn
         lines = [["image", "patient", "row_mm", "col_mm"]] * headed + rows
         text = "\n".join(delimiter.join(cells) for cells in lines)
@@ -175,7 +175,7 @@ def fuzz_metadata(count: int, number: int, folder: Path, findings: Findings, adv
         findings.note("metadata", lambda: read_metadata(path, task), path.read_bytes)
         advance()
 
-    examples(table, count, number, one)
+    examples(table, count, number, try_table)
 
 
 def fuzz_pictures(count: int, number: int, folder: Path, findings: Findings, advance: Callable[[], None]) -> None:
@@ -184,7 +184,7 @@ def fuzz_pictures(count: int, number: int, folder: Path, findings: Findings, adv
     for _ in range(count):
         suffix, data = rng.choice(sources)
         path = folder / f"picture{suffix}"
-        path.write_bytes(broken(data, rng))
+        path.write_bytes(damaged(data, rng))
         work = rng.choice([read_image, read_mask, read_image_header])
         findings.note("picture", partial(work, path), path.read_bytes)
         advance()
@@ -216,8 +216,8 @@ def _encoded(picture: Image.Image, suffix: str, **more: Any) -> bytes:
     return stream.getvalue()
 
 
-def broken(data: bytes, rng: random.Random) -> bytes:
-    """Return `data` with one to four accidents: bits flipped, bytes set, cut off, cut out, doubled, made of zeros."""
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """Return `data` with one to four changes: a bit flipped, a byte set, bytes cut off, removed, repeated or zeroed."""
     changed = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         if not changed:
@@ -247,7 +247,7 @@ KINDS = {"task file": fuzz_tasks, "annotations": fuzz_annotations, "metadata": f
 
 
 def fuzz(inputs: int, number: int, keep: Path) -> Findings:
-    """Try `inputs` inputs, the same ones for the same `number`, and return how they ended."""
+    """Try `inputs` inputs, the same ones for the same `number`, and return their results."""
     findings = Findings(keep)
     with tempfile.TemporaryDirectory() as folder, Progress() as bar:
         for kind, share in SHARES.items():
@@ -257,7 +257,7 @@ def fuzz(inputs: int, number: int, keep: Path) -> Findings:
     return findings
 
 
-def story(argv: Sequence[str] | None) -> int:
+def run_fuzz(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stress.fuzz", description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=number_type(int, 10), default=10_000, help="how many inputs in all")
     parser.add_argument("--seed", type=SEED, default=0, help="same seed, same inputs")
@@ -273,4 +273,4 @@ def story(argv: Sequence[str] | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_guarded(story))
+    sys.exit(run_guarded(run_fuzz))

@@ -12,7 +12,7 @@ from sonoseg.runs.command_line import run_guarded
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(
         prog="python -m sonoseg.phantom",
         description="Simulate annotated ultrasound images: sample data for a first run of the four scripts.",
@@ -33,14 +33,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def with_progress(cases: list[Case]) -> Iterator[Case]:
-    """The cases, with a progress bar on a terminal."""
+    """Yield the cases, with a progress bar on a terminal."""
     from rich.progress import track
 
     yield from track(cases, description="simulating", disable=not sys.stderr.isatty())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check the folder, write the dataset, say what was written."""
+    """Check the folder, write the dataset, print a summary."""
     args = parse(argv)
     settings = Settings(kind=args.kind, images=args.images, seed=args.seed, size_scale=args.size_scale)
     out = getattr(args, "out", default_workspace() / "Datasets" / settings.kind)

@@ -1,7 +1,7 @@
-"""How an ultrasound image comes about: scatterers, beam, shadow, attenuation, envelope, log compression.
+"""Formation of a B-mode image: scatterers, beam, shadow, attenuation, envelope, log compression.
 
-The image is formed the way a scanner forms it, so that speckle is interference and shadow is missing energy; nothing
-is painted on afterwards. The echo signal is kept as its complex baseband (the RF line mixed down by the carrier
+The image is formed as in a scanner, so speckle is interference and shadow is missing energy; nothing is drawn on it
+afterwards. The echo signal is kept as its complex baseband (the RF line mixed down by the carrier
 frequency). Its magnitude is the envelope of the RF line, and the carrier itself need not be sampled.
 
 Sources: Wagner et al. 1983, "Statistics of speckle in ultrasound B-scans" (Rayleigh envelope, mean/std = 1.91);
@@ -30,7 +30,7 @@ _WIDTH_LEVELS = 5  # lateral blurs computed per image; rows between two levels b
 
 @dataclass(frozen=True)
 class Probe:
-    """Scanner settings. Lengths in mm, levels in dB; 0 dB is the echo level that is displayed white."""
+    """Settings of the scanner. Lengths in mm, levels in dB; 0 dB is the echo level that is displayed white."""
 
     pulse_sigma_mm: float = 0.2
     focus_mm: float = 30.0
@@ -67,7 +67,7 @@ class Surface:
 
 @dataclass
 class Medium:
-    """What the probe looks at. echo_db, loss_db_per_mm (two-way): float32 (H, W); spacing (row_mm, col_mm)."""
+    """The scanned tissue. echo_db, loss_db_per_mm (two-way): float32 (H, W); spacing (row_mm, col_mm)."""
 
     echo_db: Array
     loss_db_per_mm: Array
@@ -98,14 +98,14 @@ def blur_lateral(image: Array, sigma_px: Curve, energy: bool = False) -> Array:
     levels = np.geomspace(sigma_px.min(), max(sigma_px.max(), sigma_px.min() * 1.001), _WIDTH_LEVELS)
     position = np.interp(sigma_px, levels, np.arange(_WIDTH_LEVELS))
     out = np.zeros_like(image)
-    one = np.ones(1, np.float32)
+    identity = np.ones(1, np.float32)
     for level, sigma in enumerate(levels):
         weight = np.maximum(0.0, 1.0 - np.abs(position - level)).astype(np.float32)
         rows = np.flatnonzero(weight)
         if rows.size == 0:
             continue
         part = slice(rows[0], rows[-1] + 1)
-        blurred = cv2.sepFilter2D(image[part], cv2.CV_32F, _gaussian(float(sigma), energy), one)
+        blurred = cv2.sepFilter2D(image[part], cv2.CV_32F, _gaussian(float(sigma), energy), identity)
         out[part] += weight[part].reshape(-1, *[1] * (image.ndim - 1)) * blurred
     return out
 
@@ -174,7 +174,7 @@ def specular_echoes(
     probe: Probe,
     rng: np.random.Generator,
 ) -> ComplexArray:
-    """Echo field (H, W) of all surfaces for one look.
+    """Return the echo field (H, W) of all surfaces for one steering angle.
 
     arriving_db: two-way loss (H, W). A surface is smooth over a beam width but rough over a wavelength, hence a slowly
     wandering phase; it answers most strongly where it lies square to the beam.

@@ -47,7 +47,7 @@ VIEWS: dict[str, tuple[tuple[str, ...], float]] = {
 
 @dataclass(frozen=True)
 class Patient:
-    """One person on one scanner. Lengths in mm along the midline unless said otherwise."""
+    """A patient on a scanner. Lengths in mm along the midline unless stated otherwise."""
 
     name: str
     device: Device
@@ -154,7 +154,7 @@ def draw_view(kind: str, patient: Patient, rng: np.random.Generator) -> View:
 
 
 def share_views(images: int, rng: np.random.Generator) -> list[str]:
-    """Kinds of `images` views in random order, each kind as often as its share says (largest remainders)."""
+    """Kinds of `images` views in random order, in proportion to the shares (largest remainders)."""
     exact = {kind: share * images for kind, (_, share) in VIEWS.items()}
     count = {kind: int(value) for kind, value in exact.items()}
     by_remainder = sorted(exact, key=lambda kind: count[kind] - exact[kind])

@@ -1,4 +1,4 @@
-"""A medium under construction: structures are laid over one another, from the bulk to the details."""
+"""Construction of a medium: structures are added in order, from the bulk to the details."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ class Canvas:
         return np.linspace(start, stop, max(4, int((stop - start) * 4)))
 
     def medium(self) -> Medium:
-        """What has been built."""
+        """Return the medium with all structures added so far."""
         return Medium(self.echo.astype(np.float32), self.loss.astype(np.float32), self.spacing, self.surfaces)
 
 
@@ -57,7 +57,7 @@ class ArrayCanvas(Canvas):
         self.lateral = np.arange(self.size[1]) * array.pixel_mm
 
     def texture(self, level_db: float, spread_db: float, depth: float, lateral: float) -> Array:
-        """Uneven echogenicity (H, W) around level_db: a fine grain of the given size in units and one five times it."""
+        """Uneven echogenicity (H, W) around level_db: grains of the given size in units and of five times that size."""
         fine, coarse = (self.noise(depth * n * self.unit_mm, lateral * n * self.unit_mm) for n in (1.0, 5.0))
         return np.float32(level_db) + np.float32(0.8 * spread_db) * fine + np.float32(0.6 * spread_db) * coarse
 

@@ -24,7 +24,7 @@ KINDS: dict[str, Kind] = {"spine": spine.KIND, "head": head.KIND, "nerve": nerve
 
 
 def plan(settings: Settings) -> list[Case]:
-    """The cases that settings ask for. Raises UsageError for settings that make no dataset."""
+    """Return the cases of a dataset with these settings. Raises UsageError for invalid settings."""
     if settings.kind not in KINDS:
         raise UsageError(f"--kind {settings.kind}: there is no such phantom; choose {choices(list(KINDS))}")
     kind = KINDS[settings.kind]
@@ -40,9 +40,9 @@ def plan(settings: Settings) -> list[Case]:
 
 
 def is_already_there(out: Path, settings: Settings, force: bool = False) -> bool:
-    """True when `out` holds the finished dataset of these settings; False when it may be written.
+    """Return True when `out` contains the complete dataset of these settings, False when it may be written.
 
-    Raises DataError when writing would replace something else: a person's own data, or a phantom with other settings.
+    Raises DataError when writing would replace other data: those of a user, or a phantom with other settings.
     """
     kind, marker = KINDS[settings.kind], out / MARKER
     if marker.is_file():
@@ -116,7 +116,7 @@ def _remove_old_files(out: Path, keep: set[str]) -> None:
 
 
 def _read_marker(path: Path) -> dict[str, Any]:
-    """The settings in a marker; an unreadable marker counts as other settings."""
+    """Return the settings in a marker, none for an unreadable marker."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:

@@ -30,7 +30,7 @@ _CUT_SHARE = 0.04  # of the images show a head that runs over the border
 
 @dataclass(frozen=True)
 class Fetus:
-    """One pregnancy. hc_mm: head circumference; index: its short over its long axis; levels in dB."""
+    """A fetus. hc_mm: head circumference; index: its short over its long axis; levels in dB."""
 
     name: str
     hc_mm: float
@@ -51,7 +51,7 @@ class Fetus:
 
 @dataclass(frozen=True)
 class HeadView:
-    """One image of a fetus: the field, the probe, and where the outer border of the skull lies."""
+    """A view of a fetus: the field, the probe, and where the outer border of the skull lies."""
 
     array: CurvedArray
     probe: Probe

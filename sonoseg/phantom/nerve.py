@@ -30,7 +30,7 @@ _FEWEST_SUBJECTS = 8  # unless there are fewer images: a split needs subjects to
 
 @dataclass(frozen=True)
 class Neck:
-    """One subject on one scanner. Depths in mm from the skin; levels in dB; anatomy: seed of where the details lie."""
+    """A subject on a scanner. Depths in mm from the skin; levels in dB; anatomy: seed of where the details lie."""
 
     name: str
     pixel_mm: float

@@ -25,7 +25,7 @@ class Outline:
     waves: tuple[tuple[int, float, float], ...] = ()
 
     def local(self, x: Mm, z: Mm) -> tuple[Mm, Mm]:
-        """Coordinates (u, v) in mm along a and b of image points (x, z); arrays of any one shape."""
+        """Coordinates (u, v) in mm along a and b of image points (x, z); arrays of any shape, equal for both."""
         cos, sin = np.cos(np.radians(self.angle_deg)), np.sin(np.radians(self.angle_deg))
         dx, dz = x - self.x, z - self.z
         return dx * cos + dz * sin, dz * cos - dx * sin

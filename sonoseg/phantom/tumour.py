@@ -27,7 +27,7 @@ _LEAST_CONTRAST_DB = 9.0  # least difference of a mass from the tissue around it
 
 @dataclass(frozen=True)
 class Fetus:
-    """One patient and the one image of them. Levels in dB; mass_loss: a factor on the loss of soft tissue."""
+    """A patient, with one image. Levels in dB; mass_loss: a factor on the loss of soft tissue."""
 
     name: str
     array: CurvedArray
@@ -41,7 +41,7 @@ class Fetus:
 
     @property
     def is_dark(self) -> bool:
-        """Does the mass echo less than the tissue around it?"""
+        """Whether the mass echoes less than the tissue around it."""
         return self.mass_db < self.tissue_db
 
 

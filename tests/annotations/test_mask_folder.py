@@ -45,8 +45,8 @@ def test_both_have_a_suffix(tmp_path, make_task):
 
 def test_every_pairing_fault(tmp_path, make_task):
     touch(tmp_path, "images/a.png", "images/b.png", "masks/b_mask.png", "masks/b_mask.bmp", "masks/c_mask.png")
-    found, faults = pairs(tmp_path, make_task(ONE))
-    assert found == {}
+    items, faults = pairs(tmp_path, make_task(ONE))
+    assert items == {}
     assert faults == [
         "images/a.png: has no mask; expected masks/a_mask.png",
         "images/b.png: has several masks: b_mask.bmp, b_mask.png; keep one",

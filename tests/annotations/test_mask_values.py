@@ -21,7 +21,7 @@ def ring(centre=(80, 60), radius=40.0, width=1.0):
 
 
 @pytest.fixture
-def one(make_task):
+def single(make_task):
     return make_task([{"name": "HEAD", "shape": "region"}])
 
 
@@ -42,8 +42,8 @@ def two(make_task):
         ([1, 2], [0, 1], True),
     ],
 )
-def test_one_class(one, values, expected, warned):
-    labels, note = class_indices(np.array([values], dtype=np.uint8), one.class_names)
+def test_single_class(single, values, expected, warned):
+    labels, note = class_indices(np.array([values], dtype=np.uint8), single.class_names)
     assert labels.tolist() == [expected]
     assert (note is not None) == warned
 

@@ -110,7 +110,7 @@ def test_the_spine_phantoms_are_not_smoothed_until_they_are(spine, tmp_path, sca
     assert simulate(["--out", str(tmp_path), "--images", "12", "--size-scale", scale]) == 0
     items, _ = FORMATS["shapes_json"].read(tmp_path, spine.annotations, spine.structures)
     maps = [
-        label_map((s for _, s in one.shapes), read_image(one.image).pixels.shape, spine.structures) for one in items
+        label_map((s for _, s in item.shapes), read_image(item.image).pixels.shape, spine.structures) for item in items
     ]
     assert [smoothed_edges(labels, spine.class_names) for labels in maps] == [None] * 12
     # A blur of one pixel leaves two rims around a slanting line of class 3. Along upright edges of class 2, all that
@@ -129,7 +129,7 @@ def test_masks_of_several_classes_as_jpeg_are_warned_of(make_task, write_picture
         (tmp_path / "masks").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / "masks" / f"{name}{suffix}"), labels)
     items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
-    found = [fault for _, faults in verify(items, tmp_path, task) for fault in faults]
+    verify_faults = [fault for _, faults in verify(items, tmp_path, task) for fault in faults]
     assert faults == []
-    assert [(fault.where, fault.kind) for fault in found] == [("masks/a_1.jpg", "grey")]
-    assert "must be saved as PNG" in found[0].message
+    assert [(fault.where, fault.kind) for fault in verify_faults] == [("masks/a_1.jpg", "grey")]
+    assert "must be saved as PNG" in verify_faults[0].message

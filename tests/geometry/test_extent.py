@@ -63,8 +63,8 @@ def test_what_is_cleaned_does_not_depend_on_the_empty_part_of_the_image(spine) -
         corners[0, 0] = corners[-1, -1] = 3
         full = full_masks(corners, task.structures, task.postprocessing)
         full[2, 0, 0] = full[2, -1, -1] = False
-        ours = full_masks(cleaned, task.structures, task.postprocessing)
-        assert np.array_equal(ours[2], full[2]) and ours.any(axis=(1, 2)).all()
+        masks = full_masks(cleaned, task.structures, task.postprocessing)
+        assert np.array_equal(masks[2], full[2]) and masks.any(axis=(1, 2)).all()
 
 
 def test_nothing_in_nothing_out(spine, fetal_head) -> None:

@@ -22,28 +22,28 @@ def line_ends(length: float, angle_deg: float, centre: tuple[float, float]) -> n
     return np.array([np.array(centre) - half, np.array(centre) + half])
 
 
-def far_off(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Largest distance of an end from its own, in either order."""
-    return min(np.linalg.norm(found - ends, axis=1).max() for ends in (wanted, wanted[::-1]))
+def end_distance(fitted: np.ndarray, expected: np.ndarray) -> float:
+    """Return the largest distance of an end from the expected end, in the better order."""
+    return min(np.linalg.norm(fitted - ends, axis=1).max() for ends in (expected, expected[::-1]))
 
 
 @pytest.mark.parametrize("thickness", [10, 16])
 @pytest.mark.parametrize("angle", [0, 7, 30, 45, 61, 90, 118, 135, 170])
 def test_drawn_lines_come_back_within_half_a_pixel(thickness, angle):
     for length, centre in ((40, (150, 150)), (97.3, (148.4, 151.7)), (200, (155.5, 149))):
-        wanted = line_ends(length, angle, centre)
-        found = fit_shapes(drawn.line(SHAPE, *wanted, thickness), "MID", "line")[0].points
-        assert far_off(found, wanted) < 0.5
+        expected = line_ends(length, angle, centre)
+        fitted = fit_shapes(drawn.line(SHAPE, *expected, thickness), "MID", "line")[0].points
+        assert end_distance(fitted, expected) < 0.5
 
 
 def test_lines_of_any_angle_and_length_are_a_tenth_of_a_pixel_off_on_average():
-    """The worst, 0.6 pixels along the line, is a level line 8 thick: few pixels on its round ends tell its length."""
+    """The worst, 0.6 pixels along the line, is a horizontal line 8 thick: its length depends on few pixels."""
     errors = []
     for angle in range(0, 180, 5):
         for thickness, length, centre in ((8, 200, (150, 150)), (10, 60.7, (148.4, 151.7)), (12, 120, (150.5, 149))):
-            wanted = line_ends(length, angle, centre)
-            found = fit_shapes(drawn.line(SHAPE, *wanted, thickness), "MID", "line")[0].points
-            errors.append(far_off(found, wanted))
+            expected = line_ends(length, angle, centre)
+            fitted = fit_shapes(drawn.line(SHAPE, *expected, thickness), "MID", "line")[0].points
+            errors.append(end_distance(fitted, expected))
     assert np.mean(errors) < 0.12 and max(errors) < 0.7
 
 
@@ -53,22 +53,22 @@ def test_a_line_starts_at_its_upper_end_and_a_level_one_at_the_left():
     assert upright[0, 1] < upright[1, 1] and level[0, 0] < level[1, 0]
 
 
-def test_line_with_a_gap_and_a_stray_pixel_is_still_found():
-    wanted = line_ends(200, 85, (150, 150))
-    mask = drawn.line(SHAPE, *wanted)
+def test_line_with_a_gap_and_a_stray_pixel():
+    expected = line_ends(200, 85, (150, 150))
+    mask = drawn.line(SHAPE, *expected)
     mask[145:158] = False
     mask[5, 5] = True
-    assert far_off(fit_shapes(mask, "MID", "line")[0].points, wanted) < 1
+    assert end_distance(fit_shapes(mask, "MID", "line")[0].points, expected) < 1
 
 
 def test_a_very_thick_line_is_fitted_on_some_of_its_pixels_and_as_well():
     start, end = (150.0, 120.0), (420.0, 300.0)
     mask = drawn.line((420, 560), start, end, thickness=160)
     assert mask.sum() > 5 * _PIXELS[-1]
-    assert far_off(fit_line(mask), np.array([start, end])) < 0.5
+    assert end_distance(fit_line(mask), np.array([start, end])) < 0.5
 
 
-def test_rectangle_is_exact_and_ignores_whiskers():
+def test_rectangle_is_exact_and_ignores_protrusions():
     mask = drawn.rectangle(SHAPE, 60, 100, 180, 140)
     assert fit_rectangle(mask).tolist() == [[60, 100], [180, 140]]
     mask[120, 181:300] = True  # longer than half the rectangle, one pixel high
@@ -79,29 +79,29 @@ def test_rectangle_is_exact_and_ignores_whiskers():
 @pytest.mark.parametrize("angle", range(0, 180, 20))
 def test_ellipses_come_back_within_half_a_pixel(angle):
     for major, minor in ((60, 40), (150, 118), (240, 190.5)):
-        wanted = Ellipse(158.3, 149.6, major, minor, angle)
-        found = fit_ellipse(drawn.ellipse(SHAPE, wanted))
-        assert abs(found.major - major) < 0.5 and abs(found.minor - minor) < 0.5
-        assert math.hypot(found.x - wanted.x, found.y - wanted.y) < 0.25
+        expected = Ellipse(158.3, 149.6, major, minor, angle)
+        fitted = fit_ellipse(drawn.ellipse(SHAPE, expected))
+        assert abs(fitted.major - major) < 0.5 and abs(fitted.minor - minor) < 0.5
+        assert math.hypot(fitted.x - expected.x, fitted.y - expected.y) < 0.25
 
 
 def test_circumference_has_no_bias_of_a_pixel():
     """A contour through pixel centres would be short by one pixel of diameter, 3.1 of circumference."""
     errors = []
     for step in range(30):
-        wanted = Ellipse(150 + step / 30, 151 - step / 41, 200 + step * 0.37, 160 + step * 0.21, step * 6)
-        errors.append(fit_ellipse(drawn.ellipse(SHAPE, wanted)).circumference - wanted.circumference)
+        expected = Ellipse(150 + step / 30, 151 - step / 41, 200 + step * 0.37, 160 + step * 0.21, step * 6)
+        errors.append(fit_ellipse(drawn.ellipse(SHAPE, expected)).circumference - expected.circumference)
     assert abs(np.mean(errors)) < 0.2
 
 
 @pytest.mark.parametrize("spacing", [(0.1, 0.25), (0.3, 0.2)])
 def test_anisotropic_pixels_give_the_ellipse_in_millimetres(spacing):
     scale = np.array(spacing[::-1])
-    wanted = Ellipse(160 * scale[0], 150 * scale[1], 24, 18, 35)
-    found = fit_ellipse(drawn.ellipse(SHAPE, wanted, tuple(scale)), spacing).scaled(scale)
-    assert found.major == pytest.approx(wanted.major, abs=0.5 * max(spacing))
-    assert found.minor == pytest.approx(wanted.minor, abs=0.5 * max(spacing))
-    assert found.angle_deg == pytest.approx(35, abs=1)
+    expected = Ellipse(160 * scale[0], 150 * scale[1], 24, 18, 35)
+    fitted = fit_ellipse(drawn.ellipse(SHAPE, expected, tuple(scale)), spacing).scaled(scale)
+    assert fitted.major == pytest.approx(expected.major, abs=0.5 * max(spacing))
+    assert fitted.minor == pytest.approx(expected.minor, abs=0.5 * max(spacing))
+    assert fitted.angle_deg == pytest.approx(35, abs=1)
 
 
 def test_scaling_turns_the_axes_as_it_must():
@@ -111,15 +111,15 @@ def test_scaling_turns_the_axes_as_it_must():
 
 
 def test_ellipse_with_a_hole_and_one_cut_by_the_image_border():
-    wanted = Ellipse(150, 150, 160, 120, 20)
-    mask = drawn.ellipse(SHAPE, wanted)
+    expected = Ellipse(150, 150, 160, 120, 20)
+    mask = drawn.ellipse(SHAPE, expected)
     mask[140:160, 140:160] = False
     assert fit_ellipse(mask).major == pytest.approx(160, abs=0.5)
     cut = Ellipse(150, 40, 160, 120, 0)  # reaches 20 pixels above the image
     assert fit_ellipse(drawn.ellipse(SHAPE, cut)).minor == pytest.approx(120, abs=1)
 
 
-def test_regions_come_one_per_piece_largest_first():
+def test_regions_come_one_per_component_largest_first():
     mask = drawn.rectangle(SHAPE, 10, 10, 20, 20) | drawn.rectangle(SHAPE, 50, 50, 90, 80)
     mask[200, 200] = True
     first, second, dot = fit_regions(mask)
@@ -160,13 +160,13 @@ def test_a_region_one_pixel_wide_gets_no_area_it_does_not_have():
     assert abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2 < 2 * 60 * math.sqrt(2)
 
 
-def test_steps_solve_their_equations_and_leave_what_nothing_moves() -> None:
+def test_steps_solve_their_equations_and_leave_parameters_without_influence() -> None:
     rng = np.random.default_rng(0)
     slopes = rng.normal(size=(40, 5))
     normal, right = slopes.T @ slopes, rng.normal(size=5)
     assert np.allclose(solve(normal, right), np.linalg.solve(normal, right), atol=1e-12)
     twice = np.column_stack([slopes[:, :4], slopes[:, 3]])  # the last two do the same
-    found = solve(twice.T @ twice, twice.T @ np.ones(40))
-    assert found[4] == 0 and np.allclose(found[:4], np.linalg.lstsq(slopes[:, :4], np.ones(40))[0])
+    fitted = solve(twice.T @ twice, twice.T @ np.ones(40))
+    assert fitted[4] == 0 and np.allclose(fitted[:4], np.linalg.lstsq(slopes[:, :4], np.ones(40))[0])
     unfelt = np.diag([1.0, 2.0, 1e-18, 4.0, 5.0])
     assert np.allclose(solve(unfelt, np.array([1.0, 2.0, 0.0, 4.0, 5.0])), [1, 1, 0, 1, 1])

@@ -96,17 +96,17 @@ def test_views_of_a_subject_are_alike_but_not_the_same():
 
 def contrasts(cases, has_nerve):
     """Mean grey where the nerve is or would be over that of a band around it, for the views with or without it."""
-    found = []
+    ratios = []
     for case in cases:
         if case.view.has_nerve is not has_nerve:
             continue
         simulated = case.simulate()
         image, mask = simulated.image, simulated.mask
-        place = case.view.nerve.mask(image.shape, case.neck.pixel_mm / SETTINGS.size_scale)
-        np.testing.assert_array_equal(mask, place if has_nerve else 0)
-        around = cv2.dilate(place, np.ones((3, 3), np.uint8), iterations=5) - place
-        found.append(image[place > 0].mean() / image[around > 0].mean())
-    return found
+        nerve = case.view.nerve.mask(image.shape, case.neck.pixel_mm / SETTINGS.size_scale)
+        np.testing.assert_array_equal(mask, nerve if has_nerve else 0)
+        around = cv2.dilate(nerve, np.ones((3, 3), np.uint8), iterations=5) - nerve
+        ratios.append(image[nerve > 0].mean() / image[around > 0].mean())
+    return ratios
 
 
 def test_nerve_is_brighter_than_the_muscle_around_it_and_missing_where_its_mask_is_empty():

@@ -40,7 +40,7 @@ def test_patients_keep_their_device_and_differ(made):
     devices: dict[str, set] = {}
     for case, scene in made:
         devices.setdefault(case.patient.name, set()).add((scene.image.shape, case.patient.device))
-    assert all(len(found) == 1 for found in devices.values())
+    assert all(len(used) == 1 for used in devices.values())
     assert len({case.patient.epi_mm for case, _ in made}) == len(devices)
 
 
@@ -69,28 +69,28 @@ def test_annotations_lie_inside_and_have_the_right_form(made):
 
 def test_epi_lies_on_the_midline_above_the_vertebral_body(made):
     for _, scene in made:
-        found = shapes(scene)
-        if len(found) < 3:
+        points_of = shapes(scene)
+        if len(points_of) < 3:
             continue
-        (x0, y0), (x1, y1) = found["MID"]
-        y = found["EPI"][:, 1].mean()
+        (x0, y0), (x1, y1) = points_of["MID"]
+        y = points_of["EPI"][:, 1].mean()
         x = x0 + (x1 - x0) * (y - y0) / (y1 - y0)
-        assert abs(x - found["EPI"][:, 0].mean()) <= 2.0
-        assert y0 < y < found["VTB"][0, 1] and found["VTB"][0, 0] < x < found["VTB"][1, 0]
+        assert abs(x - points_of["EPI"][:, 0].mean()) <= 2.0
+        assert y0 < y < points_of["VTB"][0, 1] and points_of["VTB"][0, 0] < x < points_of["VTB"][1, 0]
 
 
 def test_true_depth_equals_the_drawn_geometry(made):
     defined = 0
     for case, scene in made:
-        found = shapes(scene)
-        if not {"MID", "EPI"} <= set(found):
+        points_of = shapes(scene)
+        if not {"MID", "EPI"} <= set(points_of):
             assert scene.skin_to_epi_mm is None
             continue
         defined += 1
         scale = np.array([case.patient.device.col_mm, case.patient.device.row_mm])
-        top, deep = found["MID"] * scale
+        top, deep = points_of["MID"] * scale
         along = (deep - top) / np.linalg.norm(deep - top)
-        epi_y = found["EPI"][:, 1].mean() * scale[1]
+        epi_y = points_of["EPI"][:, 1].mean() * scale[1]
         measured = (epi_y - scene.skin_row * scale[1]) / along[1]
         assert measured == pytest.approx(scene.skin_to_epi_mm, abs=1.2 * scale.max())
     assert defined >= 12
@@ -105,9 +105,9 @@ def test_skin_is_the_first_bright_boundary(made):
         assert row < 0.1 * height
 
 
-def _contrast(image: np.ndarray, found: dict[str, np.ndarray], name: str) -> float:
+def _contrast(image: np.ndarray, points_of: dict[str, np.ndarray], name: str) -> float:
     """Brightest row near the structure over the mean of the rows between sac and structure, at its middle third."""
-    (x0, y0), (x1, y1) = found[name]
+    (x0, y0), (x1, y1) = points_of[name]
     a, b = int(x0 + (x1 - x0) / 3), int(x1 - (x1 - x0) / 3) + 1
     reach = image.shape[0] // 40 + 1
     top, bottom = (int(y0), int(y1)) if name == "VTB" else (int(min(y0, y1)), int(max(y0, y1)))

@@ -1,4 +1,4 @@
-"""`make fuzz`, in small: the same inputs for the same seed, no fault among them; a fault would be found and kept."""
+"""`make fuzz` on few inputs: the same seed gives the same inputs, none is a fault, and a fault is reported and kept."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow remarks on what is b
 
 
 def test_300_inputs_end_well_or_with_an_error_of_ours(tmp_path: Path) -> None:
-    found = fuzz.fuzz(INPUTS, 5, tmp_path / "kept")
-    assert found.faults == [] and not (tmp_path / "kept").exists()
+    findings = fuzz.fuzz(INPUTS, 5, tmp_path / "kept")
+    assert findings.faults == [] and not (tmp_path / "kept").exists()
     for kind, share in SHARES.items():
-        assert found.counts[kind, "ok"] + found.counts[kind, "refused"] == INPUTS * share
-        assert min(found.counts[kind, "ok"], found.counts[kind, "refused"]) >= 3, f"{kind}: both ends are met"
+        assert findings.counts[kind, "ok"] + findings.counts[kind, "refused"] == INPUTS * share
+        assert min(findings.counts[kind, "ok"], findings.counts[kind, "refused"]) >= 3, f"{kind}: both results occur"
 
 
 def test_same_seed_same_inputs(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_same_seed_same_inputs(tmp_path: Path) -> None:
         ("picture", "read_image"),
     ],
 )
-def test_what_is_no_error_of_ours_is_a_fault_and_kept(
+def test_another_exception_is_a_fault_and_kept(
     kind: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = getattr(fuzz, part)
@@ -45,7 +45,7 @@ def test_what_is_no_error_of_ours_is_a_fault_and_kept(
         raise ZeroDivisionError("a fault")
 
     monkeypatch.setattr(fuzz, part, broken)
-    assert fuzz.story(["--inputs", "20", "--keep", str(tmp_path)]) == 1
+    assert fuzz.run_fuzz(["--inputs", "20", "--keep", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     assert f"{kind}_0: ZeroDivisionError: a fault" in said
     assert (tmp_path / f"{kind}_0").is_file()
