@@ -37,7 +37,7 @@ def denoise(image: Pixels, strength: float, template: int, search: int, threads:
     rows = max(MIN_ROWS, -(-height // threads))
 
     def fill(top: int) -> None:
-        _fill_rows(output, top, min(top + rows, height), padded, radius, reach, table, shift)
+        _fill_rows(output, (top, min(top + rows, height)), padded, (radius, reach), table, shift)
 
     if rows >= height:
         fill(0)
@@ -95,16 +95,19 @@ def _accumulate(weight_sums: IntArray, sums: IntArray, weights: IntArray, pixels
         sums[x] += weights[x] * np.int32(pixels[x])
 
 
-@compiled("void(uint8[:, ::1], int64, int64, uint8[:, ::1], int64, int64, int32[::1], int64)")
+@compiled("void(uint8[:, ::1], UniTuple(int64, 2), uint8[:, ::1], UniTuple(int64, 2), int32[::1], int64)")
 def _fill_rows(
-    output: Pixels, top: int, bottom: int, padded: Pixels, radius: int, reach: int, table: IntArray, shift: int
+    output: Pixels, rows: tuple[int, int], padded: Pixels, radii: tuple[int, int], table: IntArray, shift: int
 ) -> None:
-    """Fill the rows `top` to `bottom` of `output` (H, W) from the image with a border of `radius + reach` pixels.
+    """Fill the rows from the first of `rows` to before the second of `output` (H, W), from the padded image.
+
+    radii: of a patch, and of the search window; `padded` is the image with a border of their sum.
 
     Each pixel is compared with the one `dy` rows below and `dx` columns to the right of it, a row of pixels at a time,
     whose data fits into the processor's first-level cache. The sums have a border of `reach` for pixels outside the
     band; the column of a pixel in them is that of its patch's first pixel in `padded`.
     """
+    (top, bottom), (radius, reach) = rows, radii
     height, width, size, border = bottom - top, output.shape[1], 2 * radius + 1, radius + reach
     weight_sums = np.zeros((height + 2 * reach, width + 2 * reach), np.int32)
     sums = np.zeros_like(weight_sums)
