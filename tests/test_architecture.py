@@ -29,7 +29,7 @@ IMPORTS = {
     "runs": "errors sizes schema io",
     "reporting": "types schema io",
     "annotations": "errors types geometry schema io",
-    "phantom": "errors geometry io runs",
+    "phantom": "errors types geometry schema io runs annotations",
     "prepare": "errors sizes types geometry schema io runs reporting annotations",
     "preprocess": "errors compiled sizes types schema io runs",
     "postprocess": "sizes types geometry schema",
