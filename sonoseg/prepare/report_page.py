@@ -4,12 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from sonoseg.errors import printable
 from sonoseg.io.faults import Fault, FaultGroup, group_faults
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
-from sonoseg.prepare.contact_sheet import spread_evenly, thumbnail
+from sonoseg.io.masks import decode_label_map
+from sonoseg.io.readers import read_image
 from sonoseg.prepare.dataset import Dataset
 from sonoseg.prepare.near_duplicates import Alike
+from sonoseg.reporting.drawing import thumbnail
 from sonoseg.reporting.pages import picture_uri, render
 from sonoseg.runs.split_tables import Sample
 from sonoseg.schema.task import Task
@@ -89,8 +93,9 @@ class _ContactSheet:
 
     def picture(self, identity: str, note: str) -> Picture:
         if identity not in self._uris:
-            pixels = thumbnail(self._images[identity], self._task, self._limits)
-            self._uris[identity] = picture_uri(pixels, kind="jpeg")
+            image = self._images[identity]
+            pixels, labels = read_image(image.item.image, self._limits).pixels, decode_label_map(image.mask_png)
+            self._uris[identity] = picture_uri(thumbnail(pixels, labels, self._task.colors), kind="jpeg")
         return Picture(self._uris[identity], printable(identity), printable(note))
 
     def pair(self, pair: Alike) -> dict[str, Any]:
@@ -114,3 +119,16 @@ class _ContactSheet:
                 if turn < len(images) and len(chosen) < NAMED:
                     chosen.setdefault(*images[turn])
         return list(chosen.items())
+
+
+def spread_evenly(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Return up to `count` samples, evenly over parts, folds and patients; the same samples for the same list.
+
+    The first image of each patient is taken while there are enough patients, else all images.
+    """
+    first = {sample.patient: sample for sample in sorted(samples, key=lambda s: s.id, reverse=True)}
+    pool = list(first.values()) if len(first) >= count else list(samples)
+    pool.sort(key=lambda sample: (sample.fold is None, sample.fold or 0, sample.patient, sample.id))
+    if len(pool) <= count:
+        return pool
+    return [pool[int(place)] for place in np.linspace(0, len(pool) - 1, count).round()]

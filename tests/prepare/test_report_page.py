@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from sonoseg.io.image_ref import ImageRef
-from sonoseg.prepare.contact_sheet import outlined, spread_evenly
+from sonoseg.prepare.report_page import spread_evenly
+from sonoseg.reporting.drawing import thumbnail
 from sonoseg.runs.split_tables import Sample
 from sonoseg.runs.workspace import Workspace
 from tests.prepare.test_near_duplicates import COPIES, speckle
@@ -259,7 +260,7 @@ def test_outlines_have_the_class_colours(make_task):
     task = make_task([{"name": "A", "shape": "region"}, {"name": "B", "shape": "region"}])  # red and green
     labels = np.zeros((200, 640), np.uint8)
     labels[40:160, 100:220], labels[40:160, 400:520] = 1, 2
-    picture = outlined(np.full(labels.shape, 90, np.uint8), labels, task)
+    picture = thumbnail(np.full(labels.shape, 90, np.uint8), labels, task.colors)
     assert picture.shape == (100, 320, 3)
     assert tuple(picture[50, 50]) == (255, 0, 0) and tuple(picture[50, 200]) == (0, 255, 0)
     assert tuple(picture[50, 80]) == (90, 90, 90)  # inside: not covered
