@@ -1,4 +1,4 @@
-"""The four scripts on a workspace so small that all of them run in seconds, and what is in it afterwards."""
+"""The four scripts on a workspace so small that all of them run in seconds, and their outputs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ TIMED = (
     "evaluations.jsonl",
     *RECORDS,
 )
-"""They hold how long something took, when it was, or what was typed; the lists that name them change with them."""
+"""Files that contain durations, dates or the command line; the lists that contain them change with them."""
 TIMED_LISTS = ("stage1.sha256", "stage2.sha256", "stage3.sha256", "stage4.sha256")
 
 
@@ -39,7 +39,7 @@ def make(root: Path, images: int = 12) -> Path:
 
 
 def flags(stage: ModuleType, root: Path) -> list[str]:
-    """Return what a stage is called with."""
+    """Return the flags of a stage."""
     own = {
         train_test_data_preparation: ["--data", str(root / "spine")],
         image_preprocessing: ["--jobs", "1"],
@@ -50,8 +50,9 @@ def flags(stage: ModuleType, root: Path) -> list[str]:
 
 
 def run(stage: ModuleType, root: Path, *more: str) -> int:
-    """Run a stage; what it does to the threads of its process, on which the last digits depend, ends with it."""
+    """Run a stage with one thread of torch, on whose number the last digits depend; afterwards it is as before."""
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         return int(stage.main([*flags(stage, root), *more]))
     finally:
