@@ -145,7 +145,10 @@ def process(inputs: "Inputs", run: "InferenceRun", jobs: int) -> list["Row"]:
     from rich.progress import track
 
     from sonoseg.inference.batch import process_images
+    from sonoseg.inference.results import outdated_names, remove_results
 
+    for name in outdated_names(run.output.folder, inputs.sources):  # frames that a file no longer has
+        remove_results(run.output, name, run.segmenter.task.class_names)
     return list(track(process_images(inputs.sources, run, jobs), "segment", total=len(inputs.sources)))
 
 

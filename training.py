@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 import time
@@ -48,7 +49,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=number_type(int, 1), help="epochs to train (default: the task's)")
     parser.add_argument("--fold", type=fold, default=0, help="fold that validates, from 0; all: cross-validation")
     parser.add_argument("--seed", type=SEED, default=42, help="seed of weights and order")
-    parser.add_argument("--run", default=time.strftime("%Y%m%d-%H%M%S"), help="name of a new run in TensorBoard")
+    parser.add_argument(
+        "--run", type=run_name, default=time.strftime("%Y%m%d-%H%M%S"), help="name of a new run in TensorBoard"
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
         "--resume",
@@ -76,6 +79,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.sanity_check and arguments.fold == ALL_FOLDS:
         parser.error("--sanity-check trains one fold; leave --fold all out")
     return arguments
+
+
+def run_name(text: str) -> str:
+    """Return a name that is safe as a folder's."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text):
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected letters, digits, '_', '-' or '.'")
+    return text
 
 
 def fold(text: str) -> int | str:

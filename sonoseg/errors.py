@@ -27,6 +27,10 @@ class DataError(SonoSegError):
         self.reason, self.path = reason, path
 
 
+class LimitError(DataError):
+    """An image is larger than what is read; the limit can be raised."""
+
+
 class ModelError(SonoSegError):
     """A model or checkpoint file cannot be used here."""
 

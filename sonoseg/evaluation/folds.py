@@ -75,7 +75,10 @@ def load_data(task: Task, workspace: Workspace, fold: int, limits: ReadLimits = 
             "A dataset needs at least two patients in its training part"
         )
     if len(folds) == 1:
-        raise DataError(f"{workspace.index('train')}: all images are in fold {fold}, so none is left to train on")
+        raise DataError(
+            f"{workspace.index('train')}: all images are in fold {fold}, so none is left to "
+            "train on; a dataset needs at least two patients in its training part"
+        )
     tables = [
         workspace.split_table("train"),
         workspace.split_table("test"),

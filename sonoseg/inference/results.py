@@ -1,8 +1,10 @@
 """The result files of one image: their names, their contents, and how they are written and removed."""
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sonoseg.inference.heatmap import draw_heatmap, probability_levels
@@ -107,6 +109,23 @@ def write_results(
     for name, data in pictures.items():
         output.write_bytes(name, data)
     output.write_json(files.record, record)
+
+
+def outdated_names(folder: Path, sources: Sequence[Source]) -> list[str]:
+    """Return names of results in `folder` that none of `sources` has any more, although their file is among them.
+
+    A file whose number of frames has changed leaves results of frames that it no longer has. Results of files that are
+    not among the sources are not outdated.
+    """
+    current, files = {source.name for source in sources}, {source.path.name for source in sources}
+    records = {folder / f"{source.path.stem}.json" for source in sources if source.image.frame is not None}
+    outdated = []
+    for record in sorted(records | set(folder.glob("*_frame[0-9]*.json"))):
+        if record.stem not in current:
+            with suppress(OSError, ValueError, KeyError, TypeError):  # not a record of an image
+                if json.loads(record.read_text(encoding="utf-8"))["image"] in files:
+                    outdated.append(record.stem)
+    return outdated
 
 
 def remove_results(output: OutputFolder, name: str, class_names: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ class FaultKind:
 
 
 KINDS = {
+    "too_large": FaultKind("images of more pixels than the limit", "raise the limit, or remove them"),
     "unreadable": FaultKind("files that cannot be read", "replace them, or remove them with their annotations"),
     "no_mask": FaultKind("images without a mask, or with several", "add the masks, or remove the images"),
     "no_image": FaultKind("annotations without an image", "add the images, or remove the annotations"),

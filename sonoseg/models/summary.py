@@ -35,7 +35,8 @@ def network_table(task: Task) -> Table:
     sizes = ["x".join(map(str, size)) for size in (task.input.size, task.network.output_size(task.input.size))]
     table = Table(title=f"{task.name}: {task.network.name}, {sizes[0]} pixels in, {sizes[1]} out, for one image")
     for column in ("layer", "kind", "output", "parameters", "multiply-adds"):
-        table.add_column(column, justify="left" if column in ("layer", "kind") else "right", no_wrap=True)
+        is_text = column in ("layer", "kind")  # folded where the terminal is narrow; numbers are never cut
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
     layers = [layer for layer in statistics.summary_list if layer.is_leaf_layer and layer.class_name != "Identity"]
     for layer in layers:
         output = "x".join(map(str, layer.output_size[1:]))

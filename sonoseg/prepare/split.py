@@ -148,7 +148,7 @@ def _warnings(
     faults = []
     if used < folds:
         patients = "1 training patient" if used == 1 else f"{used} training patients"
-        faults.append(warning("split", f"{used} instead of {folds} folds: there are only {patients}", "split"))
+        faults.append(warning("split", f"{used} instead of {folds} folds: the training part has {patients}", "split"))
     share = counts[testing, 0].sum() / counts[:, 0].sum()
     if abs(share - test_size) > 0.05:
         message = f"{share:.0%} of the images test instead of {test_size:.0%}: whole patients cannot be divided better"

@@ -12,7 +12,7 @@ import numpy as np
 
 from sonoseg.annotations import AnnotatedImage
 from sonoseg.annotations.mask_values import class_indices, fill_label_outlines, is_thin
-from sonoseg.errors import DataError
+from sonoseg.errors import DataError, LimitError
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import sha256_of
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
@@ -84,7 +84,7 @@ def check(
         sha256 = sha256_of(item.image)
         image = read_image(item.image, limits).pixels
     except (DataError, OSError) as problem:
-        return None, [error(where, _reason(problem), "unreadable", item.id)]
+        return None, [error(where, _reason(problem), _kind(problem), item.id)]
     if item.mask is None:
         labels, faults = _drawn(item, image.shape, task, where)
     else:
@@ -136,7 +136,7 @@ def _read(
     try:
         values = read_mask(item.mask, limits)
     except (DataError, OSError) as problem:
-        return None, [error(where, _reason(problem), "unreadable", item.id)]
+        return None, [error(where, _reason(problem), _kind(problem), item.id)]
     if values.shape != image.shape:
         sizes = f"{values.shape[1]}x{values.shape[0]} pixels, its image has {image.shape[1]}x{image.shape[0]}"
         return None, [error(where, f"the mask has {sizes}; they have to be equal", "size", item.id)]
@@ -154,6 +154,10 @@ def _read(
                 warning(where, "its outline is open: nothing is enclosed, so it stays a thin line", "open", item.id)
             )
     return labels, faults
+
+
+def _kind(problem: DataError | OSError) -> str:
+    return "too_large" if isinstance(problem, LimitError) else "unreadable"
 
 
 def _reason(problem: DataError | OSError) -> str:

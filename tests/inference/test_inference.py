@@ -135,6 +135,24 @@ def test_each_frame_of_a_file_has_its_own_results(fake_model, pictures, tmp_path
     )
 
 
+def test_frames_that_a_file_no_longer_has_lose_their_results(fake_model, pictures, tmp_path):
+    out = tmp_path / "out"
+    arguments = ("--task", "fetal_head", "--images", pictures, "--output", out)
+    names = lambda: {path.stem for path in out.glob("cine*.json")}  # noqa: E731
+    frames(pictures / "cine.tif", 3)
+    Image.fromarray(head_picture()).save(pictures / "other_frame0009.png")
+    assert run(*arguments) == 0 and names() == {"cine_frame0001", "cine_frame0002", "cine_frame0003"}
+    frames(pictures / "cine.tif", 2)
+    assert run(*arguments) == 0 and names() == {"cine_frame0001", "cine_frame0002"}
+    frames(pictures / "cine.tif", 1)
+    assert run(*arguments) == 0 and names() == {"cine"}
+    frames(pictures / "cine.tif", 2)
+    assert run(*arguments) == 0 and names() == {"cine_frame0001", "cine_frame0002"}
+    (pictures / "cine.tif").write_bytes((pictures / "cine.tif").read_bytes()[:2000])
+    assert run(*arguments) == 1 and names() == set() and not list(out.glob("cine*"))
+    assert (out / "other_frame0009.json").is_file()
+
+
 def test_too_many_frames_fail_as_one_image(pictures):
     frames(pictures / "cine.tif", 4)
     inputs = from_folder(pictures, load_task("fetal_head"), limits=ReadLimits(max_frames=3))

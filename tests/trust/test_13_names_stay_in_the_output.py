@@ -14,6 +14,7 @@ import pytest
 
 import inference
 import train_test_data_preparation as stage1
+import training
 from sonoseg.inference.results import ResultFiles
 from sonoseg.inference.sources import output_names
 from sonoseg.io.image_ref import ImageRef
@@ -115,3 +116,9 @@ def test_a_task_cannot_be_called_a_path(fetal_head: Task, name: str) -> None:
     structure = fetal_head.structures[0].model_dump()
     with pytest.raises(ValueError, match="name"):
         Task.model_validate({**fetal_head.model_dump(), "structures": [{**structure, "name": name}]})
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", ".hidden", "a\nb"])
+def test_the_name_of_a_run_cannot_be_a_path(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert training.main([f"--run={name}"]) == 2
+    assert "argument --run: found" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from sonoseg.errors import DataError, choices
+from sonoseg.errors import DataError, LimitError, choices
 from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers.jpeg import has_all_its_data
@@ -106,7 +106,8 @@ def _check(picture: Image.Image, path: Path, limits: ReadLimits) -> None:
     """Raise DataError when the header of the current frame is beyond the limits, or of a kind that is not read."""
     width, height = picture.size
     if width * height > limits.max_pixels:
-        raise DataError(f"{width}x{height} pixels declared; at most {limits.max_pixels} are decoded", path)
+        reason = f"{width}x{height} pixels declared; at most {limits.max_pixels} are decoded"
+        raise LimitError(f"{reason}; raise the limit if the image is right", path)
     if picture.format not in _WITH_FRAMES and _has_frame(picture, path, 1):
         raise _several_frames(path)
     if picture.mode not in _MODES:
