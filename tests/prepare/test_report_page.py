@@ -73,7 +73,7 @@ def test_sound_data_are_fit(dataset, capsys):
     assert dataset.run() == 0
     report, page = dataset.report(), dataset.page()
     assert report["verdict"] == {"fit": True, "concerns": []} and report["warnings"] == []
-    assert "Fit to train on" in page and "No patient is in two parts" in page
+    assert "Ready for training" in page and "No patient is in two parts" in page
     assert page.count("<figure>") == 20
     area = report["areas"]["BLOB"]
     pixels = report["area_px"]["BLOB"]["median"]
@@ -206,7 +206,7 @@ def test_faulty_data_leave_a_page_only_when_asked(dataset, capsys):
     assert dataset.run("--report-only") == 2
     assert [path.name for path in dataset.out.iterdir()] == ["dataset_check.html"]
     page = dataset.page("dataset_check.html")
-    assert "Not fit to train on: 8 errors" in page and page.count("the mask has 10x10 pixels") >= 8
+    assert "Not ready for training: 8 errors" in page and page.count("the mask has 10x10 pixels") >= 8
 
 
 def test_a_check_of_sound_data_writes_no_table(dataset):
