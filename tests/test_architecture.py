@@ -1,9 +1,11 @@
-"""The architecture: which package may import which, what starts fast, how long a file may get."""
+"""The architecture: which package may import which, what starts fast, sizes of files, who prints and parses flags."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,10 @@ MODULES = {
     for path in sorted((REPOSITORY / "sonoseg").rglob("*.py"))
 }
 TOOLS = sorted(path for folder in ("benchmarks", "stress") for path in (REPOSITORY / folder).rglob("*.py"))
+COMMAND_LINE = ("sonoseg.runs.command_line", "sonoseg.runs.terminal")
+"""Besides `__main__` modules, the modules of the package that may print and parse flags: the scripts use them."""
+OTHER_PROGRAMS_FLAGS = {"--logdir", "--porcelain", "--untracked-files"}
+"""Flags of TensorBoard and git, which the package names or uses."""
 MAX_MODULES = 14
 
 
@@ -151,3 +157,39 @@ def test_packages_have_few_modules() -> None:
     modules = Counter(path.parent for path in MODULES.values() if path.name != "__init__.py")
     beyond = {folder.name: count for folder, count in modules.items() if count > MAX_MODULES}
     assert not beyond, f"beyond {MAX_MODULES} modules a package: {beyond}"
+
+
+def command_line_uses(path: Path) -> Iterator[str]:
+    """Yield `file:line: what` for each call of print, import of argparse, and string that names a flag."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        used = ""
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            used = "print()"
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+            used = "argparse" if "argparse" in names else ""
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", node.value)) - OTHER_PROGRAMS_FLAGS
+            used = ", ".join(sorted(flags))
+        if used:
+            yield f"{path.relative_to(REPOSITORY)}:{node.lineno}: {used}"  # type: ignore[attr-defined]
+
+
+def test_library_modules_print_nothing_and_name_no_flags() -> None:
+    libraries = [path for name, path in MODULES.items() if name not in COMMAND_LINE and not name.endswith(".__main__")]
+    uses = [use for path in libraries for use in command_line_uses(path)]
+    assert not uses, "libraries print nothing, parse no flags and name none; " + "; ".join(uses)
+
+
+def test_uses_of_the_command_line_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "REPOSITORY", tmp_path)
+    (tmp_path / "a.py").write_text(
+        "import argparse\nfrom argparse import Action\nprint('a -- b')\nraise ValueError(f'{1} needs --force')\n"
+        "call = ['git', '--porcelain', 'x--y', '---']\n"
+    )
+    assert sorted(command_line_uses(tmp_path / "a.py")) == [
+        "a.py:1: argparse",
+        "a.py:2: argparse",
+        "a.py:3: print()",
+        "a.py:4: --force",
+    ]
