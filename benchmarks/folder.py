@@ -110,7 +110,7 @@ def nnunet(root: Path) -> Figure:
         before=before,
         after=after,
         ratio=before / after,
-        before_is=f"one forward pass alone of MONAI's DynUNet with that plan ({weights:.0f} M weights, 640x896)",
+        before_is=f"one forward pass alone of MONAI's DynUNet with that plan ({weights:.0f} M parameters, 640x896)",
         after_is="the whole way from file to masks, overlay and millimetres",
         target="100x",
         reached=before / after >= 100,

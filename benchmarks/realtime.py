@@ -50,7 +50,7 @@ def latency(root: Path, engine: str) -> Figure:
         after=float(np.median(after)),
         ratio=float(np.median(before / after)),
         before_is="task `spine`",
-        after_is="task `spine_realtime`: no denoising, 256x352, a fifteenth of the weights",
+        after_is="task `spine_realtime`: no denoising, 256x352, a fifteenth of the parameters",
         target="99 of 100 within 33 ms",
         reached=last < FRAME_S,
         floor=f"{network * 1000:.0f} ms",

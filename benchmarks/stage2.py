@@ -17,15 +17,27 @@ from sonoseg.io.readers import read_image
 from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
-from sonoseg.runs.split_tables import read_split
+from sonoseg.runs.split_tables import Sample, read_split
 from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
 
 SOURCES = 24
 
 
+def step_seconds(root: Path, sample: Sample, task: Task) -> tuple[float, float, float]:
+    """Return the seconds to enhance one source, to warp it, and to encode and write it: the shortest of five each."""
+    image = read_image(sample.image).pixels
+    fitted = Fit.of(image.shape, task.input).apply(image)
+    copy, target = draw(task.augmentation, np.random.default_rng(0)), root / "one.png"
+    enhanced = min(seconds_of(lambda: enhance(image, task.enhancement)) for _ in range(5))
+    written = min(seconds_of(lambda: write_image(target, fitted, sync=False)) for _ in range(5))
+    warped = min(seconds_of(lambda: apply(copy, fitted, fitted)) for _ in range(5))
+    return enhanced, warped, written
+
+
 def run(root: Path) -> Iterator[Figure]:
-    """Time stage 2 of the `spine` task, 7 copies, against one process that enhances every copy anew."""
+    """Time stage 2 of the `spine` task, 7 copies, against one process that enhances every copy."""
     root = root / "stage2"
     flags = split(root, "spine", phantoms(root, images=SOURCES))
     task, workspace = load_task("spine"), Workspace(root, "spine")
@@ -62,14 +74,7 @@ def run(root: Path) -> Iterator[Figure]:
     before, after, ratio = compare(plain, ours, per=outputs)
     before, ratio = before / share, ratio / share
 
-    image = read_image(samples[0].image).pixels
-    fit = Fit.of(image.shape, task.input)
-    once = min(seconds_of(lambda: enhance(image, task.enhancement)) for _ in range(5))
-    target = root / "one.png"
-    fitted = fit.apply(image)
-    written = min(seconds_of(lambda: write_image(target, fitted, sync=False)) for _ in range(5))
-    copy = draw(task.augmentation, np.random.default_rng(0))
-    warped = min(seconds_of(lambda: apply(copy, fitted, fitted)) for _ in range(5))
+    once, warped, written = step_seconds(root, samples[0], task)
     floor = once / (outputs / len(samples)) + written / (os.cpu_count() or 1)
     yield Figure(
         name="stage 2 of `spine`",

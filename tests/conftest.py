@@ -28,6 +28,7 @@ TRAINING = (
     "inference/test_ensemble.py",
     "inference/test_segmenter.py::test_a_pickled_segmenter_is_loaded_once_in_another_process",
     "inference/test_watch.py",
+    "models/test_engine_choice.py",
     "models/test_engines.py",
     "models/test_networks.py::test_a_compiled_network_has_the_same_gradients_and_weight_names",
     "prepare/test_real_data.py",

@@ -1,8 +1,11 @@
-"""The architecture: which package may import which, what starts fast, how long a file may get."""
+"""The architecture: which package may import which, what starts fast, sizes of files, who prints and parses flags."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,11 +43,17 @@ IMPORTS = {
 }
 """Package -> what it imports, lower layers only; a package that is not listed imports none."""
 NO_TORCH = ("io", "schema", "geometry", "runs", "reporting", "annotations", "phantom")
-NO_TORCH += ("prepare", "preprocess", "postprocess")
+NO_TORCH += ("prepare", "preprocess", "postprocess", *LAYERS[0])
 MODULES = {
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((REPOSITORY / "sonoseg").rglob("*.py"))
 }
+TOOLS = sorted(path for folder in ("benchmarks", "stress") for path in (REPOSITORY / folder).rglob("*.py"))
+COMMAND_LINE = ("sonoseg.runs.command_line", "sonoseg.runs.terminal")
+"""Besides `__main__` modules, the modules of the package that may print and parse flags: the scripts use them."""
+OTHER_PROGRAMS_FLAGS = {"--logdir", "--porcelain", "--untracked-files"}
+"""Flags of TensorBoard and git, which the package names or uses."""
+MAX_MODULES = 14
 
 
 IN_PACKAGES = sorted(name for name in MODULES if name.count(".") >= 1 and name != "sonoseg.__main__")
@@ -103,7 +112,7 @@ def test_no_import_goes_in_a_circle() -> None:
 @pytest.mark.parametrize("package", NO_TORCH)
 def test_packages_below_models_know_no_torch(package: str) -> None:
     for name, path in MODULES.items():
-        if name.startswith(f"sonoseg.{package}."):
+        if f"{name}.".startswith(f"sonoseg.{package}."):
             heavy = {"torch", "monai", "lightning_fabric"} & {used.split(".")[0] for used in imports(path)}
             assert not heavy, f"{name} imports {heavy}"
 
@@ -122,17 +131,65 @@ def test_help_answers_without_the_heavy_libraries(script: str) -> None:
     assert "--task" in done.stdout and "--workspace" in done.stdout
 
 
+def parameters_of(arguments: ast.arguments) -> list[ast.arg]:
+    """Return all parameters of a function; `*args` and `**kwargs` are one each."""
+    variable = [parameter for parameter in (arguments.vararg, arguments.kwarg) if parameter is not None]
+    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *variable]
+
+
 def test_files_and_functions_stay_readable() -> None:
     beyond = []
-    for path in [*MODULES.values(), *(REPOSITORY / script for script in SCRIPTS)]:
+    for path in [*MODULES.values(), *TOOLS, *(REPOSITORY / script for script in SCRIPTS)]:
         text = path.read_text()
         if len(text.splitlines()) > 300:
             beyond.append(f"{path.name}: {len(text.splitlines())} lines")
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef):
-                parameters = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-                count = sum(parameter.arg not in ("self", "cls") for parameter in parameters)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                count = sum(parameter.arg not in ("self", "cls") for parameter in parameters_of(node.args))
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
                 if count > 6 or lines > 60:
                     beyond.append(f"{path.name}, {node.name}: {count} parameters, {lines} lines")
     assert not beyond, f"beyond 300 lines a file, 60 a function, or 6 parameters: {beyond}"
+
+
+def test_packages_have_few_modules() -> None:
+    """Counted are the modules of each folder besides its `__init__`; a subpackage counts its own."""
+    modules = Counter(path.parent for path in MODULES.values() if path.name != "__init__.py")
+    beyond = {folder.name: count for folder, count in modules.items() if count > MAX_MODULES}
+    assert not beyond, f"beyond {MAX_MODULES} modules a package: {beyond}"
+
+
+def command_line_uses(path: Path) -> Iterator[str]:
+    """Yield `file:line: what` for each call of print, import of argparse, and string that names a flag."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        used = ""
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            used = "print()"
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+            used = "argparse" if "argparse" in names else ""
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", node.value)) - OTHER_PROGRAMS_FLAGS
+            used = ", ".join(sorted(flags))
+        if used:
+            yield f"{path.relative_to(REPOSITORY)}:{node.lineno}: {used}"  # type: ignore[attr-defined]
+
+
+def test_library_modules_print_nothing_and_name_no_flags() -> None:
+    libraries = [path for name, path in MODULES.items() if name not in COMMAND_LINE and not name.endswith(".__main__")]
+    uses = [use for path in libraries for use in command_line_uses(path)]
+    assert not uses, "libraries print nothing, parse no flags and name none; " + "; ".join(uses)
+
+
+def test_uses_of_the_command_line_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "REPOSITORY", tmp_path)
+    (tmp_path / "a.py").write_text(
+        "import argparse\nfrom argparse import Action\nprint('a -- b')\nraise ValueError(f'{1} needs --force')\n"
+        "call = ['git', '--porcelain', 'x--y', '---']\n"
+    )
+    assert sorted(command_line_uses(tmp_path / "a.py")) == [
+        "a.py:1: argparse",
+        "a.py:2: argparse",
+        "a.py:3: print()",
+        "a.py:4: --force",
+    ]

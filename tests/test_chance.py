@@ -1,4 +1,4 @@
-"""Labels that mean nothing are at chance on people who were never seen, however many images of each there are."""
+"""Random labels score at chance on patients who are not in training, however many images of each there are."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ TASK = {
 
 
 def write_images(folder: Path) -> None:
-    """Each patient has a texture of his own, the same in all images but for noise, and a disc at a random place."""
+    """Each patient has a texture, the same in all images but for noise, and a disc at a random place."""
     rng = np.random.default_rng(0)
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
@@ -51,7 +51,7 @@ def write_images(folder: Path) -> None:
 
 
 def score_on_test(root: Path, pattern: str) -> float:
-    """Return the test Dice after the first three scripts, with patients told apart by `pattern`."""
+    """Return the test Dice after the first three scripts, with patients identified by `pattern`."""
     write_images(root / "Datasets" / "chance")
     (root / "chance.yaml").write_text(yaml.safe_dump(TASK | {"patients": {"pattern": pattern}}))
     where = ["--task", str(root / "chance.yaml"), "--workspace", str(root)]
@@ -82,5 +82,5 @@ def test_random_labels_score_at_chance(tmp_path: Path) -> None:
 
 
 def test_a_split_by_image_would_have_hidden_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same images, each called a patient of its own: the network recognises the person and repeats the label."""
+    """The same images, each counted as a patient: the network recognises the patient and repeats the label."""
     assert score_on_test(tmp_path, r"^(.+)$") > 0.7

@@ -52,7 +52,7 @@ def test_the_report_of_refused_data(phantom, capsys):
     assert main(["--workspace", str(phantom), "--report-only"]) == 2
     assert str(check_path(Workspace(phantom, "spine"))) in capsys.readouterr().err
     said = clean(check_path(Workspace(phantom, "spine")))
-    assert "Not fit to train on: 1 error" in said
+    assert "Not ready for training: 1 error" in said
     assert HOSTILE not in said and "&lt;img src=x onerror=alert(1)&gt;" in said
     assert not page_path(Workspace(phantom, "spine")).exists()
 

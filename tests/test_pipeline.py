@@ -1,4 +1,4 @@
-"""The four scripts in order on tiny simulated images, as a person would run them, and with one wrong thing each."""
+"""The four scripts in order on tiny simulated images, as a user runs them, and with one mistake each."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def where(root: Path) -> list[str]:
 
 
 def copy_of(workspace: Path, tmp_path: Path) -> Path:
-    """A workspace to break."""
+    """A copy of the workspace, for one test."""
     return Path(shutil.copytree(workspace, tmp_path / "copy"))
 
 
@@ -186,7 +186,7 @@ def test_the_score_is_of_what_stage_4_gives(workspace: Path) -> None:
         assert cases[sample.id]["skin_to_epi_mm"] == found[image.name]["skin_to_epi_mm"]
 
 
-def test_an_interrupted_training_goes_on_to_the_same_tensors(
+def test_an_interrupted_training_resumes_to_the_same_tensors(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = copy_of(workspace, tmp_path)

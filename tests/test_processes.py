@@ -1,4 +1,4 @@
-"""Several processes train as one: same batches, same losses, one writer; either goes on where the other stopped."""
+"""Several processes train as one: same batches, same losses, one writer; either resumes where the other stopped."""
 
 import os
 import shutil
@@ -74,7 +74,7 @@ def test_two_processes_have_the_losses_of_one_and_one_writes(alone: Path, prepar
     assert len((root / "Models" / NAME / "evaluations.jsonl").read_text().splitlines()) == 1
 
 
-def test_one_process_goes_on_where_two_stopped(alone: Path, prepared: Path, tmp_path: Path, monkeypatch) -> None:
+def test_one_process_resumes_where_two_stopped(alone: Path, prepared: Path, tmp_path: Path, monkeypatch) -> None:
     import sonoseg.training.loop as loop
 
     root = Path(shutil.copytree(prepared, tmp_path / "w"))

@@ -1,4 +1,4 @@
-"""The page and the data behind it, on datasets that are spoiled on purpose."""
+"""The page and the data behind it, on datasets with deliberate faults."""
 
 import json
 import re
@@ -30,7 +30,7 @@ review: null
 
 @pytest.fixture
 def dataset(tmp_path):
-    """A workspace with 20 sound images of 10 patients; `put` replaces one, `run` prepares them."""
+    """A workspace with 20 valid images of 10 patients; `put` replaces one, `run` prepares them."""
 
     class Dataset:
         out = Workspace(tmp_path, "blob").split
@@ -69,11 +69,11 @@ def kinds(report):
     return {concern["kind"]: concern["count"] for concern in report["verdict"]["concerns"]}
 
 
-def test_sound_data_are_fit(dataset, capsys):
+def test_data_without_faults_are_ready(dataset, capsys):
     assert dataset.run() == 0
     report, page = dataset.report(), dataset.page()
     assert report["verdict"] == {"fit": True, "concerns": []} and report["warnings"] == []
-    assert "Fit to train on" in page and "No patient is in two parts" in page
+    assert "Ready for training" in page and "No patient is in two parts" in page
     assert page.count("<figure>") == 20
     area = report["areas"]["BLOB"]
     pixels = report["area_px"]["BLOB"]["median"]
@@ -104,7 +104,7 @@ def test_a_copy_within_a_patient_is_no_concern(dataset):
     assert dataset.report()["near_duplicates"]["pairs"] == 0
 
 
-def test_a_film_under_300_names_leaves_a_small_report(dataset, capsys):
+def test_a_cine_loop_under_300_names_has_a_small_report(dataset, capsys):
     still = speckle(7).astype(np.int16)
     for frame in range(300):
         noise = np.random.default_rng(frame).integers(-6, 7, still.shape)
@@ -125,7 +125,7 @@ def test_a_film_under_300_names_leaves_a_small_report(dataset, capsys):
     assert len(re.sub(r"data:image/[^\"]+", "", page)) < 200_000
 
 
-def test_what_is_odd_is_named(dataset):
+def test_outliers_are_named(dataset):
     border, tiny, halves = (np.zeros((240, 320), np.uint8) for _ in range(3))
     border[:60, 100:200] = 255
     tiny[100:104, 100:104] = 255
@@ -206,15 +206,15 @@ def test_faulty_data_leave_a_page_only_when_asked(dataset, capsys):
     assert dataset.run("--report-only") == 2
     assert [path.name for path in dataset.out.iterdir()] == ["dataset_check.html"]
     page = dataset.page("dataset_check.html")
-    assert "Not fit to train on: 8 errors" in page and page.count("the mask has 10x10 pixels") >= 8
+    assert "Not ready for training: 8 errors" in page and page.count("the mask has 10x10 pixels") >= 8
 
 
-def test_a_check_of_sound_data_writes_no_table(dataset):
+def test_a_check_of_valid_data_writes_no_table(dataset):
     assert dataset.run("--report-only") == 0
     assert [path.name for path in dataset.out.iterdir()] == ["dataset_check.html"]
 
 
-def test_unknown_patients_are_said_loudly(spine_data, tmp_path):
+def test_unknown_patients_are_reported_first(spine_data, tmp_path):
     spine_data(table="image,row_mm,col_mm\n" + "".join(f"i{index:02},1,1\n" for index in range(6)))
     assert main(["--workspace", str(tmp_path)]) == 0
     out = Workspace(tmp_path, "spine").split

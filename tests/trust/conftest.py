@@ -1,4 +1,4 @@
-"""What the checks share: a workspace in which all four stages have run, and a model that finds what is bright."""
+"""Shared by the checks: a workspace in which all four stages have run, and a model that segments bright pixels."""
 
 import csv
 import shutil
@@ -21,13 +21,13 @@ SIZE = (96, 144)
 
 @pytest.fixture
 def workspace(trained: Path, tmp_path: Path) -> Path:
-    """A workspace in which all stages have run: to be broken."""
+    """A copy of a workspace in which all stages have run, for tests that damage it."""
     return Path(shutil.copytree(trained, tmp_path / "workspace"))
 
 
 @pytest.fixture
 def bright(monkeypatch: pytest.MonkeyPatch, fetal_head: Task) -> Task:
-    """Make every model be one that takes for a head what is brighter than half; return its task."""
+    """Replace every model by one that segments pixels brighter than half as a head; return its task."""
     size = {"input": {"size": SIZE, "fit": "letterbox"}}
     task = Task.model_validate({**fetal_head.model_dump(), **size})
 
@@ -56,7 +56,7 @@ def segmented(bright: Task) -> Segmented:
 
 @pytest.fixture
 def scene() -> Pixels:
-    """A bright ellipse that is turned, in the upper left of a dark picture with texture: no symmetry of any kind."""
+    """A bright rotated ellipse in the upper left of a dark picture with texture: no symmetry of any kind."""
     rng = np.random.default_rng(17)
     picture = rng.integers(10, 90, SIZE, dtype=np.uint8)
     inside = np.zeros(SIZE, np.uint8)

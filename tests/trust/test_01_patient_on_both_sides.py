@@ -1,4 +1,4 @@
-"""Check 1: a split that is edited so that one patient is on both sides is refused, and the patient named."""
+"""Check 1: a split that is edited so that one patient is in both parts is refused, and the patient named."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.trust.runs import NAME, run
 
 
 def move(workspace: Path, part: str, row: int, **cells: str) -> None:
-    """Change cells of one image in the table of stage 1 and, alike, in that of stage 2: only the guard can tell."""
+    """Change cells of one image in the tables of stages 1 and 2 alike, so that only the check of patients fails."""
     folder = workspace / "Train_Test_Dataset" / NAME
     table, index = folder / f"{part}_split.csv", folder / part / "index.csv"
     rows = rows_of(table)

@@ -1,7 +1,7 @@
-"""Check 2: labels that mean nothing score at chance, however many images of each patient there are.
+"""Check 2: random labels score at chance, however many images of each patient there are.
 
-Here the pupil is one that does nothing but memorise: it repeats the mask of the training image that looks most like the
-one it is asked about. `tests/test_chance.py` trains a network on the same.
+The model here overfits completely: it predicts the mask of the most similar training image (1-nearest neighbour).
+`tests/test_chance.py` trains a network on the same data.
 """
 
 from pathlib import Path
@@ -23,14 +23,14 @@ def memorised(root: Path) -> float:
     folder = root / "Train_Test_Dataset" / "chance"
     train, test = (read_index(folder / part / "index.csv", root) for part in ("train", "test"))
 
-    def seen(row: Prepared) -> tuple[np.ndarray, np.ndarray]:
+    def pixels_and_mask(row: Prepared) -> tuple[np.ndarray, np.ndarray]:
         return read_image(row.image_path).pixels.astype(float), read_mask(row.mask_path) > 0
 
-    known = [seen(row) for row in train]
+    known = [pixels_and_mask(row) for row in train]
     scores = []
     for row in test:
-        image, mask = seen(row)
-        _, ours = min(known, key=lambda one: float(np.square(one[0] - image).sum()))
+        image, mask = pixels_and_mask(row)
+        _, ours = min(known, key=lambda pair: float(np.square(pair[0] - image).sum()))
         scores.append(2 * np.count_nonzero(ours & mask) / (np.count_nonzero(ours) + np.count_nonzero(mask)))
     return float(np.mean(scores))
 
@@ -39,7 +39,7 @@ def memorised(root: Path) -> float:
     ("pattern", "at_chance"), [(r"^(p\d+)_", True), (r"^(.+)$", False)], ids=["whole patients", "single images"]
 )
 def test_random_labels(tmp_path: Path, pattern: str, at_chance: bool) -> None:
-    """The second row calls every image a patient of its own: the pupil then shines, so the first row says something."""
+    """In the second case each image counts as a patient: the same model then scores high, so the first is a test."""
     write_images(tmp_path / "Datasets" / "chance")
     (tmp_path / "chance.yaml").write_text(yaml.safe_dump(TASK | {"patients": {"pattern": pattern}}))
     where = ["--task", str(tmp_path / "chance.yaml"), "--workspace", str(tmp_path)]

@@ -37,7 +37,7 @@ def test_stage_1_names_both(workspace: Path, capsys: pytest.CaptureFixture[str],
 
 
 def test_training_names_both(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The copy comes after stage 1, in tables that were edited to fit it: stage 2 has nothing to say, training has."""
+    """The copy is added after stage 1, in edited tables: stage 2 accepts them, training refuses them."""
     split = workspace / "Train_Test_Dataset" / NAME
     train, test = rows_of(split / "train_split.csv"), rows_of(split / "test_split.csv")
     for what in ("image_path", "mask_path"):

@@ -1,4 +1,4 @@
-"""Check 6: something found where nothing is counts as Dice 0; nothing found where nothing is, as 1."""
+"""Check 6: a false alarm in an empty image counts as Dice 0, an empty prediction of it as 1."""
 
 import numpy as np
 import pytest

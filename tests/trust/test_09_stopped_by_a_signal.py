@@ -1,4 +1,4 @@
-"""Check 9, for a polite end: SIGTERM or Ctrl-C anywhere in an epoch; resumed, it is the undisturbed run (CPU)."""
+"""Check 9 for SIGTERM or Ctrl-C anywhere in an epoch: the resumed run equals an uninterrupted one (CPU)."""
 
 import os
 import shutil
@@ -81,7 +81,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_the_resumed_run_is_the_undisturbed_one(
+def test_the_resumed_run_equals_an_uninterrupted_one(
     place: str,
     prepared: Path,
     straight: Path,
@@ -162,7 +162,7 @@ def test_a_second_signal_ends_at_once(prepared: Path, tmp_path: Path) -> None:
     assert not (root / CHECKPOINT).exists()
 
 
-def test_several_processes_end_at_once_and_go_on_from_their_last_epoch(prepared: Path, tmp_path: Path) -> None:
+def test_several_processes_end_at_once_and_resume_from_their_last_epoch(prepared: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(prepared, tmp_path / "w"))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
     command += [str(REPOSITORY / "training.py"), *flags(training, root), "--epochs", "500"]

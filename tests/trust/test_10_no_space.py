@@ -81,7 +81,7 @@ class Full:
 
 @pytest.fixture
 def root(finished: Path, tmp_path: Path) -> Path:
-    """A workspace to break."""
+    """A copy of the workspace, for one test."""
     return Path(shutil.copytree(finished, tmp_path / "copy"))
 
 

@@ -1,4 +1,4 @@
-"""Check 11: a pickle dressed as a model or a checkpoint is refused; nothing in it is executed."""
+"""Check 11: a pickle with the name of a model or a checkpoint is refused; nothing in it is executed."""
 
 import ast
 import os
@@ -42,37 +42,37 @@ def old_archive(path: Path, trace: Path) -> None:
 
 
 @pytest.fixture(params=[bare, archive, old_archive], ids=lambda make: make.__name__)
-def bomb(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def pickled(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A file that makes a folder `executed` beside it when it is unpickled."""
-    path = tmp_path / "bomb"
+    path = tmp_path / "pickled"
     request.param(path, tmp_path / "executed")
     return path
 
 
-def test_the_bomb_works(bomb: Path) -> None:
-    with suppress(RuntimeError):  # no checkpoint either, as it turns out too late
-        torch.load(bomb, weights_only=False)
-    assert (bomb.parent / "executed").is_dir()
+def test_unpickling_it_executes_code(pickled: Path) -> None:
+    with suppress(RuntimeError):  # raised after the code was executed
+        torch.load(pickled, weights_only=False)
+    assert (pickled.parent / "executed").is_dir()
 
 
 @pytest.mark.parametrize("name", ["best_model.safetensors", "model.pt", "model.ckpt", "model.pkl"])
-def test_as_a_model(workspace: Path, bomb: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    path = bomb.rename(workspace / name)
+def test_as_a_model(workspace: Path, pickled: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    path = pickled.rename(workspace / name)
     assert run(stage4, workspace, "--model", str(path)) == 2
     assert f"{path}: not a SonoSeg model" in capsys.readouterr().err
     path.replace(workspace / "Models" / NAME / "best_model.safetensors")
     for stage, more in ((stage4, []), (stage3, ["--score"])):
         assert run(stage, workspace, *more) == 2
         assert "not a SonoSeg model" in capsys.readouterr().err
-    assert not (bomb.parent / "executed").exists()
+    assert not (pickled.parent / "executed").exists()
 
 
-def test_as_a_checkpoint(workspace: Path, bomb: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = bomb.replace(workspace / "Models" / NAME / "last.ckpt")
+def test_as_a_checkpoint(workspace: Path, pickled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = pickled.replace(workspace / "Models" / NAME / "last.ckpt")
     assert run(stage3, workspace, "--resume") == 2
     assert f"{path}: not a readable checkpoint" in capsys.readouterr().err
     assert run(stage3, workspace, "--score") == 0, "the curves are left out, the scores are there"
-    assert not (bomb.parent / "executed").exists()
+    assert not (pickled.parent / "executed").exists()
 
 
 def test_as_a_task_file(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +87,7 @@ def test_as_a_task_file(workspace: Path, tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_as_a_picture(segmented: Segmented, scene: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """EPS is a program, which Ghostscript would run, wherever it is installed."""
+    """EPS is a program, which Ghostscript executes where it is installed."""
     images, calls = tmp_path / "new", []
     images.mkdir()
     Image.fromarray(scene).save(images / "a.eps")
@@ -102,7 +102,7 @@ UNSAFE = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
 
 
 def test_no_other_way_in() -> None:
-    """In none of the source is there a reader that executes what it reads, not even as a last resort."""
+    """The source has no reader that executes what it reads, not even as a fallback."""
     files = [*REPOSITORY.glob("*.py"), *(REPOSITORY / "sonoseg").rglob("*.py")]
     loads = 0
     for path in files:

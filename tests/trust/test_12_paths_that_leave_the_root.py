@@ -22,7 +22,7 @@ from tests.trust.runs import NAME, OUTPUTS, run
 
 @pytest.fixture
 def data(workspace: Path) -> Path:
-    """The data folder of a workspace without results, beside a folder that nobody may touch."""
+    """The data folder of a workspace without results, beside a folder that must stay unchanged."""
     for name in OUTPUTS:
         shutil.rmtree(workspace / name)
     outside = workspace / "outside"
@@ -145,7 +145,7 @@ def test_a_table_of_stage_1_names_a_path(workspace: Path, capsys: pytest.Capture
 
 
 def test_the_picture_outside_is_one_that_would_have_been_taken(data: Path) -> None:
-    """Without the link's target being refused by place, there is nothing wrong with it."""
+    """The same picture inside the data folder is accepted: only its place is refused."""
     target = write_image(
         data / "images" / "Image_001.png", 255 - read_image(data.parent / "outside" / "secret.png").pixels
     )

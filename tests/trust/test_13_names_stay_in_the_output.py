@@ -1,4 +1,4 @@
-"""Check 13: no archive member, no UID and no name of an image leads a result out of its folder.
+"""Check 13: no archive member, no UID and no name of an image puts a result outside its folder.
 
 Archives and DICOM files are not read, so no member's name and no UID becomes a path.
 """
@@ -57,7 +57,7 @@ def test_of_an_image(segmented: Segmented, tmp_path: Path, scene: np.ndarray) ->
 
 
 def archive(path: Path) -> Path:
-    """An archive with a picture that wants to lie beside the folder it is unpacked in."""
+    """An archive with a member `../up.png`, outside the folder into which it is unpacked."""
     picture = write_image(path.with_name("up.png"), np.full((8, 8), 200, np.uint8))
     with zipfile.ZipFile(path, "w") as stream:
         for name in ("../up.png", "../../up.png", "/up.png"):

@@ -1,6 +1,6 @@
 """Check 14: of damaged pictures each ends well or as failed with a reason; none is filled with grey; the batch ends.
 
-A JPEG holds no checksum: a flipped bit may change the picture and nobody can tell. That data are missing can be told.
+A JPEG has no checksum: a flipped bit may change the picture without an error. Missing data are detected.
 DICOM is not read: it is refused by name.
 """
 
@@ -40,7 +40,7 @@ def encoded(scene: Pixels, form: str) -> bytes:
 
 
 def is_grey_filled(path: Path) -> bool:
-    """Tell whether a picture ends in the grey of blocks without data. The scene is nowhere as even as that."""
+    """Tell whether a picture ends in the grey of blocks without data. No part of the scene is that uniform."""
     last = read_image(path).pixels[-8:, -8:]
     return bool((last == 128).all())
 

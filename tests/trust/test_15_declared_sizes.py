@@ -76,7 +76,7 @@ def patched(path: Path, kind: str, old: bytes, new: bytes) -> None:
 
 
 @pytest.fixture
-def bombs(tmp_path: Path) -> list[Path]:
+def oversized(tmp_path: Path) -> list[Path]:
     folder = tmp_path / "new"
     folder.mkdir()
     (folder / "a.png").write_bytes(png(SIDE, SIDE))
@@ -93,13 +93,13 @@ def bombs(tmp_path: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_little_memory(bombs: list[Path]) -> None:
-    assert SIDE * SIDE > MAX_PIXELS and all(path.stat().st_size < 200_000 for path in bombs)
-    command = [sys.executable, "-c", READER, str(ROOM_MB), *map(str, bombs)]
+def test_little_memory(oversized: list[Path]) -> None:
+    assert SIDE * SIDE > MAX_PIXELS and all(path.stat().st_size < 200_000 for path in oversized)
+    command = [sys.executable, "-c", READER, str(ROOM_MB), *map(str, oversized)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
-    assert len(found["said"]) == 3 * len(bombs) and found["grew_mb"] < ROOM_MB / 2
+    assert len(found["said"]) == 3 * len(oversized) and found["grew_mb"] < ROOM_MB / 2
     for name, read, said in found["said"]:
         sizes = f"{SIDE}x{SIDE} pixels declared; at most {MAX_PIXELS} are decoded"
         assert said == f"{name}: {sizes}; raise the limit if the image is right", read
@@ -107,7 +107,7 @@ def test_little_memory(bombs: list[Path]) -> None:
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """So that a picture which is decoded after all costs a test and not the machine."""
+    """Limits the memory, so that a picture that is decoded after all fails the test only."""
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (now + 4 * ROOM_MB * 2**20, before[1]))
@@ -116,15 +116,15 @@ def little_memory() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("little_memory")
-def test_the_batch_goes_on(segmented: Segmented, bombs: list[Path], tmp_path: Path, scene: np.ndarray) -> None:
-    Image.fromarray(scene).save(bombs[0].with_name("good.png"))
-    code, rows = segmented(bombs[0].parent, tmp_path / "out")
-    assert code == 1 and rows["good.png"]["status"] == "ok" and len(rows) == len(bombs) + 1
-    assert all(f"{SIDE}x{SIDE} pixels declared" in rows[path.name]["reason"] for path in bombs)
+def test_the_batch_goes_on(segmented: Segmented, oversized: list[Path], tmp_path: Path, scene: np.ndarray) -> None:
+    Image.fromarray(scene).save(oversized[0].with_name("good.png"))
+    code, rows = segmented(oversized[0].parent, tmp_path / "out")
+    assert code == 1 and rows["good.png"]["status"] == "ok" and len(rows) == len(oversized) + 1
+    assert all(f"{SIDE}x{SIDE} pixels declared" in rows[path.name]["reason"] for path in oversized)
 
 
 def test_a_million_frames(segmented: Segmented, tmp_path: Path, scene: np.ndarray) -> None:
-    """An animated PNG says at its beginning how many pictures follow."""
+    """An animated PNG states its number of frames in its header."""
     images = tmp_path / "new"
     images.mkdir()
     Image.fromarray(scene).save(images / "a.png")
@@ -140,21 +140,21 @@ def test_a_million_frames(segmented: Segmented, tmp_path: Path, scene: np.ndarra
         read_image_header(images / "a.png")
 
 
-def test_a_tiff_is_not_walked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, walked = tmp_path / "a.tif", []
+def test_frames_of_a_tiff_are_counted_up_to_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, visited = tmp_path / "a.tif", []
     pictures = [Image.fromarray(np.zeros((10, 20), np.uint8)) for _ in range(100)]
     pictures[0].save(path, save_all=True, append_images=pictures[1:])
     real = TiffImagePlugin.ImageFileDirectory_v2.load
 
     def load(directory: TiffImagePlugin.ImageFileDirectory_v2, *arguments: Any) -> Any:
-        walked.append(1)
+        visited.append(1)
         return real(directory, *arguments)
 
     monkeypatch.setattr(TiffImagePlugin.ImageFileDirectory_v2, "load", load)
     with pytest.raises(DataError, match="expected a single picture"):
         read_image(path)
-    assert len(walked) < 10
-    walked.clear()
+    assert len(visited) < 10
+    visited.clear()
     with pytest.raises(DataError, match=r"a\.tif: more than 5 frames"):
         read_image_header(path, ReadLimits(max_frames=5))
-    assert len(walked) < 20
+    assert len(visited) < 20

@@ -1,4 +1,4 @@
-"""Check 18: shapes that are no shapes are rejected, or clipped with a warning, each with its file and index."""
+"""Check 18: invalid shapes are rejected, or clipped with a warning, each with its file and index."""
 
 import html
 import json
@@ -33,7 +33,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 def prepare(root: Path, shapes: dict[str, list[Any]], *more: str) -> int:
-    """Run stage 1 on a picture per name, and sound ones of other patients; NaN and Infinity are written as such."""
+    """Run stage 1 on a picture per name, and valid ones of other patients; NaN and Infinity are written as such."""
     rng = np.random.default_rng(1)
     every = {**shapes, "x_1": [GOOD], "y_1": [GOOD], "z_1": [GOOD]}
     for name in every:

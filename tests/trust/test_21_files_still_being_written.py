@@ -52,7 +52,7 @@ def test_an_incomplete_file_fails_until_it_is_complete(segmented: Segmented, fol
     counts = json.loads((out / "run.json").read_text())["counts"]
     assert counts["inputs"] == 2 and counts["failed"] == 0
 
-    (folder / "slow.png").write_bytes(data[:500])  # and written anew
+    (folder / "slow.png").write_bytes(data[:500])  # and written again
     code, rows = segmented(folder, out)
     assert code == 1 and rows["slow.png"]["status"] == "failed"
     assert not [path for path in out.iterdir() if path.name.startswith("slow")], "results of the picture before"
@@ -116,7 +116,7 @@ def test_every_run_gives_each_image_once(segmented: Segmented, folder: Path, tmp
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Make looks frequent; return what a run tries, file and outcome, in order."""
+    """Poll every 0.05 s; return what a run tries, file and status, in order."""
     monkeypatch.setattr(watching, "POLL_S", 0.05)
     tried: list[tuple[str, str]] = []
     real = sonoseg.inference.batch.process_image
@@ -131,7 +131,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 def watched(segmented: Segmented, folder: Path, out: Path, meanwhile: Callable[[Callable[[str], None]], None]):
-    """Watch a folder while `meanwhile` happens in it, which gets what waits for an image's results."""
+    """Watch a folder while `meanwhile` changes it; its argument is a function that waits for an image's results."""
     trouble: list[BaseException] = []
 
     def until_done(name: str) -> None:
@@ -166,7 +166,7 @@ def test_watched_files_are_processed_once_and_complete(
         with (folder / "slow.png").open("wb", buffering=0) as stream:
             for start in range(0, len(data), len(data) // 20):
                 stream.write(data[start : start + len(data) // 20])
-                time.sleep(1.0 if start == 10 * (len(data) // 20) else 0.02)  # a stall of twenty looks in the middle
+                time.sleep(1.0 if start == 10 * (len(data) // 20) else 0.02)  # a pause of twenty polls in the middle
                 assert not list(out.glob("slow*"))
         until_done("slow.png")
         (folder / "moved.png.part").write_bytes(data[: len(data) // 2])

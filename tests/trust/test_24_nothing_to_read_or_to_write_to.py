@@ -1,6 +1,6 @@
 """Check 24: an output that cannot be written or an input that is missing ends a stage before its work; counts add up.
 
-Ten thousand images are too many for a test: `make loadtest` segments them, and looks at the memory it takes.
+Ten thousand images are too many for a test: `make loadtest` segments them, and measures its memory.
 """
 
 import errno
@@ -35,16 +35,16 @@ WORK = {
     stage3: (sonoseg.training.setup, "build_training"),
     stage4: (sonoseg.inference.batch, "process_images"),
 }
-"""What a stage may not have come to when it has nothing to write to."""
+"""Stage -> the function that must not be called when the output cannot be written."""
 WRITES_TO = {stage1: "Train_Test_Dataset", stage2: "Train_Test_Dataset", stage3: "Models", stage4: "result"}
 
 
 class Worked(Exception):
-    """The work was begun."""
+    """The stage began its work."""
 
 
 class Work:
-    """Stands for a function, or for a dictionary of them, that may not be used."""
+    """Replaces a function, or a dictionary of functions, that must not be used."""
 
     def __call__(self, *_: object, **__: object) -> Any:
         raise Worked
@@ -71,14 +71,14 @@ def without_results(root: Path, stage: ModuleType) -> Path:
     return folder
 
 
-def test_the_guards_are_where_the_work_is(
+def test_the_replaced_functions_are_those_that_do_the_work(
     stage: ModuleType, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if stage is stage2:
         without_results(workspace, stage)
     run(stage, workspace, *(["--force"] if stage is stage1 else []))
     said = capsys.readouterr()
-    assert "Worked" in said.err + said.out, "an undisturbed stage would get to its work"
+    assert "Worked" in said.err + said.out, "a stage that can write would begin its work"
 
 
 @pytest.mark.parametrize("stage", [stage1, stage3, stage4], indirect=True)  # where stage 2 writes lies its input too

@@ -1,7 +1,7 @@
 """No stage opens a connection or looks up a name: all four run to their end while both are forbidden, and none tries.
 
-Every process that the scripts start is watched as well. Sockets inside the computer (AF_UNIX), by which processes talk
-to each other, stay allowed.
+Every process that the scripts start is watched as well. Sockets inside the computer (AF_UNIX), through which processes
+communicate, stay allowed.
 """
 
 import os
@@ -27,7 +27,7 @@ def _forbid(event, arguments):
     own = getattr(arguments[0], "family", None)
     if own is not None and own not in (socket.AF_INET, socket.AF_INET6):
         return
-    with open(os.environ["FORBIDDEN_LOG"], "a") as log:  # who asks may well catch the error and be silent
+    with open(os.environ["FORBIDDEN_LOG"], "a") as log:  # the caller may catch the error
         log.write(f"{event} {arguments[1:] if own is not None else arguments} by {sys.argv[0]}\\n")
     raise OSError(101, "the network is forbidden here")
 
@@ -37,7 +37,7 @@ sys.addaudithook(_forbid)
 
 @pytest.fixture
 def forbidden(tmp_path: Path) -> tuple[dict[str, str], Path]:
-    """Return the environment of processes without a network, and the file in which their attempts stand."""
+    """Return the environment of processes without a network, and the file that lists their attempts."""
     site, log = tmp_path / "site", tmp_path / "attempts"
     site.mkdir()
     (site / "sitecustomize.py").write_text(GUARD)
@@ -81,7 +81,7 @@ ATTEMPTS = {
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
-def test_what_is_forbidden_is_noticed_even_when_it_fails_in_silence(
+def test_attempts_are_noticed_even_when_the_error_is_caught(
     attempt: str, forbidden: tuple[dict[str, str], Path], tmp_path: Path
 ) -> None:
     environment, log = forbidden
@@ -95,7 +95,7 @@ def test_what_is_forbidden_is_noticed_even_when_it_fails_in_silence(
     assert log.read_text().startswith("socket.")
 
 
-def test_processes_of_one_computer_may_talk(forbidden: tuple[dict[str, str], Path]) -> None:
+def test_processes_of_one_computer_may_communicate(forbidden: tuple[dict[str, str], Path]) -> None:
     environment, log = forbidden
     code = "import socket; a, b = socket.socketpair(); a.send(b'x'); assert b.recv(1) == b'x'"
     unix = "s = socket.socket(socket.AF_UNIX); s.bind('\\0sonoseg-test')"
