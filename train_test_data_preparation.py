@@ -119,13 +119,11 @@ def verify_images(task: "Task", folder: Path, limits: "ReadLimits") -> "Verified
 
     from sonoseg.annotations import FORMATS
     from sonoseg.prepare.dataset import VerifiedImages
-    from sonoseg.prepare.patients import describe
+    from sonoseg.prepare.patients import collect_metadata
     from sonoseg.prepare.verify import same_pictures, verify
     from sonoseg.runs.terminal import console
 
     items, faults = FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)
-    meta, metadata_faults = describe(items, folder, task)
-    faults += metadata_faults
     images = []
     results = verify(items, folder, task, limits)
     for image, image_faults in track(
@@ -134,7 +132,9 @@ def verify_images(task: "Task", folder: Path, limits: "ReadLimits") -> "Verified
         faults += image_faults
         if image is not None:
             images.append(image)
-    return VerifiedImages(folder, images, meta, [*faults, *same_pictures(images, meta, folder)], len(items))
+    meta, metadata_faults = collect_metadata(items, images, folder, task.metadata, task.patients)
+    faults += [*metadata_faults, *same_pictures(images, meta, folder)]
+    return VerifiedImages(folder, images, meta, faults, len(items))
 
 
 def stop_on_errors(verified: "VerifiedImages", task: "Task", workspace: "Workspace", report_only: bool) -> None:

@@ -8,6 +8,7 @@ from sonoseg.annotations.base import AnnotatedImage, Annotation, folder_inside, 
 from sonoseg.errors import TaskError
 from sonoseg.io.faults import Fault, error
 from sonoseg.io.files import write_bytes
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import LOSSLESS_SUFFIXES, encode_picture
 from sonoseg.io.names import is_inside
 from sonoseg.schema.annotations import MaskFolder, Structure
@@ -36,7 +37,7 @@ class MaskFolderFormat:
             if problem:
                 faults.append(error(image.relative_to(data).as_posix(), problem, "no_mask", identity))
             else:
-                items.append(AnnotatedImage(identity, image, candidates[0], section.fill_outlines))
+                items.append(AnnotatedImage(identity, ImageRef(image), candidates[0], section.fill_outlines))
         names = {_name(image.stem, section) for image in images}
         for name in masks_of.keys() - names:
             for mask in masks_of[name]:

@@ -11,6 +11,7 @@ from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import json_text, write_bytes
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.names import is_inside, name_problem
 from sonoseg.schema.annotations import ShapesJson, Structure
 
@@ -54,7 +55,9 @@ class ShapesJsonFormat:
             if identity not in shapes_of:
                 message = f"not in {section.file}; left out"
                 faults.append(warning(path.relative_to(data).as_posix(), message, "left_out", identity))
-        items = [AnnotatedImage(name, image_of[name], shapes=shapes) for name, shapes in sorted(shapes_of.items())]
+        items = [
+            AnnotatedImage(name, ImageRef(image_of[name]), shapes=shapes) for name, shapes in sorted(shapes_of.items())
+        ]
         return items, faults
 
     def write(self, data: Path, section: ShapesJson, annotations: Iterable[Annotation], sync: bool = True) -> None:

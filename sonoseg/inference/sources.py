@@ -160,16 +160,16 @@ def _spacing_table(
     folder: Path, paths: Sequence[Path], task: Task, metadata: Path | None
 ) -> tuple[dict[str, Meta], str]:
     if metadata is not None:
-        return read_metadata(metadata, task), metadata.name
+        return read_metadata(metadata, task.metadata, task.patients), metadata.name
     for name in dict.fromkeys((task.metadata.file, "metadata.csv")):
         if (folder / name).is_file():
-            return read_metadata(folder / name, task), name
+            return read_metadata(folder / name, task.metadata, task.patients), name
     beside = folder.resolve().parent / task.metadata.file
     if beside.is_file():
         # A dataset's table lies beside its folder of images. One that does not name them all is about other images,
         # which may share a name with these.
         with suppress(DataError):
-            table = read_metadata(beside, task)
+            table = read_metadata(beside, task.metadata, task.patients)
             if all(meta_of(table, path) for path in paths):
                 return table, beside.name
     return {}, ""

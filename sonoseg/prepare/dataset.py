@@ -62,7 +62,7 @@ def build_dataset(verified: VerifiedImages, task: Task, workspace: Workspace, se
         [sample for sample in samples if sample.fold is not None], [sample for sample in samples if sample.fold is None]
     )
 
-    names = {image.item.id: image.item.image.relative_to(verified.folder).as_posix() for image in images}
+    names = {image.item.id: image.item.name_in(verified.folder) for image in images}
     pairs = find_alike([image.small for image in images], samples)
     faults = [
         *verified.faults,
@@ -86,7 +86,7 @@ def build_samples(
         samples.append(
             Sample(
                 id=image.item.id,
-                image=ImageRef(image.item.image.absolute()),
+                image=ImageRef(image.item.image.path.absolute(), image.item.image.frame),
                 mask=mask_path(workspace, image.item.id).absolute(),
                 patient=patient,
                 fold=split.fold_of[patient],

@@ -15,6 +15,7 @@ from sonoseg.annotations.mask_values import class_indices, fill_label_outlines, 
 from sonoseg.errors import DataError, LimitError
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import sha256_of
+from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import encode_label_map, read_mask
 from sonoseg.io.readers import read_image
@@ -24,6 +25,7 @@ from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes
 from sonoseg.prepare.statistics import StructureNumbers, measure_structures
 from sonoseg.schema.task import Task
+from sonoseg.sizes import Spacing
 from sonoseg.types import Pixels
 
 JPEG = (".jpg", ".jpeg")
@@ -35,6 +37,7 @@ class Checked:
 
     `area_px` are pixels per class, `structures` the numbers of the classes it shows; `sha256` is of the image file's
     bytes, `picture` and `labels` are of decoded pixels; `small` is the picture in 32 x 32 pixels.
+    `spacing`, `spacing_from` and `patient` are what the image file itself states, see `ImageRecord`.
     """
 
     item: AnnotatedImage
@@ -47,6 +50,9 @@ class Checked:
     labels: str
     structures: dict[str, StructureNumbers]
     small: Pixels
+    spacing: Spacing | None = None
+    spacing_from: str = UNKNOWN
+    patient: str | None = None
 
     @property
     def present(self) -> dict[str, bool]:
@@ -79,12 +85,13 @@ def check(
     item: AnnotatedImage, data: Path, task: Task, limits: ReadLimits = DEFAULT_LIMITS
 ) -> tuple[Checked | None, list[Fault]]:
     """Decode one image and make its label map, at the image's own size. None when an error makes it unusable."""
-    where = item.image.relative_to(data).as_posix()
+    where = item.name_in(data)
     try:
-        sha256 = sha256_of(item.image)
-        image = read_image(item.image, limits).pixels
+        sha256 = sha256_of(item.image.path)
+        record = read_image(item.image, limits)
     except (DataError, OSError) as problem:
         return None, [error(where, _reason(problem), _kind(problem), item.id)]
+    image = record.pixels
     if item.mask is None:
         labels, faults = _drawn(item, image.shape, task, where)
     else:
@@ -107,6 +114,9 @@ def check(
         labels=_pixel_hash(labels),
         structures=measure_structures(image, labels, task),
         small=small_picture(image),
+        spacing=record.spacing,
+        spacing_from=record.spacing_from,
+        patient=record.patient,
     )
     return result, faults
 
@@ -183,8 +193,8 @@ def same_pictures(checked: Sequence[Checked], meta: Mapping[str, Meta], data: Pa
     for group in groups.values():
         if len(group) < 2:
             continue
-        names = [one.item.image.relative_to(data).as_posix() for one in group]
-        same = "the same file" if len({one.sha256 for one in group}) == 1 else "the same pixels"
+        names = [one.item.name_in(data) for one in group]
+        same = "the same file" if len({(one.sha256, one.item.image.frame) for one in group}) == 1 else "the same pixels"
         patients = sorted({meta[one.item.id].patient or one.item.id for one in group})
         if len(patients) > 1:
             message = f"{same} as {', '.join(names[1:])}, but of patients {', '.join(patients)}"

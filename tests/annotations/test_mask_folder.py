@@ -21,7 +21,7 @@ def touch(data, *names):
 
 def pairs(data, task):
     items, faults = FORMATS["mask_folder"].read(data, task.annotations, task.structures)
-    return {item.id: (item.image.name, item.mask.name) for item in items}, sorted(map(str, faults))
+    return {item.id: (item.image.path.name, item.mask.name) for item in items}, sorted(map(str, faults))
 
 
 def test_one_folder_with_a_suffix(tmp_path, make_task):

@@ -17,7 +17,7 @@ def read(tmp_path, spine):
     def read(content: str | bytes):
         path = tmp_path / "metadata.csv"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return read_metadata(path, spine)
+        return read_metadata(path, spine.metadata, spine.patients)
 
     return read
 
@@ -100,5 +100,5 @@ def test_reference_values(tmp_path):
     (tmp_path / "t.csv").write_text(
         "filename,pixel size(mm),head circumference (mm)\n001_HC.png,0.0897,56.81\n2.png,0.1,\n"
     )
-    table = read_metadata(tmp_path / "t.csv", task)
+    table = read_metadata(tmp_path / "t.csv", task.metadata, task.patients)
     assert table == {"001_HC.png": Meta((0.0897, 0.0897), None, {"hc_mm": 56.81}), "2.png": Meta((0.1, 0.1))}
