@@ -96,6 +96,8 @@ class Job:
             "copies": self.copies,
             "seed": self.settings.seed if self.copies else None,
         }
+        if self.sample.image.frame is not None:  # left out otherwise, so that earlier keys of single pictures hold
+            decides["frame"] = self.sample.image.frame
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def is_done(self, key: str, done: dict[str, str]) -> bool:
