@@ -87,7 +87,7 @@ def build_samples(
             Sample(
                 id=image.item.id,
                 image=ImageRef(image.item.image.path.absolute(), image.item.image.frame),
-                mask=mask_path(workspace, image.item.id).absolute(),
+                mask=workspace.label_map(image.item.id).absolute(),
                 patient=patient,
                 fold=split.fold_of[patient],
                 present=image.present,
@@ -100,7 +100,3 @@ def build_samples(
             )
         )
     return samples
-
-
-def mask_path(workspace: Workspace, identity: str) -> Path:
-    return workspace.split / "masks" / f"{identity}.png"

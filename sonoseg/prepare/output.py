@@ -7,14 +7,12 @@ from typing import Any
 from sonoseg.annotations import FORMATS
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.tables import read_table
-from sonoseg.prepare.dataset import Dataset, mask_path
+from sonoseg.prepare.dataset import Dataset
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.provenance import digests_of
 from sonoseg.runs.split_tables import Sample, write_split
-from sonoseg.runs.workspace import DATASET_CHECK_PAGE, DATASET_PAGE, DATASET_REPORT, Workspace
+from sonoseg.runs.workspace import DATASET_CHECK_PAGE, DATASET_PAGE, DATASET_REPORT, PARTS, Workspace
 from sonoseg.schema.task import Task
-
-PARTS = ("train", "test")
 
 
 def table_digests(data: Path, task: Task) -> dict[str, str]:
@@ -67,9 +65,9 @@ def write_dataset(
     earlier tables are then unchanged.
     """
     samples, task = dataset.samples, dataset.task
-    outdated = _listed_masks(workspace) - {mask_path(workspace, sample.id) for sample in samples}
+    outdated = _listed_masks(workspace) - {workspace.label_map(sample.id) for sample in samples}
     for image in dataset.images:
-        path = mask_path(workspace, image.item.id)
+        path = workspace.label_map(image.item.id)
         if not (path.is_file() and path.read_bytes() == image.mask_png):
             output.write_bytes(path, image.mask_png)
     output.write_json(DATASET_REPORT, report)
@@ -101,7 +99,7 @@ def _listed_masks(workspace: Workspace) -> set[Path]:
             names = [row["id"] for _, row in read_table(workspace.split_table(part), "stage 1")]
         except (DataError, KeyError):
             continue
-        listed |= {mask_path(workspace, name) for name in names if Path(name).name == name}
+        listed |= {workspace.label_map(name) for name in names if Path(name).name == name}
     return listed
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -19,10 +19,8 @@ from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.preprocess.prepared import Job, JobSettings
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import read_split
-from sonoseg.runs.workspace import DATASET_REPORT, PREPROCESSING_STATE, Workspace
+from sonoseg.runs.workspace import DATASET_REPORT, PARTS, PREPROCESSING_STATE, Workspace
 from sonoseg.schema.task import Task
-
-PARTS = ("train", "test")
 
 
 @dataclass
@@ -61,7 +59,7 @@ def collect_jobs(
     Raises DataError when stage 1 has not run, drew other structures than the task has now, or when two outputs would
     share a name.
     """
-    settings = JobSettings(task, workspace.split.absolute(), seed, limits)
+    settings = JobSettings(task, replace(workspace, root=workspace.root.absolute()), seed, limits)
     jobs = [
         Job(settings, part, sample, copies if part == "train" else 0)
         for part in PARTS

@@ -19,6 +19,7 @@ from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.runs.split_tables import Prepared, Sample
+from sonoseg.runs.workspace import IMAGES, MASKS, Workspace
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 
@@ -28,10 +29,10 @@ ALGORITHM = 1
 
 @dataclass(frozen=True)
 class JobSettings:
-    """What all jobs of a run share. folder: of the split, into which stage 2 writes."""
+    """What all jobs of a run share. workspace: the root is an absolute path."""
 
     task: Task
-    folder: Path
+    workspace: Workspace
     seed: int
     limits: ReadLimits
 
@@ -60,14 +61,14 @@ class Job:
         return [self._row(self.sample.id, "none"), *copies]
 
     def _row(self, id: str, augmentation: str) -> Prepared:
-        folder = self.settings.folder / self.part
+        workspace = self.settings.workspace
         return Prepared(
             id=id,
             source_id=self.sample.id,
             patient=self.sample.patient,
             fold=self.sample.fold,
-            image_path=folder / "images" / f"{id}.png",
-            mask_path=folder / "masks" / f"{id}.png",
+            image_path=workspace.prepared(self.part, IMAGES, id),
+            mask_path=workspace.prepared(self.part, MASKS, id),
             augmentation=augmentation,
             frame=self.sample.image.frame,
         )
@@ -125,7 +126,7 @@ class Job:
         write_label_map(row.mask_path, mask, self.task.colors, sync=False)
 
 
-def unlisted_images(folder: Path, rows: Sequence[Prepared]) -> list[Path]:
-    """Return the images and masks in a part's folder that no row lists: those of earlier settings."""
+def unlisted_images(workspace: Workspace, part: str, rows: Sequence[Prepared]) -> list[Path]:
+    """Return the images and masks of a part that no row lists: those of earlier settings."""
     listed = {path.name for row in rows for path in (row.image_path, row.mask_path)}
-    return [path for part in ("images", "masks") for path in (folder / part).glob("*.png") if path.name not in listed]
+    return [path for path in workspace.all_prepared(part) if path.name not in listed]

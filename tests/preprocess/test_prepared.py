@@ -9,6 +9,7 @@ from sonoseg.io.limits import DEFAULT_LIMITS
 from sonoseg.preprocess import prepared
 from sonoseg.preprocess.prepared import Job, JobSettings
 from sonoseg.runs.split_tables import Sample
+from sonoseg.runs.workspace import Workspace
 from tests.datasets import task_with
 
 
@@ -16,7 +17,7 @@ def job(frame: int | None) -> Job:
     task = task_with([{"name": "A", "shape": "region"}])
     image, mask = ImageRef(Path("a.tif"), frame), Path("a.png")
     sample = Sample("a", image, mask, "P", 0, {"A": True}, 24, 32, None, "image", "mask")
-    return Job(JobSettings(task, Path("split"), 42, DEFAULT_LIMITS), "train", sample, 1)
+    return Job(JobSettings(task, Workspace(Path("root"), "tiny"), 42, DEFAULT_LIMITS), "train", sample, 1)
 
 
 def test_keys_of_single_pictures_are_those_of_earlier_versions(monkeypatch: pytest.MonkeyPatch) -> None:
