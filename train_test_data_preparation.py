@@ -105,7 +105,10 @@ def prepare(task: "Task", workspace: "Workspace", folder: Path, arguments: argpa
     except UsageError as error:
         raise UsageError(f"{error}; add --force to replace it, and train anew") from None
     with OutputFolder(workspace.split, "stage1", root=workspace.root) as output:
-        inputs = {"images and masks as drawn": report["data_sha256"], **table_digests(folder, task)}
+        inputs = {
+            "images and masks as drawn": report["data_sha256"],
+            **table_digests(folder, task.annotations, task.metadata),
+        }
         output.write_json(RUN_OF_PREPARATION, run_record(arguments.command, task, settings, inputs))
         write_dataset(output, dataset, report, page, workspace, same_split)
     show(dataset, report)

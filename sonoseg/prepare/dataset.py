@@ -69,8 +69,8 @@ def build_dataset(verified: VerifiedImages, task: Task, workspace: Workspace, se
         *split.warnings,
         *alike_faults(pairs, samples, names),
         *spacing_faults(samples, names),
-        *area_faults(images, task, names),
-        *ellipse_faults(images, task, names),
+        *area_faults(images, task.class_names, names),
+        *ellipse_faults(images, names),
     ]
     return Dataset(task, images, samples, meta, pairs, faults, settings)
 

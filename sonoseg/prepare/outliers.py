@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike, NDArray
 from sonoseg.io.faults import Fault, warning
 from sonoseg.prepare.verify import Checked
 from sonoseg.runs.split_tables import Sample
-from sonoseg.schema.task import Task
 
 THRESHOLD = 5.0
 """Robust z-score above which a value is named. The 3.5 of Iglewicz and Hoaglin (1993) is for values that are normal but
@@ -40,13 +39,13 @@ def robust_z(values: ArrayLike, least_spread: float = 0.0) -> NDArray[np.float64
     return away / spread
 
 
-def area_faults(checked: Sequence[Checked], task: Task, names: Mapping[str, str]) -> list[Fault]:
+def area_faults(checked: Sequence[Checked], class_names: Sequence[str], names: Mapping[str, str]) -> list[Fault]:
     """Return a warning per structure whose share of the image is an outlier of its class, on a logarithmic scale.
 
     `names` are the images' paths by id.
     """
     faults = []
-    for name in task.class_names:
+    for name in class_names:
         shown = [image for image in checked if image.present[name]]
         shares = np.array([image.share(name) for image in shown])
         scores = robust_z(np.log(shares), LEAST_SPREAD)
@@ -81,7 +80,7 @@ def spacing_faults(samples: Sequence[Sample], names: Mapping[str, str]) -> list[
     return faults
 
 
-def ellipse_faults(checked: Sequence[Checked], task: Task, names: Mapping[str, str]) -> list[Fault]:
+def ellipse_faults(checked: Sequence[Checked], names: Mapping[str, str]) -> list[Fault]:
     """Return a warning per mask of an ellipse class that overlaps the ellipse of its moments by less than 0.9 (IoU).
 
     Drawn shapes are ellipses already, and masks that the image cuts off are not tested.

@@ -12,13 +12,13 @@ from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.provenance import digests_of
 from sonoseg.runs.split_tables import Sample, write_split
 from sonoseg.runs.workspace import DATASET_CHECK_PAGE, DATASET_PAGE, DATASET_REPORT, PARTS, Workspace
-from sonoseg.schema.task import Task
+from sonoseg.schema.annotations import MaskFolder, Metadata, ShapesJson
 
 
-def table_digests(data: Path, task: Task) -> dict[str, str]:
+def table_digests(data: Path, annotations: ShapesJson | MaskFolder, metadata: Metadata) -> dict[str, str]:
     """Return the SHA-256 of the files beside the pictures that were read: annotations and metadata, as far as there."""
-    shared = FORMATS[task.annotations.format].shared_files(task.annotations)
-    return digests_of(data, [*shared, task.metadata.file])
+    shared = FORMATS[annotations.format].shared_files(annotations)
+    return digests_of(data, [*shared, metadata.file])
 
 
 def page_path(workspace: Workspace) -> Path:

@@ -15,7 +15,6 @@ from sonoseg.prepare.summary import areas, intensity, near_duplicates, patients_
 from sonoseg.prepare.verify import Checked
 from sonoseg.runs.split_tables import Sample
 from sonoseg.runs.versions import versions
-from sonoseg.schema.task import Task
 
 
 def build_report(dataset: Dataset) -> dict[str, Any]:
@@ -35,10 +34,10 @@ def build_report(dataset: Dataset) -> dict[str, Any]:
         "verdict": verdict(faults),
         "data_sha256": data_sha256(checked, samples),
         "counts": {
-            "all": _counts(samples, task),
-            "train": _counts(train, task),
-            "test": _counts(test, task),
-            "folds": [_counts([sample for sample in train if sample.fold == fold], task) for fold in folds],
+            "all": _counts(samples, task.class_names),
+            "train": _counts(train, task.class_names),
+            "test": _counts(test, task.class_names),
+            "folds": [_counts([sample for sample in train if sample.fold == fold], task.class_names) for fold in folds],
         },
         "images": _images(samples),
         "spacing_mm": _spacing(samples) | pixel_shape(samples),
@@ -79,11 +78,11 @@ def data_sha256(checked: Sequence[Checked], samples: Sequence[Sample]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _counts(samples: Sequence[Sample], task: Task) -> dict[str, Any]:
+def _counts(samples: Sequence[Sample], class_names: Sequence[str]) -> dict[str, Any]:
     return {
         "images": len(samples),
         "patients": len({sample.patient for sample in samples}),
-        "images_with_class": {name: sum(sample.present[name] for sample in samples) for name in task.class_names},
+        "images_with_class": {name: sum(sample.present[name] for sample in samples) for name in class_names},
     }
 
 

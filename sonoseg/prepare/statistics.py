@@ -1,12 +1,13 @@
 """Numbers of one image and its structures, taken while the image is decoded for checking."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from sonoseg.schema.task import Task
+from sonoseg.schema.annotations import Structure
 from sonoseg.types import Pixels
 
 SIDES = ("top", "right", "bottom", "left")
@@ -29,13 +30,13 @@ class StructureNumbers:
     ellipse_iou: float | None
 
 
-def measure_structures(image: Pixels, labels: Pixels, task: Task) -> dict[str, StructureNumbers]:
+def measure_structures(image: Pixels, labels: Pixels, structures: Sequence[Structure]) -> dict[str, StructureNumbers]:
     """Return {class: numbers} of the classes that a label map `(H, W)` shows on an image `(H, W)`."""
-    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(task.structures) + 1)[1:])
+    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(structures) + 1)[1:])
     total, pixels = float(image.sum(dtype=np.int64)), image.size
     numbers = {}
-    for index in present:
-        structure = task.structures[index]
+    for index in map(int, present):
+        structure = structures[index]
         mask = labels == index + 1
         area, mean = int(np.count_nonzero(mask)), _mean(image, mask)
         border = touched_sides(mask)

@@ -24,6 +24,7 @@ from sonoseg.prepare.near_duplicates import small_picture
 from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes
 from sonoseg.prepare.statistics import StructureNumbers, measure_structures
+from sonoseg.schema.annotations import Structure, label_values
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
 from sonoseg.types import Pixels
@@ -93,9 +94,9 @@ def check(
         return None, [error(where, _reason(problem), _kind(problem), item.id)]
     image = record.pixels
     if item.mask is None:
-        labels, faults = _drawn(item, image.shape, task, where)
+        labels, faults = _drawn(item, image.shape, task.structures, where)
     else:
-        labels, faults = _read(item, image, task, data, limits)
+        labels, faults = _read(item, image, task.structures, data, limits)
     if labels is None:
         return None, faults
     area = np.bincount(labels.ravel(), minlength=len(task.class_names) + 1)
@@ -112,7 +113,7 @@ def check(
         sha256=sha256,
         picture=_pixel_hash(image),
         labels=_pixel_hash(labels),
-        structures=measure_structures(image, labels, task),
+        structures=measure_structures(image, labels, task.structures),
         small=small_picture(image),
         spacing=record.spacing,
         spacing_from=record.spacing_from,
@@ -121,25 +122,28 @@ def check(
     return result, faults
 
 
-def _drawn(item: AnnotatedImage, size: tuple[int, ...], task: Task, where: str) -> tuple[Pixels | None, list[Fault]]:
+def _drawn(
+    item: AnnotatedImage, size: tuple[int, ...], structures: Sequence[Structure], where: str
+) -> tuple[Pixels | None, list[Fault]]:
     height, width = size
     faults = check_shapes(item.shapes, (height, width), where, item.id)
     if any(fault.level == "error" for fault in faults):
         return None, faults
-    thickness = {structure.name: structure.thickness_px for structure in task.structures}
+    thickness = {structure.name: structure.thickness_px for structure in structures}
     for index, shape in item.shapes:
         if not shape.draw((height, width), thickness[shape.structure])[1].any():
             named = f"{where}, shape {index} ({shape.structure})"
             faults.append(error(named, "covers not one pixel of the image", "shape", item.id))
-    labels = label_map((shape for _, shape in item.shapes), (height, width), task.structures)
+    labels = label_map((shape for _, shape in item.shapes), (height, width), structures)
+    values = label_values(structures)
     for name in {shape.structure for _, shape in item.shapes}:
-        if not (labels == task.index_of(name)).any():
+        if not (labels == values[name]).any():
             faults.append(warning(f"{where}, {name}", "is wholly covered by other classes", "hidden", item.id))
     return (None if any(fault.level == "error" for fault in faults) else labels), faults
 
 
 def _read(
-    item: AnnotatedImage, image: Pixels, task: Task, data: Path, limits: ReadLimits
+    item: AnnotatedImage, image: Pixels, structures: Sequence[Structure], data: Path, limits: ReadLimits
 ) -> tuple[Pixels | None, list[Fault]]:
     assert item.mask is not None
     where = item.mask.relative_to(data).as_posix()
@@ -151,14 +155,14 @@ def _read(
         sizes = f"{values.shape[1]}x{values.shape[0]} pixels, its image has {image.shape[1]}x{image.shape[0]}"
         return None, [error(where, f"the mask has {sizes}; they have to be equal", "size", item.id)]
     try:
-        labels, note = class_indices(values, task.class_names)
+        labels, note = class_indices(values, [structure.name for structure in structures])
     except ValueError as problem:
         return None, [error(where, str(problem), "values", item.id)]
-    if note is None and not task.is_binary and item.mask.suffix.lower() in JPEG:
+    if note is None and len(structures) > 1 and item.mask.suffix.lower() in JPEG:
         note = "a JPEG, which changes the values of single pixels: masks of several classes must be saved as PNG"
     faults = [warning(where, note, "grey", item.id)] if note else []
     if item.outlined:
-        labels = fill_label_outlines(labels, task.structures)
+        labels = fill_label_outlines(labels, structures)
         if labels.any() and is_thin(labels > 0):
             faults.append(
                 warning(where, "its outline is open: nothing is enclosed, so it stays a thin line", "open", item.id)

@@ -65,7 +65,7 @@ def collect_jobs(
         for part in PARTS
         for sample in read_split(workspace.split_table(part), task.class_names, workspace.root)
     ]
-    _check_structures(task, workspace)
+    _check_structures(task.label_map_settings(), workspace.split / DATASET_REPORT)
     for part in PARTS:
         ids = [row.id for job in jobs if job.part == part for row in job.rows()]
         clash = next((id for id, count in Counter(ids).items() if count > 1), None)
@@ -85,14 +85,16 @@ def check_prepared(task: Task, workspace: Workspace) -> None:
             )
 
 
-def _check_structures(task: Task, workspace: Workspace) -> None:
-    """Raise DataError unless the label maps were drawn with the task's structures: they contain indices only."""
-    report = workspace.split / DATASET_REPORT
+def _check_structures(settings: list[dict[str, object]], report: Path) -> None:
+    """Raise DataError unless the label maps were drawn with these structures: they contain indices only.
+
+    settings: `label_map_settings` of the task; report: that of stage 1.
+    """
     try:
         drawn = json.loads(report.read_text(encoding="utf-8"))["structures"]
     except (OSError, ValueError, KeyError):
         raise DataError(f"{report}: missing or not readable; run stage 1 again") from None
-    if drawn != json.loads(json.dumps(task.label_map_settings())):
+    if drawn != json.loads(json.dumps(settings)):
         raise DataError(f"{report}: the masks were drawn with other structures than the task's; run stage 1 again")
 
 
