@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from posixpath import normpath
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation, folder_inside, with_ids
 from sonoseg.errors import TaskError
@@ -62,7 +63,8 @@ class MaskFolderFormat:
         return []
 
     def is_annotation(self, path: Path, section: MaskFolder) -> bool:
-        return _in_one_folder(section, Path()) and _is_mask(path, section)
+        # The data folder is unknown here, so names are compared, and no links are resolved.
+        return normpath(section.images) == normpath(section.masks) and _is_mask(path, section)
 
 
 def _list_files(data: Path, section: MaskFolder) -> tuple[list[Path], list[Path], list[Fault]]:
