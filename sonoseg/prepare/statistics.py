@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.schema.annotations import Structure
 from sonoseg.types import Pixels
 
@@ -37,6 +38,7 @@ def measure_structures(image: Pixels, labels: Pixels, structures: Sequence[Struc
     numbers = {}
     for index in map(int, present):
         structure = structures[index]
+        kind = SHAPE_KINDS[structure.shape]
         mask = labels == index + 1
         area, mean = int(np.count_nonzero(mask)), _mean(image, mask)
         border = touched_sides(mask)
@@ -45,7 +47,7 @@ def measure_structures(image: Pixels, labels: Pixels, structures: Sequence[Struc
             inside=mean,
             ring=ring_mean(image, labels, mask),
             rest=(total - mean * area) / (pixels - area) if area < pixels else None,
-            ellipse_iou=ellipse_iou(mask) if structure.shape == "ellipse" and not border else None,
+            ellipse_iou=ellipse_iou(mask) if kind.is_ellipse_of_moments and not border else None,
         )
     return numbers
 
