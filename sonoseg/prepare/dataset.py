@@ -8,11 +8,11 @@ from typing import Any
 
 from sonoseg.io.faults import Fault
 from sonoseg.io.image_ref import ImageRef
-from sonoseg.prepare.metadata import Meta
-from sonoseg.prepare.near_duplicates import AlikePairs, alike_faults, find_alike
+from sonoseg.prepare.metadata import ImageMetadata
+from sonoseg.prepare.near_duplicates import NearDuplicatePairs, find_near_duplicates, near_duplicate_faults
 from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
 from sonoseg.prepare.split import Split, assert_no_leak, split_patients
-from sonoseg.prepare.verify import Checked
+from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.runs.split_tables import Sample
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
@@ -26,8 +26,8 @@ class VerifiedImages:
     """
 
     folder: Path
-    images: Sequence[Checked]
-    meta: Mapping[str, Meta]
+    images: Sequence[VerifiedImage]
+    meta: Mapping[str, ImageMetadata]
     faults: Sequence[Fault]
     annotated: int
 
@@ -41,10 +41,10 @@ class Dataset:
     """
 
     task: Task
-    images: Sequence[Checked]
+    images: Sequence[VerifiedImage]
     samples: Sequence[Sample]
-    meta: Mapping[str, Meta]
-    pairs: AlikePairs
+    meta: Mapping[str, ImageMetadata]
+    pairs: NearDuplicatePairs
     faults: Sequence[Fault]
     settings: Mapping[str, Any]
 
@@ -63,11 +63,11 @@ def build_dataset(verified: VerifiedImages, task: Task, workspace: Workspace, se
     )
 
     names = {image.item.id: image.item.name_in(verified.folder) for image in images}
-    pairs = find_alike([image.small for image in images], samples)
+    pairs = find_near_duplicates([image.thumbnail for image in images], samples)
     faults = [
         *verified.faults,
         *split.warnings,
-        *alike_faults(pairs, samples, names),
+        *near_duplicate_faults(pairs, samples, names),
         *spacing_faults(samples, names),
         *area_faults(images, task.class_names, names),
         *ellipse_faults(images, names),
@@ -76,7 +76,7 @@ def build_dataset(verified: VerifiedImages, task: Task, workspace: Workspace, se
 
 
 def build_samples(
-    checked: Sequence[Checked], meta: Mapping[str, Meta], split: Split, workspace: Workspace
+    checked: Sequence[VerifiedImage], meta: Mapping[str, ImageMetadata], split: Split, workspace: Workspace
 ) -> list[Sample]:
     """Return the rows of both tables, sorted by id; `fold` is None for the test table's."""
     samples = []

@@ -14,7 +14,7 @@ from sonoseg.sizes import Spacing
 
 
 @dataclass(frozen=True)
-class Meta:
+class ImageMetadata:
     """What is known about one image. None: neither the table nor the image file says.
 
     spacing_from: the table's file name, the field of the image file, or `UNKNOWN`. patient_known: False for an image
@@ -28,8 +28,8 @@ class Meta:
     spacing_from: str = UNKNOWN
 
 
-def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[str, Meta]:
-    """Return {image name as the table spells it: Meta}; look images up with `meta_of`.
+def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[str, ImageMetadata]:
+    """Return {image name as the table spells it: ImageMetadata}; look images up with `meta_of`.
 
     Columns are those of the task's sections; all but the image's may be missing, and an empty cell means unknown.
     Numbers may have a decimal comma unless commas separate the cells. Raises DataError when the table or its image
@@ -45,7 +45,7 @@ def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[st
         raise DataError(
             f"{path}: no column {metadata.image!r} with the images' names; it has {choices(list(rows[0][1]))}"
         )
-    table: dict[str, Meta] = {}
+    table: dict[str, ImageMetadata] = {}
     seen: dict[str, int] = {}
     faults = []
     for line, cells in rows:
@@ -62,7 +62,7 @@ def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[st
     return table
 
 
-def meta_of(table: dict[str, Meta], image: Path) -> Meta | None:
+def meta_of(table: dict[str, ImageMetadata], image: Path) -> ImageMetadata | None:
     """Return an image's entry, found by its file name with or without the extension; None when there is none."""
     return table.get(image.name) or table.get(image.stem) or table.get(image.stem.strip())
 
@@ -79,13 +79,13 @@ def _refuse_second(name: str, seen: dict[str, int], line: int) -> None:
     seen[name] = line
 
 
-def _meta(cells: dict[str, str], columns: Metadata, patient_column: str | None, decimal_comma: bool) -> Meta:
+def _meta(cells: dict[str, str], columns: Metadata, patient_column: str | None, decimal_comma: bool) -> ImageMetadata:
     row_mm = _number(cells, columns.row_mm, decimal_comma)
     col_mm = _number(cells, columns.col_mm, decimal_comma)
     if (row_mm is None) != (col_mm is None):
         raise ValueError(f"only one of {columns.row_mm} and {columns.col_mm} is given; fill in both or neither")
     reference = {name: _number(cells, column, decimal_comma) for name, column in columns.reference.items()}
-    return Meta(
+    return ImageMetadata(
         spacing=(row_mm, col_mm) if row_mm is not None and col_mm is not None else None,
         patient=cells.get(patient_column or "") or None,
         reference={name: value for name, value in reference.items() if value is not None},

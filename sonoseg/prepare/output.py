@@ -43,7 +43,10 @@ def refuse_new_split(samples: Sequence[Sample], workspace: Workspace) -> bool:
         if not table.is_file():
             continue
         exists = True
-        new = {s.id: (s.patient, "" if s.fold is None else str(s.fold)) for s in _of(part, samples)}
+        new = {
+            sample.id: (sample.patient, "" if sample.fold is None else str(sample.fold))
+            for sample in _of(part, samples)
+        }
         try:
             old = {row["id"]: (row["patient"], row["fold"]) for _, row in read_table(table, "stage 1")}
         except (DataError, KeyError):

@@ -8,15 +8,15 @@ from sonoseg.annotations.base import AnnotatedImage
 from sonoseg.io.faults import Fault, FaultsError, error, warning
 from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.names import is_inside
-from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
-from sonoseg.prepare.verify import Checked
+from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
+from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.schema.annotations import Metadata, Patients
 
 
 def collect_metadata(
-    items: Sequence[AnnotatedImage], images: Sequence[Checked], data: Path, metadata: Metadata, patients: Patients
-) -> tuple[dict[str, Meta], list[Fault]]:
-    """Return {id: Meta} with the patient of every image filled in, and what remains unknown as warnings.
+    items: Sequence[AnnotatedImage], images: Sequence[VerifiedImage], data: Path, metadata: Metadata, patients: Patients
+) -> tuple[dict[str, ImageMetadata], list[Fault]]:
+    """Return {id: ImageMetadata} with the patient of every image filled in, and what remains unknown as warnings.
 
     Spacing and patient are those of the metadata table, else those that the image file itself states; `images` are the
     items that could be read. Where the task identifies patients by a column and neither source has one, an image counts
@@ -46,7 +46,7 @@ def collect_metadata(
     faults += [*more, *_almost_equal(patient_of)]
     by_column = patients.pattern is None
     return {
-        name: Meta(
+        name: ImageMetadata(
             entry.spacing,
             patient_of[name],
             entry.reference,
@@ -57,17 +57,19 @@ def collect_metadata(
     }, faults
 
 
-def _merged(row: Meta | None, image: Checked | None, table_name: str) -> Meta:
+def _merged(row: ImageMetadata | None, image: VerifiedImage | None, table_name: str) -> ImageMetadata:
     """Return an image's row of the table, completed by what its file states."""
-    row = row or Meta()
+    row = row or ImageMetadata()
     spacing, spacing_from = row.spacing, table_name
     if spacing is None:
         spacing, spacing_from = (image.spacing, image.spacing_from) if image else (None, UNKNOWN)
     patient = row.patient or (image.patient if image else None)
-    return Meta(spacing, patient, row.reference, spacing_from=spacing_from)
+    return ImageMetadata(spacing, patient, row.reference, spacing_from=spacing_from)
 
 
-def _table(data: Path, metadata: Metadata, patients: Patients, needed: bool) -> tuple[dict[str, Meta], list[Fault]]:
+def _table(
+    data: Path, metadata: Metadata, patients: Patients, needed: bool
+) -> tuple[dict[str, ImageMetadata], list[Fault]]:
     """Return the table and its faults; it may be missing when it is not needed, as image files state their spacing."""
     path = data / metadata.file
     if not is_inside(path, data):
@@ -99,7 +101,7 @@ def _patients_by_pattern(
 
 
 def _patients_by_column(
-    items: Sequence[AnnotatedImage], known: Mapping[str, Meta], column: str
+    items: Sequence[AnnotatedImage], known: Mapping[str, ImageMetadata], column: str
 ) -> tuple[dict[str, str], list[Fault]]:
     """Return {id: patient}, and a warning that names images without one; `column` is where it is to be filled in."""
     patient_of = {item.id: known[item.id].patient or _file_id(item) for item in items}

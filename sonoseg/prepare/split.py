@@ -185,5 +185,5 @@ def assert_no_leak(train: Sequence[Sample], test: Sequence[Sample]) -> None:
     for sample in (*train, *test):
         other = first.setdefault(sample.sha256, sample)
         if other.fold != sample.fold:
-            named = " and ".join(f"{s.id} ({s.part}, patient {s.patient})" for s in (other, sample))
+            named = " and ".join(f"{image.id} ({image.part}, patient {image.patient})" for image in (other, sample))
             raise DataError(f"images {named} are the same file; {remedy}")

@@ -19,11 +19,11 @@ from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import encode_label_map, read_mask
 from sonoseg.io.readers import read_image
-from sonoseg.prepare.metadata import Meta
-from sonoseg.prepare.near_duplicates import small_picture
+from sonoseg.prepare.metadata import ImageMetadata
+from sonoseg.prepare.near_duplicates import thumbnail_of
 from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes
-from sonoseg.prepare.statistics import StructureNumbers, measure_structures
+from sonoseg.prepare.statistics import StructureStatistics, measure_structures
 from sonoseg.schema.annotations import Structure, label_values
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
@@ -33,11 +33,11 @@ JPEG = (".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
-class Checked:
+class VerifiedImage:
     """An image that can be used, with its mask encoded as PNG (a few kB, so thousands fit into memory).
 
-    `area_px` are pixels per class, `structures` the numbers of the classes it shows; `sha256` is of the image file's
-    bytes, `picture` and `labels` are of decoded pixels; `small` is the picture in 32 x 32 pixels.
+    `area_px` are pixels per class, `statistics` those of the classes it shows; `sha256` is of the image file's bytes,
+    `pixels_sha256` and `labels_sha256` are of decoded pixels; `thumbnail` is the image in 32 x 32 pixels.
     `spacing`, `spacing_from` and `patient` are what the image file itself states, see `ImageRecord`.
     """
 
@@ -47,10 +47,10 @@ class Checked:
     area_px: dict[str, int]
     mask_png: bytes
     sha256: str
-    picture: str
-    labels: str
-    structures: dict[str, StructureNumbers]
-    small: Pixels
+    pixels_sha256: str
+    labels_sha256: str
+    statistics: dict[str, StructureStatistics]
+    thumbnail: Pixels
     spacing: Spacing | None = None
     spacing_from: str = UNKNOWN
     patient: str | None = None
@@ -69,7 +69,7 @@ def verify(
     data: Path,
     task: Task,
     limits: ReadLimits = DEFAULT_LIMITS,
-) -> Iterator[tuple[Checked | None, list[Fault]]]:
+) -> Iterator[tuple[VerifiedImage | None, list[Fault]]]:
     """Check all items on all cores, and yield what `check` returns for each, in order.
 
     Faults: an image or mask that cannot be read, sizes that differ, values or shapes that do not fit the task. Only the
@@ -84,7 +84,7 @@ def verify(
 
 def check(
     item: AnnotatedImage, data: Path, task: Task, limits: ReadLimits = DEFAULT_LIMITS
-) -> tuple[Checked | None, list[Fault]]:
+) -> tuple[VerifiedImage | None, list[Fault]]:
     """Decode one image and make its label map, at the image's own size. None when an error makes it unusable."""
     where = item.name_in(data)
     try:
@@ -104,17 +104,17 @@ def check(
         faults.append(warning(where, "its mask is empty: nothing is annotated on this image", "empty", item.id))
     elif area[0] == 0:
         faults.append(warning(where, "its mask covers the whole image", "full", item.id))
-    result = Checked(
+    result = VerifiedImage(
         item=item,
         height=image.shape[0],
         width=image.shape[1],
         area_px={name: int(area[index]) for index, name in enumerate(task.class_names, start=1)},
         mask_png=encode_label_map(labels, task.colors),
         sha256=sha256,
-        picture=_pixel_hash(image),
-        labels=_pixel_hash(labels),
-        structures=measure_structures(image, labels, task.structures),
-        small=small_picture(image),
+        pixels_sha256=_pixel_hash(image),
+        labels_sha256=_pixel_hash(labels),
+        statistics=measure_structures(image, labels, task.structures),
+        thumbnail=thumbnail_of(image),
         spacing=record.spacing,
         spacing_from=record.spacing_from,
         patient=record.patient,
@@ -185,21 +185,25 @@ def _pixel_hash(pixels: Pixels) -> str:
     return digest.hexdigest()
 
 
-def same_pictures(checked: Sequence[Checked], meta: Mapping[str, Meta], data: Path) -> list[Fault]:
+def same_pictures(checked: Sequence[VerifiedImage], meta: Mapping[str, ImageMetadata], data: Path) -> list[Fault]:
     """Return a fault for every picture that exists under two names, compared by its decoded pixels.
 
     An error when the names belong to two patients, because the split could then put it on both sides; else a warning.
     """
     groups = defaultdict(list)
-    for one in checked:
-        groups[one.picture].append(one)
+    for image in checked:
+        groups[image.pixels_sha256].append(image)
     faults = []
     for group in groups.values():
         if len(group) < 2:
             continue
-        names = [one.item.name_in(data) for one in group]
-        same = "the same file" if len({(one.sha256, one.item.image.frame) for one in group}) == 1 else "the same pixels"
-        patients = sorted({meta[one.item.id].patient or one.item.id for one in group})
+        names = [image.item.name_in(data) for image in group]
+        same = (
+            "the same file"
+            if len({(image.sha256, image.item.image.frame) for image in group}) == 1
+            else "the same pixels"
+        )
+        patients = sorted({meta[image.item.id].patient or image.item.id for image in group})
         if len(patients) > 1:
             message = f"{same} as {', '.join(names[1:])}, but of patients {', '.join(patients)}"
             faults.append(

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from sonoseg.errors import DataError, LimitError, choices
 from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
-from sonoseg.io.readers.jpeg import has_all_its_data
+from sonoseg.io.readers.jpeg import is_complete
 from sonoseg.sizes import Size
 from sonoseg.types import Pixels
 
@@ -55,7 +55,7 @@ def decode_picture(image: ImageRef, limits: ReadLimits) -> Image.Image:
         _select_frame(picture, image, limits)
         try:
             picture.load()
-            whole = picture.format != "JPEG" or has_all_its_data(image.path.read_bytes(), picture)
+            whole = picture.format != "JPEG" or is_complete(image.path.read_bytes(), picture)
             upright = ImageOps.exif_transpose(picture)
         except Exception as error:  # Pillow's decoders raise many kinds of error for a damaged file
             raise DataError(f"the file is damaged or cut short ({error}); replace it", image) from error
