@@ -14,7 +14,7 @@ from benchmarks.samples import phantoms, quietly, split
 from sonoseg.io.masks import read_mask
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
-from sonoseg.preprocess.augment import apply, copy_generator, draw
+from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.runs.split_tables import read_split
@@ -45,7 +45,7 @@ def run(root: Path) -> Iterator[Figure]:
             fit = Fit.of(image.shape, task.input)
             image, mask = fit.apply(image), fit.apply(mask, "nearest")
             for copy in range(1 + task.augmentation.copies):
-                pair = apply(draw(task.augmentation, copy_generator(sample.id, 1, copy)), image, mask)
+                pair = apply(draw_parameters(task.augmentation, copy_generator(sample.id, 1, copy)), image, mask)
                 denoised = cv2.fastNlMeansDenoising(pair[0], None, 5, 7, 21)
                 rest = task.enhancement.model_copy(update={"denoise": None})
                 cv2.imwrite(str(root / "plain" / f"{copy}.png"), enhance(denoised, rest))
@@ -68,7 +68,7 @@ def run(root: Path) -> Iterator[Figure]:
     target = root / "one.png"
     fitted = fit.apply(image)
     written = min(seconds_of(lambda: write_image(target, fitted, sync=False)) for _ in range(5))
-    copy = draw(task.augmentation, np.random.default_rng(0))
+    copy = draw_parameters(task.augmentation, np.random.default_rng(0))
     warped = min(seconds_of(lambda: apply(copy, fitted, fitted)) for _ in range(5))
     floor = once / (outputs / len(samples)) + written / (os.cpu_count() or 1)
     yield Figure(

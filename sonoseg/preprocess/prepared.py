@@ -15,7 +15,7 @@ from sonoseg.io.limits import ReadLimits
 from sonoseg.io.masks import read_mask, write_label_map
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
-from sonoseg.preprocess.augment import apply, copy_generator, draw
+from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.runs.split_tables import Prepared, Sample
@@ -56,8 +56,11 @@ class Job:
 
     def rows(self) -> list[Prepared]:
         """Return the index rows of this source: the original, then its copies."""
-        drawn = [draw(self.task.augmentation, self.rng(copy)) for copy in range(self.copies)]
-        copies = [self._row(f"{self.sample.id}_aug{n}", warp.describe()) for n, warp in enumerate(drawn, start=1)]
+        chosen = [draw_parameters(self.task.augmentation, self.rng(copy)) for copy in range(self.copies)]
+        copies = [
+            self._row(f"{self.sample.id}_aug{number}", parameters.describe())
+            for number, parameters in enumerate(chosen, start=1)
+        ]
         return [self._row(self.sample.id, "none"), *copies]
 
     def _row(self, id: str, augmentation: str) -> Prepared:
@@ -119,7 +122,7 @@ class Job:
         original, *copies = self.rows()
         self._write(original, image, mask)
         for number, row in enumerate(copies):
-            self._write(row, *apply(draw(self.task.augmentation, self.rng(number)), image, mask))
+            self._write(row, *apply(draw_parameters(self.task.augmentation, self.rng(number)), image, mask))
 
     def _write(self, row: Prepared, image: Pixels, mask: Pixels) -> None:
         write_image(row.image_path, image, sync=False)
