@@ -27,12 +27,12 @@ a thick line. A line of 10 px across a large image has fewer."""
 
 
 def fit_line(mask: NDArray[np.bool_]) -> Points:
-    """Return the ends `(2, 2)` of the segment whose drawing is nearest to a mask; upper end first, left if horizontal.
+    """Return the ends `(2, 2)` of the segment (x, y) in pixels whose drawing is nearest to a mask `(H, W)` bool.
 
-    The start is the capsule on the principal axis with the mask's area and variance; least squares between its soft
-    rendering and the mask then recover drawn lines to a fraction of a pixel at any angle, with little influence of
-    stray pixels. A disc or a single pixel gives two (nearly) equal ends: a position without a direction. Raises
-    ValueError for an empty mask.
+    The upper end is first, the left one of a horizontal segment. The start is the capsule on the principal axis with
+    the mask's area and variance; least squares between its soft rendering and the mask then recover drawn lines to a
+    fraction of a pixel at any angle, with little influence of stray pixels. A disc or a single pixel gives two (nearly)
+    equal ends: a position without a direction. Raises ValueError for an empty mask.
     """
     rows, columns = mask_indices(mask)
     if not rows.size:

@@ -1,4 +1,4 @@
-"""Decode every image and its annotation once, and say everything that is wrong with them."""
+"""Decode every image and its annotation once, and report all their faults."""
 
 import hashlib
 import os
@@ -133,12 +133,12 @@ def _drawn(
     for index, shape in item.shapes:
         if not shape.draw((height, width), thickness[shape.structure])[1].any():
             named = f"{where}, shape {index} ({shape.structure})"
-            faults.append(error(named, "covers not one pixel of the image", "shape", item.id))
+            faults.append(error(named, "covers no pixel of the image; correct its points", "shape", item.id))
     labels = label_map((shape for _, shape in item.shapes), (height, width), structures)
     values = label_values(structures)
     for name in {shape.structure for _, shape in item.shapes}:
         if not (labels == values[name]).any():
-            faults.append(warning(f"{where}, {name}", "is wholly covered by other classes", "hidden", item.id))
+            faults.append(warning(f"{where}, {name}", "is completely covered by other classes", "hidden", item.id))
     return (None if any(fault.level == "error" for fault in faults) else labels), faults
 
 
