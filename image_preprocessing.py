@@ -55,7 +55,8 @@ def prepare_images(
     from rich.progress import track
 
     from sonoseg.io.limits import ReadLimits
-    from sonoseg.preprocess.plan import PARTS, State, collect_jobs, run_jobs
+    from sonoseg.preprocess.plan import State, collect_jobs, run_jobs
+    from sonoseg.runs.workspace import PARTS
 
     # Collect the jobs, one per source image, and those that an earlier run has not done with the same settings.
     limits = ReadLimits(arguments.max_pixels)
@@ -93,11 +94,10 @@ def write_tables(
     arguments: argparse.Namespace,
 ) -> None:
     """Write the record of the run and the two indices, and remove images that no index lists."""
-    from sonoseg.preprocess.plan import PARTS
     from sonoseg.preprocess.prepared import unlisted_images
     from sonoseg.runs.provenance import digests_of, run_record
     from sonoseg.runs.split_tables import write_index
-    from sonoseg.runs.workspace import RUN_OF_PREPROCESSING
+    from sonoseg.runs.workspace import PARTS, RUN_OF_PREPROCESSING
 
     settings = {"copies": arguments.copies, "seed": arguments.seed, "jobs": arguments.jobs}
     inputs = digests_of(workspace.split, [workspace.split_table(part).name for part in PARTS])
@@ -108,7 +108,7 @@ def write_tables(
         for row in rows:
             output.keep(row.image_path)
             output.keep(row.mask_path)
-        outdated = unlisted_images(workspace.index(part).parent, rows)
+        outdated = unlisted_images(workspace, part, rows)
         output.remove(*outdated)
         originals = sum(row.augmentation == "none" for row in rows)
         removed = f", {len(outdated)} files of earlier settings removed" if outdated else ""

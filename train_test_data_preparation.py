@@ -105,7 +105,10 @@ def prepare(task: "Task", workspace: "Workspace", folder: Path, arguments: argpa
     except UsageError as error:
         raise UsageError(f"{error}; add --force to replace it, and train anew") from None
     with OutputFolder(workspace.split, "stage1", root=workspace.root) as output:
-        inputs = {"images and masks as drawn": report["data_sha256"], **table_digests(folder, task)}
+        inputs = {
+            "images and masks as drawn": report["data_sha256"],
+            **table_digests(folder, task.annotations, task.metadata),
+        }
         output.write_json(RUN_OF_PREPARATION, run_record(arguments.command, task, settings, inputs))
         write_dataset(output, dataset, report, page, workspace, same_split)
     show(dataset, report)
@@ -119,13 +122,11 @@ def verify_images(task: "Task", folder: Path, limits: "ReadLimits") -> "Verified
 
     from sonoseg.annotations import FORMATS
     from sonoseg.prepare.dataset import VerifiedImages
-    from sonoseg.prepare.patients import describe
+    from sonoseg.prepare.patients import collect_metadata
     from sonoseg.prepare.verify import same_pictures, verify
     from sonoseg.runs.terminal import console
 
     items, faults = FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)
-    meta, metadata_faults = describe(items, folder, task)
-    faults += metadata_faults
     images = []
     results = verify(items, folder, task, limits)
     for image, image_faults in track(
@@ -134,7 +135,9 @@ def verify_images(task: "Task", folder: Path, limits: "ReadLimits") -> "Verified
         faults += image_faults
         if image is not None:
             images.append(image)
-    return VerifiedImages(folder, images, meta, [*faults, *same_pictures(images, meta, folder)], len(items))
+    meta, metadata_faults = collect_metadata(items, images, folder, task.metadata, task.patients)
+    faults += [*metadata_faults, *same_pictures(images, meta, folder)]
+    return VerifiedImages(folder, images, meta, faults, len(items))
 
 
 def stop_on_errors(verified: "VerifiedImages", task: "Task", workspace: "Workspace", report_only: bool) -> None:

@@ -14,7 +14,7 @@ from benchmarks.samples import phantoms, quietly, split
 from sonoseg.io.masks import read_mask
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
-from sonoseg.preprocess.augment import apply, copy_generator, draw
+from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.runs.split_tables import Sample, read_split
@@ -29,7 +29,7 @@ def step_seconds(root: Path, sample: Sample, task: Task) -> tuple[float, float, 
     """Return the seconds to enhance one source, to warp it, and to encode and write it: the shortest of five each."""
     image = read_image(sample.image).pixels
     fitted = Fit.of(image.shape, task.input).apply(image)
-    copy, target = draw(task.augmentation, np.random.default_rng(0)), root / "one.png"
+    copy, target = draw_parameters(task.augmentation, np.random.default_rng(0)), root / "one.png"
     enhanced = min(seconds_of(lambda: enhance(image, task.enhancement)) for _ in range(5))
     written = min(seconds_of(lambda: write_image(target, fitted, sync=False)) for _ in range(5))
     warped = min(seconds_of(lambda: apply(copy, fitted, fitted)) for _ in range(5))
@@ -57,7 +57,7 @@ def run(root: Path) -> Iterator[Figure]:
             fit = Fit.of(image.shape, task.input)
             image, mask = fit.apply(image), fit.apply(mask, "nearest")
             for copy in range(1 + task.augmentation.copies):
-                pair = apply(draw(task.augmentation, copy_generator(sample.id, 1, copy)), image, mask)
+                pair = apply(draw_parameters(task.augmentation, copy_generator(sample.id, 1, copy)), image, mask)
                 denoised = cv2.fastNlMeansDenoising(pair[0], None, 5, 7, 21)
                 rest = task.enhancement.model_copy(update={"denoise": None})
                 cv2.imwrite(str(root / "plain" / f"{copy}.png"), enhance(denoised, rest))

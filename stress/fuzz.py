@@ -172,7 +172,7 @@ def fuzz_metadata(count: int, number: int, folder: Path, findings: Findings, adv
         lines = [["image", "patient", "row_mm", "col_mm"]] * headed + rows
         text = "\n".join(delimiter.join(cells) for cells in lines)
         path.write_bytes(text.encode("utf-8", errors="surrogatepass"))
-        findings.note("metadata", lambda: read_metadata(path, task), path.read_bytes)
+        findings.note("metadata", lambda: read_metadata(path, task.metadata, task.patients), path.read_bytes)
         advance()
 
     examples(table, count, number, try_table)

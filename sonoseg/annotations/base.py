@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.names import is_inside, name_key, name_problem
 from sonoseg.io.readers import list_images
 from sonoseg.schema.annotations import Structure
@@ -17,16 +18,21 @@ from sonoseg.types import Pixels
 class AnnotatedImage:
     """An image of a data folder with its annotation, as a reader returns it: a mask file, or shapes.
 
-    id: stem of the image's file name; mask: None when the annotation consists of shapes; outlined: the mask contains
-    outlines, and the enclosed area is to be filled; shapes: (position in the file, from 0; shape). An image without
-    structures has no mask and no shapes, or an empty mask.
+    id: unique in the data folder: the stem of the image's file name, with the number of the frame where a file has
+    several; mask: None when the annotation consists of shapes; outlined: the mask contains outlines, and the enclosed
+    area is to be filled; shapes: (position in the file, from 0; shape). An image without structures has no mask and no
+    shapes, or an empty mask.
     """
 
     id: str
-    image: Path
+    image: ImageRef
     mask: Path | None = None
     outlined: bool = False
     shapes: tuple[tuple[int, Shape], ...] = ()
+
+    def name_in(self, data: Path) -> str:
+        """Return how messages name the image: its path relative to the data folder, and its frame if it has one."""
+        return str(ImageRef(self.image.path.relative_to(data), self.image.frame))
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from posixpath import normpath
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation, folder_inside, with_ids
 from sonoseg.errors import TaskError
 from sonoseg.io.faults import Fault, error
 from sonoseg.io.files import write_bytes
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import LOSSLESS_SUFFIXES, encode_picture
 from sonoseg.io.names import is_inside
 from sonoseg.schema.annotations import MaskFolder, Structure
@@ -36,7 +38,7 @@ class MaskFolderFormat:
             if problem:
                 faults.append(error(image.relative_to(data).as_posix(), problem, "no_mask", identity))
             else:
-                items.append(AnnotatedImage(identity, image, candidates[0], section.fill_outlines))
+                items.append(AnnotatedImage(identity, ImageRef(image), candidates[0], section.fill_outlines))
         names = {_name(image.stem, section) for image in images}
         for name in masks_of.keys() - names:
             for mask in masks_of[name]:
@@ -61,7 +63,8 @@ class MaskFolderFormat:
         return []
 
     def is_annotation(self, path: Path, section: MaskFolder) -> bool:
-        return _in_one_folder(section, Path()) and _is_mask(path, section)
+        # The data folder is unknown here, so names are compared, and no links are resolved.
+        return normpath(section.images) == normpath(section.masks) and _is_mask(path, section)
 
 
 def _list_files(data: Path, section: MaskFolder) -> tuple[list[Path], list[Path], list[Fault]]:

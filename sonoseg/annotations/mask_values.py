@@ -74,7 +74,7 @@ def fill_outline(annotation: Mask) -> Mask:
 
 
 def is_thin(annotation: Mask) -> bool:
-    """Return whether a mask, not empty, is a line: nowhere thicker than 6 pixels or 2 % of the image's diagonal."""
+    """Return whether a mask `(H, W)` bool, not empty, is a line: not thicker than 6 pixels or 2 % of its diagonal."""
     rows, columns = np.flatnonzero(annotation.any(axis=1)), np.flatnonzero(annotation.any(axis=0))
     # With a pixel of background around it where the image has one: beyond the border the line may continue.
     box = annotation[max(0, rows[0] - 1) : rows[-1] + 2, max(0, columns[0] - 1) : columns[-1] + 2]

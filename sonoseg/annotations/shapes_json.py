@@ -11,6 +11,7 @@ from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import json_text, write_bytes
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.names import is_inside, name_problem
 from sonoseg.schema.annotations import ShapesJson, Structure
 
@@ -54,7 +55,9 @@ class ShapesJsonFormat:
             if identity not in shapes_of:
                 message = f"not in {section.file}; left out"
                 faults.append(warning(path.relative_to(data).as_posix(), message, "left_out", identity))
-        items = [AnnotatedImage(name, image_of[name], shapes=shapes) for name, shapes in sorted(shapes_of.items())]
+        items = [
+            AnnotatedImage(name, ImageRef(image_of[name]), shapes=shapes) for name, shapes in sorted(shapes_of.items())
+        ]
         return items, faults
 
     def write(self, data: Path, section: ShapesJson, annotations: Iterable[Annotation], sync: bool = True) -> None:
@@ -94,7 +97,7 @@ def _read_pairs(data: Path, name: str) -> list[tuple[str, Any]]:
     except (RecursionError, ValueError) as problem:
         raise DataError(f"not readable as JSON: {problem}", path) from None
     if not isinstance(pairs, _Pairs):
-        raise DataError('expected {"image name": [[class, shape, points], ...], ...}', path)
+        raise DataError(f'found {_type(pairs)}; expected {{"image name": [[class, shape, points], ...], ...}}', path)
     return pairs
 
 
@@ -102,11 +105,21 @@ class _Pairs(list[tuple[str, Any]]):
     """A JSON object as a list of pairs: a dictionary would silently keep the last of two equal keys."""
 
 
+def _type(value: Any) -> str:
+    """Return the JSON type of a value that `_read_pairs` returns, with its article."""
+    if isinstance(value, _Pairs):
+        return "an object"
+    names = {list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
 def _shapes(
     where: str, entries: Any, structures: Sequence[Structure]
 ) -> tuple[tuple[tuple[int, Shape], ...], list[Fault]]:
     if not isinstance(entries, list) or isinstance(entries, _Pairs):
-        return (), [error(where, "expected a list of [class, shape, points]")]
+        return (), [
+            error(where, f"expected a list of [class, shape, points], found {_type(entries)}; correct the entry")
+        ]
     shapes, faults = [], []
     for index, entry in enumerate(entries):
         try:
@@ -119,7 +132,8 @@ def _shapes(
 def _shape(entry: Any, structures: Sequence[Structure]) -> Shape:
     """Return a shape with finite points in the right number. Raises ValueError with the reason."""
     if not isinstance(entry, list) or isinstance(entry, _Pairs) or len(entry) != 3:
-        raise ValueError("expected [class, shape, points]")
+        found = f"a list of {len(entry)}" if isinstance(entry, list) and not isinstance(entry, _Pairs) else _type(entry)
+        raise ValueError(f"expected [class, shape, points], found {found}; correct the entry")
     name, word, points = entry
     structure = next((structure for structure in structures if structure.name == name), None)
     if structure is None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from sonoseg.types import Pixels
 
-FEWEST = 8
+MIN_RIM_PIXELS = 8
 """Number of pixels of a rim; fewer are a corner or a crossing."""
 
 EDGE, EDGE_ALONE = 0.55, 0.3
@@ -40,7 +40,7 @@ def smoothed_edges(labels: Pixels, class_names: Sequence[str]) -> str | None:
     """Return a sentence on the false classes at the edges of a label map `(H, W)` uint8; None without any."""
     lowest, highest = cv2.erode(labels, NEIGHBOURS), cv2.dilate(labels, NEIGHBOURS)
     between = (lowest < labels) & (labels < highest)
-    if np.count_nonzero(between) < FEWEST:
+    if np.count_nonzero(between) < MIN_RIM_PIXELS:
         return None
     across = np.stack([cv2.Sobel(labels, cv2.CV_32F, 1, 0), cv2.Sobel(labels, cv2.CV_32F, 0, 1)])
     across /= np.maximum(np.linalg.norm(across, axis=0), 1)
@@ -49,7 +49,7 @@ def smoothed_edges(labels: Pixels, class_names: Sequence[str]) -> str | None:
         mask = labels == index
         rim = between & mask
         count = int(np.count_nonzero(rim))
-        if count < FEWEST or np.linalg.norm(across[:, rim].mean(axis=1)) > ONE_SIDED:
+        if count < MIN_RIM_PIXELS or np.linalg.norm(across[:, rim].mean(axis=1)) > ONE_SIDED:
             continue
         edge = (labels > index) & (lowest <= index)
         share = np.count_nonzero(edge & (cv2.dilate(rim.view(np.uint8), NEIGHBOURS) > 0)) / np.count_nonzero(edge)

@@ -13,11 +13,18 @@ from sonoseg.evaluation.folds import FoldData
 from sonoseg.evaluation.results import remove_fold_scores, write_evaluation, write_model_evaluation
 from sonoseg.evaluation.scoring import Scoring, read_trained_model
 from sonoseg.runs.output_folder import OutputFolder
-from sonoseg.runs.workspace import BEST_MODEL, CROSS_VALIDATION, ENSEMBLE, OUT_OF_FOLD, Workspace, fold_folder
+from sonoseg.runs.workspace import (
+    ANY_FOLD,
+    BEST_MODEL,
+    CROSS_VALIDATION,
+    ENSEMBLE,
+    OUT_OF_FOLD,
+    Workspace,
+    fold_folder,
+)
 from sonoseg.schema.task import Task
 
 SCORES = ("dice", "iou", "surface_dice", "hd95")
-ANY_FOLD = "fold_*"
 
 
 def check_folds(folder: Path, folds: Sequence[int]) -> None:

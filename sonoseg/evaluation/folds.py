@@ -11,7 +11,7 @@ from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.prepare.split import assert_no_leak
 from sonoseg.preprocess.plan import check_prepared
 from sonoseg.runs.split_tables import Prepared, Sample, read_index, read_split
-from sonoseg.runs.workspace import Workspace
+from sonoseg.runs.workspace import PARTS, Workspace
 from sonoseg.schema.task import Task
 
 
@@ -59,10 +59,10 @@ def load_data(task: Task, workspace: Workspace, fold: int, limits: ReadLimits = 
     split or with other settings, or the fold is empty.
     """
     train_samples, test_samples = (
-        read_split(workspace.split_table(part), task.class_names, workspace.root) for part in ("train", "test")
+        read_split(workspace.split_table(part), task.class_names, workspace.root) for part in PARTS
     )
     assert_no_leak(train_samples, test_samples)
-    index, test = (read_index(workspace.index(part), workspace.root) for part in ("train", "test"))
+    index, test = (read_index(workspace.index(part), workspace.root) for part in PARTS)
     _check_same_sources(workspace.index("train"), index, train_samples)
     _check_same_sources(workspace.index("test"), test, test_samples)
 

@@ -69,7 +69,9 @@ def evaluation_page(
         typical=[_picture(case, limits) for case in typical],
         typical_number=next(number) if typical else 0,
         colors={"reference": REFERENCE_COLOR, "prediction": PREDICTION_COLOR},
-        curves=figure_uri(curves_figure(history, task, best_epoch - 1)) if history else "",
+        curves=figure_uri(curves_figure(history, task.structures, task.training.loss, best_epoch - 1))
+        if history
+        else "",
         curves_number=next(number),
         scoring=summary.get("scored_before", -1) + 1,
     )

@@ -1,4 +1,4 @@
-"""Fit of a capsule's soft drawing to a mask by Levenberg-Marquardt steps: a hundred passes over the pixels of an image.
+"""Fit of a capsule's soft rendering to a mask by Levenberg-Marquardt steps: a hundred passes over an image's pixels.
 
 Importing this loads numba, which takes a third of a second: `line_fit` does so when there is a line to fit.
 """
@@ -11,7 +11,7 @@ from sonoseg.compiled import compiled
 
 _STEPS = 25
 _SATURATED = 15.0
-"""Distance from the edge, in units of its softness, beyond which the drawing is 0 or 1 within 3e-7."""
+"""Distance from the edge, in units of its softness, beyond which the rendering is 0 or 1 within 3e-7."""
 
 
 _TINY = 2.220446049250313e-16
@@ -19,17 +19,18 @@ _TINY = 2.220446049250313e-16
 
 
 @compiled("Tuple((float64, float64[::1], float64[:, ::1]))(float64[:, ::1], float64[::1], float64[::1], float64)")
-def normal_equations(pixels, target, values, edge):  # type: ignore[no-untyped-def]  # the types are in the signature
+def normal_equations(pixels, target, values, softness_px):  # type: ignore[no-untyped-def]  # the types are in the signature
     """Return the terms of a Levenberg-Marquardt step: the sum of squares, `J'r` `(5,)` and `J'J` `(5, 5)`.
 
     pixels: `(2, N)`, x and y; target: `(N,)`, 1 in the mask and 0 outside; values: x, y, x, y of the ends, and
-    radius. The drawing is 1 / (1 + exp((distance - radius) / edge)), r its difference from the target, J its Jacobian.
+    radius. The rendering is 1 / (1 + exp((distance - radius) / softness_px)), r its difference from the target, J its
+    Jacobian.
     """
     x, y, radius = values[0], values[1], values[4]
     along_x, along_y = values[2] - x, values[3] - y
     per_square = 1 / max(along_x * along_x + along_y * along_y, _TINY)
-    within, beyond = max(radius - _SATURATED * edge, 0.0) ** 2, max(radius + _SATURATED * edge, 0.0) ** 2
-    error, right, normal, slope = 0.0, np.zeros(5), np.zeros((5, 5)), np.empty(5)
+    within, beyond = max(radius - _SATURATED * softness_px, 0.0) ** 2, max(radius + _SATURATED * softness_px, 0.0) ** 2
+    error, gradient, normal_matrix, slope = 0.0, np.zeros(5), np.zeros((5, 5)), np.empty(5)
     for index in range(target.size):
         from_x, from_y = pixels[0, index] - x, pixels[1, index] - y
         position = min(max((along_x * from_x + along_y * from_y) * per_square, 0.0), 1.0)
@@ -40,40 +41,41 @@ def normal_equations(pixels, target, values, edge):  # type: ignore[no-untyped-d
             error += residual * residual
             continue
         distance = math.sqrt(distance)
-        soft = 1 / (1 + math.exp((distance - radius) / edge))
+        soft = 1 / (1 + math.exp((distance - radius) / softness_px))
         residual = target[index] - soft
         error += residual * residual
-        steep = soft * (1 - soft) / edge
+        steep = soft * (1 - soft) / softness_px
         unit = steep / max(distance, _TINY)
         slope[0], slope[1] = away_x * unit * (1 - position), away_y * unit * (1 - position)
         slope[2], slope[3], slope[4] = away_x * unit * position, away_y * unit * position, steep
         for i in range(5):
-            right[i] += slope[i] * residual
+            gradient[i] += slope[i] * residual
             for j in range(i + 1):
-                normal[i, j] += slope[i] * slope[j]
+                normal_matrix[i, j] += slope[i] * slope[j]
     for i in range(5):
         for j in range(i):
-            normal[j, i] = normal[i, j]
-    return error, right, normal
+            normal_matrix[j, i] = normal_matrix[i, j]
+    return error, gradient, normal_matrix
 
 
 @compiled("float64[::1](float64[:, ::1], float64[::1])")
-def solve(normal, right):  # type: ignore[no-untyped-def]
-    """Return the solution `x` of `normal @ x = right` by Cholesky decomposition of the positive definite `(n, n)`.
+def solve(normal_matrix, gradient):  # type: ignore[no-untyped-def]
+    """Return the solution `x` of `normal_matrix @ x = gradient`, by Cholesky decomposition.
 
-    Of parameters that are linearly dependent within the last digits, the later ones are 0.
+    The matrix is `(n, n)` and positive definite. Of parameters that are linearly dependent within
+    the last digits, the later ones are 0.
     """
-    size = right.size
-    lower, x = np.zeros((size, size)), right.copy()
+    size = gradient.size
+    lower, x = np.zeros((size, size)), gradient.copy()
     for i in range(size):
         for j in range(i + 1):
-            rest = normal[i, j]
+            rest = normal_matrix[i, j]
             for k in range(j):
                 rest -= lower[i, k] * lower[j, k]
             if i > j:
                 lower[i, j] = rest / lower[j, j]
             else:
-                lower[i, i] = math.sqrt(rest) if rest > 1e-14 * normal[i, i] else np.inf
+                lower[i, i] = math.sqrt(rest) if rest > 1e-14 * normal_matrix[i, i] else np.inf
         for k in range(i):
             x[i] -= lower[i, k] * x[k]
         x[i] /= lower[i, i]
@@ -85,25 +87,25 @@ def solve(normal, right):  # type: ignore[no-untyped-def]
 
 
 @compiled("float64[::1](float64[:, ::1], float64[::1], float64[::1], float64, float64)")
-def descend(pixels, target, values, edge, settled):  # type: ignore[no-untyped-def]
-    """Return values from which no Levenberg-Marquardt step longer than `settled` pixels reduces the sum of squares.
+def levenberg_marquardt(pixels, target, values, softness_px, tolerance_px):  # type: ignore[no-untyped-def]
+    """Return values from which no Levenberg-Marquardt step longer than `tolerance_px` reduces the sum of squares.
 
     The arguments are those of `normal_equations`. A step that does not reduce it increases the damping.
     """
-    error, right, normal = normal_equations(pixels, target, values, edge)
+    error, gradient, normal_matrix = normal_equations(pixels, target, values, softness_px)
     damping = 1e-2
     for _ in range(_STEPS):
-        damped = normal.copy()
+        damped = normal_matrix.copy()
         for i in range(5):
-            damped[i, i] += damping * (normal[i, i] + _TINY)
-        step = solve(damped, right)
-        tried = normal_equations(pixels, target, values + step, edge)
+            damped[i, i] += damping * (normal_matrix[i, i] + _TINY)
+        step = solve(damped, gradient)
+        tried = normal_equations(pixels, target, values + step, softness_px)
         if tried[0] < error:
             values = values + step
-            error, right, normal = tried
+            error, gradient, normal_matrix = tried
             damping /= 10
         else:
             damping *= 10
-        if np.abs(step).max() < settled:
+        if np.abs(step).max() < tolerance_px:
             break
     return values

@@ -19,6 +19,8 @@ MAX_CENTRE_DISTANCE = 0.1
 class EllipseKind(ShapeKind):
     json_name = "ellipse"
     num_points = 4
+    needs_whole_outline = True
+    is_ellipse_of_moments = True
     margin = 1.0
     """The axes of an organ that the image cuts off end far outside it."""
 

@@ -17,12 +17,13 @@ FEWEST_POINTS = 6
 
 
 def fit_ellipse(mask: Mask, spacing: Spacing | None = None) -> Ellipse | None:
-    """Return the ellipse, in pixels, along the outer border of the mask's largest component; None without an area.
+    """Return the ellipse, in pixels, along the outer border of the largest component of a mask `(H, W)` bool.
 
-    It is fitted to edge points half-way between a pixel inside and its neighbour outside, so the diameter is not a
-    pixel short as it is for a contour through pixel centres. Holes are filled; where the mask is cut off by the image
-    there is no edge. With a spacing, points are scaled to millimetres first. Direct least squares (Fitzgibbon et al.
-    1999), or the ellipse of equal second moments when that is degenerate.
+    None for a mask without an area. The ellipse is fitted to edge points half-way between a pixel inside and its
+    neighbour outside, so the diameter is not a pixel short as it is for a contour through pixel centres. Holes are
+    filled; where the mask is cut off by the image there is no edge. With a spacing, points are scaled to millimetres
+    first. Direct least squares (Fitzgibbon et al. 1999), or the ellipse of equal second moments when that is
+    degenerate.
     """
     component = _largest_filled(mask)
     scale = scale_of(spacing)
@@ -34,7 +35,10 @@ def fit_ellipse(mask: Mask, spacing: Spacing | None = None) -> Ellipse | None:
 
 
 def edge_points(mask: Mask) -> Points:
-    """Return the mid-points `(N, 2)` between every pixel inside the mask and its four neighbours outside."""
+    """Return the mid-points `(N, 2)` (x, y), in pixels, between the pixels of a mask `(H, W)` bool and those outside.
+
+    Compared are the four neighbours of each pixel. A mask without an edge has no such points.
+    """
     window = extent(mask, margin=1)
     top, left = window[0].start, window[1].start
     mask = mask[window]

@@ -14,10 +14,10 @@ from sonoseg.types import Points
 Array = NDArray[np.float64]
 
 _BISECTIONS = 40
-_EDGES_PX = (0.4, 0.15, 0.06)
+_SOFTNESS_PX = (0.4, 0.15, 0.06)
 """Softness of the capsule's edge: first about a pixel, so that the next pixel has a gradient, then almost as sharp as
 the mask, because few pixels at the round ends determine their position."""
-_SETTLED_PX = (2e-2, 5e-3, 1e-3)
+_TOLERANCES_PX = (2e-2, 5e-3, 1e-3)
 """A step this small ends the search at each softness; all but the last give only the start of the next."""
 _REACH_PX = 3.0
 """Pixels up to this distance outside the first estimate are included."""
@@ -27,12 +27,12 @@ a thick line. A line of 10 px across a large image has fewer."""
 
 
 def fit_line(mask: NDArray[np.bool_]) -> Points:
-    """Return the ends `(2, 2)` of the segment whose drawing is nearest to a mask; upper end first, left if horizontal.
+    """Return the ends `(2, 2)` of the segment (x, y) in pixels whose drawing is nearest to a mask `(H, W)` bool.
 
-    The start is the capsule on the principal axis with the mask's area and variance; least squares between its soft
-    drawing and the mask then recover drawn lines to a fraction of a pixel at any angle, with little influence of stray
-    pixels. A disc or a single pixel gives two (nearly) equal ends: a position without a direction. Raises ValueError
-    for an empty mask.
+    The upper end is first, the left one of a horizontal segment. The start is the capsule on the principal axis with
+    the mask's area and variance; least squares between its soft rendering and the mask then recover drawn lines to a
+    fraction of a pixel at any angle, with little influence of stray pixels. A disc or a single pixel gives two (nearly)
+    equal ends: a position without a direction. Raises ValueError for an empty mask.
     """
     rows, columns = mask_indices(mask)
     if not rows.size:
@@ -89,13 +89,15 @@ def _capsule_variance(length: float, area: float) -> float:
 
 def _nearest_capsule(mask: NDArray[np.bool_], ends: Points, radius: float) -> Points:
     """Return the ends of the capsule nearest to the mask, by Levenberg-Marquardt steps on its two ends and radius."""
-    from sonoseg.geometry.capsule import descend
+    from sonoseg.geometry.capsule import levenberg_marquardt
 
     pixels, target = _pixels_near(mask, ends, radius)
     values = np.array([*ends.ravel(), radius])
-    for edge, settled, most in zip(_EDGES_PX, _SETTLED_PX, _PIXELS, strict=True):
+    for softness_px, tolerance_px, most in zip(_SOFTNESS_PX, _TOLERANCES_PX, _PIXELS, strict=True):
         sample = slice(None, None, max(1, -(-target.size // most)))
-        values = descend(np.ascontiguousarray(pixels[:, sample]), target[sample].copy(), values, edge, settled)
+        values = levenberg_marquardt(
+            np.ascontiguousarray(pixels[:, sample]), target[sample].copy(), values, softness_px, tolerance_px
+        )
     return values[:4].reshape(2, 2)
 
 
@@ -107,11 +109,11 @@ def _pixels_near(mask: NDArray[np.bool_], ends: Points, radius: float) -> tuple[
     window = mask[top:bottom, left:right]
     rows, columns = np.indices(window.shape)
     pixels = np.stack([columns.ravel() + left, rows.ravel() + top]).astype(np.float64)
-    near = np.flatnonzero(_from_segment(pixels, ends) <= reach)
+    near = np.flatnonzero(_distance_to_segment(pixels, ends) <= reach)
     return pixels[:, near], window.ravel()[near].astype(np.float64)
 
 
-def _from_segment(pixels: Array, ends: Points) -> Array:
+def _distance_to_segment(pixels: Array, ends: Points) -> Array:
     """Return the distances `(N,)` of pixels `(2, N)` from a segment."""
     along = ends[1] - ends[0]
     from_start = pixels - ends[0][:, None]

@@ -19,14 +19,14 @@ def scale_of(spacing: Spacing | None) -> NDArray[np.float64]:
 
 
 def length(start: Points, end: Points, spacing: Spacing | None = None) -> float:
-    """Return the distance of two points, in mm with a spacing, otherwise in pixels."""
+    """Return the distance of two points `(2,)` (x, y) given in pixels: in mm with a spacing, otherwise in pixels."""
     return float(np.linalg.norm((np.asarray(end) - np.asarray(start)) * scale_of(spacing)))
 
 
 def angle_from_vertical_deg(start: Points, end: Points, spacing: Spacing | None = None) -> float:
     """Return the angle of a line from vertical, -90 to 90 degrees, positive when its lower end lies to the right.
 
-    Without a spacing pixels are taken as square.
+    `start` and `end` are points `(2,)` (x, y) in pixels, in any order. Without a spacing pixels are taken as square.
     """
     dx, dy = (np.asarray(end) - np.asarray(start)) * scale_of(spacing)
     if dy < 0 or (dy == 0 and dx < 0):

@@ -37,11 +37,11 @@ class RectangleKind(ShapeKind):
 
 
 def fit_rectangle(mask: Mask) -> Points:
-    """Return the corners `(2, 2)`, upper left and lower right, both inside, of an axis-aligned rectangle.
+    """Return the corners `(2, 2)`, (x, y) in pixels, upper left and lower right, both inside, of a rectangle.
 
-    It spans the rows and columns that have at least half the pixels of the typical row or column (that of the median
-    pixel), so protrusions and frayed borders do not extend it; a drawn rectangle is recovered exactly. `mask` has a
-    pixel.
+    It is axis-aligned and spans the rows and columns that have at least half the pixels of the typical row or column
+    (that of the median pixel), so protrusions and frayed borders do not extend it; a drawn rectangle is recovered
+    exactly. `mask` `(H, W)` bool has a pixel.
     """
     (left, right), (top, bottom) = (_span(mask.sum(axis=axis)) for axis in (0, 1))
     return np.array([[left, top], [right, bottom]], dtype=np.float64)

@@ -65,10 +65,10 @@ class RegionKind(ShapeKind):
 
 
 def fit_regions(mask: Mask) -> list[Points]:
-    """Return the outline `(N, 2)`, N >= 3, of each component through its border pixels, largest component first.
+    """Return the outline `(N, 2)` (x, y) in pixels, N >= 3, of each component of a mask `(H, W)` bool, largest first.
 
-    Holes are filled. Outlines are simplified by less than half a pixel. A component one pixel wide has no outline and
-    is given a rectangle of that width. An empty mask has no outlines.
+    It runs through the border pixels. Holes are filled. Outlines are simplified by less than half a pixel. A component
+    one pixel wide has no outline and is given a rectangle of that width. An empty mask has no outlines.
     """
     contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     polygons = []

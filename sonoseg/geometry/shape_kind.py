@@ -31,6 +31,12 @@ class ShapeKind(ABC):
     is_closed: ClassVar[bool] = True
     """Whether the last point of the outline is connected to the first."""
 
+    needs_whole_outline: ClassVar[bool] = False
+    """Whether the shape follows from its whole outline, so that a mask which the image cuts off is incomplete."""
+
+    is_ellipse_of_moments: ClassVar[bool] = False
+    """Whether a mask of this kind is the ellipse that has its centre and second moments."""
+
     margin: ClassVar[float] = 0.05
     """Points may lie outside the image by this fraction of its size: annotators overshoot the edge."""
 

@@ -13,7 +13,7 @@ from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.names import name_key
 from sonoseg.io.readers import image_suffixes, is_image, list_images, read_image_header
-from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
+from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
 from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
@@ -158,18 +158,18 @@ def _cached_header(path: Path, size: int, mtime_ns: int, limits: ReadLimits) -> 
 
 def _spacing_table(
     folder: Path, paths: Sequence[Path], task: Task, metadata: Path | None
-) -> tuple[dict[str, Meta], str]:
+) -> tuple[dict[str, ImageMetadata], str]:
     if metadata is not None:
-        return read_metadata(metadata, task), metadata.name
+        return read_metadata(metadata, task.metadata, task.patients), metadata.name
     for name in dict.fromkeys((task.metadata.file, "metadata.csv")):
         if (folder / name).is_file():
-            return read_metadata(folder / name, task), name
+            return read_metadata(folder / name, task.metadata, task.patients), name
     beside = folder.resolve().parent / task.metadata.file
     if beside.is_file():
         # A dataset's table lies beside its folder of images. One that does not name them all is about other images,
         # which may share a name with these.
         with suppress(DataError):
-            table = read_metadata(beside, task)
+            table = read_metadata(beside, task.metadata, task.patients)
             if all(meta_of(table, path) for path in paths):
                 return table, beside.name
     return {}, ""

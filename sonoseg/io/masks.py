@@ -29,10 +29,12 @@ def read_mask(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> Pixels:
         values = values[..., :-1]
     if values.ndim == 3:
         if not (values == values[..., :1]).all():
-            raise DataError(f"a coloured mask ({picture.mode}); expected grey values or a palette of indices", path)
+            raise DataError(
+                f"a coloured mask ({picture.mode}); expected class indices; save it as grey or palette PNG", path
+            )
         values = values[..., 0]
     if values.min() < 0 or values.max() > 255:
-        raise DataError(f"mask values up to {values.max()}; expected 0 to 255", path)
+        raise DataError(f"mask values up to {values.max()}; expected 0 to 255; save it as grey or palette PNG", path)
     return np.ascontiguousarray(values).astype(np.uint8)
 
 

@@ -53,7 +53,11 @@ def read_table(path: Path, maker: str) -> list[tuple[int, dict[str, str]]]:
         reader.fieldnames = columns
         for cells in reader:
             if None in cells:
-                raise DataError(f"{path}, row {reader.line_num}: more cells than the header's {len(columns)}")
+                found = len(columns) + len(cells[None])
+                raise DataError(
+                    f"{path}, row {reader.line_num}: more cells than the header's {len(columns)}, {found}; remove the "
+                    "surplus ones, or quote cells that contain the separator"
+                )
             rows.append((reader.line_num, {name: unescape_cell((cell or "").strip()) for name, cell in cells.items()}))
     except csv.Error as error:
         raise DataError(f"{path}, row {reader.line_num}: {error}; is it a text table?") from None

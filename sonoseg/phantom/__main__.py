@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sonoseg.errors import DataError, UsageError
 from sonoseg.phantom.dataset import KINDS, is_already_there, plan, write_dataset
 from sonoseg.phantom.layout import Case, Settings
 from sonoseg.runs.checkout import default_workspace
@@ -39,13 +40,25 @@ def with_progress(cases: list[Case]) -> Iterator[Case]:
     yield from track(cases, description="simulating", disable=not sys.stderr.isatty())
 
 
+def check(out: Path, settings: Settings, force: bool) -> bool:
+    """Return what `is_already_there` returns. Raises UsageError and DataError, which name the flags to change."""
+    try:
+        plan(settings)  # a wrong number is reported before anything is touched
+    except UsageError as error:
+        setting, _, problem = str(error).partition(" ")
+        raise UsageError(f"--{setting.replace('_', '-')} {problem}") from None
+    try:
+        return is_already_there(out, settings, force)
+    except DataError as error:
+        raise DataError(f"{error} (--out, --force)") from None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Check the folder, write the dataset, print a summary."""
     args = parse(argv)
     settings = Settings(kind=args.kind, images=args.images, seed=args.seed, size_scale=args.size_scale)
     out = getattr(args, "out", default_workspace() / "Datasets" / settings.kind)
-    plan(settings)  # a wrong number is reported before anything is touched
-    if is_already_there(out, settings, args.force):
+    if check(out, settings, args.force):
         print(f"{out}: already there ({settings.images} images, seed {settings.seed})")
         return 0
     cases = write_dataset(out, settings, with_progress)

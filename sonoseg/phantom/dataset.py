@@ -24,17 +24,20 @@ KINDS: dict[str, Kind] = {"spine": spine.KIND, "head": head.KIND, "nerve": nerve
 
 
 def plan(settings: Settings) -> list[Case]:
-    """Return the cases of a dataset with these settings. Raises UsageError for invalid settings."""
+    """Return the cases of a dataset with these settings.
+
+    Raises UsageError for an invalid setting, with a message that begins with its name.
+    """
     if settings.kind not in KINDS:
-        raise UsageError(f"--kind {settings.kind}: there is no such phantom; choose {choices(list(KINDS))}")
+        raise UsageError(f"kind {settings.kind}: there is no such phantom; choose {choices(list(KINDS))}")
     kind = KINDS[settings.kind]
     if settings.images < 1:
-        raise UsageError(f"--images {settings.images}: at least 1 image is needed")
+        raise UsageError(f"images {settings.images}: at least 1 image is needed")
     if settings.seed < 0:
-        raise UsageError(f"--seed {settings.seed}: give 0 or a positive whole number")
+        raise UsageError(f"seed {settings.seed}: give 0 or a positive whole number")
     if not kind.smallest <= settings.size_scale <= 2.0:
         raise UsageError(
-            f"--size-scale {settings.size_scale}: give a factor from {kind.smallest:g} to 2 for a {settings.kind}"
+            f"size_scale {settings.size_scale}: give a factor from {kind.smallest:g} to 2 for a {settings.kind}"
         )
     return list(kind.plan(settings))
 
@@ -53,7 +56,7 @@ def is_already_there(out: Path, settings: Settings, force: bool = False) -> bool
         if not same and not force:
             raise DataError(
                 f"{out} holds a phantom dataset made with other settings ({_short(made_with)}); "
-                "choose another --out, or add --force to replace it"
+                "choose another folder, or replace it"
             )
         return False
     foreign = [name for name in kind.shared_files if (out / name).exists()]
@@ -62,7 +65,7 @@ def is_already_there(out: Path, settings: Settings, force: bool = False) -> bool
     if foreign and not force:
         raise DataError(
             f"{out} already holds {choices(foreign).replace(' or ', ' and ')} that this phantom did not "
-            "make; choose another --out, or add --force to overwrite files of the same name"
+            "make; choose another folder, or overwrite files of the same name"
         )
     return False
 

@@ -2,7 +2,7 @@
 
 The skull is an ellipse of two bright arcs that fade where they run along the beam; inside lie weakly echoing brain, the
 falx, the cavum septi pellucidi, the thalami and a lateral ventricle with its plexus; around it amniotic fluid, placenta
-and the mother's tissue.
+and the maternal tissue.
 
 <out>/training_set/010_HC.png, 010_2HC.png       images; the number is the subject
 <out>/training_set/010_HC_Annotation.png         the annotated ellipse as a thin outline, 255 on 0
@@ -23,8 +23,8 @@ from sonoseg.phantom.tissue import step, wavy
 from sonoseg.schema.annotations import MaskFolder
 
 WIDTH, HEIGHT = 800, 540
-PEN_PX = 2.77  # HC18's pen, the median over its training set
-_THINNEST_PEN_PX = 1.1  # a thinner line would fall apart into dots
+OUTLINE_WIDTH_PX = 2.77  # width of HC18's drawn outline, the median over its training set
+MIN_OUTLINE_WIDTH_PX = 1.1  # a thinner line would fall apart into dots
 _CUT_SHARE = 0.04  # of the images show a head that runs over the border
 
 
@@ -118,8 +118,8 @@ class HeadMedium(ArrayCanvas):
         self.inside = np.asarray(self.skull.inside_mm(self.x, self.z), np.float32)
         self.bone_mm = 0.045 * self.skull.b + 0.25 * self.unit_mm
 
-    def mother(self) -> None:
-        """The mother's tissue in layers, the abdominal wall near the probe, and the placenta on one side."""
+    def maternal_tissue(self) -> None:
+        """The maternal tissue in layers, the abdominal wall near the probe, and the placenta on one side."""
         rng, unit = self.rng, self.unit_mm
         self.echo = self.texture(self.fetus.tissue_db, 3.0, 0.8, 4.0) + 3.0 * self.noise(2.5 * unit, 30 * unit)
         wall = self.array.depth_mm * rng.uniform(0.06, 0.14)
@@ -164,9 +164,11 @@ class HeadMedium(ArrayCanvas):
             ventricle = self._part(-0.42 * a, side * 0.36 * b, 0.3 * a, 0.13 * b, side * rng.uniform(4.0, 16.0))
             self.fill(ventricle, -66.0, loss=0.4, softness=0.6)
             # Before mid-pregnancy the plexus fills the ventricle; the near one is hidden by reverberations.
-            young = self.fetus.hc_mm < 130.0
-            plump = rng.uniform(0.85, 1.1) if young else rng.uniform(0.4, 0.75)
-            plexus = self._part(-0.45 * a, side * 0.37 * b, 0.24 * a * plump, 0.11 * b * plump + 0.03 * b, side * 10.0)
+            is_early = self.fetus.hc_mm < 130.0
+            plexus_scale = rng.uniform(0.85, 1.1) if is_early else rng.uniform(0.4, 0.75)
+            plexus = self._part(
+                -0.45 * a, side * 0.37 * b, 0.24 * a * plexus_scale, 0.11 * b * plexus_scale + 0.03 * b, side * 10.0
+            )
             self.fill(plexus, self.texture(level + (14.0 if side > 0 else 7.0), 2.0, 0.7, 1.0), softness=0.6)
         self.rim(self._part(-0.42 * a, 0.36 * b, 0.3 * a, 0.13 * b, 10.0), -28.0, -22.0, thickness_mm=0.3 * unit)
 
@@ -214,7 +216,7 @@ class HeadMedium(ArrayCanvas):
 
     def build(self) -> "HeadMedium":
         """All structures, from the bulk to the details."""
-        self.mother()
+        self.maternal_tissue()
         self.fluid()
         self.brain()
         self.midline()
@@ -251,13 +253,13 @@ class HeadCase:
         view, rng = self.view, np.random.default_rng(self.seed)
         size, pixel_mm = view.array.size, view.array.pixel_mm
         image = view.array.picture(form_image(HeadMedium(self.fetus, view, rng).build().medium(), view.probe, rng))
-        pen_px = max(PEN_PX * size[1] / WIDTH, _THINNEST_PEN_PX)
+        width_px = max(OUTLINE_WIDTH_PX * size[1] / WIDTH, MIN_OUTLINE_WIDTH_PX)
         row = {
             "filename": f"{self.name}.png",
             "pixel size(mm)": f"{pixel_mm:.8f}",
             "head circumference (mm)": f"{view.circumference_mm:.2f}",
         }
-        return Simulated(image, row, mask=view.skull.pen_line(size, pixel_mm, pen_px))
+        return Simulated(image, row, mask=view.skull.outline_mask(size, pixel_mm, width_px))
 
 
 def plan_head(settings: Settings) -> list[HeadCase]:

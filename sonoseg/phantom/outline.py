@@ -56,10 +56,10 @@ class Outline:
         """Filled region, uint8 (H, W) of 0 and 255, on square pixels with (0, 0) at 0 mm."""
         return np.where(self.inside_mm(*pixel_grid(size, pixel_mm)) > 0, 255, 0).astype(np.uint8)
 
-    def pen_line(self, size: tuple[int, int], pixel_mm: float, pen_px: float) -> NDArray[np.uint8]:
-        """Outline drawn by a pen of pen_px diameter whose middle runs on it, uint8 (H, W) of 0 and 255."""
+    def outline_mask(self, size: tuple[int, int], pixel_mm: float, width_px: float) -> NDArray[np.uint8]:
+        """Line of width_px pixels whose middle is the outline, uint8 (H, W) of 0 and 255."""
         distance = np.abs(self.inside_mm(*pixel_grid(size, pixel_mm)))
-        return np.where(distance <= 0.5 * pen_px * pixel_mm, 255, 0).astype(np.uint8)
+        return np.where(distance <= 0.5 * width_px * pixel_mm, 255, 0).astype(np.uint8)
 
 
 def pixel_grid(size: tuple[int, int], pixel_mm: float) -> tuple[Mm, Mm]:

@@ -57,7 +57,7 @@ class SpineMedium(Canvas):
         return top + side * fall - 1.5 * np.clip((a - 38.0) / 15.0, 0.0, 2.0)
 
     def lamina(self, u: Curve | float) -> Any:
-        """Depth v of the lamina in a spinous view: highest next to the process, sloping away like a roof."""
+        """Depth v of the lamina in a spinous view: highest next to the process, falling off to both sides."""
         a = np.abs(u)
         side = np.where(u < 0, self.side_drop_mm[0], self.side_drop_mm[1])
         return self.facet_top_mm - 3.0 + (side + 5.0) * (1.0 - np.exp(-np.maximum(a - 4.0, 0.0) / 12.0))
@@ -252,7 +252,7 @@ class SpineMedium(Canvas):
                 self.add(u, v + rng.uniform(1.2, 2.0), view.epi_db - weaker, taper_mm=3.0, lobe_deg=30.0)
         if "VTB" in view.labels:
             self.vertebral_body(deep)
-        else:  # behind the sac nothing comes back: the beam meets the body at an angle or is spent
+        else:  # behind the sac nothing comes back: the beam meets the body at an angle or is attenuated
             self.loss += 1.5 * step(self.v - view.epi_mm - 4.0) * step(16.0 - np.abs(self.u), 1.5)
 
     def vertebral_body(self, top: float) -> None:

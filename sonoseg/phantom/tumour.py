@@ -91,7 +91,7 @@ class TumourMedium(ArrayCanvas):
         self.inside = np.asarray(fetus.mass.inside_mm(self.x, self.z), np.float32)
 
     def tissue(self) -> None:
-        """The mother's wall, the body of the fetus in patches of unlike echo, and connective tissue."""
+        """The maternal abdominal wall, the body of the fetus in patches of unlike echo, and connective tissue."""
         rng, unit, fetus = self.rng, self.unit_mm, self.fetus
         width_mm = fetus.array.size[1] * fetus.array.pixel_mm
         self.echo = self.texture(fetus.tissue_db, 3.5, 0.9, 2.5) + 2.0 * self.noise(9 * unit, 14 * unit)
@@ -104,7 +104,7 @@ class TumourMedium(ArrayCanvas):
             z = rng.uniform(0.0, fetus.array.depth_mm) + rng.normal(0.0, 0.3) * at
             self.reflect(x, z, rng.normal(-32.0, 5.0), taper_mm=half, thickness_mm=0.35 * unit, lobe_deg=30.0)
 
-    def water(self) -> None:
+    def fluid_pocket(self) -> None:
         """A pocket of fluid: no echo, no loss, a bright far wall."""
         inside = np.asarray(self.fetus.fluid.inside_mm(self.x, self.z), np.float32)
         self.cover(inside)
@@ -123,7 +123,7 @@ class TumourMedium(ArrayCanvas):
             self.reflect(x, z, -9.0, taper_mm=0.5 * half, thickness_mm=0.5 * unit, block_db=22.0, lobe_deg=40.0)
 
     def mass(self) -> None:
-        """The tumour: uneven inside, with septa, cysts and flecks of calcium, and a thin bright border in parts."""
+        """The tumour: uneven inside, with septa, cysts and calcifications, and a thin bright border in parts."""
         rng, unit, fetus = self.rng, self.unit_mm, self.fetus
         a, b = fetus.mass.a, fetus.mass.b
         self.cover(self.inside)
@@ -137,8 +137,8 @@ class TumourMedium(ArrayCanvas):
             weight = within * step(np.asarray(cyst.inside_mm(u, v), np.float32), 0.3 * unit)
             self.echo += (-68.0 - self.echo) * weight
         for _ in range(int(rng.poisson(5))):
-            fleck = np.hypot(u - rng.uniform(-0.6, 0.6) * a, v - rng.uniform(-0.6, 0.6) * b) / (0.6 * unit)
-            self.echo += (-18.0 - self.echo) * within * np.exp(-(fleck**2)).astype(np.float32)
+            calcification = np.hypot(u - rng.uniform(-0.6, 0.6) * a, v - rng.uniform(-0.6, 0.6) * b) / (0.6 * unit)
+            self.echo += (-18.0 - self.echo) * within * np.exp(-(calcification**2)).astype(np.float32)
         border = np.exp(-0.5 * (self.inside / (0.6 * unit)) ** 2) * step(self.noise(10 * unit, 10 * unit), 0.5)
         self.echo += (fetus.tissue_db + 7.0 - self.echo) * 0.7 * border.astype(np.float32)
         self.rim(self.inside, -27.0, -25.0, thickness_mm=0.35 * unit, lobe_deg=28.0)
@@ -147,7 +147,7 @@ class TumourMedium(ArrayCanvas):
         """All structures, from the bulk to the details."""
         self.tissue()
         self.bones()
-        self.water()
+        self.fluid_pocket()
         self.mass()
         return self
 

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.extent import extent
 from sonoseg.geometry.shapes import Shape, fit_shapes
 from sonoseg.postprocess.anatomy import apply_rules
@@ -88,7 +89,7 @@ def review_reasons(findings: Findings, structures: Sequence[Structure], review: 
         if value < review.min_confidence:
             reasons.append(f"{name}: confidence {value:.2f} is below {review.min_confidence:g}")
     for structure, mask in zip(structures, findings.masks, strict=True):
-        if structure.shape == "ellipse" and _touches_border(mask):
+        if SHAPE_KINDS[structure.shape].needs_whole_outline and _touches_border(mask):
             reasons.append(f"{structure.name} touches the image border: its outline is incomplete")
     for key, limits in review.ranges.items():
         measurement = findings.measurements[key]

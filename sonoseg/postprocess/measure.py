@@ -155,7 +155,7 @@ def head_biometry(section: HeadBiometry, inputs: MeasurementInput) -> list[Measu
     if ellipse.major:
         measurements.append(Measurement(index, 100 * ellipse.minor / ellipse.major, "" if in_mm else SQUARE_PIXELS))
     else:
-        measurements += _not_measured([index], f"{section.structure} is not larger than its drawn outline is wide")
+        measurements += _not_measured([index], f"the {section.structure} ellipse is not larger than its outline width")
     return [*measurements, _gestational_age(age, in_mm.circumference if in_mm else None)]
 
 

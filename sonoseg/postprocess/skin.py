@@ -43,11 +43,11 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
     height, width = image.shape
     along = midline[1] - midline[0]
     if abs(along[1]) <= abs(along[0]):
-        return Skin(None, "skin not found: the midline is nearer to level than to upright")
+        return Skin(None, "skin not found: the midline is closer to horizontal than to vertical")
     rows = np.arange(max(2, round(height * SEARCH_DEPTH)))
     centres = midline[0, 0] + (rows - midline[0, 1]) * along[0] / along[1]
     if not 0 <= centres[0] <= width - 1:
-        return Skin(None, "skin not found: the midline leaves the image at its side")
+        return Skin(None, "skin not found: the midline leaves the image through a side")
     profile = _row_profile(image, rows, centres)
     contrast = _level(image, 0.99) - _level(image, 0.01)
     span = float(np.ptp(profile))

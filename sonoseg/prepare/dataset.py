@@ -8,11 +8,11 @@ from typing import Any
 
 from sonoseg.io.faults import Fault
 from sonoseg.io.image_ref import ImageRef
-from sonoseg.prepare.metadata import Meta
-from sonoseg.prepare.near_duplicates import AlikePairs, alike_faults, find_alike
+from sonoseg.prepare.metadata import ImageMetadata
+from sonoseg.prepare.near_duplicates import NearDuplicatePairs, find_near_duplicates, near_duplicate_faults
 from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
 from sonoseg.prepare.split import Split, assert_no_leak, split_patients
-from sonoseg.prepare.verify import Checked
+from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.runs.split_tables import Sample
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
@@ -26,8 +26,8 @@ class VerifiedImages:
     """
 
     folder: Path
-    images: Sequence[Checked]
-    meta: Mapping[str, Meta]
+    images: Sequence[VerifiedImage]
+    meta: Mapping[str, ImageMetadata]
     faults: Sequence[Fault]
     annotated: int
 
@@ -41,10 +41,10 @@ class Dataset:
     """
 
     task: Task
-    images: Sequence[Checked]
+    images: Sequence[VerifiedImage]
     samples: Sequence[Sample]
-    meta: Mapping[str, Meta]
-    pairs: AlikePairs
+    meta: Mapping[str, ImageMetadata]
+    pairs: NearDuplicatePairs
     faults: Sequence[Fault]
     settings: Mapping[str, Any]
 
@@ -62,21 +62,21 @@ def build_dataset(verified: VerifiedImages, task: Task, workspace: Workspace, se
         [sample for sample in samples if sample.fold is not None], [sample for sample in samples if sample.fold is None]
     )
 
-    names = {image.item.id: image.item.image.relative_to(verified.folder).as_posix() for image in images}
-    pairs = find_alike([image.small for image in images], samples)
+    names = {image.item.id: image.item.name_in(verified.folder) for image in images}
+    pairs = find_near_duplicates([image.thumbnail for image in images], samples)
     faults = [
         *verified.faults,
         *split.warnings,
-        *alike_faults(pairs, samples, names),
+        *near_duplicate_faults(pairs, samples, names),
         *spacing_faults(samples, names),
-        *area_faults(images, task, names),
-        *ellipse_faults(images, task, names),
+        *area_faults(images, task.class_names, names),
+        *ellipse_faults(images, names),
     ]
     return Dataset(task, images, samples, meta, pairs, faults, settings)
 
 
 def build_samples(
-    checked: Sequence[Checked], meta: Mapping[str, Meta], split: Split, workspace: Workspace
+    checked: Sequence[VerifiedImage], meta: Mapping[str, ImageMetadata], split: Split, workspace: Workspace
 ) -> list[Sample]:
     """Return the rows of both tables, sorted by id; `fold` is None for the test table's."""
     samples = []
@@ -86,8 +86,8 @@ def build_samples(
         samples.append(
             Sample(
                 id=image.item.id,
-                image=ImageRef(image.item.image.absolute()),
-                mask=mask_path(workspace, image.item.id).absolute(),
+                image=ImageRef(image.item.image.path.absolute(), image.item.image.frame),
+                mask=workspace.label_map(image.item.id).absolute(),
                 patient=patient,
                 fold=split.fold_of[patient],
                 present=image.present,
@@ -100,7 +100,3 @@ def build_samples(
             )
         )
     return samples
-
-
-def mask_path(workspace: Workspace, identity: str) -> Path:
-    return workspace.split / "masks" / f"{identity}.png"

@@ -6,50 +6,55 @@ from pathlib import Path
 
 from sonoseg.errors import DataError, choices
 from sonoseg.io.faults import FaultsError, error
+from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.readers import image_suffixes, is_image
 from sonoseg.io.tables import delimiter_of, read_table
-from sonoseg.schema.task import Task
+from sonoseg.schema.annotations import Metadata, Patients
 from sonoseg.sizes import Spacing
 
 
 @dataclass(frozen=True)
-class Meta:
-    """What is known about one image. None: the table does not say. `patient_known` is False for an image that counts
-    as a patient of its own because its patient is unknown."""
+class ImageMetadata:
+    """What is known about one image. None: neither the table nor the image file says.
+
+    spacing_from: the table's file name, the field of the image file, or `UNKNOWN`. patient_known: False for an image
+    that counts as a patient of its own because its patient is unknown.
+    """
 
     spacing: Spacing | None = None
     patient: str | None = None
     reference: dict[str, float] = field(default_factory=dict)
     patient_known: bool = True
+    spacing_from: str = UNKNOWN
 
 
-def read_metadata(path: Path, task: Task) -> dict[str, Meta]:
-    """Return {image name as the table spells it: Meta}; look images up with `meta_of`.
+def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[str, ImageMetadata]:
+    """Return {image name as the table spells it: ImageMetadata}; look images up with `meta_of`.
 
-    Columns are those of `task.metadata` and `task.patients`; all but the image's may be missing, and an empty cell
-    means unknown. Numbers may have a decimal comma unless commas separate the cells. Raises DataError when the table or
-    its image column is missing, FaultsError with every row that names an image twice, or none, or whose spacing or
-    reference is not a finite number above 0.
+    Columns are those of the task's sections; all but the image's may be missing, and an empty cell means unknown.
+    Numbers may have a decimal comma unless commas separate the cells. Raises DataError when the table or its image
+    column is missing, FaultsError with every row that names an image twice, or none, or whose spacing or reference is
+    not a finite number above 0.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such table; expected a row per image with its pixel spacing")
     rows = read_table(path, "stage 1")
     with path.open("rb") as stream:
         decimal_comma = delimiter_of(stream.readline().decode("utf-8", errors="replace")) != ","
-    if rows and task.metadata.image not in rows[0][1]:
+    if rows and metadata.image not in rows[0][1]:
         raise DataError(
-            f"{path}: no column {task.metadata.image!r} with the images' names; it has {choices(list(rows[0][1]))}"
+            f"{path}: no column {metadata.image!r} with the images' names; it has {choices(list(rows[0][1]))}"
         )
-    table: dict[str, Meta] = {}
+    table: dict[str, ImageMetadata] = {}
     seen: dict[str, int] = {}
     faults = []
     for line, cells in rows:
         if not any(cells.values()):
             continue
-        name = cells[task.metadata.image]
+        name = cells[metadata.image]
         try:
             _refuse_second(name, seen, line)
-            table[name] = _meta(cells, task, decimal_comma)
+            table[name] = _meta(cells, metadata, patients.column, decimal_comma)
         except ValueError as problem:
             faults.append(error(f"{path.name}, row {line}", str(problem)))
     if faults:
@@ -57,7 +62,7 @@ def read_metadata(path: Path, task: Task) -> dict[str, Meta]:
     return table
 
 
-def meta_of(table: dict[str, Meta], image: Path) -> Meta | None:
+def meta_of(table: dict[str, ImageMetadata], image: Path) -> ImageMetadata | None:
     """Return an image's entry, found by its file name with or without the extension; None when there is none."""
     return table.get(image.name) or table.get(image.stem) or table.get(image.stem.strip())
 
@@ -74,16 +79,15 @@ def _refuse_second(name: str, seen: dict[str, int], line: int) -> None:
     seen[name] = line
 
 
-def _meta(cells: dict[str, str], task: Task, decimal_comma: bool) -> Meta:
-    columns = task.metadata
+def _meta(cells: dict[str, str], columns: Metadata, patient_column: str | None, decimal_comma: bool) -> ImageMetadata:
     row_mm = _number(cells, columns.row_mm, decimal_comma)
     col_mm = _number(cells, columns.col_mm, decimal_comma)
     if (row_mm is None) != (col_mm is None):
         raise ValueError(f"only one of {columns.row_mm} and {columns.col_mm} is given; fill in both or neither")
     reference = {name: _number(cells, column, decimal_comma) for name, column in columns.reference.items()}
-    return Meta(
+    return ImageMetadata(
         spacing=(row_mm, col_mm) if row_mm is not None and col_mm is not None else None,
-        patient=cells.get(task.patients.column or "") or None,
+        patient=cells.get(patient_column or "") or None,
         reference={name: value for name, value in reference.items() if value is not None},
     )
 

@@ -23,24 +23,24 @@ from sonoseg.runs.split_tables import Sample
 from sonoseg.types import Pixels
 
 SIDE = 32
-"""Pixels per side of the small picture that is hashed and compared."""
+"""Pixels per side of the thumbnail that is hashed and compared."""
 
 MAX_BITS, MIN_CORRELATION = 10, 0.9
 
-ROWS = 256
+BLOCK_ROWS = 256
 """Hashes compared with all others at a time: 20 MB of memory for 10 000 images."""
 
 MAX_CANDIDATES = 1_000_000
-"""Candidates after which the search ends: as many as a film of 1400 frames has, each under its own patient."""
+"""Candidates after which the search ends: as many as a cine loop of 1400 frames has, each under its own patient."""
 
-NAMED = 3
+MAX_NAMED = 3
 """Images that a warning names of each part of a group."""
 
 Column = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Alike:
+class NearDuplicatePair:
     """Two images of different patients that are almost the same, by their places in the list that was searched.
 
     `across`: one of them trains, the other tests.
@@ -58,12 +58,12 @@ class Group:
     """Images, by their places in order, each of which is almost the same as another of them; `closest` are two."""
 
     images: Column
-    closest: Alike
+    closest: NearDuplicatePair
     across: bool
 
 
 @dataclass(frozen=True)
-class AlikePairs:
+class NearDuplicatePairs:
     """All pairs of almost equal images that were found, most alike first, as columns `(N,)`: N may be a million.
 
     The search was cut short when `unsearched` is above 0: that many images at the end of the list were not compared
@@ -80,11 +80,11 @@ class AlikePairs:
     def __len__(self) -> int:
         return len(self.first)
 
-    def most_alike(self, count: int) -> list[Alike]:
+    def most_alike(self, count: int) -> list[NearDuplicatePair]:
         """Return the `count` most alike pairs."""
         return [self._pair(at) for at in range(min(count, len(self)))]
 
-    def to_look_at(self, count: int) -> list[Alike]:
+    def for_review(self, count: int) -> list[NearDuplicatePair]:
         """Return `count` pairs to look at: training with test before others, then one of each group before a second."""
         key = 2 * self._components()[2] + self.across
         # Pairs with the same key, the most alike first, are ranked 0, 1, 2, ...
@@ -113,39 +113,39 @@ class AlikePairs:
         of_image = connected_components(links, directed=False)[1].astype(np.intp)
         return images, of_image, of_image[first]
 
-    def _pair(self, at: int) -> Alike:
+    def _pair(self, at: int) -> NearDuplicatePair:
         correlation, across = float(self.correlation[at]), bool(self.across[at])
-        return Alike(int(self.first[at]), int(self.second[at]), int(self.bits[at]), correlation, across)
+        return NearDuplicatePair(int(self.first[at]), int(self.second[at]), int(self.bits[at]), correlation, across)
 
 
-def small_picture(image: Pixels) -> Pixels:
+def thumbnail_of(image: Pixels) -> Pixels:
     """Return `(32, 32)` uint8: the mean grey of each part of an image `(H, W)`, whatever its shape."""
     return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
-def perceptual_hash(small: Pixels) -> int:
-    """Return 64 bits of a small picture: which of its 8 x 8 lowest cosine coefficients lie above their median.
+def perceptual_hash(thumbnail: Pixels) -> int:
+    """Return 64 bits of a thumbnail: which of its 8 x 8 lowest cosine coefficients lie above their median.
 
     The DCT hash of Zauner (2010, "Implementation and benchmarking of perceptual image hash functions"). The median
     leaves the mean grey out, so brightness and contrast change few bits. A picture of one grey value hashes to 0 or 1.
     """
-    low = cv2.dct(small.astype(np.float32))[:8, :8].ravel()
+    low = cv2.dct(thumbnail.astype(np.float32))[:8, :8].ravel()
     above = low > np.median(low[1:])
     return int.from_bytes(np.packbits(above).tobytes(), "big")
 
 
-def find_alike(smalls: Sequence[Pixels], samples: Sequence[Sample]) -> AlikePairs:
+def find_near_duplicates(thumbnails: Sequence[Pixels], samples: Sequence[Sample]) -> NearDuplicatePairs:
     """Return the pairs of almost equal pictures of different patients.
 
-    `smalls` are pictures of `small_picture`, one per sample. Pictures without any contrast are like nothing. Time grows
-    with the square of the count (10 000 images: about a second), memory does not.
+    `thumbnails` are those of `thumbnail_of`, one per sample. Pictures without any contrast are like nothing. Time
+    grows with the square of the count (10 000 images: about a second), memory does not.
     """
-    hashes = np.array([perceptual_hash(small) for small in smalls], dtype=np.uint64)
+    hashes = np.array([perceptual_hash(thumbnail) for thumbnail in thumbnails], dtype=np.uint64)
     group = np.unique(np.array([sample.patient for sample in samples]), return_inverse=True)[1]
-    vectors, contrast = _normalised(smalls)
+    vectors, contrast = _normalised(thumbnails)
     parts, examined, unsearched = [], 0, 0
-    for start in range(0, len(hashes), ROWS):
-        rows = slice(start, start + ROWS)
+    for start in range(0, len(hashes), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
         bits = np.bitwise_count(hashes[rows, None] ^ hashes[None, start:])
         near = (bits <= MAX_BITS) & (group[rows, None] != group[None, start:])
         near &= contrast[rows, None] & contrast[None, start:]
@@ -155,8 +155,8 @@ def find_alike(smalls: Sequence[Pixels], samples: Sequence[Sample]) -> AlikePair
             unsearched = len(hashes) - start - int(first[room])
             first, second = first[:room], second[:room]
         examined += len(first)
-        for begin in range(0, len(first), ROWS * ROWS // 4):
-            part = slice(begin, begin + ROWS * ROWS // 4)
+        for begin in range(0, len(first), BLOCK_ROWS * BLOCK_ROWS // 4):
+            part = slice(begin, begin + BLOCK_ROWS * BLOCK_ROWS // 4)
             a, b = first[part], second[part]
             correlation = np.einsum("ij,ij->i", vectors[start + a], vectors[start + b])
             sure = correlation >= MIN_CORRELATION
@@ -170,24 +170,28 @@ def _sorted(
     parts: Sequence[tuple[Column, Column, NDArray[np.uint8], NDArray[np.float32]]],
     testing: NDArray[np.bool_],
     unsearched: int,
-) -> AlikePairs:
+) -> NearDuplicatePairs:
     """Join (first, second, bits, correlation) of each part of the search, most alike first."""
     none = (np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.uint8), np.empty(0, np.float32))
     first, second, bits, correlation = (np.concatenate(column) for column in zip(none, *parts, strict=True))
     order = np.lexsort((second, first, bits, -np.round(correlation, 6)))
     first, second = first[order], second[order]
-    return AlikePairs(first, second, bits[order], correlation[order], testing[first] != testing[second], unsearched)
+    return NearDuplicatePairs(
+        first, second, bits[order], correlation[order], testing[first] != testing[second], unsearched
+    )
 
 
-def _normalised(smalls: Sequence[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _normalised(thumbnails: Sequence[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return unit vectors `(N, 1024)` with mean 0, whose products are correlations, and which had any contrast."""
-    vectors = np.array(smalls, dtype=np.float32).reshape(len(smalls), SIDE * SIDE)
+    vectors = np.array(thumbnails, dtype=np.float32).reshape(len(thumbnails), SIDE * SIDE)
     vectors -= vectors.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(norm, 1e-6), norm[:, 0] > 1
 
 
-def alike_faults(pairs: AlikePairs, samples: Sequence[Sample], names: Mapping[str, str]) -> list[Fault]:
+def near_duplicate_faults(
+    pairs: NearDuplicatePairs, samples: Sequence[Sample], names: Mapping[str, str]
+) -> list[Fault]:
     """Return a warning per group of almost equal images, and one when the search was cut short.
 
     `pairs` are of these samples; `names` are their images' paths by id.
@@ -223,10 +227,10 @@ def _of_many(group: Group, samples: Sequence[Sample], names: Mapping[str, str]) 
         ("test", [sample for sample in images if sample.fold is None]),
     ):
         if members:
-            named = ", ".join(f"{names[one.id]} of patient {one.patient}" for one in members[:NAMED])
-            parts.append(f"{len(members)} in {part} ({named}{', ...' if len(members) > NAMED else ''})")
+            named = ", ".join(f"{names[sample.id]} of patient {sample.patient}" for sample in members[:MAX_NAMED])
+            parts.append(f"{len(members)} in {part} ({named}{', ...' if len(members) > MAX_NAMED else ''})")
     patients = len({sample.patient for sample in images})
     return (
         f"one of {len(images)} images of {patients} patients, each almost the same picture as another of them: "
-        f"{' and '.join(parts)}; are they frames of one film?"
+        f"{' and '.join(parts)}; are they frames of one cine loop?"
     )

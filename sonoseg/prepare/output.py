@@ -7,20 +7,18 @@ from typing import Any
 from sonoseg.annotations import FORMATS
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.tables import read_table
-from sonoseg.prepare.dataset import Dataset, mask_path
+from sonoseg.prepare.dataset import Dataset
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.provenance import digests_of
 from sonoseg.runs.split_tables import Sample, write_split
-from sonoseg.runs.workspace import DATASET_CHECK_PAGE, DATASET_PAGE, DATASET_REPORT, Workspace
-from sonoseg.schema.task import Task
-
-PARTS = ("train", "test")
+from sonoseg.runs.workspace import DATASET_CHECK_PAGE, DATASET_PAGE, DATASET_REPORT, PARTS, Workspace
+from sonoseg.schema.annotations import MaskFolder, Metadata, ShapesJson
 
 
-def table_digests(data: Path, task: Task) -> dict[str, str]:
+def table_digests(data: Path, annotations: ShapesJson | MaskFolder, metadata: Metadata) -> dict[str, str]:
     """Return the SHA-256 of the files beside the pictures that were read: annotations and metadata, as far as there."""
-    shared = FORMATS[task.annotations.format].shared_files(task.annotations)
-    return digests_of(data, [*shared, task.metadata.file])
+    shared = FORMATS[annotations.format].shared_files(annotations)
+    return digests_of(data, [*shared, metadata.file])
 
 
 def page_path(workspace: Workspace) -> Path:
@@ -45,7 +43,10 @@ def refuse_new_split(samples: Sequence[Sample], workspace: Workspace) -> bool:
         if not table.is_file():
             continue
         exists = True
-        new = {s.id: (s.patient, "" if s.fold is None else str(s.fold)) for s in _of(part, samples)}
+        new = {
+            sample.id: (sample.patient, "" if sample.fold is None else str(sample.fold))
+            for sample in _of(part, samples)
+        }
         try:
             old = {row["id"]: (row["patient"], row["fold"]) for _, row in read_table(table, "stage 1")}
         except (DataError, KeyError):
@@ -67,9 +68,9 @@ def write_dataset(
     earlier tables are then unchanged.
     """
     samples, task = dataset.samples, dataset.task
-    outdated = _listed_masks(workspace) - {mask_path(workspace, sample.id) for sample in samples}
+    outdated = _listed_masks(workspace) - {workspace.label_map(sample.id) for sample in samples}
     for image in dataset.images:
-        path = mask_path(workspace, image.item.id)
+        path = workspace.label_map(image.item.id)
         if not (path.is_file() and path.read_bytes() == image.mask_png):
             output.write_bytes(path, image.mask_png)
     output.write_json(DATASET_REPORT, report)
@@ -101,7 +102,7 @@ def _listed_masks(workspace: Workspace) -> set[Path]:
             names = [row["id"] for _, row in read_table(workspace.split_table(part), "stage 1")]
         except (DataError, KeyError):
             continue
-        listed |= {mask_path(workspace, name) for name in names if Path(name).name == name}
+        listed |= {workspace.label_map(name) for name in names if Path(name).name == name}
     return listed
 
 

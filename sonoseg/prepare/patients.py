@@ -1,93 +1,132 @@
-"""Whose image is it? And its pixel spacing and reference measurements, from the metadata table."""
+"""Patient, pixel spacing and reference measurements of each image."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sonoseg.annotations.base import AnnotatedImage
 from sonoseg.io.faults import Fault, FaultsError, error, warning
+from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.names import is_inside
-from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
-from sonoseg.schema.task import Task
+from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
+from sonoseg.prepare.verify import VerifiedImage
+from sonoseg.schema.annotations import Metadata, Patients
 
 
-def describe(items: Sequence[AnnotatedImage], data: Path, task: Task) -> tuple[dict[str, Meta], list[Fault]]:
-    """Return {id: Meta} with the patient of every image filled in, and what the table leaves open as warnings.
+def collect_metadata(
+    items: Sequence[AnnotatedImage], images: Sequence[VerifiedImage], data: Path, metadata: Metadata, patients: Patients
+) -> tuple[dict[str, ImageMetadata], list[Fault]]:
+    """Return {id: ImageMetadata} with the patient of every image filled in, and what remains unknown as warnings.
 
-    Where the task tells patients apart by a column that is missing or empty, an image counts as a patient of its own,
-    with a warning: images of one patient might then be in training and test. Errors: unusable rows; a file name that
-    the task's patient pattern does not match.
+    Spacing and patient are those of the metadata table, else those that the image file itself states; `images` are the
+    items that could be read. Where the task identifies patients by a column and neither source has one, an image counts
+    as a patient of its own (all frames of a file as one), with a warning: images of one patient might then be in
+    training and test. Errors: unusable rows; a file name that the task's patient pattern does not match.
     """
-    table, faults = _table(data, task)
-    found = {item.id: meta_of(table, item.image) for item in items} if table else {}
-    missing = [item.id for item in items if found.get(item.id) is None]
+    read = {image.item.id: image for image in images}
+    table_needed = not any(image.spacing for image in images)
+    table, faults = _table(data, metadata, patients, table_needed)
+    rows = {item.id: meta_of(table, item.image.path) for item in items} if table else {}
+    known = {item.id: _merged(rows.get(item.id), read.get(item.id), metadata.file) for item in items}
+    no_spacing = [name for name, entry in known.items() if entry.spacing is None]
+    missing = [name for name, entry in known.items() if rows.get(name) is None and entry.spacing_from == UNKNOWN]
     if table and missing:
-        faults.append(warning(task.metadata.file, f"no row for {_some(missing)}", "no_spacing"))
-    known = {item.id: found.get(item.id) or Meta() for item in items}
-    no_spacing = [name for name, meta in known.items() if meta.spacing is None]
-    if table and no_spacing:
+        faults.append(warning(metadata.file, f"no row for {_some(missing)}", "no_spacing"))
+    if no_spacing and (table or not table_needed):
         message = f"no pixel spacing, so no millimetres, for {_some(no_spacing)}"
-        faults.append(warning(task.metadata.file, message, "no_spacing"))
-    for name, column in task.metadata.reference.items():
-        if table and not any(name in meta.reference for meta in known.values()):
+        faults.append(warning(metadata.file, message, "no_spacing"))
+    for name, column in metadata.reference.items():
+        if table and not any(name in entry.reference for entry in known.values()):
             message = f"column {column!r} gives no image a reference {name}"
-            faults.append(warning(task.metadata.file, message, "no_spacing"))
-    patients, more = _patients(items, known, data, task)
-    faults += more
-    by_column = task.patients.pattern is None
+            faults.append(warning(metadata.file, message, "no_spacing"))
+    if patients.pattern is None:
+        patient_of, more = _patients_by_column(items, known, f"{metadata.file}, column {patients.column!r}")
+    else:
+        patient_of, more = _patients_by_pattern(items, patients.pattern, data)
+    faults += [*more, *_almost_equal(patient_of)]
+    by_column = patients.pattern is None
     return {
-        name: Meta(meta.spacing, patients.get(name), meta.reference, not by_column or meta.patient is not None)
-        for name, meta in known.items()
+        name: ImageMetadata(
+            entry.spacing,
+            patient_of[name],
+            entry.reference,
+            not by_column or entry.patient is not None,
+            entry.spacing_from,
+        )
+        for name, entry in known.items()
     }, faults
 
 
-def _table(data: Path, task: Task) -> tuple[dict[str, Meta], list[Fault]]:
-    path = data / task.metadata.file
+def _merged(row: ImageMetadata | None, image: VerifiedImage | None, table_name: str) -> ImageMetadata:
+    """Return an image's row of the table, completed by what its file states."""
+    row = row or ImageMetadata()
+    spacing, spacing_from = row.spacing, table_name
+    if spacing is None:
+        spacing, spacing_from = (image.spacing, image.spacing_from) if image else (None, UNKNOWN)
+    patient = row.patient or (image.patient if image else None)
+    return ImageMetadata(spacing, patient, row.reference, spacing_from=spacing_from)
+
+
+def _table(
+    data: Path, metadata: Metadata, patients: Patients, needed: bool
+) -> tuple[dict[str, ImageMetadata], list[Fault]]:
+    """Return the table and its faults; it may be missing when it is not needed, as image files state their spacing."""
+    path = data / metadata.file
     if not is_inside(path, data):
-        return {}, [error(task.metadata.file, "leads out of the data folder; copy the table there")]
+        return {}, [error(metadata.file, "leads out of the data folder; copy the table there")]
     if not path.is_file():
         message = "no such table: pixel spacing is unknown, so nothing will be measured in millimetres"
-        return {}, [warning(task.metadata.file, message, "no_spacing")]
+        return {}, [warning(metadata.file, message, "no_spacing")] if needed else []
     try:
-        return read_metadata(path, task), []
+        return read_metadata(path, metadata, patients), []
     except FaultsError as problem:
         return {}, list(problem.faults)
 
 
-def _patients(
-    items: Sequence[AnnotatedImage], known: dict[str, Meta], data: Path, task: Task
+def _patients_by_pattern(
+    items: Sequence[AnnotatedImage], pattern: str, data: Path
 ) -> tuple[dict[str, str], list[Fault]]:
-    faults: list[Fault] = []
-    patients: dict[str, str] = {}
-    alone = []
+    """Return {id: patient} from the file names, and an error for each name that has none."""
+    patient_of, faults = {}, []
     for item in items:
-        patient = known[item.id].patient
-        if task.patients.pattern is not None:
-            match = re.search(task.patients.pattern, item.image.stem)
-            patient = match.group(1).strip() if match and match.group(1) else None
-            if not patient:
-                message = f"the file name does not say the patient: patients.pattern is {task.patients.pattern!r}"
-                faults.append(error(item.image.relative_to(data).as_posix(), message, "names", item.id))
-        elif patient is None:
-            alone.append(item.id)
-        patients[item.id] = patient or item.id
-    if alone:
-        column = f"{task.metadata.file}, column {task.patients.column!r}"
-        message = (
-            f"no patient for {_some(alone)}: each counts as a patient of its own. If two of them show one patient, "
-            "that patient may be in training and in test, and the test score means nothing; fill in the column"
-        )
-        faults.append(warning(column, message, "no_patients"))
-    return patients, faults + _almost_equal(patients)
+        match = re.search(pattern, item.image.path.stem)
+        patient = match.group(1).strip() if match and match.group(1) else None
+        if not patient:
+            message = (
+                f"the file name does not match patients.pattern {pattern!r}; rename the file or correct the pattern"
+            )
+            faults.append(error(item.name_in(data), message, "names", item.id))
+        patient_of[item.id] = patient or item.id
+    return patient_of, faults
 
 
-def _almost_equal(patients: dict[str, str]) -> list[Fault]:
+def _patients_by_column(
+    items: Sequence[AnnotatedImage], known: Mapping[str, ImageMetadata], column: str
+) -> tuple[dict[str, str], list[Fault]]:
+    """Return {id: patient}, and a warning that names images without one; `column` is where it is to be filled in."""
+    patient_of = {item.id: known[item.id].patient or _file_id(item) for item in items}
+    alone = [item.id for item in items if known[item.id].patient is None]
+    if not alone:
+        return patient_of, []
+    message = (
+        f"no patient for {_some(alone)}: each counts as a patient of its own. If two of them show one patient, "
+        "that patient may be in training and in test, and the test score means nothing; fill in the column"
+    )
+    return patient_of, [warning(column, message, "no_patients")]
+
+
+def _file_id(item: AnnotatedImage) -> str:
+    """Return the image's id, the same for all frames of a file: they show one patient."""
+    return item.id if item.image.frame is None else item.image.path.stem.strip()
+
+
+def _almost_equal(patient_of: Mapping[str, str]) -> list[Fault]:
     spelling: dict[str, str] = {}
     faults = []
-    for name in sorted(set(patients.values())):
+    for name in sorted(set(patient_of.values())):
         other = spelling.setdefault(name.casefold(), name)
         if other != name:
-            message = f"differs from {other} in upper and lower case only; taken as two"
+            message = f"differs from {other} in upper and lower case only; treated as two patients"
             faults.append(warning(f"patient {name}", message, "patient_names"))
     return faults
 

@@ -12,10 +12,9 @@ from rich.table import Table
 from sonoseg.io.faults import EXAMPLES, Fault, group_faults, in_order
 from sonoseg.prepare.dataset import Dataset
 from sonoseg.prepare.summary import areas, intensity, near_duplicates, patients_summary, pixel_shape, touching_border
-from sonoseg.prepare.verify import Checked
+from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.runs.split_tables import Sample
 from sonoseg.runs.versions import versions
-from sonoseg.schema.task import Task
 
 
 def build_report(dataset: Dataset) -> dict[str, Any]:
@@ -35,15 +34,15 @@ def build_report(dataset: Dataset) -> dict[str, Any]:
         "verdict": verdict(faults),
         "data_sha256": data_sha256(checked, samples),
         "counts": {
-            "all": _counts(samples, task),
-            "train": _counts(train, task),
-            "test": _counts(test, task),
-            "folds": [_counts([sample for sample in train if sample.fold == fold], task) for fold in folds],
+            "all": _counts(samples, task.class_names),
+            "train": _counts(train, task.class_names),
+            "test": _counts(test, task.class_names),
+            "folds": [_counts([sample for sample in train if sample.fold == fold], task.class_names) for fold in folds],
         },
         "images": _images(samples),
         "spacing_mm": _spacing(samples) | pixel_shape(samples),
         "patients": patients_summary(samples, dataset.meta, task),
-        "area_px": {name: _area([one.area_px[name] for one in checked]) for name in task.class_names},
+        "area_px": {name: _area([image.area_px[name] for image in checked]) for name in task.class_names},
         "areas": areas(checked, samples, task),
         "intensity": intensity(checked, task),
         "touching_border": touching_border(checked, task),
@@ -72,18 +71,21 @@ def verdict(faults: Sequence[Fault]) -> dict[str, Any]:
     return {"fit": not concerns, "concerns": concerns}
 
 
-def data_sha256(checked: Sequence[Checked], samples: Sequence[Sample]) -> str:
+def data_sha256(checked: Sequence[VerifiedImage], samples: Sequence[Sample]) -> str:
     """Return a hash of everything that was read: images, masks as drawn, patients, spacings, references."""
-    labels = {one.item.id: one.labels for one in checked}
-    rows = sorted([s.id, s.sha256, labels[s.id], s.patient, s.spacing, sorted(s.reference.items())] for s in samples)
+    labels = {image.item.id: image.labels_sha256 for image in checked}
+    rows = sorted(
+        [sample.id, sample.sha256, labels[sample.id], sample.patient, sample.spacing, sorted(sample.reference.items())]
+        for sample in samples
+    )
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _counts(samples: Sequence[Sample], task: Task) -> dict[str, Any]:
+def _counts(samples: Sequence[Sample], class_names: Sequence[str]) -> dict[str, Any]:
     return {
         "images": len(samples),
         "patients": len({sample.patient for sample in samples}),
-        "images_with_class": {name: sum(sample.present[name] for sample in samples) for name in task.class_names},
+        "images_with_class": {name: sum(sample.present[name] for sample in samples) for name in class_names},
     }
 
 

@@ -12,21 +12,21 @@ from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import decode_label_map
 from sonoseg.io.readers import read_image
 from sonoseg.prepare.dataset import Dataset
-from sonoseg.prepare.near_duplicates import Alike
+from sonoseg.prepare.near_duplicates import NearDuplicatePair
 from sonoseg.reporting.drawing import thumbnail
 from sonoseg.reporting.pages import picture_uri, render
 from sonoseg.runs.split_tables import Sample
 from sonoseg.schema.task import Task
 
-SHEET, NAMED, PAIRS = 24, 12, 8
+MAX_SHEET_IMAGES, MAX_NAMED, MAX_PAIRS = 24, 12, 8
 """Pictures of the contact sheet, images named in warnings, and pairs of almost equal images that the page shows."""
 
-LISTED = 200
+MAX_LISTED = 200
 """Faults of one kind, and names in a list, that the page spells out; the JSON holds all."""
 
 
 @dataclass(frozen=True)
-class Picture:
+class CaptionedImage:
     """One picture of the page and the lines below it."""
 
     uri: str
@@ -41,14 +41,14 @@ def dataset_page(dataset: Dataset, report: Mapping[str, Any], limits: ReadLimits
     """
     groups = group_faults(dataset.faults)
     sheet = _ContactSheet(dataset, limits)
-    samples = spread_evenly(dataset.samples, SHEET)
+    samples = spread_evenly(dataset.samples, MAX_SHEET_IMAGES)
     return render(
         "dataset_report.html.j2",
         **_about(dataset.task, groups),
         report=report,
         sheet=[sheet.picture(sample.id, _place(sample)) for sample in samples],
         named=[sheet.picture(identity, note) for identity, note in sheet.named(groups)],
-        pairs=[sheet.pair(pair) for pair in dataset.pairs.to_look_at(PAIRS)],
+        pairs=[sheet.pair(pair) for pair in dataset.pairs.for_review(MAX_PAIRS)],
     )
 
 
@@ -64,9 +64,12 @@ def _about(task: Task, groups: Sequence[FaultGroup]) -> dict[str, Any]:
     return {
         "task": task.name,
         "title": task.title,
-        "classes": [{"name": s.name, "color": s.color, "shape": s.shape} for s in task.structures],
+        "classes": [
+            {"name": structure.name, "color": structure.color, "shape": structure.shape}
+            for structure in task.structures
+        ],
         "groups": groups,
-        "listed": LISTED,
+        "listed": MAX_LISTED,
         "headline": headline,
         "printable": printable,
     }
@@ -91,14 +94,14 @@ class _ContactSheet:
         self._images = {image.item.id: image for image in dataset.images}
         self._uris: dict[str, str] = {}
 
-    def picture(self, identity: str, note: str) -> Picture:
+    def picture(self, identity: str, note: str) -> CaptionedImage:
         if identity not in self._uris:
             image = self._images[identity]
             pixels, labels = read_image(image.item.image, self._limits).pixels, decode_label_map(image.mask_png)
             self._uris[identity] = picture_uri(thumbnail(pixels, labels, self._task.colors), kind="jpeg")
-        return Picture(self._uris[identity], printable(identity), printable(note))
+        return CaptionedImage(self._uris[identity], printable(identity), printable(note))
 
-    def pair(self, pair: Alike) -> dict[str, Any]:
+    def pair(self, pair: NearDuplicatePair) -> dict[str, Any]:
         samples = [self._samples[index] for index in (pair.first, pair.second)]
         note = f"{pair.bits} of 64 bits differ, correlation {pair.correlation:.3f}"
         pictures = [self.picture(sample.id, _place(sample)) for sample in samples]
@@ -114,9 +117,9 @@ class _ContactSheet:
                 [(f.image, f.message) for f in group.faults if f.image is not None and f.image in self._images]
             )
         chosen: dict[str, str] = {}
-        for turn in range(NAMED):
+        for turn in range(MAX_NAMED):
             for images in waiting:
-                if turn < len(images) and len(chosen) < NAMED:
+                if turn < len(images) and len(chosen) < MAX_NAMED:
                     chosen.setdefault(*images[turn])
         return list(chosen.items())
 
@@ -126,7 +129,7 @@ def spread_evenly(samples: Sequence[Sample], count: int) -> list[Sample]:
 
     The first image of each patient is taken while there are enough patients, else all images.
     """
-    first = {sample.patient: sample for sample in sorted(samples, key=lambda s: s.id, reverse=True)}
+    first = {sample.patient: sample for sample in sorted(samples, key=lambda sample: sample.id, reverse=True)}
     pool = list(first.values()) if len(first) >= count else list(samples)
     pool.sort(key=lambda sample: (sample.fold is None, sample.fold or 0, sample.patient, sample.id))
     if len(pool) <= count:

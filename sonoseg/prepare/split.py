@@ -143,7 +143,9 @@ def _warnings(
     counts: Counts, testing: Flags, classes: Sequence[str], test_size: float, folds: int, used: int
 ) -> list[Fault]:
     if len(counts) == 1:
-        message = "a single patient: all images train, the test part is empty, and no score can be trusted"
+        message = (
+            "a single patient: all images are in the training part, the test part is empty, and no score can be trusted"
+        )
         return [warning("split", message, "split")]
     faults = []
     if used < folds:
@@ -151,7 +153,10 @@ def _warnings(
         faults.append(warning("split", f"{used} instead of {folds} folds: the training part has {patients}", "split"))
     share = counts[testing, 0].sum() / counts[:, 0].sum()
     if abs(share - test_size) > 0.05:
-        message = f"{share:.0%} of the images test instead of {test_size:.0%}: whole patients cannot be divided better"
+        message = (
+            f"the test part has {share:.0%} of the images, requested were {test_size:.0%}: "
+            "whole patients cannot be divided better"
+        )
         faults.append(warning("split", message, "split"))
     for name, in_test, in_all in zip(classes, counts[testing, 1:].sum(axis=0), counts[:, 1:].sum(axis=0), strict=True):
         if in_all == 0:
@@ -185,5 +190,5 @@ def assert_no_leak(train: Sequence[Sample], test: Sequence[Sample]) -> None:
     for sample in (*train, *test):
         other = first.setdefault(sample.sha256, sample)
         if other.fold != sample.fold:
-            named = " and ".join(f"{s.id} ({s.part}, patient {s.patient})" for s in (other, sample))
+            named = " and ".join(f"{image.id} ({image.part}, patient {image.patient})" for image in (other, sample))
             raise DataError(f"images {named} are the same file; {remedy}")

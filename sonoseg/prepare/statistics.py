@@ -1,19 +1,21 @@
-"""Numbers of one image and its structures, taken while the image is decoded for checking."""
+"""Statistics of one image and its structures, taken while the image is decoded for checking."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from sonoseg.schema.task import Task
+from sonoseg.geometry import SHAPE_KINDS
+from sonoseg.schema.annotations import Structure
 from sonoseg.types import Pixels
 
 SIDES = ("top", "right", "bottom", "left")
 
 
 @dataclass(frozen=True)
-class StructureNumbers:
+class StructureStatistics:
     """What is known of one class on one image that shows it.
 
     `border` are the sides of the image that it touches. Grey values are means, 0 to 255: `inside` of the structure,
@@ -29,24 +31,27 @@ class StructureNumbers:
     ellipse_iou: float | None
 
 
-def measure_structures(image: Pixels, labels: Pixels, task: Task) -> dict[str, StructureNumbers]:
-    """Return {class: numbers} of the classes that a label map `(H, W)` shows on an image `(H, W)`."""
-    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(task.structures) + 1)[1:])
+def measure_structures(
+    image: Pixels, labels: Pixels, structures: Sequence[Structure]
+) -> dict[str, StructureStatistics]:
+    """Return {class: statistics} of the classes that a label map `(H, W)` shows on an image `(H, W)`."""
+    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(structures) + 1)[1:])
     total, pixels = float(image.sum(dtype=np.int64)), image.size
-    numbers = {}
-    for index in present:
-        structure = task.structures[index]
+    statistics = {}
+    for index in map(int, present):
+        structure = structures[index]
+        kind = SHAPE_KINDS[structure.shape]
         mask = labels == index + 1
         area, mean = int(np.count_nonzero(mask)), _mean(image, mask)
         border = touched_sides(mask)
-        numbers[structure.name] = StructureNumbers(
+        statistics[structure.name] = StructureStatistics(
             border=border,
             inside=mean,
             ring=ring_mean(image, labels, mask),
             rest=(total - mean * area) / (pixels - area) if area < pixels else None,
-            ellipse_iou=ellipse_iou(mask) if structure.shape == "ellipse" and not border else None,
+            ellipse_iou=ellipse_iou(mask) if kind.is_ellipse_of_moments and not border else None,
         )
-    return numbers
+    return statistics
 
 
 def touched_sides(mask: np.ndarray) -> tuple[str, ...]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from sonoseg.prepare.metadata import Meta
-from sonoseg.prepare.near_duplicates import MAX_BITS, MIN_CORRELATION, AlikePairs
+from sonoseg.prepare.metadata import ImageMetadata
+from sonoseg.prepare.near_duplicates import MAX_BITS, MIN_CORRELATION, NearDuplicatePairs
 from sonoseg.prepare.statistics import SIDES
-from sonoseg.prepare.verify import Checked
+from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.runs.split_tables import Sample
 from sonoseg.schema.task import Task
 
@@ -23,12 +23,12 @@ SQUARE = 0.02
 """Pixels whose sides differ by less than this part count as square."""
 
 
-def touching_border(checked: Sequence[Checked], task: Task) -> dict[str, Any]:
+def touching_border(checked: Sequence[VerifiedImage], task: Task) -> dict[str, Any]:
     """Return per class how many images show it at their border, at which sides, and their ids."""
     summary = {}
     for name in task.class_names:
-        touching = [image for image in checked if name in image.structures and image.structures[name].border]
-        sides = Counter(side for image in touching for side in image.structures[name].border)
+        touching = [image for image in checked if name in image.statistics and image.statistics[name].border]
+        sides = Counter(side for image in touching for side in image.statistics[name].border)
         summary[name] = {
             "images": len(touching),
             "sides": {side: sides[side] for side in SIDES},
@@ -37,7 +37,7 @@ def touching_border(checked: Sequence[Checked], task: Task) -> dict[str, Any]:
     return summary
 
 
-def intensity(checked: Sequence[Checked], task: Task) -> dict[str, Any]:
+def intensity(checked: Sequence[VerifiedImage], task: Task) -> dict[str, Any]:
     """Return per class the mean grey values, 0 to 255, inside it, in a ring around it and in the rest of the image.
 
     `difference` is inside minus ring, image by image, and `brighter` the share of images in which it is above 0. None
@@ -45,14 +45,14 @@ def intensity(checked: Sequence[Checked], task: Task) -> dict[str, Any]:
     """
     summary: dict[str, Any] = {}
     for name in task.class_names:
-        shown = [image.structures[name] for image in checked if name in image.structures]
-        both = [(numbers.inside, numbers.ring) for numbers in shown if numbers.ring is not None]
+        shown = [image.statistics[name] for image in checked if name in image.statistics]
+        both = [(statistics.inside, statistics.ring) for statistics in shown if statistics.ring is not None]
         difference = [inside - ring for inside, ring in both]
         summary[name] = both and {
             "images": len(both),
             "inside": quantiles([inside for inside, _ in both]),
             "ring": quantiles([ring for _, ring in both]),
-            "rest": quantiles([numbers.rest for numbers in shown if numbers.rest is not None]),
+            "rest": quantiles([statistics.rest for statistics in shown if statistics.rest is not None]),
             "difference_mean": float(np.mean(difference)),
             "cohens_d": cohens_d(difference),
             "brighter": float(np.mean(np.array(difference) > 0)),
@@ -74,7 +74,7 @@ def cohens_d(differences: Sequence[float]) -> float | None:
     return float(values.mean() / values.std(ddof=1))
 
 
-def areas(checked: Sequence[Checked], samples: Sequence[Sample], task: Task) -> dict[str, Any]:
+def areas(checked: Sequence[VerifiedImage], samples: Sequence[Sample], task: Task) -> dict[str, Any]:
     """Return per class its share of the image, 0 to 1, and its area in mm2 where the spacing is known.
 
     Both over the images that show the class, with a histogram of the share in bins of equal width on a logarithmic
@@ -101,7 +101,7 @@ def _histogram(values: Sequence[float]) -> list[int]:
     return [int(count) for count in counts]
 
 
-def patients_summary(samples: Sequence[Sample], meta: Mapping[str, Meta], task: Task) -> dict[str, Any]:
+def patients_summary(samples: Sequence[Sample], meta: Mapping[str, ImageMetadata], task: Task) -> dict[str, Any]:
     """Return how patients are identified, the images without one, and how many patients have how many images.
 
     `disjoint_by` is `patient`, or `image` when no patient is known: the parts then share no image, but may share
@@ -118,7 +118,7 @@ def patients_summary(samples: Sequence[Sample], meta: Mapping[str, Meta], task: 
     }
 
 
-def near_duplicates(pairs: AlikePairs, samples: Sequence[Sample]) -> dict[str, Any]:
+def near_duplicates(pairs: NearDuplicatePairs, samples: Sequence[Sample]) -> dict[str, Any]:
     """Return the counts of almost equal pairs of two patients and of the groups they make, and the most alike pairs."""
     groups = pairs.groups()
     listed = [

@@ -1,4 +1,4 @@
-"""Decode every image and its annotation once, and say everything that is wrong with them."""
+"""Decode every image and its annotation once, and report all their faults."""
 
 import hashlib
 import os
@@ -15,26 +15,30 @@ from sonoseg.annotations.mask_values import class_indices, fill_label_outlines, 
 from sonoseg.errors import DataError, LimitError
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import sha256_of
+from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import encode_label_map, read_mask
 from sonoseg.io.readers import read_image
-from sonoseg.prepare.metadata import Meta
-from sonoseg.prepare.near_duplicates import small_picture
+from sonoseg.prepare.metadata import ImageMetadata
+from sonoseg.prepare.near_duplicates import thumbnail_of
 from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes
-from sonoseg.prepare.statistics import StructureNumbers, measure_structures
+from sonoseg.prepare.statistics import StructureStatistics, measure_structures
+from sonoseg.schema.annotations import Structure, label_values
 from sonoseg.schema.task import Task
+from sonoseg.sizes import Spacing
 from sonoseg.types import Pixels
 
 JPEG = (".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
-class Checked:
+class VerifiedImage:
     """An image that can be used, with its mask encoded as PNG (a few kB, so thousands fit into memory).
 
-    `area_px` are pixels per class, `structures` the numbers of the classes it shows; `sha256` is of the image file's
-    bytes, `picture` and `labels` are of decoded pixels; `small` is the picture in 32 x 32 pixels.
+    `area_px` are pixels per class, `statistics` those of the classes it shows; `sha256` is of the image file's bytes,
+    `pixels_sha256` and `labels_sha256` are of decoded pixels; `thumbnail` is the image in 32 x 32 pixels.
+    `spacing`, `spacing_from` and `patient` are what the image file itself states, see `ImageRecord`.
     """
 
     item: AnnotatedImage
@@ -43,10 +47,13 @@ class Checked:
     area_px: dict[str, int]
     mask_png: bytes
     sha256: str
-    picture: str
-    labels: str
-    structures: dict[str, StructureNumbers]
-    small: Pixels
+    pixels_sha256: str
+    labels_sha256: str
+    statistics: dict[str, StructureStatistics]
+    thumbnail: Pixels
+    spacing: Spacing | None = None
+    spacing_from: str = UNKNOWN
+    patient: str | None = None
 
     @property
     def present(self) -> dict[str, bool]:
@@ -62,7 +69,7 @@ def verify(
     data: Path,
     task: Task,
     limits: ReadLimits = DEFAULT_LIMITS,
-) -> Iterator[tuple[Checked | None, list[Fault]]]:
+) -> Iterator[tuple[VerifiedImage | None, list[Fault]]]:
     """Check all items on all cores, and yield what `check` returns for each, in order.
 
     Faults: an image or mask that cannot be read, sizes that differ, values or shapes that do not fit the task. Only the
@@ -77,18 +84,19 @@ def verify(
 
 def check(
     item: AnnotatedImage, data: Path, task: Task, limits: ReadLimits = DEFAULT_LIMITS
-) -> tuple[Checked | None, list[Fault]]:
+) -> tuple[VerifiedImage | None, list[Fault]]:
     """Decode one image and make its label map, at the image's own size. None when an error makes it unusable."""
-    where = item.image.relative_to(data).as_posix()
+    where = item.name_in(data)
     try:
-        sha256 = sha256_of(item.image)
-        image = read_image(item.image, limits).pixels
+        sha256 = sha256_of(item.image.path)
+        record = read_image(item.image, limits)
     except (DataError, OSError) as problem:
         return None, [error(where, _reason(problem), _kind(problem), item.id)]
+    image = record.pixels
     if item.mask is None:
-        labels, faults = _drawn(item, image.shape, task, where)
+        labels, faults = _drawn(item, image.shape, task.structures, where)
     else:
-        labels, faults = _read(item, image, task, data, limits)
+        labels, faults = _read(item, image, task.structures, data, limits)
     if labels is None:
         return None, faults
     area = np.bincount(labels.ravel(), minlength=len(task.class_names) + 1)
@@ -96,40 +104,46 @@ def check(
         faults.append(warning(where, "its mask is empty: nothing is annotated on this image", "empty", item.id))
     elif area[0] == 0:
         faults.append(warning(where, "its mask covers the whole image", "full", item.id))
-    result = Checked(
+    result = VerifiedImage(
         item=item,
         height=image.shape[0],
         width=image.shape[1],
         area_px={name: int(area[index]) for index, name in enumerate(task.class_names, start=1)},
         mask_png=encode_label_map(labels, task.colors),
         sha256=sha256,
-        picture=_pixel_hash(image),
-        labels=_pixel_hash(labels),
-        structures=measure_structures(image, labels, task),
-        small=small_picture(image),
+        pixels_sha256=_pixel_hash(image),
+        labels_sha256=_pixel_hash(labels),
+        statistics=measure_structures(image, labels, task.structures),
+        thumbnail=thumbnail_of(image),
+        spacing=record.spacing,
+        spacing_from=record.spacing_from,
+        patient=record.patient,
     )
     return result, faults
 
 
-def _drawn(item: AnnotatedImage, size: tuple[int, ...], task: Task, where: str) -> tuple[Pixels | None, list[Fault]]:
+def _drawn(
+    item: AnnotatedImage, size: tuple[int, ...], structures: Sequence[Structure], where: str
+) -> tuple[Pixels | None, list[Fault]]:
     height, width = size
     faults = check_shapes(item.shapes, (height, width), where, item.id)
     if any(fault.level == "error" for fault in faults):
         return None, faults
-    thickness = {structure.name: structure.thickness_px for structure in task.structures}
+    thickness = {structure.name: structure.thickness_px for structure in structures}
     for index, shape in item.shapes:
         if not shape.draw((height, width), thickness[shape.structure])[1].any():
             named = f"{where}, shape {index} ({shape.structure})"
-            faults.append(error(named, "covers not one pixel of the image", "shape", item.id))
-    labels = label_map((shape for _, shape in item.shapes), (height, width), task.structures)
+            faults.append(error(named, "covers no pixel of the image; correct its points", "shape", item.id))
+    labels = label_map((shape for _, shape in item.shapes), (height, width), structures)
+    values = label_values(structures)
     for name in {shape.structure for _, shape in item.shapes}:
-        if not (labels == task.index_of(name)).any():
-            faults.append(warning(f"{where}, {name}", "is wholly covered by other classes", "hidden", item.id))
+        if not (labels == values[name]).any():
+            faults.append(warning(f"{where}, {name}", "is completely covered by other classes", "hidden", item.id))
     return (None if any(fault.level == "error" for fault in faults) else labels), faults
 
 
 def _read(
-    item: AnnotatedImage, image: Pixels, task: Task, data: Path, limits: ReadLimits
+    item: AnnotatedImage, image: Pixels, structures: Sequence[Structure], data: Path, limits: ReadLimits
 ) -> tuple[Pixels | None, list[Fault]]:
     assert item.mask is not None
     where = item.mask.relative_to(data).as_posix()
@@ -141,14 +155,14 @@ def _read(
         sizes = f"{values.shape[1]}x{values.shape[0]} pixels, its image has {image.shape[1]}x{image.shape[0]}"
         return None, [error(where, f"the mask has {sizes}; they have to be equal", "size", item.id)]
     try:
-        labels, note = class_indices(values, task.class_names)
+        labels, note = class_indices(values, [structure.name for structure in structures])
     except ValueError as problem:
         return None, [error(where, str(problem), "values", item.id)]
-    if note is None and not task.is_binary and item.mask.suffix.lower() in JPEG:
+    if note is None and len(structures) > 1 and item.mask.suffix.lower() in JPEG:
         note = "a JPEG, which changes the values of single pixels: masks of several classes must be saved as PNG"
     faults = [warning(where, note, "grey", item.id)] if note else []
     if item.outlined:
-        labels = fill_label_outlines(labels, task.structures)
+        labels = fill_label_outlines(labels, structures)
         if labels.any() and is_thin(labels > 0):
             faults.append(
                 warning(where, "its outline is open: nothing is enclosed, so it stays a thin line", "open", item.id)
@@ -171,21 +185,25 @@ def _pixel_hash(pixels: Pixels) -> str:
     return digest.hexdigest()
 
 
-def same_pictures(checked: Sequence[Checked], meta: Mapping[str, Meta], data: Path) -> list[Fault]:
+def same_pictures(checked: Sequence[VerifiedImage], meta: Mapping[str, ImageMetadata], data: Path) -> list[Fault]:
     """Return a fault for every picture that exists under two names, compared by its decoded pixels.
 
     An error when the names belong to two patients, because the split could then put it on both sides; else a warning.
     """
     groups = defaultdict(list)
-    for one in checked:
-        groups[one.picture].append(one)
+    for image in checked:
+        groups[image.pixels_sha256].append(image)
     faults = []
     for group in groups.values():
         if len(group) < 2:
             continue
-        names = [one.item.image.relative_to(data).as_posix() for one in group]
-        same = "the same file" if len({one.sha256 for one in group}) == 1 else "the same pixels"
-        patients = sorted({meta[one.item.id].patient or one.item.id for one in group})
+        names = [image.item.name_in(data) for image in group]
+        same = (
+            "the same file"
+            if len({(image.sha256, image.item.image.frame) for image in group}) == 1
+            else "the same pixels"
+        )
+        patients = sorted({meta[image.item.id].patient or image.item.id for image in group})
         if len(patients) > 1:
             message = f"{same} as {', '.join(names[1:])}, but of patients {', '.join(patients)}"
             faults.append(

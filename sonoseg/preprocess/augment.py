@@ -21,7 +21,7 @@ Field = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Draw:
+class AugmentationParameters:
     """The parameters of an augmented copy; None and False omit a step, lengths are fractions."""
 
     flip_horizontal: bool = False
@@ -48,7 +48,7 @@ class Draw:
         return "+".join(name for name, used in steps.items() if used) or "identity"
 
 
-def draw(settings: Augmentation, rng: Generator) -> Draw:
+def draw_parameters(settings: Augmentation, rng: Generator) -> AugmentationParameters:
     """Draw the parameters of a copy.
 
     All numbers are drawn in every call, so that the probability of a step does not change the numbers of the others.
@@ -74,19 +74,19 @@ def draw(settings: Augmentation, rng: Generator) -> Draw:
         chosen["grid"] = (tuple(map(float, columns)), tuple(map(float, rows)))
     if settings.gamma and chances[5] < settings.gamma.probability:
         chosen["gamma"] = 1 + float(exponent) * settings.gamma.limit
-    return Draw(**chosen)
+    return AugmentationParameters(**chosen)
 
 
-def apply(drawn: Draw, image: Pixels, mask: Pixels) -> tuple[Pixels, Pixels]:
+def apply(parameters: AugmentationParameters, image: Pixels, mask: Pixels) -> tuple[Pixels, Pixels]:
     """Return the augmented (image, mask), both `(H, W)` uint8. Pixels from outside the image are 0 in both.
 
     The image is sampled linearly, the mask by nearest neighbour: it contains only class indices that it had.
     """
-    across, down = sampling_map(drawn, image.shape)
+    across, down = sampling_map(parameters, image.shape)
     image = cv2.remap(image, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     mask = cv2.remap(mask, across, down, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    if drawn.gamma is not None:
-        levels = np.linspace(0, 1, 256) ** drawn.gamma * 255
+    if parameters.gamma is not None:
+        levels = np.linspace(0, 1, 256) ** parameters.gamma * 255
         image = cv2.LUT(image, np.rint(levels).astype(np.uint8))
     return image, mask
 
@@ -97,34 +97,37 @@ def copy_generator(source: str, seed: int, copy: int, *epoch: int) -> Generator:
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big"), copy, *epoch])
 
 
-def sampling_map(drawn: Draw, size: tuple[int, ...]) -> tuple[Field, Field]:
+def sampling_map(parameters: AugmentationParameters, size: tuple[int, ...]) -> tuple[Field, Field]:
     """Return (x, y) of the source for each output pixel, two `(H, W)` float32 fields."""
     height, width = size[:2]
     # A row of x and a column of y, until a step makes each depend on both.
     x: Field = np.arange(width, dtype=np.float32)[None, :]
     y: Field = np.arange(height, dtype=np.float32)[:, None]
-    if drawn.elastic is not None:
-        dx, dy = _smooth_field(*drawn.elastic, (height, width))
+    if parameters.elastic is not None:
+        dx, dy = _smooth_field(*parameters.elastic, (height, width))
         x, y = x + dx, y + dy
-    if drawn.grid is not None:
-        x, y = _stretch(x, drawn.grid[0], width), _stretch(y, drawn.grid[1], height)
-    if drawn.shift is not None:
-        x, y = _shift_scale_rotate(x, y, drawn, height, width)
-    if drawn.flip_horizontal:
+    if parameters.grid is not None:
+        x, y = _stretch(x, parameters.grid[0], width), _stretch(y, parameters.grid[1], height)
+    if parameters.shift is not None:
+        x, y = _shift_scale_rotate(x, y, parameters, height, width)
+    if parameters.flip_horizontal:
         x = width - 1 - x
-    if drawn.flip_vertical:
+    if parameters.flip_vertical:
         y = height - 1 - y
     across, down = (np.broadcast_to(part, (height, width)).astype(np.float32, "C") for part in (x, y))
     return across, down
 
 
-def _shift_scale_rotate(x: Field, y: Field, drawn: Draw, height: int, width: int) -> tuple[Field, Field]:
+def _shift_scale_rotate(
+    x: Field, y: Field, parameters: AugmentationParameters, height: int, width: int
+) -> tuple[Field, Field]:
     """Shift, scale and rotate about the image's centre; the inverse map, from output to input pixels."""
-    assert drawn.shift is not None
+    assert parameters.shift is not None
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    angle = math.radians(drawn.rotate_deg)
-    cosine, sine = math.cos(angle) / drawn.scale, math.sin(angle) / drawn.scale  # floats keep the maps in 32 bits
-    x, y = x - centre_x - drawn.shift[0] * width, y - centre_y - drawn.shift[1] * height
+    angle = math.radians(parameters.rotate_deg)
+    # Python's floats keep the maps in 32 bits.
+    cosine, sine = math.cos(angle) / parameters.scale, math.sin(angle) / parameters.scale
+    x, y = x - centre_x - parameters.shift[0] * width, y - centre_y - parameters.shift[1] * height
     x, y = cosine * x + sine * y, cosine * y - sine * x
     return x + np.float32(centre_x), y + np.float32(centre_y)
 

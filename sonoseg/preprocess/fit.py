@@ -1,5 +1,6 @@
 """Fit of an image of any size to the network's input size, and its inverse for probability maps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,22 +31,16 @@ class Fit:
     def of(cls, source: Size, settings: Input) -> "Fit":
         """Return the fit of the settings for an image of size `source`."""
         target = settings.size
-        canvas = scaled = source
-        if settings.fit == "resize":
-            scaled = target
-        elif settings.fit == "letterbox":
-            scaled = _shrunk_into(source, target)
-        elif settings.fit == "pad_square":
-            side = max(*source, settings.square_px or 0)
-            canvas = (side, side)
-            scaled = _shrunk_into(canvas, target)
+        canvas, scaled = FITS[settings.fit](source, settings)
         return cls(source, canvas, _centred(source, canvas), scaled, target, _centred(scaled, target))
 
     def apply(self, image: Pixels, interpolation: Literal["linear", "nearest"] = "linear") -> Pixels:
         """Return `image` (H, W) at the target's size; pixels outside the image are 0. Label maps need `nearest`."""
         canvas = _place(image, self.canvas, self.canvas_offset)
         if self.scaled != self.canvas:
-            method = cv2.INTER_NEAREST_EXACT if interpolation == "nearest" else _smooth(self.canvas, self.scaled)
+            method = (
+                cv2.INTER_NEAREST_EXACT if interpolation == "nearest" else _interpolation_for(self.canvas, self.scaled)
+            )
             canvas = cv2.resize(canvas, self.scaled[::-1], interpolation=method)
         return _place(canvas, self.target, self.target_offset)
 
@@ -59,11 +54,37 @@ class Fit:
     def _invert_channel(self, channel: Maps, fill: float) -> Maps:
         scaled = _place(channel, self.scaled, _negative(self.target_offset), fill)
         if self.scaled != self.canvas:
-            scaled = cv2.resize(scaled, self.canvas[::-1], interpolation=_smooth(self.scaled, self.canvas))
+            scaled = cv2.resize(scaled, self.canvas[::-1], interpolation=_interpolation_for(self.scaled, self.canvas))
         return _place(scaled, self.source, _negative(self.canvas_offset), fill)
 
 
-def _shrunk_into(source: Size, target: Size) -> Size:
+def _resize(source: Size, settings: Input) -> tuple[Size, Size]:
+    return source, settings.size
+
+
+def _letterbox(source: Size, settings: Input) -> tuple[Size, Size]:
+    return source, _scaled_into(source, settings.size)
+
+
+def _pad_or_crop(source: Size, settings: Input) -> tuple[Size, Size]:
+    return source, source
+
+
+def _pad_square(source: Size, settings: Input) -> tuple[Size, Size]:
+    side = max(*source, settings.square_px or 0)
+    return (side, side), _scaled_into((side, side), settings.size)
+
+
+FITS: dict[str, Callable[[Size, Input], tuple[Size, Size]]] = {
+    "resize": _resize,
+    "letterbox": _letterbox,
+    "pad_or_crop": _pad_or_crop,
+    "pad_square": _pad_square,
+}
+"""`fit` of a task's `input` -> the function that returns the sizes of canvas and scaled canvas for a source."""
+
+
+def _scaled_into(source: Size, target: Size) -> Size:
     """Return the largest size with the source's proportions inside the target, at least one pixel each way."""
     scale = min(target[0] / source[0], target[1] / source[1])
     return max(1, round(source[0] * scale)), max(1, round(source[1] * scale))
@@ -77,7 +98,7 @@ def _negative(offset: Size) -> Size:
     return -offset[0], -offset[1]
 
 
-def _smooth(before: Size, after: Size) -> int:
+def _interpolation_for(before: Size, after: Size) -> int:
     """Return the interpolation: averaging when an image shrinks, so that speckle does not alias."""
     return cv2.INTER_AREA if after[0] * after[1] < before[0] * before[1] else cv2.INTER_LINEAR
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -19,10 +19,8 @@ from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.preprocess.prepared import Job, JobSettings
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import read_split
-from sonoseg.runs.workspace import DATASET_REPORT, PREPROCESSING_STATE, Workspace
+from sonoseg.runs.workspace import DATASET_REPORT, PARTS, PREPROCESSING_STATE, Workspace
 from sonoseg.schema.task import Task
-
-PARTS = ("train", "test")
 
 
 @dataclass
@@ -61,13 +59,13 @@ def collect_jobs(
     Raises DataError when stage 1 has not run, drew other structures than the task has now, or when two outputs would
     share a name.
     """
-    settings = JobSettings(task, workspace.split.absolute(), seed, limits)
+    settings = JobSettings(task, replace(workspace, root=workspace.root.absolute()), seed, limits)
     jobs = [
         Job(settings, part, sample, copies if part == "train" else 0)
         for part in PARTS
         for sample in read_split(workspace.split_table(part), task.class_names, workspace.root)
     ]
-    _check_structures(task, workspace)
+    _check_structures(task.label_map_settings(), workspace.split / DATASET_REPORT)
     for part in PARTS:
         ids = [row.id for job in jobs if job.part == part for row in job.rows()]
         clash = next((id for id, count in Counter(ids).items() if count > 1), None)
@@ -87,14 +85,16 @@ def check_prepared(task: Task, workspace: Workspace) -> None:
             )
 
 
-def _check_structures(task: Task, workspace: Workspace) -> None:
-    """Raise DataError unless the label maps were drawn with the task's structures: they contain indices only."""
-    report = workspace.split / DATASET_REPORT
+def _check_structures(settings: list[dict[str, object]], report: Path) -> None:
+    """Raise DataError unless the label maps were drawn with these structures: they contain indices only.
+
+    settings: `label_map_settings` of the task; report: that of stage 1.
+    """
     try:
         drawn = json.loads(report.read_text(encoding="utf-8"))["structures"]
     except (OSError, ValueError, KeyError):
         raise DataError(f"{report}: missing or not readable; run stage 1 again") from None
-    if drawn != json.loads(json.dumps(task.label_map_settings())):
+    if drawn != json.loads(json.dumps(settings)):
         raise DataError(f"{report}: the masks were drawn with other structures than the task's; run stage 1 again")
 
 

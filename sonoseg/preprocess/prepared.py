@@ -15,10 +15,11 @@ from sonoseg.io.limits import ReadLimits
 from sonoseg.io.masks import read_mask, write_label_map
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
-from sonoseg.preprocess.augment import apply, copy_generator, draw
+from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.runs.split_tables import Prepared, Sample
+from sonoseg.runs.workspace import IMAGES, MASKS, Workspace
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 
@@ -28,10 +29,10 @@ ALGORITHM = 1
 
 @dataclass(frozen=True)
 class JobSettings:
-    """What all jobs of a run share. folder: of the split, into which stage 2 writes."""
+    """What all jobs of a run share. workspace: the root is an absolute path."""
 
     task: Task
-    folder: Path
+    workspace: Workspace
     seed: int
     limits: ReadLimits
 
@@ -55,19 +56,22 @@ class Job:
 
     def rows(self) -> list[Prepared]:
         """Return the index rows of this source: the original, then its copies."""
-        drawn = [draw(self.task.augmentation, self.rng(copy)) for copy in range(self.copies)]
-        copies = [self._row(f"{self.sample.id}_aug{n}", warp.describe()) for n, warp in enumerate(drawn, start=1)]
+        chosen = [draw_parameters(self.task.augmentation, self.rng(copy)) for copy in range(self.copies)]
+        copies = [
+            self._row(f"{self.sample.id}_aug{number}", parameters.describe())
+            for number, parameters in enumerate(chosen, start=1)
+        ]
         return [self._row(self.sample.id, "none"), *copies]
 
     def _row(self, id: str, augmentation: str) -> Prepared:
-        folder = self.settings.folder / self.part
+        workspace = self.settings.workspace
         return Prepared(
             id=id,
             source_id=self.sample.id,
             patient=self.sample.patient,
             fold=self.sample.fold,
-            image_path=folder / "images" / f"{id}.png",
-            mask_path=folder / "masks" / f"{id}.png",
+            image_path=workspace.prepared(self.part, IMAGES, id),
+            mask_path=workspace.prepared(self.part, MASKS, id),
             augmentation=augmentation,
             frame=self.sample.image.frame,
         )
@@ -96,6 +100,8 @@ class Job:
             "copies": self.copies,
             "seed": self.settings.seed if self.copies else None,
         }
+        if self.sample.image.frame is not None:  # left out otherwise, so that earlier keys of single pictures hold
+            decides["frame"] = self.sample.image.frame
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def is_done(self, key: str, done: dict[str, str]) -> bool:
@@ -116,14 +122,14 @@ class Job:
         original, *copies = self.rows()
         self._write(original, image, mask)
         for number, row in enumerate(copies):
-            self._write(row, *apply(draw(self.task.augmentation, self.rng(number)), image, mask))
+            self._write(row, *apply(draw_parameters(self.task.augmentation, self.rng(number)), image, mask))
 
     def _write(self, row: Prepared, image: Pixels, mask: Pixels) -> None:
         write_image(row.image_path, image, sync=False)
         write_label_map(row.mask_path, mask, self.task.colors, sync=False)
 
 
-def unlisted_images(folder: Path, rows: Sequence[Prepared]) -> list[Path]:
-    """Return the images and masks in a part's folder that no row lists: those of earlier settings."""
+def unlisted_images(workspace: Workspace, part: str, rows: Sequence[Prepared]) -> list[Path]:
+    """Return the images and masks of a part that no row lists: those of earlier settings."""
     listed = {path.name for row in rows for path in (row.image_path, row.mask_path)}
-    return [path for part in ("images", "masks") for path in (folder / part).glob("*.png") if path.name not in listed]
+    return [path for path in workspace.all_prepared(part) if path.name not in listed]

@@ -25,12 +25,12 @@ def tint(image: Pixels, labels: Pixels, colors: Sequence[str], opacity: float = 
     return picture
 
 
-THUMBNAIL_PX = 320
+THUMBNAIL_WIDTH_PX = 320
 """Width of a thumbnail: wide enough to judge an outline, and 36 of them stay below a megabyte."""
 OUTLINE_PX = 2
 
 
-def thumbnail(image: Pixels, labels: Pixels, colors: Sequence[str], width: int = THUMBNAIL_PX) -> Picture:
+def thumbnail(image: Pixels, labels: Pixels, colors: Sequence[str], width: int = THUMBNAIL_WIDTH_PX) -> Picture:
     """Return `image` `(H, W)` uint8 as RGB `(h, width, 3)` uint8 with the outline of each class of `labels` `(H, W)`.
 
     It is never higher than twice `width`. Outlines run along the outermost pixels of each class.

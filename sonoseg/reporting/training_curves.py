@@ -4,7 +4,9 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sonoseg.schema.annotations import Structure
 from sonoseg.schema.task import Task
+from sonoseg.schema.training import Loss
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,14 +16,16 @@ def curves_png(history: Sequence[dict[str, float]], task: Task, best_epoch: int)
     """Return the figure of `curves_figure`, with the task's title, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = curves_figure(history, task, best_epoch)
+    figure = curves_figure(history, task.structures, task.training.loss, best_epoch)
     figure.suptitle(f"{task.title}: not for clinical use", fontsize=10)
     stream = io.BytesIO()
     FigureCanvasAgg(figure).print_png(stream)
     return stream.getvalue()
 
 
-def curves_figure(history: Sequence[dict[str, float]], task: Task, best_epoch: int) -> "Figure":
+def curves_figure(
+    history: Sequence[dict[str, float]], structures: Sequence[Structure], loss: Loss, best_epoch: int
+) -> "Figure":
     """Draw losses, validation Dice per class, and the learning rate with the boundary term's weight.
 
     `history` has a row of scalars per epoch, at least one; `best_epoch` counts from 0.
@@ -33,13 +37,13 @@ def curves_figure(history: Sequence[dict[str, float]], task: Task, best_epoch: i
     figure = Figure(figsize=(15, 4.2), layout="constrained", dpi=110)
     losses, dice, rate = figure.subplots(1, 3)
     names = {name for row in history for name in row if name.startswith("loss/")}
-    if not task.training.loss.hausdorff:
+    if not loss.hausdorff:
         names.discard("loss/total")  # the same as its only term
     for name in sorted(names):
         values = [row.get(name, float("nan")) for row in history]
         losses.plot(epochs, values, marker=".", label=name.removeprefix("loss/"))
     losses.set(title="Loss", xlabel="epoch")
-    for structure in task.structures:
+    for structure in structures:
         values = [row[f"dice/{structure.name}"] for row in history]
         dice.plot(epochs, values, marker=".", color=structure.color, label=structure.name)
     dice.plot(epochs, [row["dice/mean"] for row in history], color="black", linewidth=2, label="mean")
@@ -48,7 +52,7 @@ def curves_figure(history: Sequence[dict[str, float]], task: Task, best_epoch: i
     rate.plot(epochs, [row["schedule/learning_rate"] for row in history], color="black", label="learning rate")
     rate.set(title="Schedule", xlabel="epoch")
     handles = rate.get_lines()
-    if task.training.loss.hausdorff:
+    if loss.hausdorff:
         weight = rate.twinx()
         weights = [row["schedule/hausdorff_weight"] for row in history]
         handles += weight.plot(epochs, weights, color="tab:red", label="Hausdorff weight (right axis)")

@@ -34,6 +34,13 @@ DATASET_CHECK_PAGE = "dataset_check.html"
 PREPROCESSING_STATE = "preprocessing.json"
 """Which images stage 2 has prepared, and with which settings."""
 
+PARTS = ("train", "test")
+"""Parts of a split, as its tables and folders name them."""
+IMAGES, MASKS = "images", "masks"
+"""Folders of pictures below the split, and below each of its parts."""
+ANY_FOLD = "fold_*"
+"""Pattern of what `fold_folder` returns."""
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -66,6 +73,18 @@ class Workspace:
     @property
     def logs(self) -> Path:
         return self.root / "logs" / self.task
+
+    def label_map(self, identity: str) -> Path:
+        """Label map of stage 1."""
+        return self.split / MASKS / f"{identity}.png"
+
+    def prepared(self, part: str, kind: str, identity: str) -> Path:
+        """Picture of stage 2; `part` is `train` or `test`, `kind` is `images` or `masks`."""
+        return self.split / part / kind / f"{identity}.png"
+
+    def all_prepared(self, part: str) -> list[Path]:
+        """Pictures of stage 2 that exist, of both kinds."""
+        return [path for kind in (IMAGES, MASKS) for path in (self.split / part / kind).glob("*.png")]
 
     def split_table(self, part: str) -> Path:
         """Table of stage 1; `part` is `train` or `test`."""

@@ -14,7 +14,7 @@ from sonoseg.errors import DataError, UsageError
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import read_mask
 from sonoseg.io.readers import read_image
-from sonoseg.preprocess.augment import apply, copy_generator, draw
+from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.intensity import normalise
 from sonoseg.runs.split_tables import Prepared
 from sonoseg.schema.images import Augmentation, Input
@@ -80,7 +80,7 @@ class SegmentationDataset:
         image, mask = self._read(row)
         if version and self._augmentation:
             rng = copy_generator(self.rows[row].source_id, self._seed, version, epoch)
-            image, mask = apply(draw(self._augmentation, rng), image, mask)
+            image, mask = apply(draw_parameters(self._augmentation, rng), image, mask)
         values = normalise(image, self._settings.intensity)
         labels = torch.from_numpy(mask)[None, None].long()
         return Batch(torch.from_numpy(values)[None, None], labels, self._squares_of(row, labels))

@@ -11,6 +11,7 @@ import pytest
 
 from sonoseg.annotations import FORMATS, Annotation
 from sonoseg.geometry.shapes import Shape
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import read_mask
 from sonoseg.schema.annotations import MaskFolder, ShapesJson, Structure
 
@@ -105,7 +106,9 @@ def test_what_is_written_is_read(case: FormatCase, tmp_path: Path) -> None:
     assert {*named, *annotation_format.shared_files(case.section)} == case.files
     items, faults = annotation_format.read(tmp_path, case.section, STRUCTURES)
     assert faults == []
-    assert [item.image.name for item in items] == [annotation.image for annotation in case.annotations]
+    assert [item.image for item in items] == [
+        ImageRef(tmp_path / case.images / annotation.image) for annotation in case.annotations
+    ]
     for item, annotation in zip(items, case.annotations, strict=True):
         assert item.id == Path(annotation.image).stem
         assert [index for index, _ in item.shapes] == list(range(len(annotation.shapes)))

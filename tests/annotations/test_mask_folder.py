@@ -21,7 +21,7 @@ def touch(data, *names):
 
 def pairs(data, task):
     items, faults = FORMATS["mask_folder"].read(data, task.annotations, task.structures)
-    return {item.id: (item.image.name, item.mask.name) for item in items}, sorted(map(str, faults))
+    return {item.id: (item.image.path.name, item.mask.name) for item in items}, sorted(map(str, faults))
 
 
 def test_one_folder_with_a_suffix(tmp_path, make_task):
@@ -142,3 +142,17 @@ def test_an_open_outline_is_warned_of(labels_of, make_task):
     corner[1, 1:3] = 255
     labels, faults = labels_of(Image.fromarray(corner), make_task(ONE, fill_outlines=True))
     assert (labels > 0).sum() == 2 and "its outline is open" in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "shared"), [("d", "./d/", True), ("d", "e/../d", True), ("images", "masks", False)]
+)
+def test_whether_a_file_is_a_mask_does_not_depend_on_the_current_folder(
+    tmp_path, monkeypatch, make_task, images, masks, shared
+):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "images").symlink_to("masks")
+    section = make_task(ONE, images=images, masks=masks).annotations
+    for folder in ("/", tmp_path):
+        monkeypatch.chdir(folder)
+        assert FORMATS["mask_folder"].is_annotation(tmp_path / "data" / images / "a_mask.png", section) == shared

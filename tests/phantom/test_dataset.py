@@ -116,6 +116,8 @@ def test_command_line(tmp_path, capsys):
     assert "--force" in capsys.readouterr().err and contents(out) == before
     assert run_guarded(main, ["--out", str(out), "--images", "2", "--size-scale", "0.3", "--force"]) == 0
     assert len(contents(out)) == 2 + 3  # images of the earlier phantom are gone
+    assert run_guarded(main, ["--out", str(out), "--size-scale", "9"]) == 2
+    assert "--size-scale 9.0: give a factor from" in capsys.readouterr().err
 
 
 FOREIGN = [

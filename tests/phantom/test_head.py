@@ -9,7 +9,7 @@ import pytest
 
 from sonoseg.geometry.points import Ellipse
 from sonoseg.phantom.dataset import write_dataset
-from sonoseg.phantom.head import HEIGHT, PEN_PX, WIDTH, draw_fetus, draw_view, plan_head
+from sonoseg.phantom.head import HEIGHT, OUTLINE_WIDTH_PX, WIDTH, draw_fetus, draw_view, plan_head
 from sonoseg.phantom.layout import Settings
 
 SETTINGS = Settings(kind="head", images=12, seed=4, size_scale=0.4)
@@ -108,7 +108,7 @@ def test_outline_is_closed_and_as_thin_as_the_pen(written):
         flooded = cv2.floodFill(outline.copy(), None, (0, 0), 77)[1]
         assert (flooded == 0).sum() > 0.05 * outline.size  # the inside stays dry
         length_px = float(row["head circumference (mm)"]) / float(row["pixel size(mm)"])
-        assert (outline > 0).sum() / length_px == pytest.approx(0.4 * PEN_PX, rel=0.08)
+        assert (outline > 0).sum() / length_px == pytest.approx(0.4 * OUTLINE_WIDTH_PX, rel=0.08)
 
 
 def test_skull_stands_out_and_the_brain_is_darker_than_it(written):

@@ -1,4 +1,4 @@
-"""Outlines and arrays: distances, pens and beams with known answers."""
+"""Outlines and arrays: distances, drawn lines and beams with known answers."""
 
 import numpy as np
 import pytest
@@ -31,11 +31,11 @@ def test_mask_has_the_area_of_the_ellipse():
     assert (mask > 0).sum() * 0.01 == pytest.approx(np.pi * 60.0, rel=0.005)
 
 
-def test_pen_is_as_wide_as_asked_and_runs_on_the_outline():
+def test_a_drawn_line_has_its_width_and_its_middle_on_the_outline():
     circle = Outline(20.03, 15.06, 10.0, 10.0)  # off the pixels' grid, whose symmetry would bias the count
-    pen = circle.pen_line((300, 400), 0.1, pen_px=3.0)
-    assert (pen > 0).sum() == pytest.approx(2 * np.pi * 100.0 * 3.0, rel=0.02)
-    rows, columns = np.nonzero(pen)
+    line = circle.outline_mask((300, 400), 0.1, width_px=3.0)
+    assert (line > 0).sum() == pytest.approx(2 * np.pi * 100.0 * 3.0, rel=0.02)
+    rows, columns = np.nonzero(line)
     assert np.hypot(columns - 200.3, rows - 150.6).mean() == pytest.approx(100.0, abs=0.05)
 
 

@@ -137,7 +137,7 @@ def test_skin_at_the_top_and_no_skin_at_all():
     assert find_skin(image, MIDLINE).row == 0
     assert find_skin(np.zeros(SHAPE, np.uint8), MIDLINE).row is None
     level = find_skin(tissue(), np.array([[10.0, 150], [300, 160]]))
-    assert level.row is None and "level" in level.reason
+    assert level.row is None and "closer to horizontal" in level.reason
 
 
 def probabilities(labels: np.ndarray, classes: int, sure: float = 0.9) -> np.ndarray:

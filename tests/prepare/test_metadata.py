@@ -6,7 +6,7 @@ import pytest
 
 from sonoseg.errors import DataError
 from sonoseg.io.faults import FaultsError
-from sonoseg.prepare.metadata import Meta, meta_of, read_metadata
+from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
 from sonoseg.schema.task_files import load_task
 
 HEADER = "image,patient,row_mm,col_mm\n"
@@ -17,15 +17,15 @@ def read(tmp_path, spine):
     def read(content: str | bytes):
         path = tmp_path / "metadata.csv"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return read_metadata(path, spine)
+        return read_metadata(path, spine.metadata, spine.patients)
 
     return read
 
 
 def test_plain(read):
     assert read(HEADER + "a.png,P1,0.1,0.2\nb,P2,,\n") == {
-        "a.png": Meta((0.1, 0.2), "P1", {}),
-        "b": Meta(None, "P2", {}),
+        "a.png": ImageMetadata((0.1, 0.2), "P1", {}),
+        "b": ImageMetadata(None, "P2", {}),
     }
 
 
@@ -48,7 +48,7 @@ def test_windows_1252(read):
 
 
 def test_missing_columns_are_unknown(read):
-    assert read("image\na\n") == {"a": Meta()}
+    assert read("image\na\n") == {"a": ImageMetadata()}
 
 
 def test_empty_rows_are_skipped(read):
@@ -100,5 +100,8 @@ def test_reference_values(tmp_path):
     (tmp_path / "t.csv").write_text(
         "filename,pixel size(mm),head circumference (mm)\n001_HC.png,0.0897,56.81\n2.png,0.1,\n"
     )
-    table = read_metadata(tmp_path / "t.csv", task)
-    assert table == {"001_HC.png": Meta((0.0897, 0.0897), None, {"hc_mm": 56.81}), "2.png": Meta((0.1, 0.1))}
+    table = read_metadata(tmp_path / "t.csv", task.metadata, task.patients)
+    assert table == {
+        "001_HC.png": ImageMetadata((0.0897, 0.0897), None, {"hc_mm": 56.81}),
+        "2.png": ImageMetadata((0.1, 0.1)),
+    }

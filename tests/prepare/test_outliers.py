@@ -19,7 +19,7 @@ def test_robust_z_by_hand():
 def test_equal_values_have_no_outlier_unless_one_differs():
     assert not robust_z([3.0] * 9).any()
     assert robust_z([3.0] * 9 + [4.0])[-1] == np.inf
-    assert robust_z([3.0] * 9 + [3.01], least_spread=0.05)[-1] == pytest.approx(0.2)
+    assert robust_z([3.0] * 9 + [3.01], min_deviation=0.05)[-1] == pytest.approx(0.2)
 
 
 def test_few_values_say_nothing():

@@ -71,7 +71,7 @@ def test_one_huge_patient_trains():
     images = [("huge", (True, True, True))] * 90 + [(f"p{i}", (True, True, True)) for i in range(9)]
     result = split(images)
     assert result.fold_of["huge"] is not None
-    assert any("of the images test instead of 20%" in str(fault) for fault in result.warnings)
+    assert any("of the images, requested were 20%" in str(fault) for fault in result.warnings)
 
 
 def test_one_patient_trains_and_is_warned_of():

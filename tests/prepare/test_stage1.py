@@ -228,7 +228,7 @@ def test_an_image_that_shows_nothing_is_kept(run, out, spine_data):
 def test_a_class_that_others_cover_is_warned_of(run, out, spine_data):
     small = ["VTB", "rect", [[19, 20], [21, 22]]]
     spine_data(count=4, annotations={f"i{index:02}": [LINE, small] for index in range(4)})
-    assert "images/i00.png, VTB: is wholly covered by other classes" in run()[1]
+    assert "images/i00.png, VTB: is completely covered by other classes" in run()[1]
     assert not any(sample.present["VTB"] for table in rows(out).values() for sample in table)
 
 

@@ -50,7 +50,7 @@ def test_the_numbers_of_an_image(make_task):
     labels = square().astype(np.uint8)
     image = np.where(labels == 1, 90, 30).astype(np.uint8)
     image[0, 0] = 30 + 48  # the rest is 384 pixels: the mean rises by 1/8
-    found = measure_structures(image, labels, task)
+    found = measure_structures(image, labels, task.structures)
     assert set(found) == {"A"}
     assert found["A"].inside == 90 and found["A"].ring == 30 and found["A"].rest == 30.125
     assert found["A"].border == () and found["A"].ellipse_iou is None
@@ -112,8 +112,8 @@ def test_an_ellipse_that_leaves_the_image_counts_what_lies_outside():
 def test_an_ellipse_at_the_border_is_not_judged(make_task):
     task = make_task([{"name": "HEAD", "shape": "ellipse"}])
     inner, outer = square().astype(np.uint8), square(rows=slice(0, 4)).astype(np.uint8)
-    assert measure_structures(inner, inner, task)["HEAD"].ellipse_iou is not None
-    assert measure_structures(outer, outer, task)["HEAD"].ellipse_iou is None
+    assert measure_structures(inner, inner, task.structures)["HEAD"].ellipse_iou is not None
+    assert measure_structures(outer, outer, task.structures)["HEAD"].ellipse_iou is None
 
 
 def test_cohens_d_by_hand():

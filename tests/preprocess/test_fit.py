@@ -1,18 +1,22 @@
 """An image goes to the network's size and back at the same position."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonoseg.preprocess.fit import Fit
+from sonoseg.preprocess.fit import FITS, Fit
 from sonoseg.schema.images import Input
-
-FITS = ("resize", "letterbox", "pad_or_crop", "pad_square")
 
 
 def input_section(fit: str, size: tuple[int, int] = (64, 96), square: int | None = None) -> Input:
     return Input(size=size, fit=fit, square_px=square)
+
+
+def test_the_fits_are_those_of_the_task_file() -> None:
+    assert tuple(FITS) == get_args(Input.model_fields["fit"].annotation)
 
 
 @pytest.mark.parametrize("fit", FITS)

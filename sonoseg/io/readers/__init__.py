@@ -50,9 +50,9 @@ def _reader_of(path: Path) -> ImageReader:
         with path.open("rb") as stream:
             start = stream.read(START_BYTES)
     except FileNotFoundError:
-        raise DataError("no such file", path) from None
+        raise DataError("no such file; check the path", path) from None
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", path) from error
+        raise DataError(f"cannot be read ({error.strerror}); check its permissions", path) from error
     for reader in READERS.values():
         if reader.accepts(start):
             return reader

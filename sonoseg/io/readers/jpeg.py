@@ -7,11 +7,11 @@ from PIL import Image
 
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")
 _RESTARTS = range(0xD0, 0xD8)
-_MORE = bytes(range(1, 129))
+_PADDING = bytes(range(1, 129))
 """Data that are not decoded when a picture is complete."""
 
 
-def has_all_its_data(jpeg: bytes, picture: Image.Image) -> bool:
+def is_complete(jpeg: bytes, picture: Image.Image) -> bool:
     """Return whether a JPEG contains the data of all its pixels: further data at the end of each scan change nothing.
 
     Pillow raises no error for a scan that ends too early, as after one flipped bit; missing pixels become grey.
@@ -21,17 +21,17 @@ def has_all_its_data(jpeg: bytes, picture: Image.Image) -> bool:
 
 
 def _with_longer_scans(jpeg: bytes) -> bytes:
-    """Return a JPEG with `_MORE` before every marker that ends a part of its compressed data."""
+    """Return a JPEG with `_PADDING` before every marker that ends a part of its compressed data."""
     parts, start, at = [], 0, 2
-    while (found := _MARKER.search(jpeg, at)) and (marker := jpeg[found.end() - 1]) != 0xD9:
-        at = found.end()
+    while (match := _MARKER.search(jpeg, at)) and (marker := jpeg[match.end() - 1]) != 0xD9:
+        at = match.end()
         if marker == 0x01 or marker in _RESTARTS:
             continue
         at += int.from_bytes(jpeg[at : at + 2])
-        while marker == 0xDA and (found := _MARKER.search(jpeg, at)):
-            parts += [jpeg[start : found.start()], _MORE]
-            start = at = found.start()
-            if jpeg[found.end() - 1] not in _RESTARTS:
+        while marker == 0xDA and (match := _MARKER.search(jpeg, at)):
+            parts += [jpeg[start : match.start()], _PADDING]
+            start = at = match.start()
+            if jpeg[match.end() - 1] not in _RESTARTS:
                 break
-            at = found.end()
+            at = match.end()
     return b"".join([*parts, jpeg[start:]])

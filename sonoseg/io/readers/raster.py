@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from sonoseg.errors import DataError, LimitError, choices
 from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
-from sonoseg.io.readers.jpeg import has_all_its_data
+from sonoseg.io.readers.jpeg import is_complete
 from sonoseg.sizes import Size
 from sonoseg.types import Pixels
 
@@ -55,7 +55,7 @@ def decode_picture(image: ImageRef, limits: ReadLimits) -> Image.Image:
         _select_frame(picture, image, limits)
         try:
             picture.load()
-            whole = picture.format != "JPEG" or has_all_its_data(image.path.read_bytes(), picture)
+            whole = picture.format != "JPEG" or is_complete(image.path.read_bytes(), picture)
             upright = ImageOps.exif_transpose(picture)
         except Exception as error:  # Pillow's decoders raise many kinds of error for a damaged file
             raise DataError(f"the file is damaged or cut short ({error}); replace it", image) from error
@@ -68,7 +68,10 @@ def _grey(picture: Image.Image, image: ImageRef) -> Pixels:
     if picture.mode.startswith("I"):
         deep = np.asarray(picture).astype(np.int64)
         if deep.min() < 0 or deep.max() > 65535:
-            raise DataError(f"pixel values {deep.min()} to {deep.max()}; expected 8 or 16 bits per pixel", image)
+            raise DataError(
+                f"pixel values {deep.min()} to {deep.max()}; expected 8 or 16 bits; save it as 8-bit grey PNG",
+                image,
+            )
         return ((deep + 128) // 257).astype(np.uint8)
     if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
         layer = picture.convert("RGBA")
@@ -84,9 +87,9 @@ def _open(path: Path) -> Iterator[Image.Image]:
     try:
         stream = path.open("rb")
     except FileNotFoundError:
-        raise DataError("no such file", path) from None
+        raise DataError("no such file; check the path", path) from None
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", path) from error
+        raise DataError(f"cannot be read ({error.strerror}); check its permissions", path) from error
     # Pillow gets the open file and not its name: by name it maps a plain TIFF into memory, and mixes up the rows of a
     # rotated one.
     with stream:
@@ -111,7 +114,9 @@ def _check(picture: Image.Image, path: Path, limits: ReadLimits) -> None:
     if picture.format not in _WITH_FRAMES and _has_frame(picture, path, 1):
         raise _several_frames(path)
     if picture.mode not in _MODES:
-        raise DataError(f"colour mode {picture.mode}; expected one of {choices(_MODES)}", path)
+        raise DataError(
+            f"colour mode {picture.mode}; expected {choices(_MODES)}; save it as 8-bit grey or RGB PNG", path
+        )
     if picture.mode.startswith("I") and getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
         raise DataError("16 bits per pixel with white as 0, which would be read as a negative; save it as PNG", path)
 

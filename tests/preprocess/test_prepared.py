@@ -1,0 +1,29 @@
+"""The fingerprint that decides whether an image of stage 2 is made again."""
+
+from pathlib import Path
+
+import pytest
+
+from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.limits import DEFAULT_LIMITS
+from sonoseg.preprocess import prepared
+from sonoseg.preprocess.prepared import Job, JobSettings
+from sonoseg.runs.split_tables import Sample
+from sonoseg.runs.workspace import Workspace
+from tests.datasets import task_with
+
+
+def job(frame: int | None) -> Job:
+    task = task_with([{"name": "A", "shape": "region"}])
+    image, mask = ImageRef(Path("a.tif"), frame), Path("a.png")
+    sample = Sample("a", image, mask, "P", 0, {"A": True}, 24, 32, None, "image", "mask")
+    return Job(JobSettings(task, Workspace(Path("root"), "tiny"), 42, DEFAULT_LIMITS), "train", sample, 1)
+
+
+def test_keys_of_single_pictures_are_those_of_earlier_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared.cv2, "__version__", "4.0.0")
+    assert job(None).key() == "3fe7ac5a301334f2abc6808d61dfeb9b1508c5ec7a2499fab029aae379ba512e"
+
+
+def test_every_frame_has_a_key_of_its_own() -> None:
+    assert len({job(frame).key() for frame in (None, 0, 1)}) == 3
