@@ -121,7 +121,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
         started = time.monotonic()
         rows = watch(arguments, run) if arguments.watch else process(inputs, run, arguments.jobs)
         seconds = time.monotonic() - started
-        write_table(output, rows, task)
+        write_table(output, rows, task.quantities, task.class_names)
         settings = {**{name: getattr(arguments, name) for name in SETTINGS}, "heatmap": heatmap}
         settings = json.loads(json.dumps(settings, default=str))  # paths as text
         write_run_record(output, rows, segmenter, settings, seconds, arguments.command)
@@ -137,7 +137,7 @@ def list_images(arguments: argparse.Namespace, segmenter: "Segmenter", workspace
     limits = ReadLimits(arguments.max_pixels)
     if arguments.images:
         return from_folder(arguments.images, segmenter.task, arguments.spacing, arguments.metadata, limits)
-    return from_test_split(workspace, segmenter.task)
+    return from_test_split(workspace, segmenter.task.class_names)
 
 
 def process(inputs: "Inputs", run: "InferenceRun", jobs: int) -> list["Row"]:
@@ -173,7 +173,7 @@ def watch(arguments: argparse.Namespace, run: "InferenceRun") -> list["Row"]:
                 if folder.record(source, row):
                     print(watch_line(row), flush=True)
             if event.is_last:
-                write_table(run.output, folder.rows(), task)
+                write_table(run.output, folder.rows(), task.quantities, task.class_names)
     return folder.rows(also_waiting=True)
 
 

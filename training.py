@@ -179,7 +179,8 @@ def train(
         progress = load_checkpoint(output.path(CHECKPOINT), setup, settings)
     tracker = None
     if fabric.is_global_zero:
-        tracker = Tracker(workspace.logs / progress.run, task, progress.epoch, read_examples(data, task))
+        examples = read_examples(data, task.enhancement, task.input)
+        tracker = Tracker(workspace.logs / progress.run, task, progress.epoch, examples)
         write_run_record(output, RUN_OF_TRAINING, arguments.command, task, settings, resumed=arguments.resume)
         show([start_line(setup)])
 

@@ -16,7 +16,8 @@ from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import BEST_MODEL, CROSS_VALIDATION, ENSEMBLE, OUT_OF_FOLD, Workspace, fold_folder
 from sonoseg.schema.task import Task
 
-SCORES = ("dice", "iou", "surface_dice", "hd95")
+FOLD_SCORES = ("dice", "iou", "surface_dice", "hd95")
+"""Scores whose spread over the folds is reported."""
 ANY_FOLD = "fold_*"
 
 
@@ -90,7 +91,9 @@ def summarise_folds(
     """
     first = summaries[0]
     classes = {
-        name: {score: _spread([summary["classes"][name][score]["mean"] for summary in summaries]) for score in SCORES}
+        name: {
+            score: _spread([summary["classes"][name][score]["mean"] for summary in summaries]) for score in FOLD_SCORES
+        }
         for name in first["classes"]
     }
     errors = {}
@@ -121,7 +124,7 @@ def folds_table(result: Mapping[str, Any]) -> Table:
         table.add_column(column, justify="left" if column == "class" else "right")
     for name, scores in result["classes"].items():
         each = " ".join(f"{value:.3f}" for value in scores["dice"]["folds"])
-        table.add_row(name, *(_plus_minus(scores[score]) for score in SCORES), each)
+        table.add_row(name, *(_plus_minus(scores[score]) for score in FOLD_SCORES), each)
     return table
 
 

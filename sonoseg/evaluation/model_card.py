@@ -14,7 +14,6 @@ from sonoseg.evaluation.summary import in_one_unit
 from sonoseg.models.model_header import ModelHeader
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import MODEL_CARD
-from sonoseg.schema.task import Task
 
 TO_COMPLETE = "*Author to complete.*"
 
@@ -51,7 +50,7 @@ def model_card(
         *(_section(name, written.get(name, f"{TO_COMPLETE} {_HINTS[name]}")) for name in _BY_THE_AUTHOR[:2]),
         _section("Model", _model(model)),
         _section("Data and split", _data(data)),
-        _section("Scores", _scores(summary, task)),
+        _section("Scores", _scores(summary)),
         _section(_BY_THE_AUTHOR[2], written.get(_BY_THE_AUTHOR[2], f"{TO_COMPLETE} {_HINTS[_BY_THE_AUTHOR[2]]}")),
         _section("Made with", ", ".join(f"{name} {value}" for name, value in model.info.get("versions", {}).items())),
     ]
@@ -100,7 +99,7 @@ def _data(data: FoldData) -> str:
     return "\n".join(rows)
 
 
-def _scores(summary: Mapping[str, Any] | None, task: Task) -> str:
+def _scores(summary: Mapping[str, Any] | None) -> str:
     if summary is None:
         return "None: the test split is empty."
     unit = summary["distance_unit"]

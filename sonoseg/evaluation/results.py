@@ -55,7 +55,8 @@ def write_evaluation(
     is the number of earlier ones.
     """
     task = scoring.task
-    summary = {"use": "not for clinical use", "part": scoring.part, **summarise(cases, task), "model": scoring.facts}
+    scores = summarise(cases, task.class_names, task.evaluation, task.threshold)
+    summary = {"use": "not for clinical use", "part": scoring.part, **scores, "model": scoring.facts}
     if scoring.part == "test":
         log = workspace.models / SCORINGS_LOG
         entry = _log_entry(summary, task.name)

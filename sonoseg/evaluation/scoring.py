@@ -74,7 +74,10 @@ def score_images(scoring: Scoring, device: torch.device) -> Iterator[Case]:
     task, in_mm = scoring.task, scoring.in_mm
     if in_mm is None:  # one unit for all: an average of millimetres and pixels has no meaning
         in_mm = all(sample.spacing for sample in scoring.samples)
-    predictors = [torch_predictor(load_network(model, device), task, device) for model in scoring.models]
+    predictors = [
+        torch_predictor(load_network(model, device), task.network, task.enhancement, task.input, device)
+        for model in scoring.models
+    ]
     yield from segment_and_compare(predictors, scoring.samples, task, in_mm, scoring.limits)
 
 

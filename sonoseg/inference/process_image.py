@@ -54,7 +54,7 @@ def process_image(source: Source, run: InferenceRun) -> Row:
 
         image = check_image(read_image(source.image, run.limits).pixels)
         findings = run.segmenter(image, source.spacing)
-        pictures = render(image, findings, task, files, run.heatmap)
+        pictures = render(image, findings, task.structures, task.postprocessing.threshold, files, run.heatmap)
         facts = describe(source, image, findings, run.segmenter)
     except DataError as error:
         return _fail(source, run, str(error))

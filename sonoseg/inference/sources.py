@@ -100,12 +100,12 @@ def check_apart(folder: Path, results: Path) -> None:
         raise DataError(f"{folder}: results cannot go among the images; choose another folder for them")
 
 
-def from_test_split(workspace: Workspace, task: Task) -> Inputs:
+def from_test_split(workspace: Workspace, class_names: Sequence[str]) -> Inputs:
     """Return the original images of the test split, with the spacings of its table. Raises DataError if none."""
     table = workspace.split_table("test")
     if not table.is_file():
         raise DataError(f"{table}: no such table; choose a folder of images, or run stage 1 first")
-    samples = read_split(table, task.class_names, workspace.root)
+    samples = read_split(table, class_names, workspace.root)
     sources = [
         Source(sample.image, name, sample.spacing, table.name if sample.spacing else UNKNOWN)
         for name, sample in zip(output_names([sample.image for sample in samples]), samples, strict=True)
