@@ -18,14 +18,14 @@ from sonoseg.preprocess.augment import apply, copy_generator, draw
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.runs.split_tables import read_split
-from sonoseg.runs.workspace import Workspace
+from sonoseg.runs.workspace import PREPROCESSING_STATE, Workspace
 from sonoseg.schema.task_files import load_task
 
 SOURCES = 24
 
 
 def run(root: Path) -> Iterator[Figure]:
-    """Time stage 2 of the `spine` task, 7 copies, against one process that enhances every copy anew."""
+    """Time stage 2 of the `spine` task, 7 copies, against one process that enhances every copy by itself."""
     root = root / "stage2"
     flags = split(root, "spine", phantoms(root, images=SOURCES))
     task, workspace = load_task("spine"), Workspace(root, "spine")
@@ -54,7 +54,7 @@ def run(root: Path) -> Iterator[Figure]:
     def ours() -> None:
         shutil.rmtree(workspace.split / "train", ignore_errors=True)
         shutil.rmtree(workspace.split / "test", ignore_errors=True)
-        (workspace.split / "preprocessing.json").unlink(missing_ok=True)
+        (workspace.split / PREPROCESSING_STATE).unlink(missing_ok=True)
         quietly(image_preprocessing.main, flags)
 
     few = [one for one in samples if one.fold is not None][:3]

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from sonoseg.errors import ModelError
 from sonoseg.evaluation.cases import Case
@@ -115,24 +114,6 @@ def summarise_folds(
     }
 
 
-def folds_table(result: Mapping[str, Any]) -> Table:
-    """Return the scores of `summarise_folds` as a table for the terminal."""
-    whole, folds = result["out_of_fold"], result["folds"]
-    title = f"cross-validation: mean ± standard deviation of {folds} folds"
-    table = Table(caption=result["note"], title=f"{title}\n{whole['images']} images of {whole['patients']} patients")
-    for column in ("class", "Dice", "IoU", "surface Dice", f"HD95, {result['distance_unit']}", "Dice of each fold"):
-        table.add_column(column, justify="left" if column == "class" else "right")
-    for name, scores in result["classes"].items():
-        each = " ".join(f"{value:.3f}" for value in scores["dice"]["folds"])
-        table.add_row(name, *(_plus_minus(scores[score]) for score in FOLD_SCORES), each)
-    return table
-
-
 def _spread(values: Sequence[float]) -> dict[str, Any]:
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "standard_deviation": deviation, "folds": list(values)}
-
-
-def _plus_minus(spread: Mapping[str, Any]) -> str:
-    deviation = spread["standard_deviation"]
-    return f"{spread['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")

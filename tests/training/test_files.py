@@ -63,7 +63,7 @@ def test_a_truncated_model_is_refused(tmp_path: Path, spine: Task, keep: int) ->
 
 
 def test_errors_of_missing_files_name_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"run training\.py first"):
+    with pytest.raises(ModelError, match=r"run stage 3 \(training\.py\) first"):
         read_header(tmp_path / "none.safetensors")
     with pytest.raises(ModelError, match="no checkpoint to resume from; train from the beginning"):
         load_checkpoint(tmp_path / "none.ckpt", setup_of(torch.nn.Linear(2, 2), FABRIC), {})
