@@ -78,8 +78,9 @@ class Task(Section):
     @model_validator(mode="after")
     def _names_are_known(self) -> "Task":
         names = self.class_names
-        if len(set(names)) != len(names):
-            raise ValueError("structures: two classes have the same name")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"structures: two classes have the name {', '.join(repeated)}; rename one of them")
         if set(names) & set(SPLIT_COLUMNS):
             raise ValueError(f"structures: a class cannot have a table column's name: {', '.join(SPLIT_COLUMNS)}")
         used = [
