@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sonoseg.errors import UsageError
+from sonoseg.io.limits import ReadLimits
 from sonoseg.runs.command_line import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
+from sonoseg.runs.lock import locked
+from sonoseg.runs.output_folder import OutputFolder
+from sonoseg.runs.terminal import print_lines, progress_bar
+from sonoseg.runs.workspace import PARTS, PREPROCESSING_RECORD, Workspace
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.preprocess.prepared import Job
-    from sonoseg.runs.output_folder import OutputFolder
-    from sonoseg.runs.workspace import Workspace
     from sonoseg.schema.images import Augmentation
     from sonoseg.schema.task import Task
 
@@ -28,11 +31,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run_stage(argv: Sequence[str] | None) -> int:
+    """Run stage 2. Raises SonoSegError and OSError."""
     arguments = parse_arguments(argv)
 
-    from sonoseg.runs.lock import locked
-    from sonoseg.runs.output_folder import OutputFolder
-    from sonoseg.runs.workspace import Workspace
     from sonoseg.schema.task_files import load_task
 
     task = load_task(arguments.task)
@@ -41,22 +42,18 @@ def run_stage(argv: Sequence[str] | None) -> int:
 
     # Stage 1 writes into the same folder, so the two stages never run at the same time.
     with locked(workspace.split) as remarks, OutputFolder(workspace.split, "stage2") as output:
-        print(*remarks, sep="\n", end="\n" if remarks else "")
+        print_lines(remarks)
         jobs = prepare_images(task, workspace, output, arguments)
         write_tables(task, workspace, output, jobs, arguments)
-    print(f"written to {workspace.split}\nnext: {next_command('training.py', arguments)}")
+    print_lines([f"written to {workspace.split}", f"next: {next_command('training.py', arguments)}"])
     return EXIT_OK
 
 
 def prepare_images(
-    task: "Task", workspace: "Workspace", output: "OutputFolder", arguments: argparse.Namespace
+    task: "Task", workspace: Workspace, output: OutputFolder, arguments: argparse.Namespace
 ) -> list["Job"]:
     """Write the images that are missing or outdated; return the jobs of all images. Raises SonoSegError and OSError."""
-    from rich.progress import track
-
-    from sonoseg.io.limits import ReadLimits
     from sonoseg.preprocess.plan import State, collect_jobs, run_jobs
-    from sonoseg.runs.workspace import PARTS
 
     # Collect the jobs, one per source image, and those that an earlier run has not done with the same settings.
     limits = ReadLimits(arguments.max_pixels)
@@ -66,7 +63,8 @@ def prepare_images(
     keys = {name: job.key() for name, job in jobs.items()}
     done = State.read(workspace).done
     waiting = {name: job for name, job in jobs.items() if not job.is_done(keys[name], done)}
-    print(f"{len(jobs)} images of task {task.name}: {len(jobs) - len(waiting)} already prepared, {len(waiting)} to do")
+    prepared = len(jobs) - len(waiting)
+    print_lines([f"{len(jobs)} images of task {task.name}: {prepared} already prepared, {len(waiting)} to do"])
 
     # An index, and an entry in the state, mean that images are complete: both are removed before images change.
     state = State(arguments.copies, arguments.seed, {name: key for name, key in keys.items() if name not in waiting})
@@ -76,7 +74,7 @@ def prepare_images(
         state.write(output, workspace)
     try:
         names = run_jobs(list(waiting.values()), arguments.jobs)
-        for name in track(names, "enhance", len(waiting), disable=not waiting):
+        for name in progress_bar(names, "enhance", len(waiting), shown=bool(waiting)):
             for row in jobs[name].rows():
                 output.add(row.image_path)
                 output.add(row.mask_path)
@@ -88,8 +86,8 @@ def prepare_images(
 
 def write_tables(
     task: "Task",
-    workspace: "Workspace",
-    output: "OutputFolder",
+    workspace: Workspace,
+    output: OutputFolder,
     jobs: Sequence["Job"],
     arguments: argparse.Namespace,
 ) -> None:
@@ -97,11 +95,10 @@ def write_tables(
     from sonoseg.preprocess.prepared import unlisted_images
     from sonoseg.runs.provenance import digests_of, run_record
     from sonoseg.runs.split_tables import write_index
-    from sonoseg.runs.workspace import PARTS, RUN_OF_PREPROCESSING
 
     settings = {"copies": arguments.copies, "seed": arguments.seed, "jobs": arguments.jobs}
     inputs = digests_of(workspace.split, [workspace.split_table(part).name for part in PARTS])
-    output.write_json(RUN_OF_PREPROCESSING, run_record(arguments.command, task, settings, inputs))
+    output.write_json(PREPROCESSING_RECORD, run_record(arguments.command, task, settings, inputs))
     for part in PARTS:
         rows = [row for job in jobs if job.part == part for row in job.rows()]
         write_index(output, workspace.index(part), workspace.root, rows)
@@ -112,7 +109,7 @@ def write_tables(
         output.remove(*outdated)
         originals = sum(row.augmentation == "none" for row in rows)
         removed = f", {len(outdated)} files of earlier settings removed" if outdated else ""
-        print(f"  {part}: {originals} enhanced images + {len(rows) - originals} augmented copies{removed}")
+        print_lines([f"  {part}: {originals} enhanced images + {len(rows) - originals} augmented copies{removed}"])
 
 
 def number_of_copies(augmentation: "Augmentation", requested: int | None) -> int:
@@ -128,7 +125,7 @@ def number_of_copies(augmentation: "Augmentation", requested: int | None) -> int
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run stage 2; return 0, or 2 with one sentence on stderr."""
+    """Run stage 2; return the exit code, see `run_guarded`."""
     return run_guarded(run_stage, argv)
 
 

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,14 @@ from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, number_type, ru
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.signals import deferred_signals
-from sonoseg.runs.workspace import RUN_OF_INFERENCE, Workspace
-from sonoseg.schema.task_files import load_task
+from sonoseg.runs.terminal import print_lines, progress_bar
+from sonoseg.runs.workspace import INFERENCE_RECORD, Workspace
 from sonoseg.sizes import Spacing
 
-if TYPE_CHECKING:  # imported late, so that --help prints at once
+if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.inference.process_image import InferenceRun
     from sonoseg.inference.segmenter import Segmenter
-    from sonoseg.inference.sources import Inputs
+    from sonoseg.inference.sources import Inputs, SpacingOptions
     from sonoseg.inference.table import Row
 
 SETTINGS = ("images", "model", "metadata", "spacing", "device", "engine", "jobs", "watch")
@@ -39,8 +39,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="a model, or several, or a folder of them, whose probabilities are averaged; all other settings are those "
-        "of the first model's task (default: Models/<task>/best_model.safetensors)",
+        help="a model, or several, or a folder of them, whose probabilities are averaged; threshold, postprocessing, "
+        "measurements and review are those of the first model's task (default: Models/<task>/best_model.safetensors)",
     )
     parser.add_argument("--output", type=Path, help="folder of the results (default: result/<task>)")
     parser.add_argument("--spacing", type=float, nargs="+", metavar="MM", help="mm per pixel: ROW [COL]")
@@ -59,7 +59,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     without_task = argparse.Namespace(task=None)  # no --task: the task that is stored in --model
     arguments = parser.parse_args(argv, without_task)
     if (arguments.spacing or arguments.metadata or arguments.watch) and not arguments.images:
-        raise UsageError("--spacing, --metadata and --watch belong to --images: name the folder of images as well")
+        raise UsageError("--spacing, --metadata and --watch need --images; name the folder of images as well")
     if arguments.spacing and arguments.metadata:
         raise UsageError("--spacing and --metadata both give the pixel size; use one of them")
     if arguments.images and not arguments.images.is_dir():
@@ -78,7 +78,11 @@ def spacing_of(values: Sequence[float] | None) -> Spacing | None:
 
 
 def run_stage(argv: Sequence[str] | None) -> int:
+    """Run stage 4. Raises SonoSegError and OSError."""
     arguments = parse_arguments(argv)
+
+    from sonoseg.schema.task_files import load_task
+
     requested = load_task(arguments.task or "spine")
     models = arguments.model or [Workspace(arguments.workspace, requested.name).best_model]
 
@@ -87,7 +91,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
     from sonoseg.inference.resume import run_fingerprint
     from sonoseg.inference.run_record import write_run_record
     from sonoseg.inference.segmenter import Segmenter, choose_device, first_use_remarks, read_models
-    from sonoseg.inference.sources import Inputs, check_apart
+    from sonoseg.inference.sources import Inputs, check_output_folder
     from sonoseg.inference.table import write_table
     from sonoseg.inference.terminal import start_lines, summary_lines
     from sonoseg.models.engines.choose import EngineOptions
@@ -99,29 +103,28 @@ def run_stage(argv: Sequence[str] | None) -> int:
     segmenter = Segmenter.from_models(headers, options)
     task = segmenter.task
     if task.name != requested.name and (arguments.task or not arguments.model):
-        raise UsageError(f"{models[0]} was trained for task {task.name}, not {requested.name}; leave --task out")
+        raise UsageError(f"{models[0]} was trained for task {task.name}, not {requested.name}; omit --task")
     workspace = Workspace(arguments.workspace, task.name)
     folder = arguments.output or workspace.results
     if arguments.images:
-        check_apart(arguments.images, folder)
+        check_output_folder(folder, arguments.images)
 
     # List the images; a watched folder is listed while it is processed.
     inputs = Inputs([], []) if arguments.watch else list_images(arguments, segmenter, workspace)
     images = f"watching {arguments.images}, Ctrl-C ends it" if arguments.watch else f"{len(inputs.sources)} images"
     print_lines(start_lines(segmenter, images, inputs.remarks))
 
-    limits = ReadLimits(arguments.max_pixels)
     # Process the images; the table, the record of the run and the integrity list are written last.
-    heatmap = arguments.heatmap or task.review.heatmap
+    heatmap, limits = arguments.heatmap or task.review.heatmap, ReadLimits(arguments.max_pixels)
     with locked(folder) as remarks, OutputFolder(folder, "stage4") as output:
         print_lines(remarks)
         output.begin_changes()
-        output.remove(RUN_OF_INFERENCE)
+        output.remove(INFERENCE_RECORD)
         run = InferenceRun(segmenter, output, heatmap, run_fingerprint(segmenter, heatmap), limits)
         started = time.monotonic()
         rows = watch(arguments, run) if arguments.watch else process(inputs, run, arguments.jobs)
         seconds = time.monotonic() - started
-        write_table(output, rows, task)
+        write_table(output, rows, task.quantities, task.class_names)
         settings = {**{name: getattr(arguments, name) for name in SETTINGS}, "heatmap": heatmap}
         settings = json.loads(json.dumps(settings, default=str))  # paths as text
         write_run_record(output, rows, segmenter, settings, seconds, arguments.command)
@@ -136,20 +139,24 @@ def list_images(arguments: argparse.Namespace, segmenter: "Segmenter", workspace
 
     limits = ReadLimits(arguments.max_pixels)
     if arguments.images:
-        return from_folder(arguments.images, segmenter.task, arguments.spacing, arguments.metadata, limits)
-    return from_test_split(workspace, segmenter.task)
+        return from_folder(arguments.images, segmenter.task, spacing_options(arguments), limits)
+    return from_test_split(workspace, segmenter.task.class_names)
+
+
+def spacing_options(arguments: argparse.Namespace) -> "SpacingOptions":
+    from sonoseg.inference.sources import SpacingOptions
+
+    return SpacingOptions(arguments.spacing, "--spacing", arguments.metadata)
 
 
 def process(inputs: "Inputs", run: "InferenceRun", jobs: int) -> list["Row"]:
     """Process all images with a progress bar; return the rows of the table."""
-    from rich.progress import track
-
     from sonoseg.inference.batch import process_images
     from sonoseg.inference.results import outdated_names, remove_results
 
     for name in outdated_names(run.output.folder, inputs.sources):  # frames that a file no longer has
         remove_results(run.output, name, run.segmenter.task.class_names)
-    return list(track(process_images(inputs.sources, run, jobs), "segment", total=len(inputs.sources)))
+    return list(progress_bar(process_images(inputs.sources, run, jobs), "segment", len(inputs.sources)))
 
 
 def watch(arguments: argparse.Namespace, run: "InferenceRun") -> list["Row"]:
@@ -161,29 +168,24 @@ def watch(arguments: argparse.Namespace, run: "InferenceRun") -> list["Row"]:
     from sonoseg.inference.watch import FolderWatch
 
     task = run.segmenter.task
-    folder = FolderWatch(arguments.images, task, arguments.spacing, arguments.metadata, run.limits)
+    folder = FolderWatch(arguments.images, task, spacing_options(arguments), run.limits)
     with deferred_signals() as signals:
         for event in folder.events(signals):
             if event.problem:
-                print(f"{event.problem}; looking again", flush=True)
+                print_lines([f"{event.problem}; trying again"])
             for name in event.outdated:
                 remove_results(run.output, name, task.class_names)
             rows = process_images(event.ready, run, arguments.jobs)
             for source, row in zip(event.ready, rows, strict=True):
                 if folder.record(source, row):
-                    print(watch_line(row), flush=True)
+                    print_lines([watch_line(row)])
             if event.is_last:
-                write_table(run.output, folder.rows(), task)
+                write_table(run.output, folder.rows(), task.quantities, task.class_names)
     return folder.rows(also_waiting=True)
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line, flush=True)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run stage 4; return 0 when every image was segmented, 1 when some failed, 2 for wrong use."""
+    """Run stage 4; return the exit code, see `run_guarded`: 1 when some images failed."""
     return run_guarded(run_stage, argv)
 
 

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonoseg.errors import DataError, UsageError
+from sonoseg.io.limits import ReadLimits
 from sonoseg.runs.command_line import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
+from sonoseg.runs.lock import locked
+from sonoseg.runs.output_folder import OutputFolder
+from sonoseg.runs.terminal import print_lines, progress_bar
+from sonoseg.runs.workspace import PREPARATION_RECORD, Workspace
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
-    from sonoseg.io.limits import ReadLimits
+    from rich.table import Table
+
     from sonoseg.prepare.dataset import Dataset, VerifiedImages
-    from sonoseg.runs.workspace import Workspace
     from sonoseg.schema.task import Task
 
 LINES_SHOWN = 20
@@ -51,9 +56,6 @@ def run_stage(argv: Sequence[str] | None) -> int:
     """Run stage 1. Raises SonoSegError and OSError; nothing is written before every check has passed."""
     arguments = parse_arguments(argv)
 
-    from sonoseg.runs.lock import locked
-    from sonoseg.runs.terminal import console
-    from sonoseg.runs.workspace import Workspace
     from sonoseg.schema.task_files import load_task
 
     task = load_task(arguments.task)
@@ -62,30 +64,26 @@ def run_stage(argv: Sequence[str] | None) -> int:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; put images and annotations there, or name their folder with --data")
     with locked(workspace.split) as remarks:
-        console.print(*remarks, sep="\n", end="\n" if remarks else "", soft_wrap=True)
+        print_lines(remarks)
         prepare(task, workspace, folder, arguments)
     if not arguments.report_only:
-        console.print(f"next: {next_command('image_preprocessing.py', arguments)}", soft_wrap=True)
+        print_lines([f"next: {next_command('image_preprocessing.py', arguments)}"])
     return EXIT_OK
 
 
-def prepare(task: "Task", workspace: "Workspace", folder: Path, arguments: argparse.Namespace) -> None:
+def prepare(task: "Task", workspace: Workspace, folder: Path, arguments: argparse.Namespace) -> None:
     """Verify, split, write, and show; the caller holds the lock of the output folder."""
     from sonoseg.io.files import write_text
-    from sonoseg.io.limits import ReadLimits
     from sonoseg.prepare.dataset import build_dataset
     from sonoseg.prepare.output import check_path, page_path, refuse_new_split, table_digests, write_dataset
     from sonoseg.prepare.report import build_report
     from sonoseg.prepare.report_page import dataset_page
-    from sonoseg.runs.output_folder import OutputFolder
     from sonoseg.runs.provenance import run_record
-    from sonoseg.runs.terminal import console
-    from sonoseg.runs.workspace import RUN_OF_PREPARATION
 
     # Verify: decode every image and annotation once.
     limits = ReadLimits(arguments.max_pixels)
     verified = verify_images(task, folder, limits)
-    stop_on_errors(verified, task, workspace, arguments.report_only)
+    check_images(verified, task, workspace, arguments.report_only)
 
     # Split whole patients, and compare the images with each other.
     settings = {name: getattr(arguments, name) for name in ("test_size", "folds", "seed")}
@@ -97,41 +95,34 @@ def prepare(task: "Task", workspace: "Workspace", folder: Path, arguments: argpa
     # Write and show.
     if arguments.report_only:
         write_text(check_path(workspace), page)
-        show(dataset, report)
-        console.print(f"only verified; look at {check_path(workspace)}", soft_wrap=True)
+        print_lines([*dataset_lines(dataset, report), f"only verified; look at {check_path(workspace)}"])
         return
     try:
         same_split = not arguments.force and refuse_new_split(dataset.samples, workspace)
     except UsageError as error:
-        raise UsageError(f"{error}; add --force to replace it, and train anew") from None
+        raise UsageError(f"{error}; add --force to replace it, and train again") from None
     with OutputFolder(workspace.split, "stage1", root=workspace.root) as output:
         inputs = {
             "images and masks as drawn": report["data_sha256"],
             **table_digests(folder, task.annotations, task.metadata),
         }
-        output.write_json(RUN_OF_PREPARATION, run_record(arguments.command, task, settings, inputs))
+        output.write_json(PREPARATION_RECORD, run_record(arguments.command, task, settings, inputs))
         write_dataset(output, dataset, report, page, workspace, same_split)
-    show(dataset, report)
     status = "already prepared, with the same split: brought up to date" if same_split else "prepared"
-    console.print(f"{status}: {workspace.split}\nlook at: {page_path(workspace)}", soft_wrap=True)
+    print_lines([*dataset_lines(dataset, report), f"{status}: {workspace.split}", f"look at: {page_path(workspace)}"])
 
 
-def verify_images(task: "Task", folder: Path, limits: "ReadLimits") -> "VerifiedImages":
+def verify_images(task: "Task", folder: Path, limits: ReadLimits) -> "VerifiedImages":
     """Read the annotations and the metadata table of a folder, and verify every image."""
-    from rich.progress import track
-
     from sonoseg.annotations import FORMATS
     from sonoseg.prepare.dataset import VerifiedImages
     from sonoseg.prepare.patients import collect_metadata
     from sonoseg.prepare.verify import same_pictures, verify
-    from sonoseg.runs.terminal import console
 
     items, faults = FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)
     images = []
     results = verify(items, folder, task, limits)
-    for image, image_faults in track(
-        results, "verify", len(items), console=console, transient=True, disable=not console.is_terminal
-    ):
+    for image, image_faults in progress_bar(results, "verify", len(items)):
         faults += image_faults
         if image is not None:
             images.append(image)
@@ -140,7 +131,7 @@ def verify_images(task: "Task", folder: Path, limits: "ReadLimits") -> "Verified
     return VerifiedImages(folder, images, meta, faults, len(items))
 
 
-def stop_on_errors(verified: "VerifiedImages", task: "Task", workspace: "Workspace", report_only: bool) -> None:
+def check_images(verified: "VerifiedImages", task: "Task", workspace: Workspace, report_only: bool) -> None:
     """Raise DataError when an image has an error, or there is none; with `report_only` write the page of the errors."""
     from sonoseg.io.faults import stop_on_errors
     from sonoseg.io.files import write_text
@@ -156,22 +147,19 @@ def stop_on_errors(verified: "VerifiedImages", task: "Task", workspace: "Workspa
         raise DataError(f"{source}: no annotated images found; put images and annotations there, or give --data")
 
 
-def show(dataset: "Dataset", report: dict[str, Any]) -> None:
-    """Print the warnings and the number of images of each class in each part."""
+def dataset_lines(dataset: "Dataset", report: dict[str, Any]) -> list["Table | str"]:
+    """Return the warnings, and the table of the number of images of each class in each part."""
     from sonoseg.io.faults import group_faults
     from sonoseg.prepare.report import counts_table
-    from sonoseg.runs.terminal import console
 
     lines = [line for group in group_faults(dataset.faults) for line in group.lines()]
-    for line in lines[:LINES_SHOWN]:
-        console.print(line, soft_wrap=True)
-    if len(lines) > LINES_SHOWN:
-        console.print(f"... and {len(lines) - LINES_SHOWN} more lines of warnings, all of them in the report")
-    console.print(counts_table(report))
+    more = len(lines) - LINES_SHOWN
+    rest = [f"... and {more} more lines of warnings, all of them in the report"] if more > 0 else []
+    return [*lines[:LINES_SHOWN], *rest, counts_table(report)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run stage 1; return 0, or 2 with one sentence on stderr."""
+    """Run stage 1; return the exit code, see `run_guarded`."""
     return run_guarded(run_stage, argv)
 
 

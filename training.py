@@ -6,57 +6,53 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoseg.errors import Stopped
+from sonoseg.errors import Stopped, UsageError
 from sonoseg.io.limits import ReadLimits
 from sonoseg.runs.command_line import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.signals import deferred_signals, stop_if_received
+from sonoseg.runs.terminal import print_lines, progress_bar
 from sonoseg.runs.workspace import (
-    BEST_MODEL,
-    CHECKPOINT,
     CROSS_VALIDATION_FOLDER,
-    CURVES,
-    HISTORY,
-    RUN_OF_SCORING,
-    RUN_OF_TRAINING,
+    FILES_OF_TRAINING,
     SANITY_CHECK_FOLDER,
+    SCORING_RECORD,
     Workspace,
     fold_folder,
 )
-from sonoseg.schema.task import Task
-from sonoseg.schema.task_files import load_task
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
-    from lightning_fabric import Fabric
-    from rich.table import Table
+    import torch
 
+    from sonoseg.evaluation.cases import Case
     from sonoseg.evaluation.folds import FoldData
+    from sonoseg.evaluation.scoring import Scoring
+    from sonoseg.schema.task import Task
     from sonoseg.training.progress import Progress
+    from sonoseg.training.run import TrainingRun
     from sonoseg.training.setup import TrainingSetup
 
 ALL_FOLDS = "all"
-FILES_OF_TRAINING = (BEST_MODEL, CHECKPOINT, HISTORY, CURVES, RUN_OF_TRAINING)
-"""Files beside a model that scoring does not write."""
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
     parser.add_argument("--epochs", type=number_type(int, 1), help="epochs to train (default: the task's)")
-    parser.add_argument("--fold", type=fold, default=0, help="fold that validates, from 0; all: cross-validation")
-    parser.add_argument("--seed", type=SEED, default=42, help="seed of weights and order")
+    parser.add_argument("--fold", type=fold_type, default=0, help="fold that validates, from 0; all: cross-validation")
+    parser.add_argument("--seed", type=SEED, default=42, help="seed of the initial weights and the image order")
     parser.add_argument(
-        "--run", type=run_name, default=time.strftime("%Y%m%d-%H%M%S"), help="name of a new run in TensorBoard"
+        "--run", type=name_type, default=time.strftime("%Y%m%d-%H%M%S"), help="name of a new run in TensorBoard"
     )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
         "--resume",
         action="store_true",
-        help="resume from last.ckpt: after Ctrl-C or SIGTERM with the next step, several processes with the next epoch",
+        help="resume from last.ckpt at the next step (several processes: at the next epoch)",
     )
     mode.add_argument("--summary", action="store_true", help="only show the network, layer by layer")
     mode.add_argument("--sanity-check", action="store_true", help="two batches, one epoch, in a separate folder")
@@ -77,44 +73,52 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     arguments = parser.parse_args(argv)
     if arguments.sanity_check and arguments.fold == ALL_FOLDS:
-        parser.error("--sanity-check trains one fold; leave --fold all out")
+        raise UsageError("--sanity-check trains one fold; omit --fold all")
     return arguments
 
 
-def run_name(text: str) -> str:
+def name_type(text: str) -> str:
     """Return a name that is safe as a folder's."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text):
         raise argparse.ArgumentTypeError(f"found {text!r}; expected letters, digits, '_', '-' or '.'")
     return text
 
 
-def fold(text: str) -> int | str:
+def fold_type(text: str) -> int | str:
+    """Return the number of a fold, or `all`."""
     return ALL_FOLDS if text == ALL_FOLDS else int(number_type(int, 0)(text))
 
 
 def run_stage(argv: Sequence[str] | None) -> int:
+    """Run stage 3. Raises SonoSegError, Stopped and OSError."""
     arguments = parse_arguments(argv)
+
+    from sonoseg.schema.task_files import load_task
+
     task = load_task(arguments.task)
     workspace = Workspace(arguments.workspace, task.name)
     if arguments.summary:
         from sonoseg.models.summary import network_table
 
-        show([network_table(task)])
+        print_lines([network_table(task)])
         return EXIT_OK
     # Any number of trainings may read the same split; stages 1 and 2 wait until none does.
     with locked(workspace.split, shared=True) as remarks:
-        show(remarks)
-        return train_and_score(task, workspace, arguments)
+        print_lines(remarks)
+        train_and_score(task, workspace, arguments)
+    return EXIT_OK
 
 
-def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namespace) -> int:
-    """Train one model, or one per fold, and score it. Raises SonoSegError and OSError."""
+def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Namespace) -> None:
+    """Train one model, or one per fold, and score it."""
     # Torch and MONAI take seconds to import; --help and a wrong task have been answered by now.
     from sonoseg.evaluation.cross_validation import check_folds
     from sonoseg.evaluation.folds import folds_of, load_data
     from sonoseg.models.determinism import name_nondeterministic_operation
     from sonoseg.training.processes import start_fabric
     from sonoseg.training.records import write_run_record
+    from sonoseg.training.run import RunOptions, begin_run
+    from sonoseg.training.setup import TrainingOptions, build_training
     from sonoseg.training.terminal import file_lines
 
     # Read the tables: which images train, validate and test. No test image is read before the scoring below.
@@ -129,95 +133,58 @@ def train_and_score(task: Task, workspace: Workspace, arguments: argparse.Namesp
         folder /= SANITY_CHECK_FOLDER
 
     with locked(folder) as remarks, OutputFolder(folder, "stage3") as output, name_nondeterministic_operation():
-        show(remarks)
+        print_lines(remarks)
         outputs = [output.subfolder(fold_folder(data.fold)) if all_folds else output for data in folds]
         fabric = start_fabric(arguments.device, arguments.devices, arguments.precision, arguments.deterministic)
         if not arguments.score:
+            options = TrainingOptions(arguments.seed, arguments.epochs, arguments.compile, arguments.sanity_check)
+            run_options = RunOptions(arguments.run, workspace.logs, arguments.command, arguments.resume, all_folds)
+            # Set up network, optimizer, loss and batches, or continue from the checkpoint; then train.
             for data, fold_output in zip(folds, outputs, strict=True):
-                train(task, workspace, data, fold_output, fabric, arguments)
+                train(begin_run(build_training(task, data, fabric, options), data, fold_output, run_options))
         if not fabric.is_global_zero:
-            return EXIT_OK
-        score(task, workspace, folds, output, fabric, arguments)
+            return
+        if all_folds:
+            score_folds(task, workspace, folds, output, fabric.device)
+        else:
+            score_model(task, workspace, folds[0], output, fabric.device, arguments.sanity_check)
         if arguments.score:
-            write_run_record(output, RUN_OF_SCORING, arguments.command, task, {"data": folds[0].hashes})
+            write_run_record(output, SCORING_RECORD, arguments.command, task, {"data": folds[0].hashes})
         for path in [fold_output.path(name) for fold_output in outputs for name in FILES_OF_TRAINING]:
             output.keep(path)  # not written by --score, nor by --resume of a complete training
     following = next_command("training.py" if arguments.sanity_check else "inference.py", arguments)
-    show([*file_lines(folder, workspace.logs), f"next: {following}{f' --model {folder}' if all_folds else ''}"])
-    return EXIT_OK
+    print_lines([*file_lines(folder, workspace.logs), f"next: {following}{f' --model {folder}' if all_folds else ''}"])
 
 
-def train(
-    task: Task,
-    workspace: Workspace,
-    data: "FoldData",
-    output: OutputFolder,
-    fabric: "Fabric",
-    arguments: argparse.Namespace,
-) -> None:
-    """Train one model into `output`: `last.ckpt` after every epoch, then `best_model.safetensors` and `curves.png`.
+def train(run: "TrainingRun") -> None:
+    """Train one model: `last.ckpt` after every epoch, then `best_model.safetensors` and `curves.png`.
 
     Raises Stopped when a signal has ended it, after a checkpoint of the step that it was at.
     """
-    from sonoseg.evaluation.history import write_history
-    from sonoseg.evaluation.results import remove_scores
-    from sonoseg.models.model_file import model_bytes
-    from sonoseg.reporting.training_curves import curves_png
-    from sonoseg.training.checkpoint import load_checkpoint, save_checkpoint
-    from sonoseg.training.progress import Progress
-    from sonoseg.training.records import model_facts, training_settings, write_run_record
-    from sonoseg.training.setup import TrainingOptions, build_training
+    from sonoseg.training.run import save_epoch, save_run, write_model
     from sonoseg.training.terminal import epoch_line, start_line
-    from sonoseg.training.tracking import Tracker, read_examples
 
-    # Set up: network, optimizer, loss and batches; or continue from the checkpoint, with the settings it was made with.
-    options = TrainingOptions(arguments.seed, arguments.epochs, arguments.compile, arguments.sanity_check)
-    setup = build_training(task, data, fabric, options)
-    settings = training_settings(setup, data)
-    progress = Progress(arguments.run if arguments.fold != ALL_FOLDS else f"{arguments.run}-fold{data.fold}")
-    if arguments.resume and (arguments.fold != ALL_FOLDS or output.path(CHECKPOINT).is_file()):
-        progress = load_checkpoint(output.path(CHECKPOINT), setup, settings)
-    tracker = None
-    if fabric.is_global_zero:
-        tracker = Tracker(workspace.logs / progress.run, task, progress.epoch, read_examples(data, task))
-        write_run_record(output, RUN_OF_TRAINING, arguments.command, task, settings, resumed=arguments.resume)
-        show([start_line(setup)])
-
+    setup, progress, shown = run.setup, run.progress, run.setup.fabric.is_global_zero
+    print_lines([start_line(setup)] if shown else [])
     # Several processes would have to agree on a step to stop at: they end at once, and resume after their last epoch.
-    with deferred_signals(enabled=fabric.world_size == 1 and not arguments.sanity_check) as signals:
+    stops_at_step = setup.fabric.world_size == 1 and not setup.options.sanity_check
+    with deferred_signals(enabled=stops_at_step) as signals:
         try:
-            while progress.epoch < setup.epochs and not progress.has_stalled(task.training.patience):
-                scalars = run_epoch(setup, progress, signals)
+            while not run.is_complete:
+                scalars = train_and_validate(setup, progress, signals)
                 is_best = progress.finish_epoch(setup.network, scalars)
-                if tracker:  # log and save
-                    tracker.scalars(scalars, progress.epoch)
-                    tracker.overlays(setup.network.module, progress.epoch)
-                    write_history(output, progress.history)
-                    save_checkpoint(output, setup, progress, settings)
-                    show([epoch_line(progress.epoch, setup.epochs, scalars, task.class_names, is_best)])
+                save_epoch(run)
+                line = epoch_line(progress.epoch, setup.epochs, scalars, setup.task.class_names, is_best)
+                print_lines([line] if shown else [])
                 stop_if_received(signals)
         except Stopped as stop:
-            checkpoint = save_checkpoint(output, setup, progress, settings)
-            raise resumable(stop, checkpoint) from None
-
-    # Write the model: the weights of the best epoch, read back before they replace an earlier model.
-    if tracker:
-        tracker.close()
-        remove_scores(output)
-        facts = model_facts(progress, data, settings)
-        output.write_bytes(BEST_MODEL, model_bytes(progress.best_state, task, facts), reread=True)
-        output.write_bytes(CURVES, curves_png(progress.history, task, progress.best_epoch))
+            raise with_resume_hint(stop, save_run(run)) from None
+    write_model(run)
 
 
-def resumable(stop: Stopped, checkpoint: Path) -> Stopped:
-    resume = "the same command with --resume goes on from there"
-    return Stopped(f"{stop}; {checkpoint} holds the run as it is after this step: {resume}", stop.code)
-
-
-def run_epoch(setup: "TrainingSetup", progress: "Progress", signals: list[signal.Signals]) -> dict[str, float]:
+def train_and_validate(setup: "TrainingSetup", progress: "Progress", signals: list[signal.Signals]) -> dict[str, float]:
     """Train and validate for one epoch; return its scalars. Raises Stopped after a step when a signal has come."""
-    from sonoseg.runs.terminal import progress_bar
-    from sonoseg.training.loop import train_epoch, validate
+    from sonoseg.training.loop import epoch_scalars, train_epoch, validate
     from sonoseg.training.optimizer import learning_rates
     from sonoseg.training.progress import ValidationTotals
 
@@ -234,61 +201,53 @@ def run_epoch(setup: "TrainingSetup", progress: "Progress", signals: list[signal
     # Validate: the Dice of the held-out fold alone decides which epoch is kept.
     for _ in validate(setup, epoch, scores):
         stop_if_received(signals)
-
-    scalars = {**totals.scalars(), **scores.scalars()}
-    scalars |= {"schedule/learning_rate": rates[-1], "schedule/hausdorff_weight": setup.loss.weight(epoch)}
-    scalars = setup.fabric.broadcast(scalars)  # of rank 0, so that all processes keep and stop at the same epoch
-    return {**scalars, "time/epoch_s": time.perf_counter() - began}
+    return {**epoch_scalars(setup, progress, scores, rates[-1]), "time/epoch_s": time.perf_counter() - began}
 
 
-def score(
-    task: Task,
+def with_resume_hint(stop: Stopped, checkpoint: Path) -> Stopped:
+    remedy = "run the same command with --resume to continue"
+    return Stopped(f"{stop}; checkpoint written to {checkpoint}; {remedy}", stop.code)
+
+
+def score_model(
+    task: "Task",
     workspace: Workspace,
-    folds: Sequence["FoldData"],
+    data: "FoldData",
     output: OutputFolder,
-    fabric: "Fabric",
-    arguments: argparse.Namespace,
+    device: "torch.device",
+    sanity_check: bool,
 ) -> None:
-    """Score the test split once: by the chosen epoch, or by the ensemble of the models of all folds.
-
-    Each of these models is also scored on the fold that it was not trained on, and a sanity check on two validation
-    images in place of the test split.
-    """
-    from sonoseg.evaluation.cross_validation import cross_validation_scorings, folds_table, write_cross_validation
+    """Score the chosen epoch once: on the test split, or for a sanity check on two validation images."""
     from sonoseg.evaluation.results import write_model_evaluation
-    from sonoseg.evaluation.scoring import model_scoring, score_images
+    from sonoseg.evaluation.scoring import model_scoring
     from sonoseg.evaluation.terminal import score_report
-    from sonoseg.runs.terminal import progress_bar
 
-    # Compute.
-    if arguments.fold == ALL_FOLDS:
-        scorings = cross_validation_scorings(output.folder, folds, task)
-    else:
-        scorings = [model_scoring(output.folder, folds[0], task, arguments.sanity_check)]
-    cases = []
-    for scoring in scorings:
-        scored = score_images(scoring, fabric.device)
-        cases.append(list(progress_bar(scored, f"score the {scoring.title} images", len(scoring.samples))))
-
-    # Write, and show.
-    if arguments.fold == ALL_FOLDS:
-        result, ensemble = write_cross_validation(output, scorings, cases, folds, workspace)
-        show(score_report(ensemble, "test, by the ensemble of all folds") if ensemble else [])
-        show([folds_table(result)])
-    else:
-        summary = write_model_evaluation(output, scorings[0], cases[0], folds[0], workspace)
-        show(score_report(summary, scorings[0].title) if summary else [])
+    scoring = model_scoring(output.folder, data, task, sanity_check)
+    summary = write_model_evaluation(output, scoring, score_with_bar(scoring, device), data, workspace)
+    print_lines(score_report(summary, scoring.title) if summary else [])
 
 
-def show(items: Iterable["Table | str"]) -> None:
-    from sonoseg.runs.terminal import console
+def score_folds(
+    task: "Task", workspace: Workspace, folds: Sequence["FoldData"], output: OutputFolder, device: "torch.device"
+) -> None:
+    """Score each fold by the model that was not trained on it, and the test split once by the ensemble of all."""
+    from sonoseg.evaluation.cross_validation import cross_validation_scorings, write_cross_validation
+    from sonoseg.evaluation.terminal import cross_validation_report
 
-    for item in items:
-        console.print(item, soft_wrap=isinstance(item, str))
+    scorings = cross_validation_scorings(output.folder, folds, task)
+    cases = [score_with_bar(scoring, device) for scoring in scorings]
+    print_lines(cross_validation_report(*write_cross_validation(output, scorings, cases, folds, workspace)))
+
+
+def score_with_bar(scoring: "Scoring", device: "torch.device") -> list["Case"]:
+    """Score the images of a scoring with a progress bar."""
+    from sonoseg.evaluation.scoring import score_images
+
+    return list(progress_bar(score_images(scoring, device), f"score the {scoring.title} images", len(scoring.samples)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run stage 3; return 0, or 2 with one sentence on stderr."""
+    """Run stage 3; return the exit code, see `run_guarded`."""
     return run_guarded(run_stage, argv)
 
 

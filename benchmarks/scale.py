@@ -13,6 +13,7 @@ import image_preprocessing
 import train_test_data_preparation
 from benchmarks.compare import Figure, seconds_of
 from benchmarks.samples import many_heads, quietly, trained
+from sonoseg.runs.workspace import INFERENCE_RECORD, PREPROCESSING_STATE, Workspace
 
 COUNTS = (250, 1000, 4000)
 MANY = 10_000
@@ -52,7 +53,7 @@ def stage_seconds(root: Path, stage: str, count: int) -> float:
         return min(seconds_of(lambda: quietly(train_test_data_preparation.main, first)) for _ in range(2))
 
     def second() -> None:
-        (workspace / "Train_Test_Dataset" / "many_heads" / "preprocessing.json").unlink(missing_ok=True)
+        (Workspace(workspace, "many_heads").split / PREPROCESSING_STATE).unlink(missing_ok=True)
         quietly(image_preprocessing.main, [*flags, "--jobs", "1"])
 
     return min(seconds_of(second) for _ in range(2))
@@ -73,7 +74,7 @@ def many(root: Path) -> Figure:
     assert process.stderr is not None
     if process.returncode != 0:
         raise RuntimeError(process.stderr.read().decode())
-    done = np.sort([path.stat().st_mtime for path in output.glob("*.json") if path.name != "run.json"])
+    done = np.sort([path.stat().st_mtime for path in output.glob("*.json") if path.name != INFERENCE_RECORD])
     first, last = (done[1999] - done[999]) / 1000, (done[-1] - done[-1001]) / 1000
     peak, early = max(memory), float(np.median(memory[len(memory) // 5 : len(memory) // 4]))
     return Figure(

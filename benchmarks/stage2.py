@@ -18,7 +18,7 @@ from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.runs.split_tables import Sample, read_split
-from sonoseg.runs.workspace import Workspace
+from sonoseg.runs.workspace import PREPROCESSING_STATE, Workspace
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
 
@@ -66,7 +66,7 @@ def run(root: Path) -> Iterator[Figure]:
     def ours() -> None:
         shutil.rmtree(workspace.split / "train", ignore_errors=True)
         shutil.rmtree(workspace.split / "test", ignore_errors=True)
-        (workspace.split / "preprocessing.json").unlink(missing_ok=True)
+        (workspace.split / PREPROCESSING_STATE).unlink(missing_ok=True)
         quietly(image_preprocessing.main, flags)
 
     few = [one for one in samples if one.fold is not None][:3]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.compare import ROUNDS, Figure, seconds_of
 from benchmarks.samples import phantoms, pictures, trained
+from sonoseg.runs.workspace import INFERENCE_RECORD
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = ("train_test_data_preparation.py", "image_preprocessing.py", "training.py", "inference.py")
@@ -73,7 +74,7 @@ def until_first_result(root: Path, images: Path, model: Path, engine: str) -> fl
     command = [sys.executable, str(REPOSITORY / "inference.py"), "--images", str(images), "--model", str(model)]
     started = time.time()
     subprocess.run([*command, "--output", str(output), "--engine", engine], check=True, capture_output=True)
-    return min(path.stat().st_mtime for path in output.glob("*.json") if path.name != "run.json") - started
+    return min(path.stat().st_mtime for path in output.glob("*.json") if path.name != INFERENCE_RECORD) - started
 
 
 def median_of(command: list[str]) -> float:

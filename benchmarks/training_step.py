@@ -34,7 +34,7 @@ def run(root: Path) -> Iterator[Figure]:
     task, workspace = load_task("spine"), Workspace(root, "spine")
     data = load_data(task, workspace, 0)
     images = SegmentationDataset(data.train, task.input, len(task.structures))
-    images.with_squares = True
+    images.with_squared_distances = True
     batch = next(iter(Loader(images, ShuffledBatchSampler(len(images), BATCH, seed=0))))
     plain = plain_steps(task, batch.images, batch.labels)
 
@@ -121,7 +121,8 @@ def hausdorff_share(task: Task, images: SegmentationDataset) -> Figure:
     reference = HausdorffDTLoss(include_background=False, to_onehot_y=True, softmax=True, reduction="mean")
     ours = losses.HausdorffDTLoss()
     before, after, ratio = compare(
-        lambda: reference(logits, batch.labels).backward(), lambda: ours(logits, batch.labels, batch.squares).backward()
+        lambda: reference(logits, batch.labels).backward(),
+        lambda: ours(logits, batch.labels, batch.squared_distances).backward(),
     )
     epoch = Epoch(task, images, "bf16-mixed")
     epoch.run()
@@ -155,7 +156,7 @@ def online(root: Path, task: Task, rows: Any, kept: bool) -> Figure:
     classes = len(task.structures)
     stored = SegmentationDataset(rows, task.input, classes)
     if not kept:
-        stored._cache = stored._squares = None
+        stored._cache = stored._squared_distances = None
     offline = Epoch(task, stored, "bf16-mixed")
     drawn = SegmentationDataset(originals, task.input, classes, drawing.augmentation)
     fresh = Epoch(drawing, drawn, "bf16-mixed")

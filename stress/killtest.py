@@ -25,6 +25,18 @@ from safetensors.torch import load_file
 from sonoseg.errors import SonoSegError
 from sonoseg.phantom.__main__ import main as make_phantoms
 from sonoseg.runs.command_line import SEED, number_type, run_guarded
+from sonoseg.runs.workspace import (
+    CHECKPOINT,
+    CURVES,
+    EVALUATION,
+    EVALUATION_PAGE,
+    HISTORY,
+    INFERENCE_RECORD,
+    PREPARATION_RECORD,
+    PREPROCESSING_RECORD,
+    TRAINING_RECORD,
+    Workspace,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = ("train_test_data_preparation.py", "image_preprocessing.py", "training.py", "inference.py")
@@ -41,8 +53,8 @@ TASK = {
 }
 
 TIMELESS = ("results.csv", ".png", ".json", ".csv", ".html")
-RECORDS = ("stage1_run.json", "stage2_run.json", "stage3_run.json")
-NOT_COMPARED = ("run.json", "evaluation.html", "evaluation.json", "curves.png", "history.csv", *RECORDS)
+RECORDS = (PREPARATION_RECORD, PREPROCESSING_RECORD, TRAINING_RECORD, INFERENCE_RECORD)
+NOT_COMPARED = (EVALUATION_PAGE, EVALUATION, CURVES, HISTORY, *RECORDS)
 """They contain times or the command line; the tensors, the history and the tables are compared instead."""
 
 
@@ -84,24 +96,25 @@ def run_and_kill(stage: str, root: Path, moment: float) -> bool:
 
 def restart(stage: str, root: Path) -> None:
     """Start a killed script again; training with --resume where there is a checkpoint."""
-    resumable = stage == "training.py" and (root / "Models" / "killed" / "last.ckpt").is_file()
+    resumable = stage == "training.py" and (Workspace(root, "killed").models / CHECKPOINT).is_file()
     run(stage, root, *(["--resume"] if resumable else []))
 
 
 def content(root: Path) -> dict[str, Any]:
     """Return what runs are compared by: name -> bytes, tensors or rows."""
     contents: dict[str, Any] = {}
-    for folder in ("Train_Test_Dataset", "result", "Models"):
-        for path in sorted((root / folder).rglob("*")):
+    workspace = Workspace(root, "killed")
+    for folder in (workspace.split, workspace.results, workspace.models):
+        for path in sorted(folder.rglob("*")):
             if path.is_file() and path.name.endswith(TIMELESS) and path.name not in NOT_COMPARED:
                 contents[str(path.relative_to(root))] = path.read_bytes()
-    models = root / "Models" / "killed"
-    if (models / "best_model.safetensors").is_file():
-        weights = load_file(models / "best_model.safetensors")
+    models = workspace.models
+    if workspace.best_model.is_file():
+        weights = load_file(workspace.best_model)
         contents["weights"] = {name: tensor.numpy().tobytes() for name, tensor in weights.items()}
-        history = torch.load(models / "last.ckpt", weights_only=True)["progress"]["history"]
+        history = torch.load(models / CHECKPOINT, weights_only=True)["progress"]["history"]
         contents["history"] = [{name: row[name] for name in row if not name.startswith("time/")} for row in history]
-        contents["scores"] = json.loads((models / "evaluation.json").read_text())["classes"]
+        contents["scores"] = json.loads((models / EVALUATION).read_text())["classes"]
     return contents
 
 

@@ -21,6 +21,7 @@ import inference
 from benchmarks.samples import many_heads, trained
 from sonoseg.errors import SonoSegError
 from sonoseg.runs.command_line import SEED, number_type, run_guarded
+from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE
 
 TRAINED_ON = 60
 
@@ -73,9 +74,9 @@ def load(images: int, seed: int, root: Path) -> dict[str, int]:
 
     output = root / "result"
     code = inference.main(["--images", str(folder), "--model", str(model), "--output", str(output)])
-    with (output / "results.csv").open(newline="") as stream:
+    with (output / RESULTS_TABLE).open(newline="") as stream:
         rows = {row["image"]: row for row in csv.DictReader(stream)}
-    counts = json.loads((output / "run.json").read_text())["counts"]
+    counts = json.loads((output / INFERENCE_RECORD).read_text())["counts"]
     failed = {name for name, row in rows.items() if row["status"] == "failed"}
     if failed != set(damaged):
         wrong = sorted(failed ^ set(damaged))[:5]

@@ -36,7 +36,7 @@ IMPORTS = {
     "prepare": "errors sizes types geometry schema io runs reporting annotations",
     "preprocess": "errors compiled sizes types schema io runs",
     "postprocess": "sizes types geometry schema",
-    "models": "errors sizes types geometry schema io runs preprocess",
+    "models": "errors sizes types geometry schema io runs preprocess postprocess",
     "evaluation": "errors sizes types geometry schema io runs reporting prepare preprocess postprocess models",
     "training": "errors types schema io runs reporting preprocess postprocess models evaluation",
     "inference": "errors sizes types geometry schema io runs reporting annotations prepare postprocess models",

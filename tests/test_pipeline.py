@@ -252,7 +252,7 @@ def test_a_new_split_needs_stage_2_again(workspace: Path, tmp_path: Path, capsys
     assert train_test_data_preparation.main([*where(root), "--seed", "7", "--force"]) == 0
     capsys.readouterr()
     assert training.main([*where(root), "--device", "cpu"]) == 2
-    assert "run stage 2 again" in capsys.readouterr().err
+    assert "run stage 2 (image_preprocessing.py) again" in capsys.readouterr().err
 
 
 def test_a_changed_image_is_noticed(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,7 +270,7 @@ def test_a_changed_image_is_noticed(workspace: Path, tmp_path: Path, capsys: pyt
         (train_test_data_preparation, [], "no such folder"),
         (image_preprocessing, [], "stage 1 writes it"),
         (training, [], "stage 1 writes it"),
-        (inference, [], "run training.py first"),
+        (inference, [], "run stage 3 (training.py) first"),
         (training, ["--task", "knee"], "nerve_unet_hc18, spine, spine_demo or spine_realtime"),
         (image_preprocessing, ["--jobs", "0"], "at least 1"),
         (training, ["--epochs", "0"], "at least 1"),

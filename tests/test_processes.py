@@ -13,7 +13,7 @@ import torch
 import image_preprocessing
 import train_test_data_preparation
 import training
-from sonoseg.training.processes import SharedBatchNorm, share_statistics
+from sonoseg.training.processes import SynchronisedBatchNorm, synchronise_batch_norm
 from tests.conftest import REPOSITORY
 from tests.small import phantoms, small_task
 
@@ -104,8 +104,11 @@ def test_a_batch_that_cannot_be_divided_is_refused(prepared: Path, tmp_path: Pat
 def test_a_shared_batch_norm_of_one_process_is_the_plain_one(monkeypatch) -> None:
     torch.manual_seed(0)
     plain, shared = (torch.nn.Sequential(torch.nn.BatchNorm2d(3)) for _ in range(2))
-    share_statistics(shared, world=2)
-    assert type(shared[0]) is SharedBatchNorm and type(share_statistics(plain, world=1)[0]) is torch.nn.BatchNorm2d
+    synchronise_batch_norm(shared, world=2)
+    assert (
+        type(shared[0]) is SynchronisedBatchNorm
+        and type(synchronise_batch_norm(plain, world=1)[0]) is torch.nn.BatchNorm2d
+    )
     monkeypatch.setattr("sonoseg.training.processes.all_reduce", lambda tensor: tensor)
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 1)
     for _ in range(2):

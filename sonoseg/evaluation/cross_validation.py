@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from sonoseg.errors import ModelError
 from sonoseg.evaluation.cases import Case
@@ -24,7 +23,8 @@ from sonoseg.runs.workspace import (
 )
 from sonoseg.schema.task import Task
 
-SCORES = ("dice", "iou", "surface_dice", "hd95")
+FOLD_SCORES = ("dice", "iou", "surface_dice", "hd95")
+"""Scores whose spread over the folds is reported."""
 
 
 def check_folds(folder: Path, folds: Sequence[int]) -> None:
@@ -97,7 +97,9 @@ def summarise_folds(
     """
     first = summaries[0]
     classes = {
-        name: {score: _spread([summary["classes"][name][score]["mean"] for summary in summaries]) for score in SCORES}
+        name: {
+            score: _spread([summary["classes"][name][score]["mean"] for summary in summaries]) for score in FOLD_SCORES
+        }
         for name in first["classes"]
     }
     errors = {}
@@ -119,24 +121,6 @@ def summarise_folds(
     }
 
 
-def folds_table(result: Mapping[str, Any]) -> Table:
-    """Return the scores of `summarise_folds` as a table for the terminal."""
-    whole, folds = result["out_of_fold"], result["folds"]
-    title = f"cross-validation: mean ± standard deviation of {folds} folds"
-    table = Table(caption=result["note"], title=f"{title}\n{whole['images']} images of {whole['patients']} patients")
-    for column in ("class", "Dice", "IoU", "surface Dice", f"HD95, {result['distance_unit']}", "Dice of each fold"):
-        table.add_column(column, justify="left" if column == "class" else "right")
-    for name, scores in result["classes"].items():
-        each = " ".join(f"{value:.3f}" for value in scores["dice"]["folds"])
-        table.add_row(name, *(_plus_minus(scores[score]) for score in SCORES), each)
-    return table
-
-
 def _spread(values: Sequence[float]) -> dict[str, Any]:
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "standard_deviation": deviation, "folds": list(values)}
-
-
-def _plus_minus(spread: Mapping[str, Any]) -> str:
-    deviation = spread["standard_deviation"]
-    return f"{spread['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")

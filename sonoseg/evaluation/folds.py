@@ -91,9 +91,14 @@ def load_data(task: Task, workspace: Workspace, fold: int, limits: ReadLimits = 
         validation=[row for row in index if row.fold == fold and row.augmentation == "none"],
         test=test,
         samples=[*train_samples, *test_samples],
-        hashes={f"{table.parent.name}/{table.name}": sha256_of(table) for table in tables},
+        hashes={table_name(table): sha256_of(table) for table in tables},
         limits=limits,
     )
+
+
+def table_name(table: Path) -> str:
+    """Return what a table of stages 1 and 2 is called in the facts of a model, such as `spine/test_split.csv`."""
+    return f"{table.parent.name}/{table.name}"
 
 
 def folds_of(workspace: Workspace) -> list[int]:
@@ -105,4 +110,7 @@ def _check_same_sources(table: Path, rows: list[Prepared], samples: list[Sample]
     """Raise DataError unless stage 2 was run on this split: same images, patients and folds."""
     expected = {(sample.id, sample.patient, sample.fold) for sample in samples}
     if {(row.source_id, row.patient, row.fold) for row in rows} != expected:
-        raise DataError(f"{table}: made from another split than the one now in its folder; run stage 2 again")
+        raise DataError(
+            f"{table}: made from another split than the one now in its folder; "
+            "run stage 2 (image_preprocessing.py) again"
+        )

@@ -70,7 +70,8 @@ def agreement(prediction: Mask, reference: Mask, spacing: Spacing | None, tolera
 def surface_distances(prediction: Mask, reference: Mask, spacing: Spacing | None) -> tuple[Distances, Distances]:
     """Return how far each surface pixel of one mask lies from the nearest of the other: prediction's, reference's.
 
-    Both masks `(H, W)` bool have at least one pixel. In mm with a spacing, else in pixels.
+    Both masks `(H, W)` bool have at least one pixel. Distances are (N,) and (M,) float64, in mm with a spacing, else in
+    pixels.
     """
     from scipy.spatial import cKDTree  # imported at the first distance: it is slow
 
@@ -85,6 +86,9 @@ def surface_distances(prediction: Mask, reference: Mask, spacing: Spacing | None
 def surface_dice(predicted: Distances, reference: Distances, tolerance: float) -> float:
     """Return the share of both surfaces, 0 to 1, that lies within `tolerance` of the other surface.
 
+    `predicted` (N,) and `reference` (M,) float64 are the distances of `surface_distances`, at least one each;
+    `tolerance` is in their unit.
+
     Surface Dice, also normalised surface distance (NSD), of Nikolov et al. 2018, arXiv:1809.04430: there a
     surface's elements are weighted by their size. Here each surface pixel counts once. Where pixels are oblong, the
     sides along which they are short weigh more than their length; for the square or nearly square pixels of ultrasound
@@ -95,7 +99,11 @@ def surface_dice(predicted: Distances, reference: Distances, tolerance: float) -
 
 
 def hausdorff(predicted: Distances, reference: Distances, percentile: float = 100) -> float:
-    """Return the larger of the two directed percentiles of surface distances; at 100 the Hausdorff distance."""
+    """Return the larger of the two directed percentiles of surface distances; at 100 the Hausdorff distance.
+
+    `predicted` (N,) and `reference` (M,) float64 are the distances of `surface_distances`, at least one each; the
+    result is in their unit.
+    """
     return max(float(np.percentile(distances, percentile)) for distances in (predicted, reference))
 
 

@@ -14,7 +14,6 @@ from sonoseg.evaluation.summary import in_one_unit
 from sonoseg.models.model_header import ModelHeader
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import MODEL_CARD
-from sonoseg.schema.task import Task
 
 TO_COMPLETE = "*Author to complete.*"
 
@@ -51,9 +50,11 @@ def model_card(
         *(_section(name, written.get(name, f"{TO_COMPLETE} {_HINTS[name]}")) for name in _BY_THE_AUTHOR[:2]),
         _section("Model", _model(model)),
         _section("Data and split", _data(data)),
-        _section("Scores", _scores(summary, task)),
+        _section("Scores", _scores(summary)),
         _section(_BY_THE_AUTHOR[2], written.get(_BY_THE_AUTHOR[2], f"{TO_COMPLETE} {_HINTS[_BY_THE_AUTHOR[2]]}")),
-        _section("Made with", ", ".join(f"{name} {value}" for name, value in model.info.get("versions", {}).items())),
+        _section(
+            "Software versions", ", ".join(f"{name} {value}" for name, value in model.info.get("versions", {}).items())
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -65,7 +66,7 @@ def disjointness(data: FoldData) -> str:
         return f"by patient: {len(patients)} patients, none of them in two parts"
     return (
         "by image: every image counts as a patient of its own. If in truth a patient has several, they may be in two "
-        "parts, and then the scores are too good"
+        "parts, and then the scores are optimistic"
     )
 
 
@@ -91,16 +92,16 @@ def _data(data: FoldData) -> str:
     validating = {row.source_id for row in data.validation}
     training = {row.source_id for row in data.train}
     rows = [
-        f"* {len(data.samples)} annotated images: {len(training)} trained, {len(validating)} validated, "
-        f"{len(data.test)} tested",
-        f"* Kept apart {disjointness(data)}",
-        f"* Pixel size known for {spaced} of {len(data.samples)} images",
+        f"* {len(data.samples)} annotated images: {len(training)} for training, {len(validating)} for validation, "
+        f"{len(data.test)} for testing",
+        f"* Split {disjointness(data)}",
+        f"* Pixel spacing known for {spaced} of {len(data.samples)} images",
         *(f"* `{name}` SHA-256 `{digest}`" for name, digest in sorted(data.hashes.items())),
     ]
     return "\n".join(rows)
 
 
-def _scores(summary: Mapping[str, Any] | None, task: Task) -> str:
+def _scores(summary: Mapping[str, Any] | None) -> str:
     if summary is None:
         return "None: the test split is empty."
     unit = summary["distance_unit"]
@@ -125,7 +126,12 @@ def _scores(summary: Mapping[str, Any] | None, task: Task) -> str:
     if "warning" in summary:
         lines += ["", f"{summary['warning']}."]
     if summary.get("scored_before"):
-        lines += ["", f"Scoring number {summary['scored_before'] + 1} of this test split: it is no longer untouched."]
+        number = summary["scored_before"] + 1
+        lines += [
+            "",
+            f"Scoring number {number} of this test split: scores are optimistic if settings were chosen after earlier "
+            "ones.",
+        ]
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.evaluation.cases import Case
-from sonoseg.evaluation.folds import FoldData
+from sonoseg.evaluation.folds import FoldData, table_name
 from sonoseg.evaluation.history import read_history
 from sonoseg.evaluation.model_card import write_model_card
 from sonoseg.evaluation.page import evaluation_page
@@ -23,7 +23,7 @@ from sonoseg.runs.workspace import (
     EVALUATION,
     EVALUATION_PAGE,
     OUT_OF_FOLD,
-    RUN_OF_SCORING,
+    SCORING_RECORD,
     SCORINGS_LOG,
     Workspace,
 )
@@ -55,10 +55,11 @@ def write_evaluation(
     is the number of earlier ones.
     """
     task = scoring.task
-    summary = {"use": "not for clinical use", "part": scoring.part, **summarise(cases, task), "model": scoring.facts}
+    scores = summarise(cases, task.class_names, task.evaluation, task.threshold)
+    summary = {"use": "not for clinical use", "part": scoring.part, **scores, "model": scoring.facts}
     if scoring.part == "test":
         log = workspace.models / SCORINGS_LOG
-        entry = _log_entry(summary, task.name)
+        entry = _log_entry(summary, workspace)
         summary["scored_before"] = count_scorings(log, entry["test_split_sha256"])
         append_line(log, {**entry, "scoring": summary["scored_before"] + 1})
     rows = [case.row() for case in cases]
@@ -74,14 +75,14 @@ def remove_scores(output: OutputFolder) -> None:
 
     The model of a fold is in a subfolder of a cross-validation, whose scores are removed too.
     """
-    output.remove(EVALUATION, EVALUATION_PAGE, CASES_TABLE, RUN_OF_SCORING)
+    output.remove(EVALUATION, EVALUATION_PAGE, CASES_TABLE, SCORING_RECORD)
     if output.parent:
         remove_fold_scores(output.parent)
 
 
 def remove_fold_scores(output: OutputFolder) -> None:
     """Remove the scores of a cross-validation over all folds; those of each fold are beside its model."""
-    output.remove(CROSS_VALIDATION, RUN_OF_SCORING)
+    output.remove(CROSS_VALIDATION, SCORING_RECORD)
     for name in (OUT_OF_FOLD, ENSEMBLE):
         output.remove(*output.path(name).glob("*"))
 
@@ -119,15 +120,15 @@ def append_line(log: Path, entry: dict[str, Any]) -> None:
         os.fsync(stream.fileno())
 
 
-def _log_entry(summary: dict[str, Any], task: str) -> dict[str, Any]:
-    facts = summary["model"]
+def _log_entry(summary: dict[str, Any], workspace: Workspace) -> dict[str, Any]:
+    facts, table = summary["model"], workspace.split_table("test")
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "task": task,
+        "task": workspace.task,
         "part": summary["part"],
         "model_sha256": facts.get("sha256"),
         "fold": facts.get("fold"),
-        "test_split_sha256": facts.get("data", {}).get(f"{task}/test_split.csv"),
+        "test_split_sha256": facts.get("data", {}).get(table_name(table)),
         "images": summary["images"],
         "patients": summary["patients"],
         "mean_dice": summary["mean_dice"],

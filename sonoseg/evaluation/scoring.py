@@ -74,7 +74,10 @@ def score_images(scoring: Scoring, device: torch.device) -> Iterator[Case]:
     task, in_mm = scoring.task, scoring.in_mm
     if in_mm is None:  # one unit for all: an average of millimetres and pixels has no meaning
         in_mm = all(sample.spacing for sample in scoring.samples)
-    predictors = [torch_predictor(load_network(model, device), task, device) for model in scoring.models]
+    predictors = [
+        torch_predictor(load_network(model, device), task.network, task.enhancement, task.input, device)
+        for model in scoring.models
+    ]
     yield from segment_and_compare(predictors, scoring.samples, task, in_mm, scoring.limits)
 
 
@@ -89,13 +92,13 @@ def read_trained_model(path: Path, data: FoldData, task: Task, any_fold: bool = 
     sections = sorted(name for name in current if current[name] != trained[name])
     if sections:
         raise ModelError(
-            f"{path}: trained with other settings than the task file has now ({', '.join(sections)}); choosing them "
-            "by the score of test images would spoil the test: undo the change, or train anew"
+            f"{path}: trained with other settings than the task file has now ({', '.join(sections)}); settings "
+            "must not be chosen by test scores; undo the change, or train again"
         )
     changed = sorted(name for name, value in data.hashes.items() if model.info["data"].get(name) != value)
     if changed or (model.info["fold"] != data.fold and not any_fold):
         what = f"other tables ({', '.join(changed)})" if changed else f"fold {model.info['fold']} held out"
         raise ModelError(
-            f"{path}: trained with {what} than now, so it may have seen the images it would be scored on; train it anew"
+            f"{path}: trained with {what} than now, so it may have seen the images it would be scored on; train again"
         )
     return model

@@ -51,7 +51,10 @@ def shape_errors(
 
 
 def end_point_error(predicted: Points, reference: Points, spacing: Spacing | None) -> float:
-    """Mean distance of a line's ends `(2, 2)` from the reference's, in the better of the two matchings."""
+    """Return the mean distance of a line's ends `(2, 2)` from the reference's, in the better of the two matchings.
+
+    In mm with a spacing, else in pixels.
+    """
     scale = scale_of(spacing)
     return min(
         float(np.linalg.norm((predicted - ends) * scale, axis=1).mean()) for ends in (reference, reference[::-1])
@@ -59,14 +62,17 @@ def end_point_error(predicted: Points, reference: Points, spacing: Spacing | Non
 
 
 def angle_error(predicted: Points, reference: Points, spacing: Spacing | None) -> float:
-    """Angle in degrees, 0 to 90, between two lines `(2, 2)`."""
+    """Return the angle in degrees, 0 to 90, between two lines `(2, 2)`."""
     first, second = (angle_from_vertical_deg(line[0], line[1], spacing) for line in (predicted, reference))
     turn = abs(first - second)
     return min(turn, 180 - turn)  # 89 and -89 degrees are two apart
 
 
 def circumference_error(predicted: Points, reference: Points, spacing: Spacing | None) -> float:
-    """Absolute difference of two ellipses' circumferences (Ramanujan's second approximation); axis ends `(4, 2)`."""
+    """Return the absolute difference of two ellipses' circumferences (Ramanujan's second approximation).
+
+    Axis ends `(4, 2)`; in mm with a spacing, else in pixels.
+    """
     first, second = (
         Ellipse.from_axis_ends(ends).scaled(scale_of(spacing)).circumference for ends in (predicted, reference)
     )
@@ -74,7 +80,7 @@ def circumference_error(predicted: Points, reference: Points, spacing: Spacing |
 
 
 def centre_distance(predicted: Points, reference: Points, spacing: Spacing | None) -> float:
-    """Distance between the means of two shapes' points `(N, 2)`."""
+    """Return the distance between the means of two shapes' points `(N, 2)`, in mm with a spacing, else in pixels."""
     return float(np.linalg.norm((predicted.mean(axis=0) - reference.mean(axis=0)) * scale_of(spacing)))
 
 

@@ -10,14 +10,18 @@ import pandas as pd
 from sonoseg.evaluation.cases import SCORES, Case, surface_tolerance
 from sonoseg.evaluation.intervals import RESAMPLES, limits_of_agreement, mean_with_interval, patient_means, spread
 from sonoseg.schema.quantity import Quantity, prefer_mm
-from sonoseg.schema.task import Task
+from sonoseg.schema.results import Evaluation
 
 FEW_PATIENTS = 50
 """Below this many patients an interval is reported with a warning."""
 
 
-def summarise(cases: Sequence[Case], task: Task) -> dict[str, Any]:
+def summarise(
+    cases: Sequence[Case], class_names: Sequence[str], evaluation: Evaluation, threshold: float | None
+) -> dict[str, Any]:
     """Return the evaluation of at least one case: per class and per measurement, over patients.
+
+    threshold: of a single class; None with several classes.
 
     Values are averaged within a patient first, so that patients count equally, however many images they have.
     """
@@ -28,12 +32,12 @@ def summarise(cases: Sequence[Case], task: Task) -> dict[str, Any]:
         "means are taken within each patient, then over patients; intervals hold 95 % of the means of "
         f"{RESAMPLES} bootstrap samples of the patients"
     )
-    summary |= {"distance_unit": unit, "surface_tolerance": surface_tolerance(task.evaluation, unit)}
-    if task.is_binary:
-        summary["threshold"] = task.postprocessing.threshold
+    summary |= {"distance_unit": unit, "surface_tolerance": surface_tolerance(evaluation, unit)}
+    if threshold is not None:
+        summary["threshold"] = threshold
     if count < FEW_PATIENTS:
         summary["warning"] = f"{count} patient{'s' if count > 1 else ''}: intervals are wide and themselves uncertain"
-    summary |= {"classes": {name: _class(name, cases) for name in task.class_names}, "measurements": {}}
+    summary |= {"classes": {name: _class(name, cases) for name in class_names}, "measurements": {}}
     for score in ("dice", "iou"):
         summary[f"mean_{score}"] = float(np.mean([scores[score]["mean"] for scores in summary["classes"].values()]))
     means = [float(np.mean([agreement.dice for agreement in case.agreement.values()])) for case in cases]

@@ -1,10 +1,11 @@
-"""An evaluation as tables for the terminal."""
+"""Evaluations as tables for the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
 
+from sonoseg.evaluation.cross_validation import FOLD_SCORES
 from sonoseg.evaluation.summary import in_one_unit
 
 
@@ -16,10 +17,29 @@ def score_report(summary: Mapping[str, Any], part: str) -> list[Table | str]:
         report.append(f"note: {summary['warning']}")
     if summary.get("scored_before"):
         report.append(
-            f"note: this test split has been scored {summary['scored_before'] + 1} times: "
-            "a number chosen by looking at it is no longer untouched"
+            f"note: scoring number {summary['scored_before'] + 1} of this test split: scores are optimistic if "
+            "settings were chosen after earlier ones"
         )
     return [*report, "Not for clinical use."]
+
+
+def cross_validation_report(result: Mapping[str, Any], ensemble: Mapping[str, Any] | None) -> list[Table | str]:
+    """Return the tables of a cross-validation: the ensemble on the test split, unless that is empty, and the folds."""
+    report = score_report(ensemble, "test, by the ensemble of all folds") if ensemble else []
+    return [*report, folds_table(result)]
+
+
+def folds_table(result: Mapping[str, Any]) -> Table:
+    """Return the scores of `summarise_folds` as a table for the terminal."""
+    whole, folds = result["out_of_fold"], result["folds"]
+    title = f"cross-validation: mean ± standard deviation of {folds} folds"
+    table = Table(caption=result["note"], title=f"{title}\n{whole['images']} images of {whole['patients']} patients")
+    for column in ("class", "Dice", "IoU", "surface Dice", f"HD95, {result['distance_unit']}", "Dice of each fold"):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for name, scores in result["classes"].items():
+        each = " ".join(f"{value:.3f}" for value in scores["dice"]["folds"])
+        table.add_row(name, *(_plus_minus(scores[score]) for score in FOLD_SCORES), each)
+    return table
 
 
 def _classes_table(summary: Mapping[str, Any], part: str) -> Table:
@@ -70,3 +90,8 @@ def _shapes_table(summary: Mapping[str, Any]) -> Table:
 def _interval(bounds: list[float] | None) -> str:
     """Return an interval as a second line of its cell, which fits a narrow terminal."""
     return f"\n{bounds[0]:.3f}\N{EN DASH}{bounds[1]:.3f}" if bounds else ""
+
+
+def _plus_minus(spread: Mapping[str, Any]) -> str:
+    deviation = spread["standard_deviation"]
+    return f"{spread['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")

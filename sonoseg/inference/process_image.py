@@ -54,7 +54,7 @@ def process_image(source: Source, run: InferenceRun) -> Row:
 
         image = check_image(read_image(source.image, run.limits).pixels)
         findings = run.segmenter(image, source.spacing)
-        pictures = render(image, findings, task, files, run.heatmap)
+        pictures = render(image, findings, task.structures, task.postprocessing.threshold, files, run.heatmap)
         facts = describe(source, image, findings, run.segmenter)
     except DataError as error:
         return _fail(source, run, str(error))
@@ -65,7 +65,8 @@ def process_image(source: Source, run: InferenceRun) -> Row:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        return _fail(source, run, f"{source.path.name}: the names of its results would be too long; shorten it")
+        reason = "the names of its result files would be too long; shorten the image's file name"
+        return _fail(source, run, f"{source.path.name}: {reason}")
     return result_row(source, facts)
 
 

@@ -15,7 +15,7 @@ from sonoseg.io.masks import encode_label_map
 from sonoseg.io.png import encode_png
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.runs.output_folder import OutputFolder
-from sonoseg.schema.task import Task
+from sonoseg.schema.annotations import Structure
 from sonoseg.types import Pixels
 
 DISCLAIMER = "not for clinical use"
@@ -56,19 +56,27 @@ class ResultFiles:
         return (self.mask, self.overlay, *(self.maps if heatmap else ()))
 
 
-def render(image: Pixels, findings: Findings, task: Task, files: ResultFiles, heatmap: bool) -> dict[str, bytes]:
+def render(
+    image: Pixels,
+    findings: Findings,
+    structures: Sequence[Structure],
+    threshold: float,
+    files: ResultFiles,
+    heatmap: bool,
+) -> dict[str, bytes]:
     """Return the PNG files of one image, name -> bytes: label map and overlay; `heatmap` also the probabilities.
 
-    image: `(H, W)` uint8; all pictures have its height and width, except the heat map of several classes.
+    image: `(H, W)` uint8; all pictures have its height and width, except the heat map of several classes. threshold: of
+    a single class, drawn on its heat map.
     """
     pictures = {
-        files.mask: encode_label_map(findings.labels, task.colors),
-        files.overlay: encode_png(draw_overlay(image, findings, task.structures)),
+        files.mask: encode_label_map(findings.labels, [structure.color for structure in structures]),
+        files.overlay: encode_png(draw_overlay(image, findings, structures)),
     }
     if heatmap:
         assert findings.probabilities is not None  # None for references only
         levels = probability_levels(findings.probabilities[1:])
-        heatmap_picture = draw_heatmap(image, findings.probabilities, task.structures, task.postprocessing.threshold)
+        heatmap_picture = draw_heatmap(image, findings.probabilities, structures, threshold)
         pictures[files.heatmap] = encode_png(heatmap_picture)
         pictures |= {name: encode_png(level) for name, level in zip(files.probabilities, levels, strict=True)}
     return pictures

@@ -11,7 +11,7 @@ from sonoseg.inference.table import STATUSES, Row
 from sonoseg.models.members import Member
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.provenance import run_record
-from sonoseg.runs.workspace import RUN_OF_INFERENCE
+from sonoseg.runs.workspace import INFERENCE_RECORD
 
 
 def write_run_record(
@@ -30,7 +30,7 @@ def write_run_record(
     models = {member.file: member.sha256 for member in segmenter.members}
     record = run_record(command, segmenter.task, settings, models)
     return output.write_json(
-        RUN_OF_INFERENCE,
+        INFERENCE_RECORD,
         {
             "task": segmenter.task.name,
             "counts": {"inputs": len(rows), **{status: statuses[status] for status in STATUSES}},

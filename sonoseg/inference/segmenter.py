@@ -88,7 +88,7 @@ class Segmenter:
     @property
     def threshold(self) -> float | None:
         """Return the probability above which a pixel belongs to the class; None when there are several classes."""
-        return self.task.postprocessing.threshold if self.task.is_binary else None
+        return self.task.threshold
 
     @property
     def sha256(self) -> str:

@@ -15,13 +15,27 @@ from sonoseg.io.names import name_key
 from sonoseg.io.readers import image_suffixes, is_image, list_images, read_image_header
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
 from sonoseg.runs.split_tables import read_split
-from sonoseg.runs.workspace import Workspace
+from sonoseg.runs.workspace import INFERENCE_RECORD, Workspace
+from sonoseg.schema.annotations import Metadata
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
 
-_OWN_NAMES = ("run",)
+_RESERVED_NAMES = (Path(INFERENCE_RECORD).stem,)
 """An image of this name would give a `run.json` of its own."""
-_NOT_READ = (".dcm", ".dicom", ".ima", ".gif", ".webp", ".heic", ".jp2", ".mha", ".nii", ".nrrd", ".avi", ".mp4")
+_UNSUPPORTED_SUFFIXES = (
+    ".dcm",
+    ".dicom",
+    ".ima",
+    ".gif",
+    ".webp",
+    ".heic",
+    ".jp2",
+    ".mha",
+    ".nii",
+    ".nrrd",
+    ".avi",
+    ".mp4",
+)
 """Suffixes of images in other formats: each is listed as failed with its reason, and not ignored."""
 
 
@@ -49,19 +63,31 @@ class Inputs:
     remarks: list[str]
 
 
+@dataclass(frozen=True)
+class SpacingOptions:
+    """What is given about the pixel spacing of a folder of images.
+
+    spacing: of all images, None when it is not given; spacing_from: what it is recorded as. metadata: table of the
+    spacings, None when it is not given.
+    """
+
+    spacing: Spacing | None = None
+    spacing_from: str = UNKNOWN
+    metadata: Path | None = None
+
+
+NOTHING_GIVEN = SpacingOptions()
+
+
 def from_folder(
-    folder: Path,
-    task: Task,
-    spacing: Spacing | None = None,
-    metadata: Path | None = None,
-    limits: ReadLimits = DEFAULT_LIMITS,
+    folder: Path, task: Task, given: SpacingOptions = NOTHING_GIVEN, limits: ReadLimits = DEFAULT_LIMITS
 ) -> Inputs:
     """Return the images directly in `folder`, by name; a file with several frames gives one image per frame.
 
-    Spacing: `spacing` for all, else the table `metadata`, else one in the folder, under the name that the task gives or
-    `metadata.csv`, else the task's beside the folder when it names every image, else that of the file. Masks that lie
-    among a mask_folder task's images are left out; images in formats that are not read come last, and fail. Raises
-    DataError for a missing or empty folder, and a table that cannot be read.
+    Spacing: the one that is `given`, else from the table that is given, else from one in the folder, under the name
+    that the task gives or `metadata.csv`, else from the task's beside the folder when it names every image, else from
+    the file. Masks that lie among a mask_folder task's images are left out; images in formats that are not read come
+    last, and fail. Raises DataError for a missing or empty folder, and a table that cannot be read.
     """
     paths = list_images(folder)
     count = len(paths)
@@ -73,13 +99,13 @@ def from_folder(
         remarks.append(f"{masks} masks, by their names, lie among the images and are left out")
     if not paths:
         raise DataError(f"{folder}: no image in this folder; expected {', '.join(image_suffixes())} files")
-    table, table_name = ({}, "") if spacing else _spacing_table(folder, paths, task, metadata)
-    images = [found for path in paths for found in _frames(path, limits)]
+    table, table_name = ({}, "") if given.spacing else _spacing_table(folder, paths, task, given.metadata)
+    images = [frame for path in paths for frame in _frames(path, limits)]
     sources = []
     for (image, header, problem), name in zip(images, output_names([image for image, *_ in images]), strict=True):
         known = meta_of(table, image.path)
-        if spacing:
-            sources.append(Source(image, name, spacing, "--spacing", problem))
+        if given.spacing:
+            sources.append(Source(image, name, given.spacing, given.spacing_from, problem))
         elif known and known.spacing:
             sources.append(Source(image, name, known.spacing, table_name, problem))
         else:
@@ -89,23 +115,25 @@ def from_folder(
         remarks.append(
             f"pixel spacing unknown for {without} of {len(sources)} images: their lengths are in pixels only"
         )
-    others = [path for path in folder.iterdir() if path.suffix.lower() in _NOT_READ and path.is_file()]
+    others = [path for path in folder.iterdir() if path.suffix.lower() in _UNSUPPORTED_SUFFIXES and path.is_file()]
     sources += [Source(ImageRef(path), path.name) for path in sorted(others) if not is_image(path)]
     return Inputs(sources, remarks)
 
 
-def check_apart(folder: Path, results: Path) -> None:
-    """Raise DataError when results would lie among the images."""
-    if results.resolve() == folder.resolve():
-        raise DataError(f"{folder}: results cannot go among the images; choose another folder for them")
+def check_output_folder(output: Path, images: Path) -> None:
+    """Raise DataError when results would be written into the folder of the images."""
+    if output.resolve() == images.resolve():
+        raise DataError(f"{output}: results cannot be written among the images; choose another folder")
 
 
-def from_test_split(workspace: Workspace, task: Task) -> Inputs:
+def from_test_split(workspace: Workspace, class_names: Sequence[str]) -> Inputs:
     """Return the original images of the test split, with the spacings of its table. Raises DataError if none."""
     table = workspace.split_table("test")
     if not table.is_file():
-        raise DataError(f"{table}: no such table; choose a folder of images, or run stage 1 first")
-    samples = read_split(table, task.class_names, workspace.root)
+        raise DataError(
+            f"{table}: no such table; choose a folder of images, or run stage 1 (train_test_data_preparation.py) first"
+        )
+    samples = read_split(table, class_names, workspace.root)
     sources = [
         Source(sample.image, name, sample.spacing, table.name if sample.spacing else UNKNOWN)
         for name, sample in zip(output_names([sample.image for sample in samples]), samples, strict=True)
@@ -122,7 +150,7 @@ def output_names(images: Sequence[ImageRef]) -> list[str]:
     A name is the file's stem, with the number of the frame if there are several; where several images share it, the
     suffix is added (`a_png`, `a_jpg`), then a number.
     """
-    shared = Counter([*_OWN_NAMES, *(name_key(image.name) for image in images)])
+    shared = Counter([*_RESERVED_NAMES, *(name_key(image.name) for image in images)])
     taken = {name for name, count in shared.items() if count == 1}
     names: list[str] = []
     for image in images:
@@ -161,7 +189,7 @@ def _spacing_table(
 ) -> tuple[dict[str, ImageMetadata], str]:
     if metadata is not None:
         return read_metadata(metadata, task.metadata, task.patients), metadata.name
-    for name in dict.fromkeys((task.metadata.file, "metadata.csv")):
+    for name in dict.fromkeys((task.metadata.file, Metadata().file)):
         if (folder / name).is_file():
             return read_metadata(folder / name, task.metadata, task.patients), name
     beside = folder.resolve().parent / task.metadata.file

@@ -8,7 +8,7 @@ from sonoseg.errors import printable
 from sonoseg.inference.sources import Source
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import RESULTS_TABLE
-from sonoseg.schema.task import Task
+from sonoseg.schema.quantity import Quantity
 
 Row = dict[str, Any]
 """Column -> value; also `reused`, which is not written: whether the results are those of an earlier run."""
@@ -38,8 +38,10 @@ def failed_row(source: Source, reason: str) -> Row:
     return {**row, "status": "failed", "reason": reason, "reused": False}
 
 
-def write_table(output: OutputFolder, rows: Sequence[Mapping[str, Any]], task: Task) -> Path:
-    """Write `results.csv`; missing values are empty cells."""
+def write_table(
+    output: OutputFolder, rows: Sequence[Mapping[str, Any]], quantities: Sequence[Quantity], class_names: Sequence[str]
+) -> Path:
+    """Write `results.csv`, with columns for the quantities and for each class; missing values are empty cells."""
     columns = ["image", "frame", "name", "status", "reason", "width", "height", "row_mm", "col_mm", "spacing_from"]
-    columns += [quantity.key for quantity in task.quantities] + [f"confidence_{name}" for name in task.class_names]
+    columns += [quantity.key for quantity in quantities] + [f"confidence_{name}" for name in class_names]
     return output.write_csv(RESULTS_TABLE, columns, rows)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sonoseg.errors import DataError
-from sonoseg.inference.sources import Source, from_folder
+from sonoseg.inference.sources import NOTHING_GIVEN, Source, SpacingOptions, from_folder
 from sonoseg.inference.table import Row
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.schema.task import Task
-from sonoseg.sizes import Spacing
 
 POLL_S = 1.0
 """Seconds between two readings of the folder. A file is processed when two readings in a row are equal."""
@@ -110,12 +109,10 @@ class FolderWatch:
         self,
         folder: Path,
         task: Task,
-        spacing: Spacing | None = None,
-        metadata: Path | None = None,
+        given: SpacingOptions = NOTHING_GIVEN,
         limits: ReadLimits = DEFAULT_LIMITS,
     ):
-        self._folder, self._task = folder, task
-        self._spacing, self._metadata, self._limits = spacing, metadata, limits
+        self._folder, self._task, self._given, self._limits = folder, task, given, limits
         self._arrivals = Arrivals()
         self._problem = ""
 
@@ -151,7 +148,7 @@ class FolderWatch:
     def _read(self) -> tuple[list[Source], str]:
         """Return the folder's images, and why it cannot be read, when that was not yet reported."""
         try:
-            sources = from_folder(self._folder, self._task, self._spacing, self._metadata, self._limits).sources
+            sources = from_folder(self._folder, self._task, self._given, self._limits).sources
         except (DataError, OSError) as error:
             is_new = str(error) != self._problem
             self._problem = str(error)

@@ -107,7 +107,8 @@ def _in_folder(folder: Path) -> list[Path]:
     files = sorted((path for path in folder.glob(f"*/{BEST_MODEL}") if path.is_file()), key=_natural)
     if not files:
         raise ModelError(
-            f"{folder}: no {BEST_MODEL} in this folder or in its sub-folders; run training.py first, or give the files"
+            f"{folder}: no {BEST_MODEL} in this folder or in its sub-folders; run stage 3 (training.py) first, or give "
+            "the files"
         )
     return files
 

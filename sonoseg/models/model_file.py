@@ -1,4 +1,4 @@
-"""The trained model as one file: written whole, and read back into a network. See `core.model_header`."""
+"""The trained model as one file: written whole, and read back into a network. See `models.model_header`."""
 
 import hashlib
 from collections.abc import Mapping

@@ -47,13 +47,14 @@ def read_header(path: Path) -> ModelHeader:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise ModelError(f"{path}: no such model file; run training.py first, or give the path of a model")
+        raise ModelError(f"{path}: no such model file; run stage 3 (training.py) first, or give the path of a model")
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})[KEY])
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise ModelError(
-            f"{path}: not a SonoSeg model ({type(error).__name__}); expected a .safetensors file written by training.py"
+            f"{path}: not a SonoSeg model ({type(error).__name__}); expected a .safetensors file written by stage 3 "
+            "(training.py)"
         ) from error
     if header.get("format") != FORMAT:
         raise ModelError(

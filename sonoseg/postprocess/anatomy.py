@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from sonoseg.schema.annotations import Structure, label_values
-from sonoseg.schema.results import Requirement
+from sonoseg.schema.results import AnatomicalRule
 from sonoseg.types import Pixels
 
 
 def apply_rules(
-    labels: Pixels, structures: Sequence[Structure], rules: Sequence[Requirement]
+    labels: Pixels, structures: Sequence[Structure], rules: Sequence[AnatomicalRule]
 ) -> tuple[Pixels, dict[str, str]]:
     """Return the label map `(H, W)` uint8 after the rules, and structure -> reason for those removed.
 

@@ -173,7 +173,7 @@ def assert_no_leak(train: Sequence[Sample], test: Sequence[Sample]) -> None:
     Reported are a patient in training and test or in two folds, an image that is listed twice, and two
     images with the same bytes in two parts.
     """
-    remedy = "run train_test_data_preparation.py again and train anew"
+    remedy = "run stage 1 (train_test_data_preparation.py) again, and train again"
     both = sorted({sample.patient for sample in train} & {sample.patient for sample in test})
     if both:
         raise DataError(f"patient {choices(both)}: in the training and in the test table; {remedy}")

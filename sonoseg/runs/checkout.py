@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-SCRIPT = "inference.py"
-"""Its presence beside the package identifies a source tree: an installed copy has no scripts beside it."""
-
+MARKS = ("inference.py", "pyproject.toml")
+"""Files that identify a source tree when both are beside the package: an installed copy has neither beside it."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def checkout(package: Path = _PACKAGE) -> Path | None:
     """Return the root folder of the source tree that contains `package`; None for an installed copy."""
-    return package.parent if (package.parent / SCRIPT).is_file() else None
+    return package.parent if all((package.parent / name).is_file() for name in MARKS) else None
 
 
 def default_workspace() -> Path:

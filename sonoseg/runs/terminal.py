@@ -1,14 +1,21 @@
-"""The console that the scripts write to, and a progress bar on it."""
+"""What the scripts write to the terminal: lines, tables, and a progress bar."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 Item = TypeVar("Item")
 
-console = Console(markup=False, highlight=False)
+console = Console(markup=False, highlight=False, emoji=False)
+
+
+def print_lines(items: Iterable[Table | str]) -> None:
+    """Print lines of text, which are not wrapped, and tables, which fit the width of the terminal."""
+    for item in items:
+        console.print(item, soft_wrap=isinstance(item, str))
 
 
 def progress_bar(items: Iterable[Item], title: str, total: int, done: int = 0, shown: bool = True) -> Iterator[Item]:

@@ -1,7 +1,7 @@
 """Integrity check: compare files with the integrity lists of the stages."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +45,9 @@ def plan(paths: Sequence[Path]) -> tuple[list[ListedFile], list[Finding]]:
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder; expected an output of one of the four stages")
-        items = list(_folder(path) if path.is_dir() else _file(path))
-        for item in items or [Finding(path, "unlisted", "nothing in it")]:
-            if isinstance(item, ListedFile):
-                files[item.path] = item
-            else:
-                findings.append(item)
+        listed, faults = _folder(path) if path.is_dir() else _file(path)
+        files |= {file.path: file for file in listed}
+        findings += faults if listed or faults else [Finding(path, "unlisted", "nothing in it")]
     return list(files.values()), findings
 
 
@@ -67,20 +64,20 @@ def compare(file: ListedFile) -> Finding:
     return Finding(file.path, "ok")
 
 
-def _folder(folder: Path) -> Iterator[ListedFile | Finding]:
-    """Yield the files and findings of a folder; a subfolder with lists of its own is checked by those."""
+def _folder(folder: Path) -> tuple[list[ListedFile], list[Finding]]:
+    """Return the files and findings of a folder; a subfolder with lists of its own is checked by those."""
     lists = _lists(folder)
-    listed: set[str] = set()
+    entries: list[ListedFile] = []
+    findings: list[Finding] = []
     for path in lists:
-        for item in _list(path):
-            if isinstance(item, ListedFile):
-                listed.add(os.path.abspath(item.path))
-            yield item
+        _extend(entries, findings, _list(path))
+    listed = {os.path.abspath(entry.path) for entry in entries}
     within = {str(above) for path in listed for above in Path(path).parents}
     files, folders = _visible(folder)
     if not lists and files:
         unfinished = "the stage that writes it did not finish, or was an earlier version"
-        yield Finding(folder, "unlisted", f"{len(files)} files and no list (*{SUFFIX}): {unfinished}; run it again")
+        note = f"{len(files)} files and no list (*{SUFFIX}): {unfinished}; run it again"
+        findings.append(Finding(folder, "unlisted", note))
     while folders:
         below = folders.pop()
         if os.path.abspath(below) in within and not _lists(below):
@@ -88,26 +85,31 @@ def _folder(folder: Path) -> Iterator[ListedFile | Finding]:
             files += more
             folders += deeper
         else:
-            yield from _folder(below)
+            _extend(entries, findings, _folder(below))
     if lists:
-        for path in files:
-            if os.path.abspath(path) not in listed:
-                yield Finding(path, "extra", f"no list in {folder} names it")
+        extra = [path for path in files if os.path.abspath(path) not in listed]
+        findings += [Finding(path, "extra", f"no list in {folder} names it") for path in extra]
+    return entries, findings
 
 
-def _file(path: Path) -> Iterator[ListedFile | Finding]:
-    """Yield one file with its digest from a list in its parent folders; a list stands for all files that it names."""
+def _extend(
+    entries: list[ListedFile], findings: list[Finding], more: tuple[Iterable[ListedFile], Iterable[Finding]]
+) -> None:
+    entries.extend(more[0])
+    findings.extend(more[1])
+
+
+def _file(path: Path) -> tuple[list[ListedFile], list[Finding]]:
+    """Return one file with its digest from a list in its parent folders; a list stands for all files that it names."""
     if path.suffix == SUFFIX:
-        yield from _list(path)
-        return
+        return _list(path)
     whole = Path(os.path.abspath(path))
     for folder in whole.parents[:LEVELS]:
         for list_path in _lists(folder):
-            for item in _list(list_path):
-                if isinstance(item, ListedFile) and os.path.abspath(item.path) == str(whole):
-                    yield ListedFile(path, item.digest, list_path)
-                    return
-    yield _unlisted(path)
+            for entry in _list(list_path)[0]:
+                if os.path.abspath(entry.path) == str(whole):
+                    return [ListedFile(path, entry.digest, list_path)], []
+    return [], [_unlisted(path)]
 
 
 def _unlisted(path: Path) -> Finding:
@@ -116,18 +118,16 @@ def _unlisted(path: Path) -> Finding:
     return Finding(path, "unlisted", note)
 
 
-def _list(path: Path) -> Iterator[ListedFile | Finding]:
+def _list(path: Path) -> tuple[list[ListedFile], list[Finding]]:
+    """Return the files that a list names, and what is wrong with the list itself."""
     try:
         digests, faults = read_list(path)
     except OSError as error:
-        yield Finding(path, "changed", f"it cannot be read ({error.strerror})")
-        return
-    for fault in faults:
-        yield Finding(path, "changed", fault)
+        return [], [Finding(path, "changed", f"it cannot be read ({error.strerror})")]
     if not digests and not faults:
-        yield Finding(path, "changed", "it is empty")
-    for name, digest in digests.items():
-        yield ListedFile(Path(os.path.normpath(path.parent / name)), digest, path)
+        faults = ["it is empty"]
+    entries = [ListedFile(Path(os.path.normpath(path.parent / name)), digest, path) for name, digest in digests.items()]
+    return entries, [Finding(path, "changed", fault) for fault in faults]
 
 
 def _lists(folder: Path) -> list[Path]:

@@ -20,12 +20,14 @@ OUT_OF_FOLD, ENSEMBLE = "out_of_fold", "ensemble"
 """Folders in that of a cross-validation: scores of all folds together, and of the ensemble on the test split."""
 SANITY_CHECK_FOLDER = "sanity_check"
 
-RUN_OF_PREPARATION, RUN_OF_PREPROCESSING, RUN_OF_TRAINING = (f"stage{number}_run.json" for number in (1, 2, 3))
-RUN_OF_INFERENCE = "run.json"
+PREPARATION_RECORD, PREPROCESSING_RECORD, TRAINING_RECORD = (f"stage{number}_run.json" for number in (1, 2, 3))
+INFERENCE_RECORD = "run.json"
 """Records of how the four stages were run, beside their outputs."""
+FILES_OF_TRAINING = (BEST_MODEL, CHECKPOINT, HISTORY, CURVES, TRAINING_RECORD)
+"""Files beside a model that scoring does not write."""
 RESULTS_TABLE = "results.csv"
 """The table of stage 4: one row per image."""
-RUN_OF_SCORING = "scoring_run.json"
+SCORING_RECORD = "scoring_run.json"
 """How a model was scored when that was done apart from its training."""
 
 DATASET_REPORT, DATASET_PAGE = "dataset_report.json", "dataset_report.html"

@@ -32,7 +32,7 @@ def label_values(structures: Sequence[Structure]) -> dict[str, int]:
 
 
 def drawing_order(structures: Sequence[Structure]) -> list[Structure]:
-    """Return the structures so that each comes before those that cover it. Raises ValueError for a circle of covers."""
+    """Return the structures so that each comes before those that cover it. Raises ValueError for a cycle."""
     order: list[Structure] = []
     remaining = list(structures)
     while remaining:
@@ -40,10 +40,21 @@ def drawing_order(structures: Sequence[Structure]) -> list[Structure]:
         # On top are those that no remaining one covers, so the list is filled from its end.
         top = [structure for structure in remaining if not names & set(structure.covered_by)]
         if not top:
-            raise ValueError("structures: covered_by goes in a circle")
+            raise ValueError(f"structures: covered_by forms a cycle: {', '.join(_cycle(remaining))}; remove one entry")
         order = top + order
         remaining = [structure for structure in remaining if structure not in top]
     return order
+
+
+def _cycle(structures: Sequence[Structure]) -> list[str]:
+    """Return the names of structures of which each is covered by the next; every one given is covered by another."""
+    by_name = {structure.name: structure for structure in structures}
+    trail = [structures[0].name]
+    while True:
+        above = next(name for name in by_name[trail[-1]].covered_by if name in by_name)
+        if above in trail:
+            return trail[trail.index(above) :]
+        trail.append(above)
 
 
 class ShapesJson(Section):

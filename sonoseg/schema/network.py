@@ -42,7 +42,8 @@ class UNet(AnyNetwork):
     @model_validator(mode="after")
     def _one_stride_per_step(self) -> "UNet":
         if len(self.strides) != len(self.channels) - 1:
-            raise ValueError(f"{len(self.channels)} channels need {len(self.channels) - 1} strides")
+            found = f"{len(self.strides)} strides for {len(self.channels)} channels"
+            raise ValueError(f"found {found}; expected {len(self.channels) - 1}")
         return self
 
     @property
@@ -84,7 +85,8 @@ class SegNet(AnyNetwork):
     @model_validator(mode="after")
     def _one_count_per_stage(self) -> "SegNet":
         if len(self.convolutions) != len(self.channels):
-            raise ValueError(f"{len(self.channels)} channels need as many numbers of convolutions")
+            found = f"{len(self.convolutions)} numbers of convolutions for {len(self.channels)} channels"
+            raise ValueError(f"found {found}; expected {len(self.channels)}")
         return self
 
     @property

@@ -8,7 +8,7 @@ from sonoseg.schema.quantity import Quantity, length_quantities
 from sonoseg.schema.section import Positive, Probability, Section
 
 
-class Requirement(Section):
+class AnatomicalRule(Section):
     """Anatomical rule: where `require` is absent from an image, `suppress` are removed from the result."""
 
     require: str
@@ -21,7 +21,7 @@ class Postprocessing(Section):
     min_area_fraction: float = Field(
         0.0, ge=0, lt=1, description="smaller components, as a fraction of the image, are removed"
     )
-    rules: list[Requirement] = Field([])
+    rules: list[AnatomicalRule] = Field([])
 
 
 class Midline(Section):

@@ -48,6 +48,11 @@ class Task(Section):
         return len(self.structures) == 1
 
     @property
+    def threshold(self) -> float | None:
+        """Probability above which a pixel belongs to the class; None with several: the most probable is taken."""
+        return self.postprocessing.threshold if self.is_binary else None
+
+    @property
     def output_size(self) -> tuple[int, int]:
         """(height, width) of the network's logits, smaller than the input for unpadded convolutions."""
         return self.network.output_size(self.input.size)
@@ -73,11 +78,16 @@ class Task(Section):
     @model_validator(mode="after")
     def _names_are_known(self) -> "Task":
         names = self.class_names
-        if len(set(names)) != len(names):
-            raise ValueError("structures: two classes have the same name")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"structures: two classes have the name {', '.join(repeated)}; rename one of them")
         if set(names) & set(SPLIT_COLUMNS):
             raise ValueError(f"structures: a class cannot have a table column's name: {', '.join(SPLIT_COLUMNS)}")
-        used = [(f"structures.{s.name}.covered_by", name) for s in self.structures for name in s.covered_by]
+        used = [
+            (f"structures.{structure.name}.covered_by", name)
+            for structure in self.structures
+            for name in structure.covered_by
+        ]
         for rule in self.postprocessing.rules:
             used += [("postprocessing.rules", name) for name in (rule.require, *rule.suppress)]
         for measurement in self.measurements:

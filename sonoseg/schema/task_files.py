@@ -49,7 +49,7 @@ def _find(name_or_file: str, beside: Path) -> Path:
 
 def _read_with_parents(path: Path, seen: list[Path]) -> dict[str, Any]:
     if path in seen:
-        raise TaskError(f"{path}: extends goes in a circle; remove one of the extends")
+        raise TaskError(f"{path}: extends forms a cycle; remove one of the entries")
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

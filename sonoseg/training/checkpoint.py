@@ -1,14 +1,16 @@
 """The checkpoint `last.ckpt`: everything that a training needs to resume after its last epoch, or after a step."""
 
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sonoseg.errors import ModelError
+from sonoseg.errors import ModelError, TaskError
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import CHECKPOINT
+from sonoseg.schema.task_files import parse_task
 from sonoseg.training.progress import Progress, TrainingTotals
 from sonoseg.training.setup import TrainingSetup
 
@@ -42,7 +44,7 @@ def load_checkpoint(path: Path, setup: TrainingSetup, settings: dict[str, Any]) 
         raise ModelError(f"{path}: no checkpoint to resume from; train from the beginning")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        saved = state["settings"]
+        saved = _in_current_keys(state["settings"], path)
     except Exception as error:  # a damaged archive raises many kinds, and none of it is read any further
         raise ModelError(
             f"{path}: not a readable checkpoint ({type(error).__name__}); train from the beginning"
@@ -61,6 +63,13 @@ def load_checkpoint(path: Path, setup: TrainingSetup, settings: dict[str, Any]) 
     values = state["progress"]
     totals = TrainingTotals(**values.pop("under_way", {}))  # not in checkpoints of version 0.1
     return Progress(**values, current_epoch=totals)
+
+
+def _in_current_keys(settings: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the settings of a checkpoint with their task as this version writes it, also from keys of version 0.1."""
+    with suppress(KeyError, TaskError):  # another task than the present one: it differs, and is reported as such
+        return {**settings, "task": parse_task(settings["task"], str(path)).model_dump(mode="json")}
+    return settings
 
 
 def _progress_values(progress: Progress) -> dict[str, Any]:

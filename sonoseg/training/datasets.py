@@ -33,13 +33,13 @@ THREADS, AHEAD = 2, 2
 class Batch:
     """`images` (B, 1, h, w) float32, `labels` (B, 1, h, w) int64.
 
-    `squares` (B, K, h, w) float32 are squared distances to the boundary of each class, None where the loss has no use
-    for them.
+    `squared_distances` (B, K, h, w) float32 are those to the boundary of each class, in pixels; None where the loss has
+    no use for them.
     """
 
     images: Tensor
     labels: Tensor
-    squares: Tensor | None = None
+    squared_distances: Tensor | None = None
 
 
 class SegmentationDataset:
@@ -60,40 +60,42 @@ class SegmentationDataset:
     ):
         """classes: number of structures. augmentation: None for validation, whose images are never augmented."""
         self.rows = list(rows)
-        self.versions = 1 + (augmentation.copies if augmentation and augmentation.online else 0)
+        self.items_per_image = 1 + (augmentation.copies if augmentation and augmentation.online else 0)
         self._settings, self._classes, self._limits = settings, classes, limits
         self._augmentation, self._seed = augmentation, seed
-        self.with_squares = False
+        self.with_squared_distances = False
         """Whether items contain the squared distances of the Hausdorff loss."""
 
         pixels = int(np.prod(settings.size)) * len(rows)
         self._cache: dict[int, tuple[Pixels, Pixels]] | None = {} if 2 * pixels < CACHE_BYTES else None
         needed = 4 * classes * pixels
-        self._squares: dict[int, Tensor] | None = {} if self.versions == 1 and needed < CACHE_BYTES else None
+        self._squared_distances: dict[int, Tensor] | None = (
+            {} if self.items_per_image == 1 and needed < CACHE_BYTES else None
+        )
 
     def __len__(self) -> int:
-        return len(self.rows) * self.versions
+        return len(self.rows) * self.items_per_image
 
     def item(self, index: int, epoch: int = 0) -> Batch:
         """Return an item of an epoch as a batch of one."""
-        row, version = divmod(index, self.versions)
+        row, copy = divmod(index, self.items_per_image)
         image, mask = self._read(row)
-        if version and self._augmentation:
-            rng = copy_generator(self.rows[row].source_id, self._seed, version, epoch)
+        if copy and self._augmentation:
+            rng = copy_generator(self.rows[row].source_id, self._seed, copy, epoch)
             image, mask = apply(draw_parameters(self._augmentation, rng), image, mask)
         values = normalise(image, self._settings.intensity)
         labels = torch.from_numpy(mask)[None, None].long()
-        return Batch(torch.from_numpy(values)[None, None], labels, self._squares_of(row, labels))
+        return Batch(torch.from_numpy(values)[None, None], labels, self._squared_distances_of(row, labels))
 
-    def _squares_of(self, row: int, labels: Tensor) -> Tensor | None:
-        if not self.with_squares:
+    def _squared_distances_of(self, row: int, labels: Tensor) -> Tensor | None:
+        if not self.with_squared_distances:
             return None
-        if self._squares is not None and row in self._squares:
-            return self._squares[row]
-        squares = squared_distances(labels == class_indices(self._classes, labels))
-        if self._squares is not None:
-            self._squares[row] = squares
-        return squares
+        if self._squared_distances is not None and row in self._squared_distances:
+            return self._squared_distances[row]
+        distances = squared_distances(labels == class_indices(self._classes, labels))
+        if self._squared_distances is not None:
+            self._squared_distances[row] = distances
+        return distances
 
     def _read(self, index: int) -> tuple[Pixels, Pixels]:
         if self._cache is not None and index in self._cache:
@@ -103,7 +105,8 @@ class SegmentationDataset:
         for path, picture in ((row.image_path, image), (row.mask_path, mask)):
             if picture.shape != self._settings.size:
                 raise DataError(
-                    f"{path}: {picture.shape} pixels; expected the task's {self._settings.size}; run stage 2 again"
+                    f"{path}: {picture.shape} pixels; expected the task's {self._settings.size}; "
+                    "run stage 2 (image_preprocessing.py) again"
                 )
         if self._cache is not None:
             self._cache[index] = (image, mask)
@@ -189,9 +192,9 @@ class Loader:
 
 def collate(items: Sequence[Batch]) -> Batch:
     """Concatenate batches along the batch dimension."""
-    squares = [item.squares for item in items if item.squares is not None]
+    distances = [item.squared_distances for item in items if item.squared_distances is not None]
     return Batch(
         torch.cat([item.images for item in items]),
         torch.cat([item.labels for item in items]),
-        torch.cat(squares) if squares else None,
+        torch.cat(distances) if distances else None,
     )

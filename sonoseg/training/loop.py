@@ -1,4 +1,4 @@
-"""One epoch of training and one of validation, step by step; `training.py` iterates over them."""
+"""One epoch of training and one of validation, step by step, and its scalars; `training.py` iterates over them."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from sonoseg.evaluation.metrics import batch_dice
 from sonoseg.models.networks.heads import activate, target_of
 from sonoseg.postprocess.class_map import class_map
 from sonoseg.training.processes import all_gather_batch
-from sonoseg.training.progress import TrainingTotals, ValidationTotals
+from sonoseg.training.progress import Progress, TrainingTotals, ValidationTotals
 from sonoseg.training.setup import TrainingSetup
 
 
@@ -27,7 +27,7 @@ def train_epoch(
     totals = TrainingTotals() if totals is None else totals
     task, fabric, loss = setup.task, setup.fabric, setup.loss
     setup.network.train()
-    setup.training.dataset.with_squares = loss.weight(epoch) > 0 and task.output_size == task.input.size
+    setup.training.dataset.with_squared_distances = loss.weight(epoch) > 0 and task.output_size == task.input.size
     batches = setup.training.epoch(epoch, skip=totals.step)
     for rate in rates[totals.step :]:
         began = time.perf_counter()
@@ -41,8 +41,10 @@ def train_epoch(
         # Each of several processes has its share of the batch; the loss is that of the whole batch.
         logits = all_gather_batch(fabric, setup.network(fabric.to_device(batch.images)))
         labels = target_of(all_gather_batch(fabric, fabric.to_device(batch.labels)), logits, task.network)
-        squares = None if batch.squares is None else all_gather_batch(fabric, fabric.to_device(batch.squares))
-        terms = loss(logits, labels, epoch, squares)
+        distances = batch.squared_distances
+        if distances is not None:
+            distances = all_gather_batch(fabric, fabric.to_device(distances))
+        terms = loss(logits, labels, epoch, distances)
         fabric.backward(terms["total"] * fabric.world_size)
         setup.optimizer.step()
 
@@ -79,3 +81,17 @@ def validate(setup: TrainingSetup, epoch: int, totals: ValidationTotals | None =
         totals.dice.append(dice)
         totals.iou.append(iou)
         yield totals
+
+
+def epoch_scalars(
+    setup: TrainingSetup, progress: Progress, scores: ValidationTotals, learning_rate: float
+) -> dict[str, float]:
+    """Return what is logged of the epoch in progress: means of the loss, Dice and IoU, learning rate and weights.
+
+    learning_rate: of its last step. The values are those of the first process, so that all of them keep the same best
+    epoch and stop at the same one.
+    """
+    scalars = {**progress.current_epoch.scalars(), **scores.scalars()}
+    weight = setup.loss.weight(progress.epoch)
+    scalars |= {"schedule/learning_rate": learning_rate, "schedule/hausdorff_weight": weight}
+    return setup.fabric.broadcast(scalars)

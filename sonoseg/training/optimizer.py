@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -16,14 +16,19 @@ LEAST_GAIN = 1e-4
 """Relative decrease from the best validation loss that counts as an improvement."""
 
 
-OPTIMIZERS: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+OPTIMIZERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], tuple[str, ...]]] = {
+    "adam": (torch.optim.Adam, ()),
+    "adamw": (torch.optim.AdamW, ()),
+    "sgd": (torch.optim.SGD, ("momentum",)),
+}
+"""Optimiser -> its class, and the settings that it takes besides learning rate and weight decay."""
 
 
 def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Return the task's optimiser over `parameters`."""
-    momentum: dict[str, Any] = {"momentum": settings.momentum} if settings.name == "sgd" else {}
-    optimizer = OPTIMIZERS[settings.name]
-    return optimizer(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, **momentum)
+    optimizer, names = OPTIMIZERS[settings.name]
+    others = {name: getattr(settings, name) for name in names}
+    return optimizer(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, **others)
 
 
 def learning_rates(
@@ -34,19 +39,17 @@ def learning_rates(
     `validation_losses` are those of the epochs before; only the `plateau` schedule uses them. There is no other state,
     so that a resumed training has the same rates.
     """
-    warm_up = round(settings.warm_up_epochs * steps)
+    schedule, warm_up = SCHEDULES[settings.schedule], round(settings.warm_up_epochs * steps)
     rates = []
     for step in range(epoch * steps, (epoch + 1) * steps):
         if step < warm_up:
             factor = (step + 1) / warm_up
         else:
             done = min(1.0, (step - warm_up) / max(1, epochs * steps - warm_up - 1))
-            factor = SCHEDULES[settings.schedule](done)
+            factor = schedule.factor(done)
         rates.append(settings.learning_rate * factor)
-    if settings.schedule == "plateau":
-        reduction = plateau_factor(settings.plateau, validation_losses)
-        rates = [rate * reduction for rate in rates]
-    return rates
+    reduction = schedule.reduction(settings.plateau, validation_losses)
+    return [rate * reduction for rate in rates]
 
 
 def plateau_factor(settings: Plateau, losses: Sequence[float]) -> float:
@@ -72,10 +75,28 @@ def _one_cycle(done: float) -> float:
     return 1e-3 + (1 - 1e-3) * (1 + math.cos(math.pi * (done - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE))) / 2
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda done: 1.0,
-    "plateau": lambda done: 1.0,
-    "cosine": _cosine,
-    "one_cycle": _one_cycle,
+def _constant(done: float) -> float:
+    return 1.0
+
+
+def _no_reduction(settings: Plateau, losses: Sequence[float]) -> float:
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The two factors of a learning rate.
+
+    factor: of the completed fraction of the training, 0 to 1. reduction: of the validation losses of the epochs before.
+    """
+
+    factor: Callable[[float], float]
+    reduction: Callable[[Plateau, Sequence[float]], float] = _no_reduction
+
+
+SCHEDULES = {
+    "constant": Schedule(_constant),
+    "plateau": Schedule(_constant, plateau_factor),
+    "cosine": Schedule(_cosine),
+    "one_cycle": Schedule(_one_cycle),
 }
-"""Schedule -> factor of the learning rate as a function of the completed fraction of the training, 0 to 1."""

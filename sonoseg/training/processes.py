@@ -59,16 +59,16 @@ def all_gather_batch(fabric: Fabric, share: Tensor) -> Tensor:
     return torch.cat(shares)
 
 
-def share_statistics(network: nn.Module, world: int) -> nn.Module:
+def synchronise_batch_norm(network: nn.Module, world: int) -> nn.Module:
     """Make the batch norms of a network use the statistics of all processes, in place; unchanged for a single one."""
     if world > 1:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.__class__ = SharedBatchNorm
+                module.__class__ = SynchronisedBatchNorm
     return network
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
+class SynchronisedBatchNorm(nn.BatchNorm2d):
     """Batch norm over the images of all processes. PyTorch's SyncBatchNorm does not run on CPUs."""
 
     def forward(self, input: Tensor) -> Tensor:

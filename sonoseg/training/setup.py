@@ -12,7 +12,7 @@ from sonoseg.schema.task import Task
 from sonoseg.training.datasets import Loader, SegmentationDataset, SequentialBatchSampler, ShuffledBatchSampler
 from sonoseg.training.losses import SegmentationLoss
 from sonoseg.training.optimizer import build_optimizer
-from sonoseg.training.processes import share_statistics
+from sonoseg.training.processes import synchronise_batch_norm
 
 SANITY_CHECK_BATCHES = 2
 
@@ -57,7 +57,7 @@ def build_training(
     Raises UsageError when a batch cannot be divided among the processes.
     """
     fabric.seed_everything(options.seed, workers=True, verbose=False)
-    network = share_statistics(build_network(task), fabric.world_size)
+    network = synchronise_batch_norm(build_network(task), fabric.world_size)
     optimizer = build_optimizer(task.training.optimizer, network.parameters())
     if options.compiled:
         network.compile()  # in place: its weights keep their names

@@ -10,12 +10,12 @@ from sonoseg.training.setup import TrainingSetup
 def start_line(setup: TrainingSetup) -> str:
     """Return a line on the task, its numbers of images, the network and the device."""
     task = setup.task
-    weights = sum(parameter.numel() for parameter in setup.network.parameters()) / 1e6
+    parameters = sum(parameter.numel() for parameter in setup.network.parameters()) / 1e6
     training, validation = len(setup.training.dataset), len(setup.validation.dataset)
     size = "x".join(map(str, task.input.size))
     return (
         f"{task.name}: {training} training and {validation} validation images of {size} pixels, "
-        f"{task.network.name} with {weights:.2f} M weights on {setup.fabric.device}"
+        f"{task.network.name} with {parameters:.2f} M parameters on {setup.fabric.device}"
     )
 
 

@@ -23,6 +23,7 @@ from sonoseg.models.engines.torch_engine import torch_predictor
 from sonoseg.models.predictor import NetworkInput, prepare
 from sonoseg.postprocess.class_map import class_map
 from sonoseg.reporting.drawing import tint
+from sonoseg.schema.images import Enhancement, Input
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 
@@ -39,12 +40,12 @@ class Example:
     prepared: NetworkInput
 
 
-def read_examples(data: FoldData, task: Task) -> list[Example]:
+def read_examples(data: FoldData, enhancement: Enhancement, settings: Input) -> list[Example]:
     """Return the first images of the validation fold, at most `EXAMPLES`, in their original geometry."""
     examples = []
     for sample in data.validation_samples[:EXAMPLES]:
         image, reference = read_image(sample.image, data.limits).pixels, read_mask(sample.mask, data.limits)
-        examples.append(Example(image, reference, prepare(image, task.enhancement, task.input)))
+        examples.append(Example(image, reference, prepare(image, enhancement, settings)))
     return examples
 
 
@@ -73,11 +74,12 @@ class Tracker:
 
         `network` is the plain module: Fabric's wrapper would wait for the other processes.
         """
-        predictor = torch_predictor(network.eval(), self._task, next(network.parameters()).device)
+        task, device = self._task, next(network.parameters()).device
+        predictor = torch_predictor(network.eval(), task.network, task.enhancement, task.input, device)
         for number, example in enumerate(self._examples, start=1):
             probabilities = predictor.predict(example.prepared)
-            labels = class_map(probabilities, self._task.postprocessing.threshold)
-            pictures = [tint(example.image, maps, self._task.colors) for maps in (example.reference, labels)]
+            labels = class_map(probabilities, task.postprocessing.threshold)
+            pictures = [tint(example.image, maps, task.colors) for maps in (example.reference, labels)]
             row = np.concatenate([np.repeat(example.image[..., None], 3, axis=2), *pictures], axis=1)
             name = f"validation {number}: image, reference, prediction"
             self._log.add(epoch, summary=summary.image(name, row, dataformats="HWC"))

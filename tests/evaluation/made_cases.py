@@ -1,5 +1,6 @@
 """Scored cases made of label maps, without a network."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from sonoseg.evaluation.cases import Case, surface_tolerance
 from sonoseg.evaluation.metrics import agreement, diagonal
 from sonoseg.evaluation.scoring import Scoring
 from sonoseg.evaluation.shape_errors import shape_errors
+from sonoseg.evaluation.summary import summarise
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import encode_label_map, write_label_map
 from sonoseg.io.png import write_image
@@ -82,6 +84,11 @@ def made_case(
         reasons=[] if prediction.any() else ["nothing found"],
         diagonal={"px": diagonal(SIZE, None)} | ({"mm": diagonal(SIZE, spacing)} if spacing else {}),
     )
+
+
+def summary_of(cases: Sequence[Case], task: Task) -> dict[str, Any]:
+    """Return the summary of cases of a task."""
+    return summarise(cases, task.class_names, task.evaluation, task.threshold)
 
 
 def scoring_of(part: str, task: Task, facts: dict[str, Any], sha256: str = "m0") -> Scoring:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sonoseg.evaluation.cases import SCORES, Case
 from sonoseg.evaluation.metrics import Agreement
 from sonoseg.evaluation.segment import segment_and_compare
-from sonoseg.evaluation.summary import in_one_unit, summarise
+from sonoseg.evaluation.summary import in_one_unit
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import read_mask, write_label_map
 from sonoseg.io.png import write_image
@@ -23,7 +23,7 @@ from sonoseg.runs.split_tables import Sample
 from sonoseg.schema.quantity import Quantity, length_quantities
 from sonoseg.schema.task import Task
 from tests.conftest import changed
-from tests.evaluation.made_cases import head_map, made_case, spine_map
+from tests.evaluation.made_cases import head_map, made_case, spine_map, summary_of
 
 GOOD = Agreement(0.9, 0.8, 0.85, 1.0, 2.0, 0.99, reference_empty=False, missed=False, false_alarm=False)
 MISSED = Agreement(0.0, 0.0, 0.0, 90.0, 90.0, 0.7, reference_empty=False, missed=True, false_alarm=False)
@@ -50,7 +50,7 @@ def case(patient: str, agreement: Agreement = GOOD, hc: float | None = 101.0, re
 
 def test_patients_count_equally(fetal_head: Task) -> None:
     cases = [case("A"), case("A"), case("A"), case("B", MISSED, hc=None)]
-    summary = summarise(cases, fetal_head)
+    summary = summary_of(cases, fetal_head)
     head = summary["classes"]["HEAD"]
     assert head["dice"]["mean"] == pytest.approx((0.9 + 0) / 2) == head["dice"]["median"]
     assert head["dice"]["standard_deviation"] == pytest.approx(0.9 / 2**0.5)
@@ -64,7 +64,7 @@ def test_patients_count_equally(fetal_head: Task) -> None:
 
 def test_missed_and_false_alarm_measurements_are_counted(fetal_head: Task) -> None:
     cases = [case("A", hc=103.0), case("B", hc=99.0), case("C", MISSED, hc=None), case("D", ALARM, reference=None)]
-    hc = summarise(cases, fetal_head)["measurements"]["hc_mm"]
+    hc = summary_of(cases, fetal_head)["measurements"]["hc_mm"]
     assert (hc["n"], hc["n_missed"], hc["n_false_alarm"]) == (2, 1, 1)
     assert (hc["name"], hc["unit"], hc["label"]) == ("hc", "mm", "HC")
     assert hc["mean_absolute_error"]["mean"] == pytest.approx(2) and hc["bias"]["mean"] == pytest.approx(1)
@@ -76,14 +76,14 @@ def test_missed_and_false_alarm_measurements_are_counted(fetal_head: Task) -> No
 def test_median_and_mean_error_are_over_patients(fetal_head: Task) -> None:
     # Patients' mean errors: A (1 + 5) / 2 = 3, B 1, C 8. Over images the median would be 3 as well, without C 1.
     cases = [case("A", hc=101), case("A", hc=95), case("B", hc=101), case("C", hc=108), case("B", hc=99)]
-    hc = summarise(cases, fetal_head)["measurements"]["hc_mm"]
+    hc = summary_of(cases, fetal_head)["measurements"]["hc_mm"]
     assert hc["median_absolute_error"] == pytest.approx(3)
     assert hc["mean_absolute_error"]["mean"] == pytest.approx((3 + 1 + 8) / 3)
     assert hc["bias"]["mean"] == pytest.approx((-2 + 0 + 8) / 3)
 
 
 def test_a_single_pair_has_no_limits(fetal_head: Task) -> None:
-    hc = summarise([case("A")], fetal_head)["measurements"]["hc_mm"]
+    hc = summary_of([case("A")], fetal_head)["measurements"]["hc_mm"]
     assert hc["limits_of_agreement"] == [None, None] and hc["mean_absolute_error"]["interval_95"] is None
 
 
@@ -122,7 +122,7 @@ def test_every_further_missed_structure_makes_all_averages_worse(name: str, requ
     for missed in range(8):
         predictions = [np.zeros_like(near) if number < missed else near for number in range(7)]
         cases = [made_case(str(n), str(n), prediction, reference, task) for n, prediction in enumerate(predictions)]
-        summaries.append(summarise(cases, task))
+        summaries.append(summary_of(cases, task))
         assert not any(value != value for value in averages(summaries[-1]).values())
         assert set(counts(summaries[-1]).values()) == {missed}
     for better, worse in pairwise(summaries):
@@ -138,7 +138,7 @@ def test_every_further_missed_structure_makes_all_averages_worse(name: str, requ
 def test_shape_errors_are_listed_by_class(spine: Task) -> None:
     pairs = [(spine_map(drop=4), spine_map()), (spine_map(without=(3,)), spine_map()), (spine_map(), spine_map())]
     cases = [made_case(str(n), str(n), *pair, spine) for n, pair in enumerate(pairs)]
-    classes = summarise(cases, spine)["classes"]
+    classes = summary_of(cases, spine)["classes"]
     vtb = classes["VTB"]["shape_errors"]["centre_distance_mm"]
     assert (vtb["n"], vtb["mean"], vtb["median"]) == (3, pytest.approx(4 * 0.5 / 3), 0)
     epi = classes["EPI"]["shape_errors"]
@@ -158,32 +158,32 @@ def test_the_interval_of_two_patients_is_known(fetal_head: Task) -> None:
     # and 97.5th percentiles are 0 and 1, however many images the two have.
     sure = Agreement(1.0, 1.0, 1.0, 0.0, 0.0, 1.0, reference_empty=False, missed=False, false_alarm=False)
     cases = [case("A", sure) for _ in range(40)] + [case("B", MISSED) for _ in range(40)]
-    summary = summarise(cases, fetal_head)
+    summary = summary_of(cases, fetal_head)
     assert summary["classes"]["HEAD"]["dice"]["interval_95"] == [0, 1] == summary["mean_dice_interval_95"]
-    alone = summarise([case(str(n), sure) for n in range(9)], fetal_head)["classes"]["HEAD"]["dice"]
+    alone = summary_of([case(str(n), sure) for n in range(9)], fetal_head)["classes"]["HEAD"]["dice"]
     assert alone["interval_95"] == [1, 1] and alone["standard_deviation"] == 0
 
 
 def test_intervals_contain_the_mean_and_few_patients_give_a_warning(fetal_head: Task) -> None:
     cases = [case(str(n), GOOD if n % 3 else MISSED) for n in range(30)]
-    summary = summarise(cases, fetal_head)
+    summary = summary_of(cases, fetal_head)
     low, high = summary["classes"]["HEAD"]["dice"]["interval_95"]
     # twenty of thirty: 0.6, with a standard error of 0.9 * sqrt(2/9/30) = 0.077
     assert summary["classes"]["HEAD"]["dice"]["mean"] == pytest.approx(0.6)
     assert low == pytest.approx(0.6 - 1.96 * 0.077, abs=0.03) and high == pytest.approx(0.6 + 1.96 * 0.077, abs=0.03)
     assert "30 patients" in summary["warning"]
-    assert "warning" not in summarise([case(str(n)) for n in range(60)], fetal_head)
-    assert summarise([case("A")], fetal_head)["classes"]["HEAD"]["dice"]["interval_95"] is None
+    assert "warning" not in summary_of([case(str(n)) for n in range(60)], fetal_head)
+    assert summary_of([case("A")], fetal_head)["classes"]["HEAD"]["dice"]["interval_95"] is None
 
 
 def test_tolerance_and_threshold_are_in_the_summary(fetal_head: Task, spine: Task) -> None:
     task = changed(fetal_head, evaluation={"surface_tolerance_mm": 2.5, "surface_tolerance_px": 7})
     head = head_map()
-    in_mm = summarise([made_case("a", "a", head, head, task)], task)
+    in_mm = summary_of([made_case("a", "a", head, head, task)], task)
     assert (in_mm["surface_tolerance"], in_mm["distance_unit"], in_mm["threshold"]) == (2.5, "mm", 0.5)
-    in_px = summarise([made_case("a", "a", head, head, task, spacing=None)], task)
+    in_px = summary_of([made_case("a", "a", head, head, task, spacing=None)], task)
     assert (in_px["surface_tolerance"], in_px["distance_unit"]) == (7, "px")
-    assert "threshold" not in summarise([made_case("a", "a", spine_map(), spine_map(), spine)], spine)
+    assert "threshold" not in summary_of([made_case("a", "a", spine_map(), spine_map(), spine)], spine)
 
 
 def test_lengths_in_px_are_left_out_where_mm_are_known() -> None:
@@ -217,7 +217,7 @@ def test_an_ensemble_averages_probabilities(fetal_head: Task, tmp_path: Path) ->
     sure, weak, blind = (torch.where(inside, logit, -9.0) for logit in (4.0, -0.5, -9.0))  # 0.98, 0.38, 0.00
 
     def one_case(*logits: Tensor) -> Case:
-        predictors = [torch_predictor(Fixed(values), task, torch.device("cpu")) for values in logits]
+        predictors = [torch_predictor(Fixed(values), task.network, task.enhancement, task.input) for values in logits]
         return next(segment_and_compare(predictors, [sample], task, in_mm=True))
 
     assert one_case(sure).agreement["HEAD"].dice == 1

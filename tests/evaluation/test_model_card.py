@@ -6,7 +6,6 @@ import torch
 
 from sonoseg.evaluation.folds import FoldData
 from sonoseg.evaluation.model_card import TO_COMPLETE, disjointness, write_model_card
-from sonoseg.evaluation.summary import summarise
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.models.model_file import save_model
 from sonoseg.models.model_header import read_header
@@ -14,7 +13,7 @@ from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import Prepared, Sample
 from sonoseg.schema.task import Task
 from tests.conftest import changed
-from tests.evaluation.made_cases import head_map, made_case
+from tests.evaluation.made_cases import head_map, made_case, summary_of
 
 
 def sample(id: str, patient: str, fold: int | None) -> Sample:
@@ -37,7 +36,7 @@ def test_a_card_says_what_the_files_say_and_keeps_what_a_person_wrote(tmp_path: 
     save_model(tmp_path / "best_model.safetensors", {"w": torch.zeros(1)}, task, facts)
     header = read_header(tmp_path / "best_model.safetensors")
     cases = [made_case(str(n), f"p{n}", head_map(x=80 + n), head_map(), fetal_head) for n in range(3)]
-    summary = {"part": "test", **summarise(cases, fetal_head)}
+    summary = {"part": "test", **summary_of(cases, fetal_head)}
     path = write_model_card(OutputFolder(tmp_path, "stage3"), header, data_of("aabb"), summary)
     text = path.read_text()
     assert "Not for clinical use" in text and "<script>" not in text and header.sha256 in text

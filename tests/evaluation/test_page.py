@@ -14,11 +14,10 @@ import pytest
 from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.page import SHOWN, worst_and_typical
 from sonoseg.evaluation.results import append_line, write_evaluation
-from sonoseg.evaluation.summary import summarise
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from tests.browser import open_page, outside
-from tests.evaluation.made_cases import head_map, made_case, output_of, scoring_of, spine_map
+from tests.evaluation.made_cases import head_map, made_case, output_of, scoring_of, spine_map, summary_of
 
 MARKUP = "<script>alert('a&b')<"
 SHA256 = "5e" * 32
@@ -74,7 +73,7 @@ def text_of(page: Path) -> str:
 
 def test_the_page_contains_the_numbers_of_the_summary(page: Path, spine: Task) -> None:
     text = text_of(page)
-    summary = summarise(spine_cases(spine), spine)
+    summary = summary_of(spine_cases(spine), spine)
     low, high = summary["mean_dice_interval_95"]
     assert f"{summary['mean_dice']:.3f} mean Dice, 95 % interval {low:.3f} to {high:.3f}" in text
     assert "4 missed, of 45 structures" in text

@@ -127,4 +127,4 @@ def test_the_report_fits_80_columns(spine: Task, tmp_path: Path, cases: list[Cas
     expected = [f"{scores[score]['mean']:.4f}" for score in ("dice", "iou", "surface_dice")]
     assert [cells["MID"][column] for column in (1, 2, 3)] == expected and len(set(expected)) == 3
     assert cells["EPI"][5:] == ["1 of 4", "0 of 0"]
-    assert "within 1 mm" in text and "has been scored 2 times" in text and "Not for clinical use" in text
+    assert "within 1 mm" in text and "scoring number 2 of this test split" in text and "Not for clinical use" in text

@@ -14,7 +14,7 @@ from PIL import Image
 import inference
 from sonoseg.annotations import FORMATS
 from sonoseg.errors import DataError
-from sonoseg.inference.sources import from_folder, output_names
+from sonoseg.inference.sources import SpacingOptions, from_folder, output_names
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import ReadLimits
 from sonoseg.models.model_file import save_model
@@ -170,7 +170,8 @@ def test_invalid_file_names_fail_alone(fake_model, pictures, tmp_path):
     failed = [row["reason"] for row in rows if row["status"] == "failed"]
     assert len(rows) == 6 and len(failed) == 3
     assert (
-        sum("rename it" in reason for reason in failed) == 2 and sum("shorten it" in reason for reason in failed) == 1
+        sum("rename it" in reason for reason in failed) == 2
+        and sum("shorten the image's file name" in reason for reason in failed) == 1
     )
     assert not list((tmp_path / "out").glob("n*")) and not list((tmp_path / "out").glob(".*"))
 
@@ -276,7 +277,7 @@ def test_spacing_comes_from_the_table_in_or_beside_the_folder(task, tmp_path):
         "1 of 2" in remark for remark in inputs.remarks
     )
     assert inputs.sources[0].spacing_from == task.metadata.file and inputs.sources[1].spacing_from == "unknown"
-    assert from_folder(folder, task, spacing=(1.0, 2.0)).sources[1].spacing == (1.0, 2.0)
+    assert from_folder(folder, task, SpacingOptions((1.0, 2.0), "flag")).sources[1].spacing == (1.0, 2.0)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no image"):
         from_folder(tmp_path / "empty", task)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sonoseg.models.engines import ENGINE_NAMES
-from sonoseg.models.engines.check import agreement, sample_images
+from sonoseg.models.engines.check import pixel_agreement, sample_images
 from sonoseg.models.engines.installed import ENGINE_TYPES, installed
 from sonoseg.models.engines.torch_engine import network_function
 from sonoseg.models.model_header import read_header
@@ -48,7 +48,7 @@ def test_an_engine_agrees_with_torch(request, engine: str, name: str, classes: s
             assert np.abs(maps - reference).max() < 0.05, "fewer digits, but the same network"
         else:
             assert np.abs(maps - reference).max() < 1e-5
-            assert agreement(maps, reference, task.postprocessing.threshold) > 0.999
+            assert pixel_agreement(maps, reference, task.postprocessing.threshold) > 0.999
 
 
 @pytest.mark.parametrize("engine", ENGINE_TYPES)
@@ -105,26 +105,28 @@ def test_a_signal_is_handled_after_engines_were_deleted(model: Path, tmp_path: P
 def test_agreement_by_hand() -> None:
     reference = np.zeros((1, 4, 2, 5), np.float32)
     reference[:, 0], reference[:, 2] = 0.7, 0.3
-    assert agreement(reference, reference, 0.5) == 1
+    assert pixel_agreement(reference, reference, 0.5) == 1
     near = reference.copy()
     near[0, :, 0, 0] = 0.695, 0, 0.305, 0
-    assert agreement(near, reference, 0.5) == 1
+    assert pixel_agreement(near, reference, 0.5) == 1
     near[0, :, 0, 0] = 0.68, 0, 0.32, 0
-    assert agreement(near, reference, 0.5) == 0.9, "the class is the same, but the probability is far off"
-    assert agreement(near, reference, 0.5, tolerance=0.03) == 1
+    assert pixel_agreement(near, reference, 0.5) == 0.9, "the class is the same, but the probability is far off"
+    assert pixel_agreement(near, reference, 0.5, tolerance=0.03) == 1
     other = reference.copy()
     other[0, :, 1, :2] = np.array([[0.3, 0, 0.7, 0]]).T
-    assert agreement(other, reference, 0.5) == pytest.approx(0.8)
+    assert pixel_agreement(other, reference, 0.5) == pytest.approx(0.8)
     tied = reference.copy()
     tied[:, 0], tied[:, 2] = 0.50001, 0.49999
-    assert agreement(1 - tied[:, [2, 1, 0, 3]] * [[[[1]], [[0]], [[1]], [[0]]]], tied, 0.5) == 0, "no probabilities"
-    assert agreement(tied[:, [2, 1, 0, 3]], tied, 0.5) == 1, "either of two equal classes will do"
-    assert agreement(np.full_like(reference, np.nan), reference, 0.5) == 0
-    assert agreement(reference[..., :4], reference, 0.5) == 0
+    assert pixel_agreement(1 - tied[:, [2, 1, 0, 3]] * [[[[1]], [[0]], [[1]], [[0]]]], tied, 0.5) == 0, (
+        "no probabilities"
+    )
+    assert pixel_agreement(tied[:, [2, 1, 0, 3]], tied, 0.5) == 1, "either of two equal classes will do"
+    assert pixel_agreement(np.full_like(reference, np.nan), reference, 0.5) == 0
+    assert pixel_agreement(reference[..., :4], reference, 0.5) == 0
     inside = np.array([0.2, 0.295, 0.29999, 0.305], np.float32)
     outside = np.array([0.2, 0.302, 0.30001, 0.305], np.float32)
     maps = [np.stack([1 - values, values])[None, :, None] for values in (inside, outside)]
-    assert agreement(*maps, 0.3) == 0.75, "0.295 and 0.302 are on either side of the threshold, not at it"
+    assert pixel_agreement(*maps, 0.3) == 0.75, "0.295 and 0.302 are on either side of the threshold, not at it"
 
 
 def test_the_images_of_the_check_have_structure(spine: Task, fetal_head: Task) -> None:

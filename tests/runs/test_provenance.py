@@ -123,6 +123,8 @@ def test_an_installed_copy_works_in_the_current_folder(tmp_path: Path, monkeypat
     package.mkdir(parents=True)
     assert checkout(package) is None
     (package.parent / "inference.py").write_text("")
+    assert checkout(package) is None, "another package's script of the same name"
+    (package.parent / "pyproject.toml").write_text("")
     assert checkout(package) == package.parent
     monkeypatch.setattr("sonoseg.runs.checkout.checkout", lambda: None)
     assert default_workspace() == Path() and stage_parser("").parse_args([]).workspace == Path()

@@ -37,18 +37,21 @@ def changed(change):
         (lambda f: f["input"].update(fit="squeeze"), "input.fit: input should be 'resize', 'letterbox', 'pad_or_crop'"),
         (lambda f: f["structures"][0].update(color="red"), "structures.0.color"),
         (lambda f: f["structures"][0].pop("thickness_px"), "thickness_px belongs to the shape 'line'"),
-        (lambda f: f["structures"][1].update(name="MID"), "two classes have the same name"),
+        (lambda f: f["structures"][1].update(name="MID"), "two classes have the name MID; rename one of them"),
         (lambda f: f["structures"][1].update(name="fold"), "a class cannot have a table column's name"),
         (
             lambda f: f["structures"][1].update(covered_by=["SKIN"]),
             "unknown class 'SKIN'; the classes are MID, VTB, EPI",
         ),
-        (lambda f: f["structures"][2].update(covered_by=["VTB"]), "covered_by goes in a circle"),
+        (
+            lambda f: f["structures"][2].update(covered_by=["VTB"]),
+            "covered_by forms a cycle: MID, EPI, VTB; remove one entry",
+        ),
         (lambda f: f.update(patients={"pattern": "("}), "not a regular expression"),
         (lambda f: f.update(patients={"pattern": "x"}), "exactly one (group)"),
         (lambda f: f.update(patients={}), "name either a column or a pattern"),
         (lambda f: f["input"].update(size=[481, 640]), "a multiple of the network's downsampling, 32"),
-        (lambda f: f["network"].update(strides=[2]), "6 channels need 5 strides"),
+        (lambda f: f["network"].update(strides=[2]), "found 1 strides for 6 channels; expected 5"),
         (lambda f: f.update(annotations={"format": "coco"}), "'shapes_json', 'mask_folder'"),
     ],
 )
@@ -96,7 +99,10 @@ def test_a_section_of_another_kind_replaces_the_extended_one(tmp_path):
         ("metadata: {reference: {depth: depth_mm}}", "metadata.reference: 'depth' is not measured"),
         ("review: {ranges: {midline_angle_deg: {low: 10, high: -10}}}", "low 10 is above high -10"),
         ("network: {name: vnet}", "'segnet'"),
-        ("network: {name: segnet, channels: [8, 8], convolutions: [1]}", "2 channels need as many numbers"),
+        (
+            "network: {name: segnet, channels: [8, 8], convolutions: [1]}",
+            "found 1 numbers of convolutions for 2 channels; expected 2",
+        ),
         ("network: {name: unet2015, padding: valid}", "target belongs to padding 'valid'"),
         ("training: {loss: {name: bce}}", "training.loss.name: bce is for one class; use dice_ce for several"),
         ("postprocessing: {threshold: 0.4}", "postprocessing.threshold is for one class"),
@@ -118,7 +124,7 @@ def test_extends_a_file_beside_it(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("extends: a.yaml\nname: a\n", "extends goes in a circle"),
+        ("extends: a.yaml\nname: a\n", "extends forms a cycle"),
         ("name: [", "not readable as YAML"),
         ("- a\n- b\n", "found list"),
         ("extends: nothing\n", "no such task"),

@@ -71,12 +71,12 @@ def test_squared_distances_are_those_of_the_labels(
     augmented: bool, task: Task, rows: list[Prepared], tmp_path: Path
 ) -> None:
     dataset = dataset_of(rows, task, augmented)
-    assert dataset.item(1, 0).squares is None
-    dataset.with_squares = True
+    assert dataset.item(1, 0).squared_distances is None
+    dataset.with_squared_distances = True
     for epoch in (0, 1, 1):
         item = dataset.item(1, epoch)
         classes = torch.arange(1, 4).view(1, 3, 1, 1)
-        torch.testing.assert_close(item.squares, squared_distances(item.labels == classes))
+        torch.testing.assert_close(item.squared_distances, squared_distances(item.labels == classes))
 
 
 def test_batches_come_in_order_and_are_made_by_other_threads(

@@ -3,6 +3,7 @@
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from sonoseg.models.model_file import save_model
 from sonoseg.models.model_header import read_header
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.task import Task
+from sonoseg.schema.task_files import load_task
 from sonoseg.training.checkpoint import load_checkpoint, save_checkpoint
 from sonoseg.training.progress import Progress, TrainingTotals
 from tests.training.setups import setup_of
@@ -61,7 +63,7 @@ def test_a_truncated_model_is_refused(tmp_path: Path, spine: Task, keep: int) ->
 
 
 def test_errors_of_missing_files_name_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"run training\.py first"):
+    with pytest.raises(ModelError, match=r"run stage 3 \(training\.py\) first"):
         read_header(tmp_path / "none.safetensors")
     with pytest.raises(ModelError, match="no checkpoint to resume from; train from the beginning"):
         load_checkpoint(tmp_path / "none.ckpt", setup_of(torch.nn.Linear(2, 2), FABRIC), {})
@@ -83,6 +85,24 @@ def test_a_checkpoint_restores_the_whole_state(tmp_path: Path) -> None:
     assert torch.equal(*moments)
     with pytest.raises(ModelError, match=r"other settings \(seed\)"):
         load_checkpoint(tmp_path / "last.ckpt", other, {"seed": 2})
+
+
+def test_a_checkpoint_with_a_key_of_version_0_1_is_resumed(tmp_path: Path) -> None:
+    setup, task = setup_of(torch.nn.Linear(2, 2), FABRIC), load_task("fetal_head").model_dump(mode="json")
+    section = next(section for section in task["measurements"] if section["kind"] == "head_biometry")
+    old_section = {name: value for name, value in section.items() if name != "outline_width_fraction"}
+    old_section["pen_width"] = section["outline_width_fraction"]
+    save_checkpoint(
+        OutputFolder(tmp_path, "stage3"), setup, Progress(epoch=2), {"task": with_section(task, old_section)}
+    )
+    assert load_checkpoint(tmp_path / "last.ckpt", setup, {"task": task}).epoch == 2
+    for changed in ({**task, "title": "other"}, with_section(task, {**section, "outline_width_fraction": 0.04})):
+        with pytest.raises(ModelError, match=r"other settings \(task\)"):
+            load_checkpoint(tmp_path / "last.ckpt", setup, {"task": changed})
+
+
+def with_section(task: dict[str, Any], section: dict[str, Any]) -> dict[str, Any]:
+    return {**task, "measurements": [section]}
 
 
 def test_progress_keeps_the_best_epoch_and_stalls_after_the_patience() -> None:

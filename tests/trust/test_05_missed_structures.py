@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from sonoseg.evaluation.cases import Case
-from sonoseg.evaluation.summary import summarise
 from sonoseg.schema.task import Task
-from tests.evaluation.made_cases import head_map, made_case
+from tests.evaluation.made_cases import head_map, made_case, summary_of
 
 IMAGES, PATIENTS = 12, 5
 
@@ -28,7 +27,7 @@ def cases(request: pytest.FixtureRequest, fetal_head: Task) -> list[tuple[Case, 
 def test_missing_more_is_never_better(cases: list[tuple[Case, Case]], fetal_head: Task, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(IMAGES)
     summaries = [
-        summarise([missed if number in order[:k] else hit for number, (hit, missed) in enumerate(cases)], fetal_head)
+        summary_of([missed if number in order[:k] else hit for number, (hit, missed) in enumerate(cases)], fetal_head)
         for k in range(IMAGES + 1)
     ]
     heads = [one["classes"]["HEAD"] for one in summaries]

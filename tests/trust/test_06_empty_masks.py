@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from sonoseg.evaluation.metrics import agreement, batch_dice
-from sonoseg.evaluation.summary import summarise
 from sonoseg.schema.task import Task
-from tests.evaluation.made_cases import SIZE, head_map, made_case
+from tests.evaluation.made_cases import SIZE, head_map, made_case, summary_of
 
 EMPTY = np.zeros(SIZE, np.uint8)
 
@@ -23,7 +22,7 @@ def test_one_image() -> None:
 def test_the_average_counts_both(fetal_head: Task) -> None:
     pairs = [(head_map(), EMPTY), (EMPTY, EMPTY), (EMPTY, EMPTY), (head_map(), head_map())]
     cases = [made_case(f"{n}", f"p{n}", ours, theirs, fetal_head) for n, (ours, theirs) in enumerate(pairs)]
-    head = summarise(cases, fetal_head)["classes"]["HEAD"]
+    head = summary_of(cases, fetal_head)["classes"]["HEAD"]
     assert (head["n"], head["n_empty_reference"], head["n_false_alarm"], head["n_missed"]) == (4, 3, 1, 0)
     assert head["dice"]["mean"] == head["iou"]["mean"] == head["surface_dice"]["mean"] == 0.75
     assert head["hd95"]["mean"] == pytest.approx(np.hypot(*SIZE) * 0.5 / 4)

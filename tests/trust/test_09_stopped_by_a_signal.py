@@ -96,7 +96,12 @@ def test_the_resumed_run_equals_an_uninterrupted_one(
     assert run(training, root) == (130 if ctrl_c else 143)
     monkeypatch.undo()
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "error" not in said and f"{root / CHECKPOINT} holds" in said and "--resume" in said
+    assert (
+        said.count("\n") == 1
+        and "error" not in said
+        and f"checkpoint written to {root / CHECKPOINT};" in said
+        and "--resume" in said
+    )
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "signals are put back"
     saved = torch.load(root / CHECKPOINT, weights_only=True)["progress"]
     assert (saved["epoch"], saved["under_way"]["step"]) == (epoch, step)

@@ -117,7 +117,7 @@ MISSING = {
     stage1: ("spine", "no such folder; put images and annotations there, or name their folder with --data"),
     stage2: ("Train_Test_Dataset", "no such table; stage 1 writes it, run that first"),
     stage3: (f"Train_Test_Dataset/{NAME}/train/index.csv", "no such table; stage 2 writes it, run that first"),
-    stage4: (f"Models/{NAME}/best_model.safetensors", "no such model file; run training.py first"),
+    stage4: (f"Models/{NAME}/best_model.safetensors", "no such model file; run stage 3 (training.py) first"),
 }
 
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from sonoseg.models.engines.base import NetworkFunction
+from sonoseg.postprocess.class_map import class_map
 from sonoseg.preprocess.intensity import normalise
 from sonoseg.schema.images import Input
 from sonoseg.types import Maps
@@ -29,7 +30,7 @@ def sample_images(settings: Input) -> Maps:
     return np.stack([normalise(image, settings.intensity)[None] for image in images])
 
 
-def agreement(maps: Maps, reference: Maps, threshold: float, tolerance: float = 0.01) -> float:
+def pixel_agreement(maps: Maps, reference: Maps, threshold: float, tolerance: float = 0.01) -> float:
     """Return the fraction, 0 to 1, of the pixels of `(B, 1 + K, h, w)` probabilities that agree.
 
     A pixel agrees when it is of the same class, or of one that is as probable, and no probability differs by more than
@@ -38,11 +39,12 @@ def agreement(maps: Maps, reference: Maps, threshold: float, tolerance: float = 
     """
     if maps.shape != reference.shape or not np.isfinite(maps).all():
         return 0.0
+    classes = np.stack([class_map(image, threshold) for image in maps])
     if reference.shape[1] == 2:
-        same = (maps[:, 1] > threshold) == (reference[:, 1] > threshold)
+        same = classes == np.stack([class_map(image, threshold) for image in reference])
         same |= np.abs(reference[:, 1] - threshold) < _TIE
     else:
-        assigned = np.take_along_axis(reference, maps.argmax(axis=1)[:, None], axis=1)[:, 0]
+        assigned = np.take_along_axis(reference, classes[:, None], axis=1)[:, 0]
         same = assigned > reference.max(axis=1) - _TIE
     near = np.abs(maps - reference).max(axis=1) <= tolerance
     return float((same & near).mean())

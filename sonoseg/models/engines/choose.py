@@ -9,7 +9,7 @@ from sonoseg.errors import ModelError, UsageError, choices
 from sonoseg.models.engines import ENGINE_NAMES, cache
 from sonoseg.models.engines.base import Conversion, Engine
 from sonoseg.models.engines.cache import Trial
-from sonoseg.models.engines.check import MIN_AGREEMENT, agreement, sample_images, timed_run
+from sonoseg.models.engines.check import MIN_AGREEMENT, pixel_agreement, sample_images, timed_run
 from sonoseg.models.engines.installed import ENGINE_TYPES, installed
 from sonoseg.models.model_header import ModelHeader
 
@@ -136,7 +136,7 @@ def _try_all(model: ModelHeader) -> tuple[dict[str, Trial], dict[str, Conversion
             first = next(iter(str(error).strip().splitlines()), "")
             trials[name] = Trial(version, problem=f"it cannot convert this network ({type(error).__name__}: {first})")
             continue
-        share = agreement(maps, reference, task.postprocessing.threshold, ENGINE_TYPES[name].tolerance)
+        share = pixel_agreement(maps, reference, task.postprocessing.threshold, ENGINE_TYPES[name].tolerance)
         if share < MIN_AGREEMENT:
             problem = f"it agrees with torch on {share:.2%} of the pixels only"
             trials[name] = Trial(version, milliseconds, share, problem)

@@ -8,8 +8,8 @@ from torch import Tensor
 from sonoseg.models.engines.base import Engine, NetworkFunction
 from sonoseg.models.networks.heads import predict
 from sonoseg.models.predictor import Predictor
+from sonoseg.schema.images import Enhancement, Input
 from sonoseg.schema.network import AnyNetwork
-from sonoseg.schema.task import Task
 from sonoseg.types import Maps
 
 
@@ -29,6 +29,12 @@ def network_function(network: Callable[[Tensor], Tensor], settings: AnyNetwork, 
     return run
 
 
-def torch_predictor(network: Callable[[Tensor], Tensor], task: Task, device: torch.device | str = "cpu") -> Predictor:
+def torch_predictor(
+    network: Callable[[Tensor], Tensor],
+    settings: AnyNetwork,
+    enhancement: Enhancement,
+    fit: Input,
+    device: torch.device | str = "cpu",
+) -> Predictor:
     """Return the predictor of a network in evaluation mode that is on `device`."""
-    return Predictor(network_function(network, task.network, str(device)), task.enhancement, task.input)
+    return Predictor(network_function(network, settings, str(device)), enhancement, fit)

@@ -2,6 +2,8 @@
 
 import copy
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,14 +85,22 @@ _MAX_CHANNELS = 4
 
 def exportable_layer(layer: nn.Module) -> nn.Module | None:
     """Return an equivalent of a layer that engines do not support, or run slowly; None for all other layers."""
-    if isinstance(layer, nn.MaxPool2d):
-        return _Pool()
-    if isinstance(layer, nn.MaxUnpool2d):
-        return _Unpool()
-    if isinstance(layer, nn.ConvTranspose2d) and layer.out_channels <= _MAX_CHANNELS:
-        shape = (layer.kernel_size, layer.stride, layer.padding, layer.output_padding, layer.dilation, layer.groups)
-        return _SubPixel(layer) if shape == ((3, 3), (2, 2), (1, 1), (1, 1), (1, 1), 1) else None
-    return None
+    replace = _REPLACEMENTS.get(type(layer))
+    return replace(layer) if replace else None
+
+
+def _sub_pixel(layer: nn.ConvTranspose2d) -> nn.Module | None:
+    shape = (layer.kernel_size, layer.stride, layer.padding, layer.output_padding, layer.dilation, layer.groups)
+    fits = layer.out_channels <= _MAX_CHANNELS and shape == ((3, 3), (2, 2), (1, 1), (1, 1), (1, 1), 1)
+    return _SubPixel(layer) if fits else None
+
+
+_REPLACEMENTS: dict[type[nn.Module], Callable[[Any], nn.Module | None]] = {
+    nn.MaxPool2d: lambda layer: _Pool(),
+    nn.MaxUnpool2d: lambda layer: _Unpool(),
+    nn.ConvTranspose2d: _sub_pixel,
+}
+"""Type of a layer -> its equivalent, None when the layer can stay as it is."""
 
 
 def _exportable(network: nn.Module) -> nn.Module:

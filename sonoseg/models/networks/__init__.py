@@ -14,6 +14,7 @@ from sonoseg.models.networks.segnet import SegNetNetwork
 from sonoseg.models.networks.unet2015 import UNet2015Network
 from sonoseg.schema.network import MONAI_NETWORKS, MonaiNetwork, UNet
 from sonoseg.schema.task import Task
+from sonoseg.sizes import Size
 
 
 def unet(settings: UNet, outputs: int) -> nn.Module:
@@ -59,22 +60,21 @@ def build_network(task: Task) -> nn.Module:
     """
     network = NETWORKS[task.network.name](task.network, output_channels(len(task.structures)))
     if isinstance(task.network, MonaiNetwork):
-        _check_size(network, task)
+        _check_size(network, task.network.name, task.input.size)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's own types
 
 
-def _check_size(network: nn.Module, task: Task) -> None:
+def _check_size(network: nn.Module, name: str, size: Size) -> None:
     """Raise TaskError unless the output has the size of the input, on the meta device, which computes no values."""
-    image = torch.empty(1, 1, *task.input.size, device="meta")
+    image = torch.empty(1, 1, *size, device="meta")
     try:
         with torch.inference_mode():
-            size = tuple(copy.deepcopy(network).to("meta").eval()(image).shape[2:])
-        problem = "" if size == task.input.size else f"its output has {size[0]}x{size[1]}"
+            found = tuple(copy.deepcopy(network).to("meta").eval()(image).shape[2:])
+        problem = "" if found == size else f"its output has {found[0]}x{found[1]}"
     except (RuntimeError, ValueError, IndexError) as error:
         problem = str(error).splitlines()[0]
     if problem:
         raise TaskError(
-            f"input.size: {task.network.name} with these arguments does not take {task.input.size[0]}x"
-            f"{task.input.size[1]} pixels ({problem}); choose sides that its strides divide, and set "
-            "network.multiple_of accordingly"
+            f"input.size: {name} with these arguments does not take {size[0]}x{size[1]} pixels ({problem}); choose "
+            "sides that its strides divide, and set network.multiple_of accordingly"
         )

@@ -1,0 +1,96 @@
+"""A training as stage 3 runs it: begun or resumed, saved after each epoch, and its model written at the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sonoseg.evaluation.folds import FoldData
+from sonoseg.evaluation.history import write_history
+from sonoseg.evaluation.results import remove_scores
+from sonoseg.models.model_file import model_bytes
+from sonoseg.reporting.training_curves import curves_png
+from sonoseg.runs.output_folder import OutputFolder
+from sonoseg.runs.workspace import BEST_MODEL, CHECKPOINT, CURVES, TRAINING_RECORD
+from sonoseg.training.checkpoint import load_checkpoint, save_checkpoint
+from sonoseg.training.progress import Progress
+from sonoseg.training.records import model_facts, training_settings, write_run_record
+from sonoseg.training.setup import TrainingSetup
+from sonoseg.training.tracking import Tracker, read_examples
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a training is run and recorded, apart from what decides its weights.
+
+    name: of its folder in TensorBoard, below `logs`. command: the command line. resume: continue from the checkpoint.
+    all_folds: it is one of a cross-validation, where a fold without a checkpoint starts at its first epoch.
+    """
+
+    name: str
+    logs: Path
+    command: Sequence[str]
+    resume: bool = False
+    all_folds: bool = False
+
+
+@dataclass
+class TrainingRun:
+    """A training under way, and where it is saved. tracker: None in all processes but the first, which saves it."""
+
+    setup: TrainingSetup
+    data: FoldData
+    output: OutputFolder
+    settings: dict[str, Any]
+    progress: Progress
+    tracker: Tracker | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all epochs are done, or the patience is exhausted."""
+        return self.progress.epoch >= self.setup.epochs or self.progress.has_stalled(self.setup.task.training.patience)
+
+
+def begin_run(setup: TrainingSetup, data: FoldData, output: OutputFolder, options: RunOptions) -> TrainingRun:
+    """Return a training from its first epoch, or from where its checkpoint was saved, and write the record of the run.
+
+    Raises ModelError for a checkpoint that is missing, damaged or of other settings.
+    """
+    settings = training_settings(setup, data)
+    progress = Progress(f"{options.name}-fold{data.fold}" if options.all_folds else options.name)
+    if options.resume and (not options.all_folds or output.path(CHECKPOINT).is_file()):
+        progress = load_checkpoint(output.path(CHECKPOINT), setup, settings)
+    run, task = TrainingRun(setup, data, output, settings, progress), setup.task
+    if setup.fabric.is_global_zero:
+        examples = read_examples(data, task.enhancement, task.input)
+        run.tracker = Tracker(options.logs / progress.run, task, progress.epoch, examples)
+        write_run_record(output, TRAINING_RECORD, options.command, task, settings, resumed=options.resume)
+    return run
+
+
+def save_run(run: TrainingRun) -> Path:
+    """Write `last.ckpt`, from which the training resumes at the next step, and return its path."""
+    return save_checkpoint(run.output, run.setup, run.progress, run.settings)
+
+
+def save_epoch(run: TrainingRun) -> None:
+    """Log the epoch that has just been finished, and write `history.csv` and `last.ckpt`; by the first process only."""
+    if run.tracker:
+        run.tracker.scalars(run.progress.history[-1], run.progress.epoch)
+        run.tracker.overlays(run.setup.network.module, run.progress.epoch)
+        write_history(run.output, run.progress.history)
+        save_run(run)
+
+
+def write_model(run: TrainingRun) -> None:
+    """Write the weights of the best epoch, and the curves; by the first process only.
+
+    The model is read back before it replaces an earlier one, whose scores are removed.
+    """
+    if run.tracker:
+        run.tracker.close()
+        remove_scores(run.output)
+        progress, task = run.progress, run.setup.task
+        data = model_bytes(progress.best_state, task, model_facts(progress, run.data, run.settings))
+        run.output.write_bytes(BEST_MODEL, data, reread=True)
+        run.output.write_bytes(CURVES, curves_png(progress.history, task, progress.best_epoch))
