@@ -115,7 +115,7 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
     from sonoseg.evaluation.cross_validation import check_folds
     from sonoseg.evaluation.folds import folds_of, load_data
     from sonoseg.models.determinism import name_nondeterministic_operation
-    from sonoseg.training.processes import start_fabric
+    from sonoseg.training.processes import process_group, start_fabric
     from sonoseg.training.records import write_run_record
     from sonoseg.training.run import RunOptions, begin_run
     from sonoseg.training.setup import TrainingOptions, build_training
@@ -132,7 +132,12 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
     elif arguments.sanity_check:
         folder /= SANITY_CHECK_FOLDER
 
-    with locked(folder) as remarks, OutputFolder(folder, "stage3") as output, name_nondeterministic_operation():
+    with (
+        locked(folder) as remarks,
+        OutputFolder(folder, "stage3") as output,
+        name_nondeterministic_operation(),
+        process_group(),
+    ):
         print_lines(remarks)
         outputs = [output.subfolder(fold_folder(data.fold)) if all_folds else output for data in folds]
         fabric = start_fabric(arguments.device, arguments.devices, arguments.precision, arguments.deterministic)
