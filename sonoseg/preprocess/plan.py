@@ -18,7 +18,7 @@ from sonoseg.errors import DataError, UsageError
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.preprocess.prepared import Job, JobSettings
 from sonoseg.runs.output_folder import OutputFolder
-from sonoseg.runs.split_tables import read_split
+from sonoseg.runs.split_tables import RUN_STAGE_1_AGAIN, RUN_STAGE_2_AGAIN, read_split
 from sonoseg.runs.workspace import DATASET_REPORT, PARTS, PREPROCESSING_STATE, Workspace
 from sonoseg.schema.task import Task
 
@@ -81,7 +81,7 @@ def check_prepared(task: Task, workspace: Workspace) -> None:
         if state.done.get(job.name) != job.key():
             raise DataError(
                 f"{state.path(workspace)}: image {job.sample.id} was prepared from another mask or with other settings "
-                "than the task has now; run stage 2 again"
+                f"than the task has now; {RUN_STAGE_2_AGAIN}"
             )
 
 
@@ -93,9 +93,9 @@ def _check_structures(settings: list[dict[str, object]], report: Path) -> None:
     try:
         drawn = json.loads(report.read_text(encoding="utf-8"))["structures"]
     except (OSError, ValueError, KeyError):
-        raise DataError(f"{report}: missing or not readable; run stage 1 again") from None
+        raise DataError(f"{report}: missing or not readable; {RUN_STAGE_1_AGAIN}") from None
     if drawn != json.loads(json.dumps(settings)):
-        raise DataError(f"{report}: the masks were drawn with other structures than the task's; run stage 1 again")
+        raise DataError(f"{report}: the masks were drawn with other structures than the task's; {RUN_STAGE_1_AGAIN}")
 
 
 def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[str]:

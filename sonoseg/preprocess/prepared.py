@@ -18,7 +18,7 @@ from sonoseg.io.readers import read_image
 from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
-from sonoseg.runs.split_tables import Prepared, Sample
+from sonoseg.runs.split_tables import RUN_STAGE_1_AGAIN, Prepared, Sample
 from sonoseg.runs.workspace import IMAGES, MASKS, Workspace
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
@@ -85,9 +85,9 @@ class Job:
         sources = ((self.sample.image.path, self.sample.sha256), (self.sample.mask, self.sample.mask_sha256))
         for path, expected in sources:
             if not path.is_file():
-                raise DataError(f"{path}: no such file, although stage 1 listed it; restore it, or run stage 1 again")
+                raise DataError(f"{path}: no such file, although stage 1 listed it; restore it, or {RUN_STAGE_1_AGAIN}")
             if sha256_of(path) != expected:
-                raise DataError(f"{path}: the file has changed since stage 1; run stage 1 again")
+                raise DataError(f"{path}: the file has changed since stage 1; {RUN_STAGE_1_AGAIN}")
 
     def key(self) -> str:
         """Return a fingerprint of all that decides this job's output, from tables and settings alone."""
@@ -115,7 +115,8 @@ class Job:
         limits = self.settings.limits
         image, mask = read_image(self.sample.image, limits).pixels, read_mask(self.sample.mask, limits)
         if image.shape != mask.shape:
-            raise DataError(f"{self.sample.mask}: the mask is {mask.shape}, its image {image.shape}; run stage 1 again")
+            sizes = f"the mask is {mask.shape}, its image {image.shape}"
+            raise DataError(f"{self.sample.mask}: {sizes}; {RUN_STAGE_1_AGAIN}")
         fit = Fit.of(image.shape, self.task.input)
         image = fit.apply(enhance(image, self.task.enhancement))
         mask = fit.apply(mask, "nearest")

@@ -17,8 +17,8 @@ from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.columns import AFTER_CLASSES, BEFORE_CLASSES
 from sonoseg.sizes import Spacing
 
-_STAGE_1_AGAIN = "run stage 1 (train_test_data_preparation.py) again"
-_STAGE_2_AGAIN = "run stage 2 (image_preprocessing.py) again"
+RUN_STAGE_1_AGAIN = "run stage 1 (train_test_data_preparation.py) again"
+RUN_STAGE_2_AGAIN = "run stage 2 (image_preprocessing.py) again"
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def read_split(path: Path, classes: Sequence[str], root: Path) -> list[Sample]:
     id that is a path is such a cell.
     """
     rows = read_table(path, "stage 1")
-    return [_parse(path, line, row, lambda row: _sample(row, root, classes), _STAGE_1_AGAIN) for line, row in rows]
+    return [_parse(path, line, row, lambda row: _sample(row, root, classes), RUN_STAGE_1_AGAIN) for line, row in rows]
 
 
 def _sample(row: dict[str, str], root: Path, classes: Sequence[str]) -> Sample:
@@ -150,7 +150,7 @@ def _index_row(row: Prepared, root: Path) -> dict[str, Any]:
 def read_index(path: Path, root: Path) -> list[Prepared]:
     """Read the table of stage 2 of the workspace at `root`. Raises DataError when it is missing or a cell is wrong."""
     rows = read_table(path, "stage 2")
-    return [_parse(path, line, row, lambda row: _prepared(row, root), _STAGE_2_AGAIN) for line, row in rows]
+    return [_parse(path, line, row, lambda row: _prepared(row, root), RUN_STAGE_2_AGAIN) for line, row in rows]
 
 
 def _prepared(row: dict[str, str], root: Path) -> Prepared:
