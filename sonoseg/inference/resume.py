@@ -17,7 +17,7 @@ from sonoseg.inference.sources import Source
 from sonoseg.io.files import sha256_of
 from sonoseg.runs.versions import versions
 
-RESULT_FORMAT = 1
+RESULT_FORMAT = 2
 """To be raised with every change of the code that changes a result file, so that earlier results are not reused."""
 
 

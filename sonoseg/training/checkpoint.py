@@ -68,7 +68,7 @@ def load_checkpoint(path: Path, setup: TrainingSetup, settings: dict[str, Any]) 
 def _in_current_keys(settings: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return the settings of a checkpoint with their task as this version writes it, also from keys of version 0.1."""
     with suppress(KeyError, TaskError):  # another task than the present one: it differs, and is reported as such
-        return {**settings, "task": parse_task(settings["task"], str(path)).model_dump(mode="json")}
+        return {**settings, "task": parse_task(settings["task"], str(path)).model_dump(mode="json", exclude={"review"})}
     return settings
 
 
