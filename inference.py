@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sonoseg.errors import UsageError
 from sonoseg.io.limits import ReadLimits
+from sonoseg.io.numbers import parse_number
 from sonoseg.models.engines import ENGINE_NAMES
 from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
 from sonoseg.runs.lock import locked
@@ -43,7 +43,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "measurements and review are those of the first model's task (default: Models/<task>/best_model.safetensors)",
     )
     parser.add_argument("--output", type=Path, help="folder of the results (default: result/<task>)")
-    parser.add_argument("--spacing", type=float, nargs="+", metavar="MM", help="mm per pixel: ROW [COL]")
+    parser.add_argument("--spacing", nargs="+", metavar="MM", help="mm per pixel: ROW [COL]")
     parser.add_argument("--metadata", type=Path, help="table of spacings (default: one beside the images)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
     parser.add_argument(
@@ -68,12 +68,16 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def spacing_of(values: Sequence[float] | None) -> Spacing | None:
+def spacing_of(texts: Sequence[str] | None) -> Spacing | None:
     """Return (row_mm, col_mm) from one or two numbers. Raises UsageError for any other values."""
-    if values is None:
+    if texts is None:
         return None
-    if len(values) > 2 or not all(math.isfinite(value) and value > 0 for value in values):
-        raise UsageError(f"--spacing {' '.join(map(str, values))}: expected one or two numbers above 0, mm per pixel")
+    try:
+        values = [parse_number(text) for text in texts]
+    except ValueError as problem:
+        raise UsageError(f"--spacing {' '.join(texts)}: {problem}") from None
+    if len(values) > 2 or min(values) <= 0:
+        raise UsageError(f"--spacing {' '.join(texts)}: expected one or two numbers above 0, mm per pixel")
     return values[0], values[-1]
 
 
@@ -106,6 +110,8 @@ def run_stage(argv: Sequence[str] | None) -> int:
         raise UsageError(f"{models[0]} was trained for task {task.name}, not {requested.name}; omit --task")
     workspace = Workspace(arguments.workspace, task.name)
     folder = arguments.output or workspace.results
+    if arguments.spacing and (problem := task.metadata.spacing_problem(arguments.spacing)):
+        raise UsageError(f"--spacing: {problem}")
     if arguments.images:
         check_output_folder(folder, arguments.images)
 

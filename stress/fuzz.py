@@ -185,7 +185,8 @@ def fuzz_pictures(count: int, number: int, folder: Path, findings: Findings, adv
         suffix, data = rng.choice(sources)
         path = folder / f"picture{suffix}"
         path.write_bytes(damaged(data, rng))
-        work = rng.choice([read_image, read_mask, read_image_header])
+        readers: list[Callable[[Path], object]] = [read_image, read_mask, read_image_header]
+        work = rng.choice(readers)
         findings.note("picture", partial(work, path), path.read_bytes)
         advance()
 

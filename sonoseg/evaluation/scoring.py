@@ -88,7 +88,7 @@ def read_trained_model(path: Path, data: FoldData, task: Task, any_fold: bool = 
     has changed, or when the model may have been trained on images on which it would be scored.
     """
     model = read_header(path)
-    current, trained = task.model_dump(), model.task.model_dump()
+    current, trained = (each.model_dump(exclude={"review"}) for each in (task, model.task))  # changes no score
     sections = sorted(name for name in current if current[name] != trained[name])
     if sections:
         raise ModelError(

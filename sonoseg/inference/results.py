@@ -97,6 +97,7 @@ def describe(source: Source, image: Pixels, findings: Findings, segmenter: Segme
         "measurements": {key: measurement.value for key, measurement in findings.measurements.items()},
         "notes": {key: measurement.note for key, measurement in findings.measurements.items() if measurement.note},
         "confidence": findings.confidence,
+        "shape_agreement": findings.shape_agreement,
         "suppressed": findings.suppressed,
         "task": segmenter.task.name,
         "model_sha256": segmenter.sha256,

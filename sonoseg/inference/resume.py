@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sonoseg.errors import is_machine_error
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source
 from sonoseg.io.files import sha256_of
 from sonoseg.runs.versions import versions
 
-RESULT_FORMAT = 1
+RESULT_FORMAT = 2
 """To be raised with every change of the code that changes a result file, so that earlier results are not reused."""
 
 
@@ -82,6 +83,7 @@ def read_reusable(record: Path, inputs: ResultInputs, pictures: Sequence[str]) -
     """Return an image's results when they are complete, unchanged and made from `inputs`; else None.
 
     record: path of the JSON file. pictures: the names of the files beside it; the record has to list exactly these.
+    Raises OSError for an error of the machine.
     """
     if not inputs.run_fingerprint:
         return None
@@ -97,8 +99,10 @@ def read_reusable(record: Path, inputs: ResultInputs, pictures: Sequence[str]) -
         files = facts["files"]
         if files.keys() != set(pictures) or any(sha256_of(folder / name) != files[name] for name in pictures):
             return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or damaged: processed again
-        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if is_machine_error(error):
+            raise
+        return None  # missing or damaged: processed again
     digests = {folder / name: files[name] for name in pictures}
     return ReusableResult(facts, {**digests, record: hashlib.sha256(data).hexdigest()})
 

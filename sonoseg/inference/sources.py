@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from sonoseg.annotations import FORMATS
-from sonoseg.errors import DataError
+from sonoseg.errors import DataError, is_machine_error
+from sonoseg.io.file_state import FileState, file_state
 from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.names import name_key
@@ -168,16 +169,17 @@ def output_names(images: Sequence[ImageRef]) -> list[str]:
 def _frames(path: Path, limits: ReadLimits) -> list[tuple[ImageRef, ImageHeader, str]]:
     """Return the images of a file with its header; for an unreadable file one image, and why it cannot be read."""
     try:
-        status = path.stat()
-        header = _cached_header(path, status.st_size, status.st_mtime_ns, limits)
+        header = _cached_header(path, file_state(path), limits)
     except (DataError, OSError) as error:
+        if is_machine_error(error):
+            raise
         return [(ImageRef(path), ImageHeader((0, 0)), str(error) if isinstance(error, DataError) else "")]
     return [(image, header, "") for image in header.refs(path)]
 
 
 @lru_cache(maxsize=2**16)
-def _cached_header(path: Path, size: int, mtime_ns: int, limits: ReadLimits) -> ImageHeader:
-    """Return the header of a file of this size in bytes and modification time: a watched folder is listed each second.
+def _cached_header(path: Path, state: FileState, limits: ReadLimits) -> ImageHeader:
+    """Return the header of a file in this state: a watched folder is listed each second.
 
     Raises DataError.
     """

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import cv2
 
-from sonoseg.errors import DataError, UsageError
+from sonoseg.errors import DataError, MachineError
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.preprocess.prepared import Job, JobSettings
 from sonoseg.runs.output_folder import OutputFolder
@@ -99,7 +99,9 @@ def _check_structures(settings: list[dict[str, object]], report: Path) -> None:
 
 
 def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[str]:
-    """Yield the names of finished jobs; the first failure stops the rest. Raises what a job raises, and UsageError."""
+    """Yield the names of finished jobs; the first failure stops the rest. Raises what a job raises, and
+    MachineError when the system has ended a process.
+    """
     if processes == 1 or len(jobs) < 4:
         for job in jobs:
             job.run()
@@ -113,7 +115,11 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[str]:
             for finished in as_completed(waiting):
                 yield finished.result()
         except BrokenProcessPool:
-            raise UsageError("a worker process was ended, perhaps for lack of memory; use a single process") from None
+            ended = "a worker process was ended by the system, perhaps for lack of memory"
+            raise MachineError(
+                f"{ended}; images that were finished are kept: free memory or use fewer processes, and run the same "
+                "command again"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -15,6 +15,7 @@ from sonoseg.io.limits import ReadLimits
 from sonoseg.io.masks import read_mask, write_label_map
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
+from sonoseg.io.readers.opening import read_file
 from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
@@ -82,11 +83,17 @@ class Job:
 
     def check_sources(self) -> None:
         """Raise DataError when the image or its mask is missing, or differs from the one that stage 1 listed."""
-        sources = ((self.sample.image.path, self.sample.sha256), (self.sample.mask, self.sample.mask_sha256))
-        for path, expected in sources:
+        paths = (self.sample.image.path, self.sample.mask)
+        for path in paths:
             if not path.is_file():
                 raise DataError(f"{path}: no such file, although stage 1 listed it; restore it, or {RUN_STAGE_1_AGAIN}")
-            if sha256_of(path) != expected:
+        self._check_digests([sha256_of(path) for path in paths])
+
+    def _check_digests(self, digests: Sequence[str]) -> None:
+        """Raise DataError unless these SHA-256, of image and mask, are those that stage 1 listed."""
+        listed = ((self.sample.image.path, self.sample.sha256), (self.sample.mask, self.sample.mask_sha256))
+        for (path, expected), digest in zip(listed, digests, strict=True):
+            if digest != expected:
                 raise DataError(f"{path}: the file has changed since stage 1; {RUN_STAGE_1_AGAIN}")
 
     def key(self) -> str:
@@ -111,9 +118,15 @@ class Job:
         )
 
     def run(self) -> None:
-        """Enhance the source once, fit it, and write it and its copies. Raises DataError for an unreadable file."""
+        """Enhance the source once, fit it, and write it and its copies.
+
+        Raises DataError for a file that cannot be read or has changed since stage 1.
+        """
         limits = self.settings.limits
-        image, mask = read_image(self.sample.image, limits).pixels, read_mask(self.sample.mask, limits)
+        files = [read_file(path, limits) for path in (self.sample.image.path, self.sample.mask)]
+        self._check_digests([hashlib.sha256(data).hexdigest() for data in files])
+        image = read_image(self.sample.image, limits, files[0]).pixels
+        mask = read_mask(self.sample.mask, limits, files[1])
         if image.shape != mask.shape:
             sizes = f"the mask is {mask.shape}, its image {image.shape}"
             raise DataError(f"{self.sample.mask}: {sizes}; {RUN_STAGE_1_AGAIN}")

@@ -10,14 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sonoseg.errors import SonoSegError, Stopped
+from sonoseg.errors import SonoSegError, Stopped, is_machine_error, machine_error
 from sonoseg.io.limits import MAX_PIXELS
 from sonoseg.runs.checkout import default_workspace
 
 _REMEDIES = {
-    errno.ENOSPC: "free some space and run the same command again",
-    errno.EDQUOT: "free some space and run the same command again",
-    errno.EROFS: "choose a folder that can be written",
     errno.EACCES: "choose a folder or file that you may use",
     errno.ENOTDIR: "a file is where a folder is expected; move it, or choose another folder",
 }
@@ -92,9 +89,9 @@ SEED = number_type(int, 0, 2**32 - 1)
 def run_guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Call `run_stage(argv)` and turn every failure into one message on stderr and an exit code.
 
-    Returns the exit code of `run_stage`; 2 for a SonoSegError or an operating-system error (no space, unwritable
-    folder); 130 when interrupted; 128 plus the signal's number when a signal stopped the run after it was saved. With
-    SONOSEG_DEBUG=1 in the environment the traceback is printed too.
+    Returns the exit code of `run_stage`; 2 for a SonoSegError, an error of the machine (no memory, no space) or of
+    the operating system (unwritable folder); 130 when interrupted; 128 plus the signal's number when a signal stopped
+    the run after it was saved. With SONOSEG_DEBUG=1 in the environment the traceback is printed too.
     """
     try:
         return run_stage(argv)
@@ -106,16 +103,18 @@ def run_guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence
         return _end(str(stop), stop.code)
     except SonoSegError as error:
         return _end(str(error), EXIT_WRONG_USE)
-    except OSError as error:
+    except Exception as error:
+        if is_machine_error(error):
+            return _end(str(machine_error(error)), EXIT_WRONG_USE)
+        if not isinstance(error, OSError):
+            return _end(
+                f"unexpected {type(error).__name__}: {error}. This is a bug of SonoSeg: please report it with the "
+                "output of the same command under SONOSEG_DEBUG=1",
+                EXIT_WRONG_USE,
+            )
         where = f"{error.filename}: " if error.filename else ""
         remedy = _REMEDIES.get(error.errno or 0, "check the file and run the same command again")
         return _end(f"{where}{error.strerror or error}; {remedy}", EXIT_WRONG_USE)
-    except Exception as error:
-        return _end(
-            f"unexpected {type(error).__name__}: {error}. This is a bug of SonoSeg: please report it with the "
-            "output of the same command under SONOSEG_DEBUG=1",
-            EXIT_WRONG_USE,
-        )
 
 
 def _end(message: str, code: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from sonoseg.errors import DataError
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.names import relative_name
+from sonoseg.io.numbers import parse_integer, parse_number
 from sonoseg.io.tables import read_table
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.columns import AFTER_CLASSES, BEFORE_CLASSES
@@ -99,7 +100,7 @@ def read_split(path: Path, classes: Sequence[str], root: Path) -> list[Sample]:
 
 def _sample(row: dict[str, str], root: Path, classes: Sequence[str]) -> Sample:
     references = {
-        name.removeprefix("reference_"): float(value)
+        name.removeprefix("reference_"): parse_number(value)
         for name, value in row.items()
         if name.startswith("reference_") and value
     }
@@ -110,11 +111,11 @@ def _sample(row: dict[str, str], root: Path, classes: Sequence[str]) -> Sample:
         image=ImageRef(root.absolute() / row["image_path"], _frame(row)),
         mask=root.absolute() / row["mask_path"],
         patient=row["patient"],
-        fold=int(row["fold"]) if row["fold"] else None,
+        fold=parse_integer(row["fold"]) if row["fold"] else None,
         present={name: row[name] == "1" for name in classes},
-        height=int(row["height"]),
-        width=int(row["width"]),
-        spacing=(float(row["row_mm"]), float(row["col_mm"])) if row["row_mm"] else None,
+        height=parse_integer(row["height"]),
+        width=parse_integer(row["width"]),
+        spacing=(parse_number(row["row_mm"]), parse_number(row["col_mm"])) if row["row_mm"] else None,
         sha256=row["sha256"],
         mask_sha256=row["mask_sha256"],
         reference=references,
@@ -125,7 +126,7 @@ def _frame(row: dict[str, str]) -> int | None:
     """Return the frame from 0, None for a single picture. Raises ValueError for a number below 1."""
     if not row.get("frame"):
         return None
-    number = int(row["frame"])
+    number = parse_integer(row["frame"])
     if number < 1:
         raise ValueError(f"frame {number}; frames are counted from 1")
     return number - 1
@@ -156,7 +157,7 @@ def read_index(path: Path, root: Path) -> list[Prepared]:
 def _prepared(row: dict[str, str], root: Path) -> Prepared:
     return Prepared(
         **{name: row[name] for name in ("id", "source_id", "patient", "augmentation")},
-        fold=int(row["fold"]) if row["fold"] else None,
+        fold=parse_integer(row["fold"]) if row["fold"] else None,
         image_path=root.absolute() / row["image_path"],
         mask_path=root.absolute() / row["mask_path"],
         frame=_frame(row),

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from sonoseg.schema.section import Positive, Section
+from sonoseg.sizes import Spacing
 
 
 class Structure(Section):
@@ -84,6 +85,25 @@ class Metadata(Section):
     row_mm: str = "row_mm"
     col_mm: str = "col_mm"
     reference: dict[str, str] = Field({}, description="measurement -> column with its reference value")
+    spacing_range_mm: tuple[Positive, Positive] = Field(
+        (0.005, 2.0), description="plausible pixel spacings; an image with another one is refused"
+    )
+
+    @field_validator("spacing_range_mm")
+    @classmethod
+    def _in_order(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if limits[0] > limits[1]:
+            raise ValueError(f"low {limits[0]:g} is above high {limits[1]:g}")
+        return limits
+
+    def spacing_problem(self, spacing: Spacing) -> str:
+        """Return why a pixel spacing is refused; empty when both values are plausible."""
+        low, high = self.spacing_range_mm
+        outside = [value for value in spacing if not low <= value <= high]
+        if not outside:
+            return ""
+        limits = f"{low:g} to {high:g} mm (metadata.spacing_range_mm of the task)"
+        return f"a pixel spacing of {outside[0]:g} mm; expected {limits}, correct it"
 
 
 class Patients(Section):

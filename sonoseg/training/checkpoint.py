@@ -44,11 +44,12 @@ def load_checkpoint(path: Path, setup: TrainingSetup, settings: dict[str, Any]) 
         raise ModelError(f"{path}: no checkpoint to resume from; train from the beginning")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        saved = _in_current_keys(state["settings"], path)
+        saved = _without_review(_in_current_keys(state["settings"], path))
     except Exception as error:  # a damaged archive raises many kinds, and none of it is read any further
         raise ModelError(
             f"{path}: not a readable checkpoint ({type(error).__name__}); train from the beginning"
         ) from error
+    settings = _without_review(settings)
     changed = sorted(name for name in settings.keys() | saved.keys() if settings.get(name) != saved.get(name))
     if changed:
         raise ModelError(
@@ -70,6 +71,14 @@ def _in_current_keys(settings: dict[str, Any], path: Path) -> dict[str, Any]:
     with suppress(KeyError, TaskError):  # another task than the present one: it differs, and is reported as such
         return {**settings, "task": parse_task(settings["task"], str(path)).model_dump(mode="json")}
     return settings
+
+
+def _without_review(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings without the task's section `review`, which decides no weight."""
+    task = settings.get("task")
+    if not isinstance(task, dict):
+        return settings
+    return {**settings, "task": {name: section for name, section in task.items() if name != "review"}}
 
 
 def _progress_values(progress: Progress) -> dict[str, Any]:

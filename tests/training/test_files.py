@@ -96,6 +96,8 @@ def test_a_checkpoint_with_a_key_of_version_0_1_is_resumed(tmp_path: Path) -> No
         OutputFolder(tmp_path, "stage3"), setup, Progress(epoch=2), {"task": with_section(task, old_section)}
     )
     assert load_checkpoint(tmp_path / "last.ckpt", setup, {"task": task}).epoch == 2
+    other_ranges = {**task, "review": {**task["review"], "ranges": {}}}
+    assert load_checkpoint(tmp_path / "last.ckpt", setup, {"task": other_ranges}).epoch == 2, "they decide no weight"
     for changed in ({**task, "title": "other"}, with_section(task, {**section, "outline_width_fraction": 0.04})):
         with pytest.raises(ModelError, match=r"other settings \(task\)"):
             load_checkpoint(tmp_path / "last.ckpt", setup, {"task": changed})
