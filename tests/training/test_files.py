@@ -11,13 +11,14 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from sonoseg.errors import ModelError
-from sonoseg.models.model_file import save_model
+from sonoseg.io.files import sha256_of
 from sonoseg.models.model_header import read_header
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
 from sonoseg.training.checkpoint import load_checkpoint, save_checkpoint
 from sonoseg.training.progress import Progress, TrainingTotals
+from tests.models.unchecked import save_unchecked
 from tests.training.setups import setup_of
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
@@ -25,7 +26,7 @@ FABRIC = Fabric(accelerator="cpu", devices=1)
 
 def test_a_model_file_carries_task_and_facts(tmp_path: Path, spine: Task) -> None:
     state = {"weight": torch.randn(3, 4), "steps": torch.tensor(7)}
-    digest = save_model(tmp_path / "m.safetensors", state, spine, {"best_epoch": 3})
+    digest = sha256_of(save_unchecked(tmp_path / "m.safetensors", state, spine, {"best_epoch": 3}))
     loaded = read_header(tmp_path / "m.safetensors")
     assert loaded.task == spine and loaded.info == {"best_epoch": 3} and loaded.sha256 == digest
     assert all(torch.equal(load_file(tmp_path / "m.safetensors")[name], tensor) for name, tensor in state.items())
@@ -56,7 +57,7 @@ def test_a_pickle_is_refused_and_not_executed(tmp_path: Path, reader: str) -> No
 @pytest.mark.parametrize("keep", [0, 10, 500])
 def test_a_truncated_model_is_refused(tmp_path: Path, spine: Task, keep: int) -> None:
     path = tmp_path / "m.safetensors"
-    save_model(path, {"weight": torch.randn(300)}, spine, {})
+    save_unchecked(path, {"weight": torch.randn(300)}, spine, {})
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ModelError, match="not a SonoSeg model"):
         read_header(path)
