@@ -82,12 +82,12 @@ def probe_image(size: tuple[int, int]) -> Pixels:
 
     Integers only, and scaled by the nearest pixel, so that it is the same with every version and processor.
     """
-    y, x = np.ogrid[:192, :256]
-    ellipse = (4 * (y - 96)) ** 2 + (3 * (x - 128)) ** 2  # semi-axes of 60 and 80 pixels: 240 ** 2
-    tissue = np.where(ellipse < 240**2, 50 + y // 8, 60 + y // 3 + x // 8)
-    tissue = np.where((ellipse >= 225**2) & (ellipse < 255**2), 240, tissue)
-    tissue = np.where(np.abs(x - 128) < 3, 200, tissue)
-    tissue = np.where((y - 150) ** 2 + (x - 190) ** 2 < 24**2, 15, tissue)
+    y, x = np.ogrid[:96, :128]
+    ellipse = (4 * (y - 48)) ** 2 + (3 * (x - 64)) ** 2  # semi-axes of 30 and 40 pixels: 120 ** 2
+    tissue = np.where(ellipse < 120**2, 50 + y // 4, 60 + 2 * y // 3 + x // 4)
+    tissue = np.where((ellipse >= 112**2) & (ellipse < 128**2), 240, tissue)
+    tissue = np.where(np.abs(x - 64) < 2, 200, tissue)
+    tissue = np.where((y - 75) ** 2 + (x - 95) ** 2 < 12**2, 15, tissue)
     noise = (y * 374761393 + x * 668265263) & 0xFFFFFFFF  # speckle: a hash of the position, averaged over 3x3 pixels
     noise = ((noise ^ (noise >> 13)) * 1274126177) & 0xFFFFFFFF
     noise = (noise ^ (noise >> 16)) & 0xFF
@@ -95,7 +95,7 @@ def probe_image(size: tuple[int, int]) -> Pixels:
     noise = sum(np.roll(noise, shift, 1) for shift in (-1, 0, 1)) // 9
     picture = np.clip(tissue * (64 + noise) // 192, 0, 255).astype(np.uint8)
     height, width = size
-    return picture[np.arange(height)[:, None] * 192 // height, np.arange(width)[None] * 256 // width]
+    return picture[np.arange(height)[:, None] * 96 // height, np.arange(width)[None] * 128 // width]
 
 
 def _grid(size: tuple[int, int]) -> tuple[int, int]:

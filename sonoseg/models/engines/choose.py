@@ -50,7 +50,7 @@ def load_engine(model: ModelHeader, options: EngineOptions) -> Engine:
     _check_options(options)
     if _is_torch(options):
         return _start_torch(model, options)
-    stored, remarks = _read_stored(model, options), []
+    stored, remarks = read_stored(model, options), []
     if stored:
         try:
             return _start(model, options, *stored)
@@ -103,10 +103,10 @@ def engines_to_try(model: ModelHeader, options: EngineOptions) -> list[str]:
     Raises UsageError as `load_engine` does.
     """
     _check_options(options)
-    return [] if _is_torch(options) or _read_stored(model, options) else ["torch", *installed()]
+    return [] if _is_torch(options) or read_stored(model, options) else ["torch", *installed()]
 
 
-def _read_stored(model: ModelHeader, options: EngineOptions) -> tuple[dict[str, Trial], Conversion] | None:
+def read_stored(model: ModelHeader, options: EngineOptions) -> tuple[dict[str, Trial], Conversion] | None:
     """Return the trials of an earlier load and the conversion of the chosen engine; None unless both are intact."""
     trials = cache.read_trials(model)
     if not trials:
