@@ -3,7 +3,8 @@
     python -m stress.fuzz [--inputs 10000] [--seed 0] [--keep DIR]
 
 Task files, annotations and tables are drawn by Hypothesis: valid files with parts replaced. Images are valid files with
-bytes changed, removed and repeated. An input that raises another exception is kept in DIR, to become a test.
+bytes changed, removed and repeated; models, checkpoints and converted networks: see `fuzz_models`. An input that raises
+another exception is kept in DIR, to become a test.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes
 from sonoseg.runs.command_line import SEED, number_type, run_guarded
 from sonoseg.schema.task_files import FOLDER, available_tasks, load_task
+from stress.fuzz_models import MODEL_KINDS
 
 SECONDS = 20
 """Time limit of an input; a longer one is taken for an endless loop and ends the run."""
@@ -44,7 +46,15 @@ SECONDS = 20
 SIZE = (40, 60)
 """(height, width) of the annotated image."""
 
-SHARES = {"task file": 0.2, "annotations": 0.2, "metadata": 0.2, "picture": 0.4}
+SHARES = {
+    "task file": 0.2,
+    "annotations": 0.15,
+    "metadata": 0.15,
+    "picture": 0.3,
+    "model header": 0.08,
+    "checkpoint": 0.08,
+    "engine folder": 0.04,
+}
 
 read_annotations = FORMATS["shapes_json"].read
 
@@ -244,7 +254,13 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-KINDS = {"task file": fuzz_tasks, "annotations": fuzz_annotations, "metadata": fuzz_metadata, "picture": fuzz_pictures}
+KINDS = {
+    "task file": fuzz_tasks,
+    "annotations": fuzz_annotations,
+    "metadata": fuzz_metadata,
+    "picture": fuzz_pictures,
+    **MODEL_KINDS,
+}
 
 
 def fuzz(inputs: int, number: int, keep: Path) -> Findings:

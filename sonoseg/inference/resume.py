@@ -24,8 +24,9 @@ RESULT_FORMAT = 2
 def run_fingerprint(segmenter: Segmenter, heatmap: bool) -> str:
     """Return 64 hexadecimal digits that identify what decides the results of an image, apart from the image itself.
 
-    That is: models with their tasks, engines, device, whether probabilities are written, the versions of SonoSeg and of
-    the packages it uses, and `RESULT_FORMAT`. Empty when a model comes from no file and so has no digest.
+    That is: models with their tasks, engines with the digests of what they run, device, whether probabilities are
+    written, the versions of SonoSeg and of the packages it uses, and `RESULT_FORMAT`. Empty when a model comes from no
+    file and so has no digest.
     """
     members = segmenter.members
     if not all(member.sha256 for member in members):
@@ -33,7 +34,7 @@ def run_fingerprint(segmenter: Segmenter, heatmap: bool) -> str:
     settings = {
         "models": segmenter.sha256,
         "tasks": [member.task.model_dump(mode="json") for member in members],
-        "engines": [(member.engine.name, member.engine.version) for member in members],
+        "engines": [(member.engine.name, member.engine.version, member.engine.sha256) for member in members],
         "device": segmenter.device,
         "heatmap": heatmap,
         "versions": versions(),

@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -16,7 +17,7 @@ from sonoseg.errors import DataError, ModelError, UsageError
 from sonoseg.models.engines.choose import EngineOptions, engines_to_try
 from sonoseg.models.members import Member, check_same_classes, load_member, model_files
 from sonoseg.models.model_header import ModelHeader, digest_of, read_header
-from sonoseg.models.predictor import mean_and_variance, mean_probabilities, predict_each
+from sonoseg.models.predictor import Predictor, mean_and_variance, mean_probabilities, predict_each
 from sonoseg.postprocess.interpret import Findings, interpret
 from sonoseg.schema.annotations import Metadata
 from sonoseg.schema.task import Task
@@ -41,7 +42,7 @@ class Segmenter:
         check_same_classes(members)
         self.members = tuple(members)
         self.device = device
-        self._predictors = [member.predictor for member in members]
+        self._process = os.getpid()
         self._source: tuple[tuple[str, ...], EngineOptions] | None = None  # absolute paths of the model files
 
     @classmethod
@@ -83,6 +84,16 @@ class Segmenter:
         return load_once, (*self._source, self.sha256)
 
     @property
+    def _predictors(self) -> list[Predictor]:
+        """Return the members' predictors. Raises ModelError in a forked process: there engines wait for ever."""
+        if os.getpid() != self._process:
+            raise ModelError(
+                "this segmenter was loaded before the process was forked, and the threads of its engines are missing "
+                "here; spawn worker processes (multiprocessing.get_context('spawn')), or load it in each of them"
+            )
+        return [member.predictor for member in self.members]
+
+    @property
     def task(self) -> Task:
         """Return the first member's task, which decides how probabilities are interpreted."""
         return self.members[0].task
@@ -106,11 +117,12 @@ class Segmenter:
         """Return the findings of an image, in its own geometry.
 
         image: uint8 grey `(H, W)` or RGB `(H, W, 3)`; spacing: (row_mm, col_mm), or None when it is unknown, and then
-        lengths are in pixels only. Raises DataError for any other array or spacing, an image of a single
-        grey value, and a spacing outside `metadata.spacing_range_mm` of the task.
+        lengths are in pixels only. Raises DataError for any other array or spacing, an image of a single grey value,
+        and a spacing outside `metadata.spacing_range_mm` of the task; ModelError in a forked process.
         """
+        predictors = self._predictors  # first, because OpenCV's threads are missing in a forked process as well
         spacing, grey = check_spacing(spacing, self.task.metadata), check_image(image)
-        return interpret(self.probabilities(grey), grey, self.task, spacing)
+        return interpret(mean_probabilities(predictors, grey), grey, self.task, spacing)
 
     def probabilities(self, image: Pixels) -> Maps:
         """Return class probabilities `(1 + K, H, W)` float32, background first, for a grey image `(H, W)` uint8."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sonoseg.schema.section import Positive, Section
+from sonoseg.schema.section import InnerPath, Positive, Section
 from sonoseg.sizes import Spacing
 
 
@@ -62,25 +62,25 @@ class ShapesJson(Section):
     """One JSON file: image name -> list of [class, shape, points]."""
 
     format: Literal["shapes_json"]
-    images: str = Field("images", description="folder of the images, inside the data folder")
-    file: str = "annotations.json"
+    images: InnerPath = Field("images", description="folder of the images, inside the data folder")
+    file: InnerPath = "annotations.json"
 
 
 class MaskFolder(Section):
     """A mask file per image, paired by file name: <name><image_suffix> with <name><mask_suffix>."""
 
     format: Literal["mask_folder"]
-    images: str = "images"
-    masks: str = "masks"
-    image_suffix: str = ""
-    mask_suffix: str = "_mask"
+    images: InnerPath = "images"
+    masks: InnerPath = "masks"
+    image_suffix: InnerPath = ""
+    mask_suffix: InnerPath = "_mask"
     fill_outlines: bool = Field(False, description="masks are outlines: the enclosed area is filled")
 
 
 class Metadata(Section):
     """A table with one row per image: pixel spacing, patient, reference measurements."""
 
-    file: str = "metadata.csv"
+    file: InnerPath = "metadata.csv"
     image: str = Field("image", description="column with the image's file name or stem")
     row_mm: str = "row_mm"
     col_mm: str = "col_mm"

@@ -85,12 +85,13 @@ def save_epoch(run: TrainingRun) -> None:
 def write_model(run: TrainingRun) -> None:
     """Write the weights of the best epoch, and the curves; by the first process only.
 
-    The model is read back before it replaces an earlier one, whose scores are removed.
+    The model is read back before it replaces an earlier one, whose scores are removed. Raises ModelError for weights
+    that are not usable; then an earlier model and its scores stay.
     """
     if run.tracker:
         run.tracker.close()
-        remove_scores(run.output)
         progress, task = run.progress, run.setup.task
         data = model_bytes(progress.best_state, task, model_facts(progress, run.data, run.settings))
+        remove_scores(run.output)
         run.output.write_bytes(BEST_MODEL, data, reread=True)
         run.output.write_bytes(CURVES, curves_png(progress.history, task, progress.best_epoch))
