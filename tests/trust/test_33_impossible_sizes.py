@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,14 @@ from PIL import Image
 
 import inference
 import train_test_data_preparation as stage1
+from sonoseg.annotations import AnnotatedImage
 from sonoseg.errors import DataError
 from sonoseg.geometry.shapes import Shape
 from sonoseg.inference.segmenter import Segmenter, check_image
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.postprocess.interpret import Findings, review_reasons
 from sonoseg.postprocess.measure import Measurement
+from sonoseg.prepare.patients import collect_metadata
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import available_tasks, load_task
 from sonoseg.types import Pixels
@@ -148,3 +152,13 @@ def test_a_huge_head_is_flagged(images: Path, segmented: Segmented, tmp_path: Pa
     _, rows = segmented(images, tmp_path / "out", "--spacing", "2")
     assert rows["a.png"]["status"] == "flagged" and "hc_mm" in rows["a.png"]["reason"]
     assert "is outside 40 to 400" in json.loads((tmp_path / "out" / "a.json").read_text())["reasons"][0]
+
+
+def test_a_spacing_of_an_image_file_is_an_error_of_stage_1(spine: Task, tmp_path: Path) -> None:
+    """DICOM files state theirs; a plausible one of the table takes precedence."""
+    item = AnnotatedImage("a", ImageRef(tmp_path / "a.png"))
+    image: Any = SimpleNamespace(item=item, spacing=(5.0, 5.0), spacing_from="header", patient="P1")
+    _, faults = collect_metadata([item], [image], tmp_path, spine.metadata, spine.patients)
+    assert [(fault.level, fault.where) for fault in faults] == [("error", "a.png")] and SETTING in faults[0].message
+    (tmp_path / "metadata.csv").write_text("image,patient,row_mm,col_mm\na,P1,0.2,0.2\n")
+    assert collect_metadata([item], [image], tmp_path, spine.metadata, spine.patients)[1] == []
