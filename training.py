@@ -114,6 +114,7 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
     # Torch and MONAI take seconds to import; --help and a wrong task have been answered by now.
     from sonoseg.evaluation.cross_validation import check_folds
     from sonoseg.evaluation.folds import folds_of, load_data
+    from sonoseg.evaluation.results import check_log
     from sonoseg.models.determinism import name_nondeterministic_operation
     from sonoseg.training.processes import start_fabric
     from sonoseg.training.records import write_run_record
@@ -134,6 +135,7 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
 
     with locked(folder) as remarks, OutputFolder(folder, "stage3") as output, name_nondeterministic_operation():
         print_lines(remarks)
+        check_log(workspace)
         outputs = [output.subfolder(fold_folder(data.fold)) if all_folds else output for data in folds]
         fabric = start_fabric(arguments.device, arguments.devices, arguments.precision, arguments.deterministic)
         if not arguments.score:

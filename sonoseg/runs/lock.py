@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import UsageError
-from sonoseg.io.files import check_writable
+from sonoseg.io.files import check_writable, open_in_place
 
 try:
     import fcntl
@@ -32,6 +32,8 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _TRIES, _PAUSE_S = 5, 0.05
 """Attempts and the time between them: enough for a run that is just ending."""
+_MAX_CHARACTERS = 100_000
+"""Read of a lock file, which has a line for each process."""
 
 
 Release = Callable[[], None]
@@ -106,12 +108,12 @@ def _acquire(folder: Path, shared: bool) -> tuple[Release, list[str]]:
 def _open(path: Path, shared: bool) -> int | None:
     """Open the lock file, and make it where it is missing. None when a reader is not permitted to make it."""
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        return open_in_place(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
     try:
-        return os.open(path, os.O_RDONLY)  # another user's, left by a killed run
+        return open_in_place(path, os.O_RDONLY)  # another user's, left by a killed run
     except OSError:
         if shared:
             return None
@@ -127,7 +129,7 @@ def _lock(handle: int, shared: bool) -> None:
 
 def _is_at(path: Path, handle: int) -> bool:
     try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
     except FileNotFoundError:
         return False
 
@@ -165,7 +167,7 @@ def _acquire_by_name(folder: Path, shared: bool) -> Release:
                 return _no_release
         else:
             try:
-                handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+                handle = open_in_place(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             except FileExistsError:
                 pass
             else:
@@ -199,9 +201,13 @@ def _runs(pid: int) -> bool:
 
 def _holders(path: Path) -> list[dict[str, Any]]:
     """Return the processes named in a lock file; empty when it is missing or cannot be read."""
+    try:
+        handle = open_in_place(path, os.O_RDONLY)
+    except OSError:
+        return []
     holders = []
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        for line in path.read_text(encoding="utf-8").splitlines():
+    with os.fdopen(handle, encoding="utf-8") as stream, suppress(OSError, ValueError, KeyError, TypeError):
+        for line in stream.read(_MAX_CHARACTERS).splitlines():
             entry = json.loads(line)
             holders.append({"pid": int(entry["pid"]), **{key: str(entry[key]) for key in ("host", "since", "what")}})
     return holders

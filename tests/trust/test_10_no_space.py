@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,7 +19,6 @@ import torch
 
 import image_preprocessing as stage2
 import inference as stage4
-import sonoseg.evaluation.results as outcome
 import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.__main__ import main as tool
@@ -178,10 +177,14 @@ def test_no_space_for_the_log_of_scorings(
     log = root / "Models" / NAME / "evaluations.jsonl"
     before = log.read_bytes()
 
-    def fail(handle: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    fsync = os.fsync
 
-    monkeypatch.setattr(outcome, "os", SimpleNamespace(SEEK_END=os.SEEK_END, fsync=fail))
+    def fail(handle: int) -> None:
+        if Path(f"/proc/self/fd/{handle}").samefile(log):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", fail)
     assert run(stage3, root, "--score") == 2
     assert f"{log}: No space left on device; free some space" in capsys.readouterr().err
     monkeypatch.undo()
