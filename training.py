@@ -118,7 +118,7 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
     from sonoseg.models.determinism import name_nondeterministic_operation
     from sonoseg.training.processes import start_fabric
     from sonoseg.training.records import write_run_record
-    from sonoseg.training.run import RunOptions, begin_run
+    from sonoseg.training.run import RunOptions, begin_run, claim_files
     from sonoseg.training.setup import TrainingOptions, build_training
     from sonoseg.training.terminal import file_lines
 
@@ -137,6 +137,7 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
         print_lines(remarks)
         check_log(workspace)
         outputs = [output.subfolder(fold_folder(data.fold)) if all_folds else output for data in folds]
+        claim_files(output, outputs, arguments.score, arguments.resume)
         fabric = start_fabric(arguments.device, arguments.devices, arguments.precision, arguments.deterministic)
         if not arguments.score:
             options = TrainingOptions(arguments.seed, arguments.epochs, arguments.compile, arguments.sanity_check)
@@ -153,7 +154,8 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
         if arguments.score:
             write_run_record(output, SCORING_RECORD, arguments.command, task, {"data": folds[0].hashes})
         for path in [fold_output.path(name) for fold_output in outputs for name in FILES_OF_TRAINING]:
-            output.keep(path)  # not written by --score, nor by --resume of a complete training
+            if output.owns(path):  # not written by --score, nor by --resume of a complete training
+                output.keep(path)
     following = next_command("training.py" if arguments.sanity_check else "inference.py", arguments)
     print_lines([*file_lines(folder, workspace.logs), f"next: {following}{f' --model {folder}' if all_folds else ''}"])
 

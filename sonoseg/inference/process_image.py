@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sonoseg.errors import DataError, printable
-from sonoseg.inference.results import ResultFiles, describe, remove_results, render, write_results
+from sonoseg.inference.results import ResultFiles, claim_files, describe, remove_results, render, write_results
 from sonoseg.inference.resume import ResultInputs, build_record, read_reusable
 from sonoseg.inference.segmenter import Segmenter, check_image
 from sonoseg.inference.sources import Source
@@ -45,6 +45,7 @@ def process_image(source: Source, run: InferenceRun) -> Row:
         check_file_name(source.path)
         if source.problem:
             raise DataError(source.problem)
+        claim_files(output, files.written(run.heatmap))
         inputs = ResultInputs(source, _sha256_or_empty(source.path), run.fingerprint)
         reusable = read_reusable(output.path(files.record), inputs, files.pictures(run.heatmap))
         if reusable:

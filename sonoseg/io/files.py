@@ -4,10 +4,11 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from sonoseg.errors import UsageError
 
 TEMPORARY = ".tmp"
 """Suffix of files that are still being written."""
+
+_NAME_CHARACTERS = 40
+"""Of the file's name in that of its temporary file, `.<name>.<8 random characters>.tmp`."""
+_TEMPORARY_END = re.compile(rf"(?<=\.)[a-z0-9_]{{8}}{re.escape(TEMPORARY)}$")
+_END_CHARACTERS = 8 + len(TEMPORARY)
 
 _NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)  # Windows has none of these
 _IN_PLACE: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | _NONBLOCK
@@ -31,7 +37,7 @@ def write_bytes(path: Path | str, data: bytes, sync: bool = True, reread: bool =
     path = Path(path)
     with name_in_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=TEMPORARY, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:_NAME_CHARACTERS]}.", suffix=TEMPORARY, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
@@ -48,6 +54,20 @@ def write_bytes(path: Path | str, data: bytes, sync: bool = True, reread: bool =
         if sync:
             _sync_folder(path.parent)
     return path
+
+
+def remove_temporary(folder: Path, names: Collection[str], before: float) -> None:
+    """Remove what killed processes have left of writing the files `names` of a folder, if changed before this time.
+
+    before: seconds since the epoch. Only regular files with the names that `write_bytes` gives are removed.
+    """
+    starts = {f".{name[:_NAME_CHARACTERS]}." for name in names}
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY_END.search(entry.name) and entry.name[:-_END_CHARACTERS] in starts:
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and status.st_mtime < before:
+                    os.unlink(entry.path)
 
 
 def move(source: Path, target: Path) -> Path:

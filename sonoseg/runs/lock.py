@@ -50,7 +50,7 @@ def locked(folder: Path, shared: bool = False) -> Iterator[list[str]]:
     A remark states that the file system has no locks. Raises UsageError when another process has locked the folder, or
     when it cannot be written.
     """
-    if not _is_first_process() or (shared and not folder.is_dir()):
+    if not is_first_process() or (shared and not folder.is_dir()):
         yield []
         return
     created: list[Path] = []
@@ -69,11 +69,19 @@ def locked(folder: Path, shared: bool = False) -> Iterator[list[str]]:
                 path.rmdir()
 
 
+def locked_since(folder: Path) -> float | None:
+    """Return when this process locked a folder, as a modification time; None when the folder has no lock."""
+    for name in (NAME, NAME_WITHOUT_LOCKS):
+        with suppress(OSError):
+            return os.lstat(folder / name).st_mtime
+    return None
+
+
 def _no_release() -> None:
     pass
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
     """Return whether this is process 0 of a training with several processes; True for a single process."""
     return all(os.environ.get(name, "0") in ("", "0") for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
