@@ -41,15 +41,18 @@ class IntegrityList:
         self._root = os.path.abspath(root or folder)
         self.earlier = read_list(self.path)[0] if self.path.is_file() else {}
         self._digests: dict[str, str] = {}
+        self._is_removed = False
         self._lock = threading.Lock()
 
     def remove(self) -> None:
         """Remove the file of an earlier run, which is about to become untrue."""
-        self.path.unlink(missing_ok=True)
+        if not self._is_removed:
+            self.path.unlink(missing_ok=True)
+            self._is_removed = True
 
     def put(self, path: Path, digest: str) -> None:
         """Add a file of the folder that was written with this digest, unless its name is never listed."""
-        if self.is_listed(path):
+        if self._is_listed(path):
             with self._lock:
                 self._digests[self.name(path)] = digest
 
@@ -99,16 +102,18 @@ class IntegrityList:
             with self._lock:
                 self._digests.setdefault(name, digest)
 
-    def is_listed(self, path: Path) -> bool:
+    def _is_listed(self, path: Path) -> bool:
         """Return whether a file that is written belongs to the list."""
         absolute = os.path.abspath(path)
         if not absolute.startswith(self._folder + os.sep):
             return False
-        return not any(is_never_listed(part) for part in Path(absolute[len(self._folder) + 1 :]).parts)
+        return not any(is_never_listed(part) for part in absolute[len(self._folder) + 1 :].split(os.sep))
 
     def name(self, path: Path) -> str:
         """Return the name that a file has in the list."""
         absolute = os.path.abspath(path)
+        if absolute.startswith(self._folder + os.sep):
+            return absolute[len(self._folder) + 1 :].replace(os.sep, "/")
         if absolute.startswith(self._root + os.sep):
             return Path(os.path.relpath(absolute, self._folder)).as_posix()
         return Path(absolute).as_posix()

@@ -12,7 +12,7 @@ from sonoseg.errors import DataError
 from sonoseg.io import files
 from sonoseg.io.tables import csv_text
 from sonoseg.runs.claims import Claims
-from sonoseg.runs.integrity import IntegrityList
+from sonoseg.runs.integrity import IntegrityList, is_never_listed
 from sonoseg.runs.lock import is_first_process
 
 
@@ -36,6 +36,7 @@ class OutputFolder:
         `folder`, others by their absolute path; `folder` when None."""
         self.folder = folder
         self.parent: OutputFolder | None = None
+        self._prefix = ""
         self._list = IntegrityList(folder, stage, root)
         self._claims = Claims(folder, stage, self._list.earlier)
 
@@ -53,12 +54,14 @@ class OutputFolder:
     def subfolder(self, name: str) -> "OutputFolder":
         """Return the output folder `name` below this one; its files are listed in this folder's list."""
         below = copy.copy(self)
-        below.folder, below.parent = self.folder / name, self
+        below.folder, below.parent, below._prefix = self.folder / name, self, f"{self._prefix}{name}/"
         return below
 
     def path(self, name: Path | str) -> Path:
         """Return the whole path of a file. Raises ValueError when it does not lie below the folder."""
         path = self.folder / name if isinstance(name, str) else name
+        if isinstance(name, str) and _is_plain(name):
+            return path
         if not os.path.abspath(path).startswith(os.path.abspath(self.folder) + os.sep):
             raise ValueError(f"{path}: not below the output folder {self.folder}")
         return path
@@ -66,7 +69,7 @@ class OutputFolder:
     def write_bytes(self, name: Path | str, data: bytes, reread: bool = False) -> Path:
         """Write a file atomically and return its path; `reread` as in `io.files.write_bytes`. Raises OSError."""
         path = self.path(name)
-        self._before_change(path)
+        self._before_change(name)
         files.write_bytes(path, data, reread=reread)
         self._list.put(path, hashlib.sha256(data).hexdigest())
         return path
@@ -86,7 +89,7 @@ class OutputFolder:
     def move(self, source: Path | str, target: Path | str) -> Path:
         """Move a file of this folder over `target`; the rename is on the disk when this returns."""
         before, after = self.path(source), self.path(target)
-        self._before_change(after)
+        self._before_change(target)
         files.move(before, after)
         self._list.rename(before, after)
         return after
@@ -95,8 +98,8 @@ class OutputFolder:
         """Remove those of the files that exist and belong to the stage. Raises OSError."""
         for name in names:
             path = self.path(name)
-            if self.owns(path) and os.path.lexists(path):
-                self._before_change(path)
+            if self.owns(name) and os.path.lexists(path):
+                self._before_change(name)
                 path.unlink(missing_ok=True)
                 self._list.forget(path)
 
@@ -107,16 +110,16 @@ class OutputFolder:
 
     def owns(self, name: Path | str) -> bool:
         """Return whether a file belongs to the stage, so that it may be overwritten and removed."""
-        return self._list.name(self.path(name)) in self._claims
+        return self._key(name) in self._claims
 
     def unclaimed(self, names: Iterable[Path | str]) -> list[Path]:
         """Return those of the files that exist and do not belong to the stage."""
-        found = self._claims.unclaimed(self._list.name(self.path(name)) for name in names)
+        found = self._claims.unclaimed(map(self._key, names))
         return [Path(os.path.normpath(self._list.path.parent / name)) for name in found]
 
     def adopt(self, names: Iterable[Path | str]) -> None:
         """Treat files as the stage's own that are recognised by their content, as those of earlier versions are."""
-        self._claims.add(self._list.name(self.path(name)) for name in names)
+        self._claims.add(map(self._key, names))
 
     def claim(self, names: Iterable[Path | str]) -> None:
         """Claim files that this run may write. Raises DataError, and claims none, when one exists and is not its own.
@@ -172,11 +175,21 @@ class OutputFolder:
         self._list.write()
         self._claims.end()
 
-    def _before_change(self, path: Path) -> None:
-        """Called before a file changes: claim it, and remove the earlier integrity list, which becomes untrue."""
-        if not self._list.is_listed(path):
+    def _key(self, name: Path | str) -> str:
+        """Return the name of a file in the list; that of a plain name is found without asking for the folder's path."""
+        return self._prefix + name if isinstance(name, str) and _is_plain(name) else self._list.name(self.path(name))
+
+    def _before_change(self, name: Path | str) -> None:
+        """Claim a file that is about to change, and remove the earlier integrity list, which becomes untrue."""
+        key = self._key(name)
+        if any(map(is_never_listed, key.split("/"))):
             self._claims.check_folder()
-        else:
-            if not self.owns(path):
-                self.claim([path])
-            self.begin_changes()
+            return
+        if key not in self._claims:
+            self.claim([name])
+        self.begin_changes()
+
+
+def _is_plain(name: str) -> bool:
+    """Return whether a name is that of a file directly in the folder."""
+    return "/" not in name and "\\" not in name and name not in ("", ".", "..")
