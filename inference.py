@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.signals import deferred_signals
 from sonoseg.runs.terminal import print_lines, progress_bar
-from sonoseg.runs.workspace import INFERENCE_RECORD, Workspace
+from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE, Workspace
 from sonoseg.sizes import Spacing
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
@@ -92,6 +93,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
 
     # Torch and the inference engines take seconds to import; the arguments have been checked by now.
     from sonoseg.inference.process_image import InferenceRun
+    from sonoseg.inference.results import ResultFiles, check_results, claim_files
     from sonoseg.inference.resume import run_fingerprint
     from sonoseg.inference.run_record import write_run_record
     from sonoseg.inference.segmenter import Segmenter, choose_device, first_use_remarks, read_models
@@ -112,8 +114,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
     folder = arguments.output or workspace.results
     if arguments.spacing and (problem := task.metadata.spacing_problem(arguments.spacing)):
         raise UsageError(f"--spacing: {problem}")
-    if arguments.images:
-        check_output_folder(folder, arguments.images)
+    check_output_folder(folder, arguments.images, workspace.dataset, task.annotations)
 
     # List the images; a watched folder is listed while it is processed.
     inputs = Inputs([], []) if arguments.watch else list_images(arguments, segmenter, workspace)
@@ -124,12 +125,15 @@ def run_stage(argv: Sequence[str] | None) -> int:
     heatmap, limits = arguments.heatmap or task.review.heatmap, ReadLimits(arguments.max_pixels)
     with locked(folder) as remarks, OutputFolder(folder, "stage4") as output:
         print_lines(remarks)
+        files = [ResultFiles.of(source.name, task.class_names).written(heatmap) for source in inputs.sources]
+        claim_files(output, [INFERENCE_RECORD, RESULTS_TABLE, *chain(*files)])
         output.begin_changes()
         output.remove(INFERENCE_RECORD)
         run = InferenceRun(segmenter, output, heatmap, run_fingerprint(segmenter, heatmap), limits)
         started = time.monotonic()
         rows = watch(arguments, run) if arguments.watch else process(inputs, run, arguments.jobs)
         seconds = time.monotonic() - started
+        check_results(output)
         write_table(output, rows, task.quantities, task.class_names)
         settings = {**{name: getattr(arguments, name) for name in SETTINGS}, "heatmap": heatmap}
         settings = json.loads(json.dumps(settings, default=str))  # paths as text

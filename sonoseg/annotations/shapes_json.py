@@ -71,6 +71,9 @@ class ShapesJsonFormat:
     def shared_files(self, section: ShapesJson) -> list[str]:
         return [section.file]
 
+    def folders(self, section: ShapesJson) -> list[str]:
+        return [section.images]
+
     def is_annotation(self, path: Path, section: ShapesJson) -> bool:
         return False
 

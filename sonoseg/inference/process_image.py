@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sonoseg.errors import DataError, is_machine_error, printable
-from sonoseg.inference.results import ResultFiles, describe, remove_results, render, write_results
+from sonoseg.inference.results import ResultFiles, claim_files, describe, remove_results, render, write_results
 from sonoseg.inference.resume import ResultInputs, build_record, read_reusable
 from sonoseg.inference.segmenter import Segmenter, check_image
 from sonoseg.inference.sources import Source
@@ -47,6 +47,7 @@ def process_image(source: Source, run: InferenceRun) -> Row:
         check_file_name(source.path)
         if source.problem:
             raise DataError(source.problem)
+        claim_files(output, files.written(run.heatmap))
         # Digest and pixels are of the same bytes, also when the file is replaced meanwhile.
         data = read_file(source.path, run.limits)
         inputs = ResultInputs(source, hashlib.sha256(data).hexdigest(), run.fingerprint)

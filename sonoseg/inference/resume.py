@@ -6,7 +6,8 @@ the digests of the files, so an interrupted run continues where it stopped, and 
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,18 @@ def read_reusable(record: Path, inputs: ResultInputs, pictures: Sequence[str]) -
         return None  # missing or damaged: processed again
     digests = {folder / name: files[name] for name in pictures}
     return ReusableResult(facts, {**digests, record: hashlib.sha256(data).hexdigest()})
+
+
+def recorded_files(folder: Path, records: Iterable[str]) -> list[str]:
+    """Return those of the records of images that are valid, of any version, and the result files that they name."""
+    found = []
+    for record in records:
+        path = folder / record
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            facts = json.loads(path.read_bytes()) if path.is_file() else {}
+            if facts.pop("sha256") == _digest(facts):
+                found += [record, *(name for name in facts["files"] if name.startswith(f"{path.stem}_"))]
+    return found
 
 
 def _digest(record: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.preprocess.prepared import Job, JobSettings
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import RUN_STAGE_1_AGAIN, RUN_STAGE_2_AGAIN, read_split
-from sonoseg.runs.workspace import DATASET_REPORT, PARTS, PREPROCESSING_STATE, Workspace
+from sonoseg.runs.workspace import DATASET_REPORT, PARTS, PREPROCESSING_RECORD, PREPROCESSING_STATE, Workspace
 from sonoseg.schema.task import Task
 
 
@@ -72,6 +72,17 @@ def collect_jobs(
         if clash is not None:
             raise DataError(f"{clash}: an image has the name of another image's augmented copy; rename one of them")
     return jobs
+
+
+def claim_files(output: OutputFolder, jobs: Sequence[Job], workspace: Workspace) -> None:
+    """Claim all files that stage 2 writes. Raises DataError when one of them exists and was not written by it."""
+    rows = [row for job in jobs for row in job.rows()]
+    names = [path for row in rows for path in (row.image_path, row.mask_path)]
+    names += [workspace.index(part) for part in PARTS]
+    names += [State.path(workspace), workspace.split / PREPROCESSING_RECORD]
+    if not output.has_earlier_run and State.read(workspace) != State():  # an unfinished run of an earlier version
+        output.adopt([*names, *(path for part in PARTS for path in workspace.all_prepared(part))])
+    output.claim(names)
 
 
 def check_prepared(task: Task, workspace: Workspace) -> None:

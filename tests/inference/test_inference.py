@@ -89,14 +89,15 @@ def test_a_folder_of_good_images(fake_model, pictures, tmp_path):
 
 
 def test_bad_files_do_not_stop_the_batch(fake_model, pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    (pictures / "broken.png").write_bytes((pictures / "a.png").read_bytes())
+    assert run("--task", "fetal_head", "--images", pictures, "--output", out) == 0
+    assert (out / "broken_mask.png").is_file()
     (pictures / "broken.png").write_bytes((pictures / "a.png").read_bytes()[:200])
     (pictures / "empty.png").write_bytes(b"")
     (pictures / "text.jpg").write_text("not a picture")
     Image.fromarray(np.zeros((90, 90), np.uint8)).save(pictures / "constant.png")
     Image.fromarray(np.eye(90, dtype=np.uint8)).save(pictures / "nothing.png")
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "broken_mask.png").write_bytes(b"of an earlier run")
     assert run("--task", "fetal_head", "--images", pictures, "--output", out) == 1
     rows = table(out)
     assert {name for name, row in rows.items() if row["status"] == "failed"} == {
@@ -210,12 +211,16 @@ def test_a_full_disk_ends_the_run_without_a_run_record(fake_model, pictures, tmp
         raise OSError(28, "No space left on device", "x")
 
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "run.json").write_text("{}")
+    assert run("--task", "fetal_head", "--images", pictures, "--output", out) == 0
+    for path in out.iterdir():
+        if path.name not in ("run.json", "stage4.sha256"):
+            path.unlink()
     monkeypatch.setattr(sonoseg.io.files.os, "replace", full)
     assert run("--task", "fetal_head", "--images", pictures, "--output", out) == 2
     assert "No space left" in capsys.readouterr().err
-    assert list(out.iterdir()) == []
+    assert [path.name for path in out.iterdir()] == [".stage4.writing"], "what may be overwritten by the same command"
+    assert run("--task", "fetal_head", "--images", pictures, "--output", tmp_path / "new_folder") == 2
+    assert not (tmp_path / "new_folder").exists()
 
 
 def test_without_images_the_test_split_is_used(fake_model, pictures, tmp_path, capsys):
