@@ -7,6 +7,8 @@ from pathlib import Path
 from sonoseg.errors import DataError, choices
 from sonoseg.io.faults import FaultsError, error
 from sonoseg.io.image_ref import UNKNOWN
+from sonoseg.io.names import patient_key, text_problem
+from sonoseg.io.numbers import parse_number
 from sonoseg.io.readers import image_suffixes, is_image
 from sonoseg.io.tables import delimiter_of, read_table
 from sonoseg.schema.annotations import Metadata, Patients
@@ -33,8 +35,8 @@ def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[st
 
     Columns are those of the task's sections; all but the image's may be missing, and an empty cell means unknown.
     Numbers may have a decimal comma unless commas separate the cells. Raises DataError when the table or its image
-    column is missing, FaultsError with every row that names an image twice, or none, or whose spacing or reference is
-    not a finite number above 0.
+    column is missing, FaultsError with every row that names an image twice, or none, whose spacing or reference is
+    not a finite number above 0, or whose image or patient has control characters.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such table; expected a row per image with its pixel spacing")
@@ -53,6 +55,7 @@ def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[st
             continue
         name = cells[metadata.image]
         try:
+            _refuse_unprintable(cells, metadata.image, patients.column)
             _refuse_second(name, seen, line)
             table[name] = _meta(cells, metadata, patients.column, decimal_comma)
         except ValueError as problem:
@@ -79,15 +82,23 @@ def _refuse_second(name: str, seen: dict[str, int], line: int) -> None:
     seen[name] = line
 
 
+def _refuse_unprintable(cells: dict[str, str], *columns: str | None) -> None:
+    for column in columns:
+        problem = text_problem(cells.get(column or "", ""))
+        if problem:
+            raise ValueError(f"{problem} in {column}; remove it")
+
+
 def _meta(cells: dict[str, str], columns: Metadata, patient_column: str | None, decimal_comma: bool) -> ImageMetadata:
     row_mm = _number(cells, columns.row_mm, decimal_comma)
     col_mm = _number(cells, columns.col_mm, decimal_comma)
     if (row_mm is None) != (col_mm is None):
         raise ValueError(f"only one of {columns.row_mm} and {columns.col_mm} is given; fill in both or neither")
     reference = {name: _number(cells, column, decimal_comma) for name, column in columns.reference.items()}
+    patient = cells.get(patient_column or "", "")
     return ImageMetadata(
         spacing=(row_mm, col_mm) if row_mm is not None and col_mm is not None else None,
-        patient=cells.get(patient_column or "") or None,
+        patient=patient if patient_key(patient) else None,
         reference={name: value for name, value in reference.items() if value is not None},
     )
 
@@ -98,7 +109,7 @@ def _number(cells: dict[str, str], column: str, decimal_comma: bool) -> float | 
     if not text:
         return None
     try:
-        value = float(text.replace(",", ".") if decimal_comma else text)
+        value = parse_number(text.replace(",", ".") if decimal_comma else text)
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
