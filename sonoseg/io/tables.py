@@ -3,15 +3,17 @@
 import csv
 import io
 import re
-import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError
 from sonoseg.io.files import write_text
+from sonoseg.io.text_file import read_text_file
 
-MAX_TABLE_BYTES = 1 << 28
+MAX_CELLS = 10_000_000
+"""Rows times columns of the largest table that is read."""
 
 
 def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -42,10 +44,11 @@ def read_table(path: Path, maker: str) -> list[tuple[int, dict[str, str]]]:
     columns = [name.strip() for name in next(records, (1, []))[1]]
     if not any(columns):
         raise DataError(f"{path}: the table is empty; expected a header and one row per image")
-    repeated = [name for name in columns if name and columns.count(name) > 1]
+    count = Counter(columns)
+    repeated = [name for name in columns if name and count[name] > 1]
     if repeated:
         raise DataError(f"{path}: column {repeated[0]!r} is there twice; remove or rename one")
-    rows = []
+    rows: list[tuple[int, dict[str, str]]] = []
     for line, cells in records:
         if len(cells) > len(columns):
             raise DataError(
@@ -53,6 +56,8 @@ def read_table(path: Path, maker: str) -> list[tuple[int, dict[str, str]]]:
                 "surplus ones, or quote cells that contain the separator"
             )
         texts = [unescape_cell(cell.strip()) for cell in cells] + [""] * (len(columns) - len(cells))
+        if (len(rows) + 1) * len(columns) > MAX_CELLS:
+            raise DataError(f"{path}, row {line}: more than {MAX_CELLS} cells (rows times columns); divide the table")
         if cells:
             rows.append((line, dict(zip(columns, texts, strict=True))))
     return rows
@@ -60,12 +65,9 @@ def read_table(path: Path, maker: str) -> list[tuple[int, dict[str, str]]]:
 
 def _text_of(path: Path, maker: str) -> str:
     try:
-        about = path.stat()
+        data = read_text_file(path)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: no such table; {maker} writes it, run that first") from None
-    if not stat.S_ISREG(about.st_mode) or about.st_size > MAX_TABLE_BYTES:
-        raise DataError(f"{path}: not a file of at most {MAX_TABLE_BYTES >> 20} MiB; expected a table as text")
-    data = path.read_bytes()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

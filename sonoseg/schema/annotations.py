@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sonoseg.schema.section import Positive, Section
+from sonoseg.schema.section import Section
 
 PATTERN_SECONDS = 0.2
 """Time limit of a search for the patient in one file name."""
@@ -19,10 +19,12 @@ _REPEATS = re.compile(r"\{(\d*),?(\d*)\}")
 class Structure(Section):
     """One class of the segmentation. Its value in label maps is its position in the task's list, from 1."""
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=100)
     shape: Literal["line", "rectangle", "ellipse", "region"]
     color: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
-    thickness_px: Positive | None = Field(None, description="drawing width of a line, in pixels of its own image")
+    thickness_px: float | None = Field(
+        None, gt=0, le=1000, description="drawing width of a line, in pixels of its own image"
+    )
     covered_by: list[str] = Field([], description="classes drawn over this one where they cross")
     keep: Literal["all", "largest"] = Field("all", description="components of a prediction that are kept")
 
