@@ -10,18 +10,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sonoseg.errors import SonoSegError, Stopped
+from sonoseg.errors import SonoSegError, Stopped, printable
 from sonoseg.io.limits import MAX_PIXELS
+from sonoseg.io.numbers import parse_integer, parse_number
 from sonoseg.runs.checkout import default_workspace
+from sonoseg.runs.signals import one_interrupt
+from sonoseg.runs.streams import lasting_streams
 
 _REMEDIES = {
     errno.ENOSPC: "free some space and run the same command again",
     errno.EDQUOT: "free some space and run the same command again",
     errno.EROFS: "choose a folder that can be written",
     errno.EACCES: "choose a folder or file that you may use",
+    errno.ELOOP: "links that lead back to themselves; remove them, or choose another path",
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOTDIR: "a file is where a folder is expected; move it, or choose another folder",
 }
 
+MOST_PIXELS = 10**12
 EXIT_OK, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
@@ -50,13 +56,13 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--task", default="spine", help="name of a task in sonoseg/tasks, or the path of a task file")
     parser.add_argument(
         "--workspace",
-        type=Path,
+        type=path_type,
         default=default_workspace(),
         help="folder that contains Datasets/, Models/, result/ and logs/",
     )
     parser.add_argument(
         "--max-pixels",
-        type=number_type(int, 1),
+        type=number_type(int, 1, MOST_PIXELS),
         default=MAX_PIXELS,
         metavar="N",
         help="pictures that declare more than N pixels (width times height) are refused before they are decoded",
@@ -70,32 +76,61 @@ def next_command(script: str, arguments: argparse.Namespace) -> str:
     return shlex.join(["python", script, "--task", str(arguments.task), *elsewhere])
 
 
-def number_type(kind: Callable[[str], float], low: float, high: float = math.inf) -> Callable[[str], float]:
-    """Return an argparse type that accepts a number from `low` to `high`."""
+def number_type(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    """Return an argparse type that accepts an integer, or any plain number, from `low` to `high`."""
 
     def parse(text: str) -> float:
         try:
-            value = kind(text)
+            value = parse_integer(text) if kind is int else parse_number(text)
         except ValueError:
             value = math.nan
         if not low <= value <= high:
-            allowed = f"a number from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
-            raise argparse.ArgumentTypeError(f"found {text}; expected {allowed}")
+            found = printable(text if len(text) <= 40 else f"{text[:37]}...")
+            raise argparse.ArgumentTypeError(f"found {found}; expected a number from {low} to {high}")
         return value
 
     return parse
 
 
 SEED = number_type(int, 0, 2**32 - 1)
+JOBS = number_type(int, 1, 1024)
+"""Number of threads or processes."""
+
+
+def path_type(text: str) -> Path:
+    """Return the path of a flag; argparse names the flag when no file can have it."""
+    try:
+        os.stat(text)
+        return Path(text)
+    except ValueError:
+        problem = "a path with a NUL or half of a surrogate pair"
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENAMETOOLONG):
+            return Path(text)
+        problem = str(error.strerror)
+    found = printable(text if len(text) <= 80 else f"{text[:77]}...")
+    raise argparse.ArgumentTypeError(f"found {found}: {problem}; expected the path of a file or folder")
 
 
 def run_guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Call `run_stage(argv)` and turn every failure into one message on stderr and an exit code.
 
     Returns the exit code of `run_stage`; 2 for a SonoSegError or an operating-system error (no space, unwritable
-    folder); 130 when interrupted; 128 plus the signal's number when a signal stopped the run after it was saved. With
-    SONOSEG_DEBUG=1 in the environment the traceback is printed too.
+    folder); 130 when interrupted; 128 plus the signal's number when a signal stopped the run after it was saved. A
+    reader of the output that goes away changes nothing; an output that could not be written makes 2 of a 0. With
+    `argv` None, the command line of a process that then ends, a later Ctrl-C is ignored. With SONOSEG_DEBUG=1 in the
+    environment the traceback is printed too.
     """
+    with one_interrupt(ends_process=argv is None), lasting_streams() as (out, _):
+        code = _guarded(run_stage, argv)
+        out.flush()
+        if out.error is not None and code == EXIT_OK:
+            reason = out.error.strerror or out.error
+            code = _end(f"standard output: {reason}; the run is complete, only its messages are lost", EXIT_WRONG_USE)
+    return code
+
+
+def _guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None) -> int:
     try:
         return run_stage(argv)
     except SystemExit as end:  # argparse has printed its message or the help
@@ -110,6 +145,12 @@ def run_guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence
         where = f"{error.filename}: " if error.filename else ""
         remedy = _REMEDIES.get(error.errno or 0, "check the file and run the same command again")
         return _end(f"{where}{error.strerror or error}; {remedy}", EXIT_WRONG_USE)
+    except UnicodeEncodeError as error:
+        return _end(
+            f"{error.object[error.start : error.end]!a} cannot be part of a name or text in {error.encoding}, which "
+            "the locale decides; set PYTHONUTF8=1 and run the same command again",
+            EXIT_WRONG_USE,
+        )
     except Exception as error:
         return _end(
             f"unexpected {type(error).__name__}: {error}. This is a bug of SonoSeg: please report it with the "

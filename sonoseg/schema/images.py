@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sonoseg.schema.section import Positive, Probability, Section
+from sonoseg.sizes import MAX_COPIES
 
 Side = Annotated[int, Field(ge=16, le=8192)]
-MAX_COPIES = 1000
 
 
 class Denoise(Section):

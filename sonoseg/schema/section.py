@@ -4,9 +4,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sonoseg.sizes import MAX_EPOCHS
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
-MAX_EPOCHS = 1_000_000
 Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
 
 

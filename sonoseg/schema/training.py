@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sonoseg.schema.section import MAX_EPOCHS, Epochs, Positive, Section
+from sonoseg.schema.section import Epochs, Positive, Section
+from sonoseg.sizes import MAX_EPOCHS
 
 
 class HausdorffSchedule(Section):
