@@ -27,6 +27,7 @@ _REMEDIES = {
     errno.ENOTDIR: "a file is where a folder is expected; move it, or choose another folder",
 }
 
+INTERRUPTED = "interrupted; finished outputs are intact, run the same command to continue"
 MOST_PIXELS = 10**12
 EXIT_OK, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -42,8 +43,14 @@ class _StageParser(argparse.ArgumentParser):
     """Also stores the command line as `command`, for the record of the run."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        parsed = super().parse_args(args, namespace)
-        parsed.command = [self.prog, *(sys.argv[1:] if args is None else args)]
+        given = list(sys.argv[1:] if args is None else args)
+        for text in given:
+            if any("\ud800" <= letter <= "\udfff" for letter in text):  # tables and records are UTF-8, which has none
+                self.error(
+                    f"found {printable(text)}, no text in {sys.getfilesystemencoding()}; set PYTHONUTF8=1, or rename"
+                )
+        parsed = super().parse_args(given, namespace)
+        parsed.command = [self.prog, *given]
         return parsed
 
 
@@ -103,7 +110,7 @@ def path_type(text: str) -> Path:
         os.stat(text)
         return Path(text)
     except ValueError:
-        problem = "a path with a NUL or half of a surrogate pair"
+        problem = "a path with a NUL, or no text in the locale's encoding"
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENAMETOOLONG):
             return Path(text)
@@ -121,7 +128,7 @@ def run_guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence
     `argv` None, the command line of a process that then ends, a later Ctrl-C is ignored. With SONOSEG_DEBUG=1 in the
     environment the traceback is printed too.
     """
-    with one_interrupt(ends_process=argv is None), lasting_streams() as (out, _):
+    with one_interrupt(argv is None, INTERRUPTED), lasting_streams() as (out, _):
         code = _guarded(run_stage, argv)
         out.flush()
         if out.error is not None and code == EXIT_OK:
@@ -136,7 +143,7 @@ def _guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence[st
     except SystemExit as end:  # argparse has printed its message or the help
         return end.code if isinstance(end.code, int) else EXIT_OK
     except KeyboardInterrupt:
-        return _end("interrupted; finished outputs are intact, run the same command to continue", EXIT_INTERRUPTED)
+        return _end(INTERRUPTED, EXIT_INTERRUPTED)
     except Stopped as stop:
         return _end(str(stop), stop.code)
     except SonoSegError as error:
