@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from sonoseg.errors import UsageError
 from sonoseg.io.limits import ReadLimits
-from sonoseg.runs.command_line import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
+from sonoseg.runs.command_line import EXIT_OK, JOBS, SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.terminal import print_lines, progress_bar
 from sonoseg.runs.workspace import PARTS, PREPROCESSING_RECORD, Workspace
+from sonoseg.sizes import MAX_COPIES
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.preprocess.prepared import Job
@@ -23,9 +24,11 @@ if TYPE_CHECKING:  # imported late, because --help has to answer at once
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
     parser.add_argument(
-        "--copies", type=number_type(int, 0), help="augmented copies of each training image (default: the task's)"
+        "--copies",
+        type=number_type(int, 0, MAX_COPIES),
+        help="augmented copies of each training image (default: the task's)",
     )
-    parser.add_argument("--jobs", type=number_type(int, 1), default=os.cpu_count() or 1, help="parallel processes")
+    parser.add_argument("--jobs", type=JOBS, default=os.cpu_count() or 1, help="parallel processes")
     parser.add_argument("--seed", type=SEED, default=42, help="seed of the augmentation")
     return parser.parse_args(argv)
 

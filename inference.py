@@ -7,14 +7,13 @@ import sys
 import time
 from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoseg.errors import UsageError
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.numbers import parse_number
 from sonoseg.models.engines import ENGINE_NAMES
-from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, number_type, run_guarded, stage_parser
+from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, JOBS, path_type, run_guarded, stage_parser
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.signals import deferred_signals
@@ -34,18 +33,18 @@ SETTINGS = ("images", "model", "metadata", "spacing", "device", "engine", "jobs"
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
-    parser.add_argument("--images", type=Path, help="folder of images (default: originals of the test split)")
+    parser.add_argument("--images", type=path_type, help="folder of images (default: originals of the test split)")
     parser.add_argument(
         "--model",
-        type=Path,
+        type=path_type,
         nargs="+",
         metavar="FILE",
         help="a model, or several, or a folder of them, whose probabilities are averaged; threshold, postprocessing, "
         "measurements and review are those of the first model's task (default: Models/<task>/best_model.safetensors)",
     )
-    parser.add_argument("--output", type=Path, help="folder of the results (default: result/<task>)")
+    parser.add_argument("--output", type=path_type, help="folder of the results (default: result/<task>)")
     parser.add_argument("--spacing", nargs="+", metavar="MM", help="mm per pixel: ROW [COL]")
-    parser.add_argument("--metadata", type=Path, help="table of spacings (default: one beside the images)")
+    parser.add_argument("--metadata", type=path_type, help="table of spacings (default: one beside the images)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
     parser.add_argument(
         "--engine",
@@ -54,7 +53,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="inference engine; auto: the fastest installed one that agrees with torch, measured once per model",
     )
     jobs = os.cpu_count() or 1
-    parser.add_argument("--jobs", type=number_type(int, 1), default=jobs, help="images processed in parallel")
+    parser.add_argument("--jobs", type=JOBS, default=jobs, help="images processed in parallel")
     parser.add_argument("--watch", action="store_true", help="process images as they arrive in --images, until Ctrl-C")
     parser.add_argument("--heatmap", action="store_true", help="also write the probability of each class")
     without_task = argparse.Namespace(task=None)  # no --task: the task that is stored in --model

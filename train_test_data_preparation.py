@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.limits import ReadLimits
-from sonoseg.runs.command_line import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
+from sonoseg.runs.command_line import EXIT_OK, SEED, next_command, number_type, path_type, run_guarded, stage_parser
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.terminal import print_lines, progress_bar
@@ -26,7 +26,9 @@ LINES_SHOWN = 20
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
-    parser.add_argument("--data", type=Path, help="folder of images and annotations; Datasets/<task> when not given")
+    parser.add_argument(
+        "--data", type=path_type, help="folder of images and annotations; Datasets/<task> when not given"
+    )
     parser.add_argument(
         "--test-size",
         type=number_type(float, 0.01, 0.99),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sonoseg.errors import Stopped, UsageError
 from sonoseg.io.limits import ReadLimits
-from sonoseg.runs.command_line import EXIT_OK, SEED, next_command, number_type, run_guarded, stage_parser
+from sonoseg.runs.command_line import EXIT_OK, JOBS, SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.signals import deferred_signals, stop_if_received
@@ -25,6 +25,7 @@ from sonoseg.runs.workspace import (
     Workspace,
     fold_folder,
 )
+from sonoseg.sizes import MAX_EPOCHS
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
     import torch
@@ -38,11 +39,12 @@ if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.training.setup import TrainingSetup
 
 ALL_FOLDS = "all"
+MAX_FOLD = 99
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
-    parser.add_argument("--epochs", type=number_type(int, 1), help="epochs to train (default: the task's)")
+    parser.add_argument("--epochs", type=number_type(int, 1, MAX_EPOCHS), help="epochs to train (default: the task's)")
     parser.add_argument("--fold", type=fold_type, default=0, help="fold that validates, from 0; all: cross-validation")
     parser.add_argument("--seed", type=SEED, default=42, help="seed of the initial weights and the image order")
     parser.add_argument(
@@ -59,9 +61,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     mode.add_argument("--score", action="store_true", help="only score the trained model on the test split again")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train")
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    parser.add_argument(
-        "--devices", type=number_type(int, 1), default=processes, help="GPUs or processes on this machine"
-    )
+    parser.add_argument("--devices", type=JOBS, default=processes, help="GPUs or processes on this machine")
     precisions = ("auto", "32-true", "bf16-mixed", "16-mixed")
     parser.add_argument("--precision", choices=precisions, default="auto", help="auto: bf16 where the hardware has it")
     parser.add_argument("--compile", action="store_true", help="compile the network first: a minute, then faster steps")
@@ -79,14 +79,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def name_type(text: str) -> str:
     """Return a name that is safe as a folder's."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text):
-        raise argparse.ArgumentTypeError(f"found {text!r}; expected letters, digits, '_', '-' or '.'")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text):
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected at most 100 letters, digits, '_', '-' or '.'")
     return text
 
 
 def fold_type(text: str) -> int | str:
     """Return the number of a fold, or `all`."""
-    return ALL_FOLDS if text == ALL_FOLDS else int(number_type(int, 0)(text))
+    return ALL_FOLDS if text == ALL_FOLDS else int(number_type(int, 0, MAX_FOLD)(text))
 
 
 def run_stage(argv: Sequence[str] | None) -> int:

@@ -4,10 +4,9 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from sonoseg.errors import printable
-from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, run_guarded
+from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, path_type, run_guarded
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -21,7 +20,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     verify.add_argument(
         "paths",
-        type=Path,
+        type=path_type,
         nargs="+",
         metavar="PATH",
         help="a folder such as Train_Test_Dataset/spine, Models/spine or result/spine, or a file in one",

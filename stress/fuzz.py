@@ -276,7 +276,7 @@ def fuzz(inputs: int, number: int, keep: Path) -> Findings:
 
 def run_fuzz(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stress.fuzz", description=__doc__.splitlines()[0])
-    parser.add_argument("--inputs", type=number_type(int, 10), default=10_000, help="how many inputs in all")
+    parser.add_argument("--inputs", type=number_type(int, 10, 10**9), default=10_000, help="how many inputs in all")
     parser.add_argument("--seed", type=SEED, default=0, help="same seed, same inputs")
     parser.add_argument("--keep", type=Path, default=Path("fuzz_faults"), help="where inputs that are faults are kept")
     arguments = parser.parse_args(argv)

@@ -155,7 +155,7 @@ def killtest(kills: int, seed: int, root: Path) -> Counter[str]:
 
 def run_killtest(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stress.killtest", description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=number_type(int, 1), default=50, help="number of kills")
+    parser.add_argument("--kills", type=number_type(int, 1, 10**6), default=50, help="number of kills")
     parser.add_argument("--seed", type=SEED, default=0, help="the same seed gives the same moments")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:

@@ -93,7 +93,7 @@ def load(images: int, seed: int, root: Path) -> dict[str, int]:
 
 def run_load(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stress.load", description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=number_type(int, 20), default=10_000, help="number of images")
+    parser.add_argument("--images", type=number_type(int, 20, 10**7), default=10_000, help="number of images")
     parser.add_argument("--seed", type=SEED, default=0, help="the same seed damages the same images")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:

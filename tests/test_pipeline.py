@@ -272,8 +272,8 @@ def test_a_changed_image_is_noticed(workspace: Path, tmp_path: Path, capsys: pyt
         (training, [], "stage 1 writes it"),
         (inference, [], "run stage 3 (training.py) first"),
         (training, ["--task", "knee"], "nerve_unet_hc18, spine, spine_demo or spine_realtime"),
-        (image_preprocessing, ["--jobs", "0"], "at least 1"),
-        (training, ["--epochs", "0"], "at least 1"),
+        (image_preprocessing, ["--jobs", "0"], "a number from 1 to 1024"),
+        (training, ["--epochs", "0"], "a number from 1 to 1000000"),
     ],
 )
 def test_each_script_says_what_is_missing(

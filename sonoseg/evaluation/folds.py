@@ -8,6 +8,7 @@ from pathlib import Path
 from sonoseg.errors import DataError, choices
 from sonoseg.io.files import sha256_of
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
+from sonoseg.io.names import patient_key
 from sonoseg.prepare.split import assert_no_leak
 from sonoseg.preprocess.plan import check_prepared
 from sonoseg.runs.split_tables import RUN_STAGE_2_AGAIN, Prepared, Sample, read_index, read_split
@@ -108,6 +109,6 @@ def folds_of(workspace: Workspace) -> list[int]:
 
 def _check_same_sources(table: Path, rows: list[Prepared], samples: list[Sample]) -> None:
     """Raise DataError unless stage 2 was run on this split: same images, patients and folds."""
-    expected = {(sample.id, sample.patient, sample.fold) for sample in samples}
-    if {(row.source_id, row.patient, row.fold) for row in rows} != expected:
+    expected = {(sample.id, patient_key(sample.patient), sample.fold) for sample in samples}
+    if {(row.source_id, patient_key(row.patient), row.fold) for row in rows} != expected:
         raise DataError(f"{table}: made from another split than the one now in its folder; {RUN_STAGE_2_AGAIN}")

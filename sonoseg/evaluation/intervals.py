@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sonoseg.io.names import patient_key
+
 RESAMPLES = 2000
 """Number of bootstrap samples."""
 
@@ -23,7 +25,8 @@ def limits_of_agreement(errors: Sequence[float]) -> list[float | None]:
 
 def patient_means(values: Sequence[float], patients: Sequence[str]) -> NDArray[np.float64]:
     """Return the mean value of each patient `(P,)`, in the order in which the patients occur."""
-    return pd.Series(values, dtype=float).groupby(list(patients), sort=False).mean().to_numpy()
+    keys = [patient_key(patient) for patient in patients]
+    return pd.Series(values, dtype=float).groupby(keys, sort=False).mean().to_numpy()
 
 
 def mean_with_interval(values: Sequence[float], patients: Sequence[str]) -> dict[str, Any]:

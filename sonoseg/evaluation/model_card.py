@@ -11,6 +11,7 @@ from typing import Any
 
 from sonoseg.evaluation.folds import FoldData
 from sonoseg.evaluation.summary import in_one_unit
+from sonoseg.io.names import patient_key
 from sonoseg.models.model_header import ModelHeader
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import MODEL_CARD
@@ -61,7 +62,7 @@ def model_card(
 
 def disjointness(data: FoldData) -> str:
     """Return whether the split is by patient; where no patient has two images, patients may be unknown."""
-    patients = {sample.patient for sample in data.samples}
+    patients = {patient_key(sample.patient) for sample in data.samples}
     if len(patients) < len(data.samples):
         return f"by patient: {len(patients)} patients, none of them in two parts"
     return (

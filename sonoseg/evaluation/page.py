@@ -8,6 +8,7 @@ from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.summary import in_one_unit, quantity_of
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.masks import decode_label_map, read_mask
+from sonoseg.io.names import patient_key
 from sonoseg.io.readers import read_image
 from sonoseg.reporting.charts import (
     CHART_WIDTH_PX,
@@ -119,7 +120,7 @@ def _bland_altman_plots(summary: dict[str, Any], cases: Sequence[Case]) -> list[
             figure = bland_altman(
                 quantity.title, quantity.symbol, predictions, references, entry["limits_of_agreement"]
             )
-            patients = len({case.patient for case in paired})
+            patients = len({patient_key(case.patient) for case in paired})
             plots.append({"uri": figure_uri(figure), "title": quantity.title, "patients": patients, "n": len(paired)})
     return plots
 

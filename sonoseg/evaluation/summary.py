@@ -9,6 +9,7 @@ import pandas as pd
 
 from sonoseg.evaluation.cases import SCORES, Case, surface_tolerance
 from sonoseg.evaluation.intervals import RESAMPLES, limits_of_agreement, mean_with_interval, patient_means, spread
+from sonoseg.io.names import patient_key
 from sonoseg.schema.quantity import Quantity, prefer_mm
 from sonoseg.schema.results import Evaluation
 
@@ -26,7 +27,7 @@ def summarise(
     Values are averaged within a patient first, so that patients count equally, however many images they have.
     """
     patients = [case.patient for case in cases]
-    count, unit = len(set(patients)), cases[0].distance_unit
+    count, unit = len(set(map(patient_key, patients))), cases[0].distance_unit
     summary: dict[str, Any] = {"images": len(cases), "patients": count}
     summary["rule"] = (
         "means are taken within each patient, then over patients; intervals hold 95 % of the means of "

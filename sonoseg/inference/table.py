@@ -36,7 +36,7 @@ def failed_row(source: Source, reason: str) -> Row:
     """Return the row of an image that could not be processed."""
     image, name = printable(source.path.name), printable(source.name)
     row = {"image": image, "frame": source.image.frame_number, "name": name}
-    return {**row, "status": "failed", "reason": reason, "reused": False}
+    return {**row, "status": "failed", "reason": printable(reason), "reused": False}
 
 
 def write_table(

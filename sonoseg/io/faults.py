@@ -39,6 +39,10 @@ KINDS = {
         "inspect each group: correct the patients if all show the same patient, keep one image if they are copies",
     ),
     "no_patients": FaultKind("unknown patients", "state in the table which images belong to which patient"),
+    "patient_spellings": FaultKind(
+        "patients with several spellings that look the same, each treated as one",
+        "spell each patient's name in one way",
+    ),
     "patient_names": FaultKind("patients whose names are almost equal", "spell each patient's name in one way"),
     "alike": FaultKind(
         "groups of near-duplicates in several training, or several test, patients",

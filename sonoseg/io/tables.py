@@ -2,12 +2,18 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError
 from sonoseg.io.files import write_text
+from sonoseg.io.text_file import read_text_file
+
+MAX_CELLS = 10_000_000
+"""Rows times columns of the largest table that is read."""
 
 
 def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -16,7 +22,7 @@ def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[s
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return a table as CSV. None becomes an empty cell; text that looks like a formula is quoted."""
+    """Return a table as CSV. None becomes an empty cell; text that would be a formula gets an apostrophe."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -29,39 +35,64 @@ def read_table(path: Path, maker: str) -> list[tuple[int, dict[str, str]]]:
     """Return (line number, row) pairs with every cell as text: ids such as `001` or `NA` stay what they are.
 
     Accepts a byte-order mark, Windows-1252 where UTF-8 fails, and semicolons or tabs in place of commas; spaces around
-    cells are removed. Raises DataError when the file is missing (`maker`: what writes it) or empty, a column name
-    occurs twice, or a row has more cells than the header.
+    cells are removed. The line number is that of the row's first line. Raises DataError when the file is missing
+    (`maker`: what writes it), empty or too large, a column name occurs twice, a row has more cells than the header, or
+    a cell in quotation marks does not end.
     """
+    text = _text_of(path, maker)
+    records = _records(path, text, delimiter_of(text.partition("\n")[0]))
+    columns = [name.strip() for name in next(records, (1, []))[1]]
+    if not any(columns):
+        raise DataError(f"{path}: the table is empty; expected a header and one row per image")
+    count = Counter(columns)
+    repeated = [name for name in columns if name and count[name] > 1]
+    if repeated:
+        raise DataError(f"{path}: column {repeated[0]!r} is there twice; remove or rename one")
+    rows: list[tuple[int, dict[str, str]]] = []
+    for line, cells in records:
+        if len(cells) > len(columns):
+            raise DataError(
+                f"{path}, row {line}: more cells than the header's {len(columns)}, {len(cells)}; remove the "
+                "surplus ones, or quote cells that contain the separator"
+            )
+        texts = [unescape_cell(cell.strip()) for cell in cells] + [""] * (len(columns) - len(cells))
+        if (len(rows) + 1) * len(columns) > MAX_CELLS:
+            raise DataError(f"{path}, row {line}: more than {MAX_CELLS} cells (rows times columns); divide the table")
+        if cells:
+            rows.append((line, dict(zip(columns, texts, strict=True))))
+    return rows
+
+
+def _text_of(path: Path, maker: str) -> str:
     try:
-        data = path.read_bytes()
+        data = read_text_file(path)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: no such table; {maker} writes it, run that first") from None
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    delimiter = delimiter_of(text.partition("\n")[0])
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    rows = []
+        return data.decode("cp1252", errors="replace")
+
+
+def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (number of its first line, cells) of each record, the header included; no cells for an empty line."""
+    ended = False
+
+    def lines() -> Iterator[str]:
+        nonlocal ended
+        yield from io.StringIO(text, newline="")
+        ended = True
+
+    reader = csv.reader(lines(), delimiter=delimiter, skipinitialspace=True)
+    line = 1
     try:
-        columns = [name.strip() for name in reader.fieldnames or []]
-        if not any(columns):
-            raise DataError(f"{path}: the table is empty; expected a header and one row per image")
-        repeated = [name for name in columns if name and columns.count(name) > 1]
-        if repeated:
-            raise DataError(f"{path}: column {repeated[0]!r} is there twice; remove or rename one")
-        reader.fieldnames = columns
         for cells in reader:
-            if None in cells:
-                found = len(columns) + len(cells[None])
-                raise DataError(
-                    f"{path}, row {reader.line_num}: more cells than the header's {len(columns)}, {found}; remove the "
-                    "surplus ones, or quote cells that contain the separator"
-                )
-            rows.append((reader.line_num, {name: unescape_cell((cell or "").strip()) for name, cell in cells.items()}))
+            if ended:  # only inside quotation marks does the reader look for a further line before it gives the cells
+                raise DataError(f"{path}, row {line}: a cell begins with a quotation mark and does not end; remove it")
+            yield line, cells
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{path}, row {reader.line_num}: {error}; is it a text table?") from None
-    return rows
+        raise DataError(f"{path}, row {line}: {error}; is it a text table?") from None
 
 
 def delimiter_of(header: str) -> str:
@@ -69,16 +100,19 @@ def delimiter_of(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Spreadsheet programs execute cells that begin with these as formulas; a leading apostrophe makes them text."""
+_CELL_START = r"(?:^|(?<=[;\t\r\n]))"
+_FORMULA = r"['\"]*[=+\-@\t\r]"
+"""Spreadsheet programs execute cells that begin so as formulas; a leading apostrophe makes them text. A cell may also
+begin after a semicolon, a tab or a line end, for a program that separates cells there."""
+_UNESCAPED, _ESCAPED = re.compile(f"{_CELL_START}(?={_FORMULA})"), re.compile(f"{_CELL_START}'(?={_FORMULA})")
 
 
 def _escape_cell(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip("'")[:1] in _FORMULA:
-        return "'" + value
+    if isinstance(value, str):
+        return _UNESCAPED.sub("'", value)
     return "" if value is None else value
 
 
 def unescape_cell(value: str) -> str:
-    """Return the text of a cell without the apostrophe that `csv_text` puts before a formula."""
-    return value[1:] if value[:1] == "'" and value.lstrip("'")[:1] in _FORMULA else value
+    """Return the text of a cell without the apostrophes that `csv_text` puts before formulas."""
+    return _ESCAPED.sub("", value) if "'" in value else value

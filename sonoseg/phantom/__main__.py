@@ -9,7 +9,7 @@ from sonoseg.errors import DataError, UsageError
 from sonoseg.phantom.dataset import KINDS, is_already_there, plan, write_dataset
 from sonoseg.phantom.layout import Case, Settings
 from sonoseg.runs.checkout import default_workspace
-from sonoseg.runs.command_line import run_guarded
+from sonoseg.runs.command_line import SEED, number_type, path_type, run_guarded
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -21,14 +21,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path_type,
         help="folder to write (default: Datasets/<kind> in the repository)",
         default=argparse.SUPPRESS,
     )
     parser.add_argument("--kind", choices=sorted(KINDS), default="spine", help="what the images show")
-    parser.add_argument("--images", type=int, default=70, help="number of images")
-    parser.add_argument("--seed", type=int, default=42, help="the same seed gives the same files")
-    parser.add_argument("--size-scale", type=float, default=1.0, help="factor on the image size in pixels")
+    parser.add_argument("--images", type=number_type(int, 0, 1_000_000), default=70, help="number of images")
+    parser.add_argument("--seed", type=SEED, default=42, help="the same seed gives the same files")
+    parser.add_argument(
+        "--size-scale", type=number_type(float, 0, 10), default=1.0, help="factor on the image size in pixels"
+    )
     parser.add_argument("--force", action="store_true", help="write even if the folder holds other data")
     return parser.parse_args(argv)
 

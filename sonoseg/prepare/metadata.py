@@ -7,6 +7,7 @@ from pathlib import Path
 from sonoseg.errors import DataError, choices
 from sonoseg.io.faults import FaultsError, error
 from sonoseg.io.image_ref import UNKNOWN
+from sonoseg.io.names import patient_key, text_problem
 from sonoseg.io.numbers import parse_number, shown
 from sonoseg.io.readers import image_suffixes, is_image
 from sonoseg.io.tables import delimiter_of, read_table
@@ -35,7 +36,8 @@ def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[st
     Columns are those of the task's sections; all but the image's may be missing, and an empty cell means unknown.
     Numbers may have a decimal comma unless commas separate the cells. Raises DataError when the table or its image
     column is missing, FaultsError with every row that names an image twice, or none, whose spacing or reference is not
-    a finite number above 0, or whose spacing is not plausible (`Metadata.spacing_range_mm`).
+    a finite number above 0, whose spacing is not plausible (`Metadata.spacing_range_mm`), or whose image or patient has
+    control characters.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such table; expected a row per image with its pixel spacing")
@@ -54,6 +56,7 @@ def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[st
             continue
         name = cells[metadata.image]
         try:
+            _refuse_unprintable(cells, metadata.image, patients.column)
             _refuse_second(name, seen, line)
             table[name] = _meta(cells, metadata, patients.column, decimal_comma)
         except ValueError as problem:
@@ -80,6 +83,13 @@ def _refuse_second(name: str, seen: dict[str, int], line: int) -> None:
     seen[name] = line
 
 
+def _refuse_unprintable(cells: dict[str, str], *columns: str | None) -> None:
+    for column in columns:
+        problem = text_problem(cells.get(column or "", ""))
+        if problem:
+            raise ValueError(f"{problem} in {column}; remove it")
+
+
 def _meta(cells: dict[str, str], columns: Metadata, patient_column: str | None, decimal_comma: bool) -> ImageMetadata:
     row_mm = _number(cells, columns.row_mm, decimal_comma)
     col_mm = _number(cells, columns.col_mm, decimal_comma)
@@ -89,9 +99,10 @@ def _meta(cells: dict[str, str], columns: Metadata, patient_column: str | None, 
     if spacing and (problem := columns.spacing_problem(spacing)):
         raise ValueError(problem)
     reference = {name: _number(cells, column, decimal_comma) for name, column in columns.reference.items()}
+    patient = cells.get(patient_column or "", "")
     return ImageMetadata(
         spacing=spacing,
-        patient=cells.get(patient_column or "") or None,
+        patient=patient if patient_key(patient) else None,
         reference={name: value for name, value in reference.items() if value is not None},
     )
 

@@ -1,13 +1,13 @@
 """Patient, pixel spacing and reference measurements of each image."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sonoseg.annotations.base import AnnotatedImage
+from sonoseg.errors import TaskError
 from sonoseg.io.faults import Fault, FaultsError, error, warning
 from sonoseg.io.image_ref import UNKNOWN
-from sonoseg.io.names import is_inside
+from sonoseg.io.names import is_inside, patient_key, similar_patient_key
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
 from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.schema.annotations import Metadata, Patients
@@ -21,7 +21,8 @@ def collect_metadata(
     Spacing and patient are those of the metadata table, else those that the image file itself states; `images` are the
     items that could be read. Where the task identifies patients by a column and neither source has one, an image counts
     as a patient of its own (all frames of a file as one), with a warning: images of one patient might then be in
-    training and test. Errors: unusable rows; a file name that the task's patient pattern does not match.
+    training and test. Patients that look the same are one, spelled as at the first of their images, with a warning.
+    Errors: unusable rows; a file name that the task's patient pattern does not match.
     """
     read = {image.item.id: image for image in images}
     table_needed = not any(image.spacing for image in images)
@@ -46,8 +47,9 @@ def collect_metadata(
     if patients.pattern is None:
         patient_of, more = _patients_by_column(items, known, f"{metadata.file}, column {patients.column!r}")
     else:
-        patient_of, more = _patients_by_pattern(items, patients.pattern, data)
-    faults += [*more, *_almost_equal(patient_of)]
+        patient_of, more = _patients_by_pattern(items, patients, data)
+    patient_of, same = _one_spelling(patient_of)
+    faults += [*more, *same, *_almost_equal(patient_of)]
     by_column = patients.pattern is None
     return {
         name: ImageMetadata(
@@ -88,19 +90,22 @@ def _table(
 
 
 def _patients_by_pattern(
-    items: Sequence[AnnotatedImage], pattern: str, data: Path
+    items: Sequence[AnnotatedImage], patients: Patients, data: Path
 ) -> tuple[dict[str, str], list[Fault]]:
     """Return {id: patient} from the file names, and an error for each name that has none."""
     patient_of, faults = {}, []
     for item in items:
-        match = re.search(pattern, item.image.path.stem)
-        patient = match.group(1).strip() if match and match.group(1) else None
-        if not patient:
+        try:
+            patient = patients.patient_in(item.image.path.stem).strip()
+        except TimeoutError as problem:
+            raise TaskError(f"{item.name_in(data)}: {problem}") from None
+        if not patient_key(patient):
             message = (
-                f"the file name does not match patients.pattern {pattern!r}; rename the file or correct the pattern"
+                f"the file name does not match patients.pattern {patients.pattern!r}; rename the file or correct the "
+                "pattern"
             )
             faults.append(error(item.name_in(data), message, "names", item.id))
-        patient_of[item.id] = patient or item.id
+        patient_of[item.id] = patient if patient_key(patient) else item.id
     return patient_of, faults
 
 
@@ -124,13 +129,34 @@ def _file_id(item: AnnotatedImage) -> str:
     return item.id if item.image.frame is None else item.image.path.stem.strip()
 
 
+def _one_spelling(patient_of: Mapping[str, str]) -> tuple[dict[str, str], list[Fault]]:
+    """Return {id: patient} with one spelling, that of the first id, for patients that look the same, and warnings."""
+    spelling: dict[str, str] = {}
+    unified = {
+        name: spelling.setdefault(patient_key(patient_of[name]), patient_of[name]) for name in sorted(patient_of)
+    }
+    others = sorted({(unified[name], patient) for name, patient in patient_of.items() if patient != unified[name]})
+    faults = [
+        warning(
+            f"patient {kept}",
+            f"also written {other!a} instead of {kept!a}; treated as one patient, because only invisible "
+            "characters, spaces or forms of the same characters differ",
+            "patient_spellings",
+        )
+        for kept, other in others
+    ]
+    return unified, faults
+
+
 def _almost_equal(patient_of: Mapping[str, str]) -> list[Fault]:
     spelling: dict[str, str] = {}
     faults = []
     for name in sorted(set(patient_of.values())):
-        other = spelling.setdefault(name.casefold(), name)
+        other = spelling.setdefault(similar_patient_key(name), name)
         if other != name:
-            message = f"differs from {other} in upper and lower case only; treated as two patients"
+            same_letters = patient_key(other).casefold() == patient_key(name).casefold()
+            what = "upper and lower case" if same_letters else "letter case, accents, dashes or spaces"
+            message = f"differs from {other} in {what} only; treated as two patients"
             faults.append(warning(f"patient {name}", message, "patient_names"))
     return faults
 

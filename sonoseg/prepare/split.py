@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sonoseg.errors import DataError, choices
 from sonoseg.io.faults import Fault, warning
+from sonoseg.io.names import patient_key
 from sonoseg.runs.split_tables import Sample
 
 DRAWS = 20
@@ -174,13 +175,15 @@ def assert_no_leak(train: Sequence[Sample], test: Sequence[Sample]) -> None:
     images with the same bytes in two parts.
     """
     remedy = "run stage 1 (train_test_data_preparation.py) again, and train again"
-    both = sorted({sample.patient for sample in train} & {sample.patient for sample in test})
+    tested = {patient_key(sample.patient) for sample in test}
+    both = {patient_key(sample.patient): sample.patient for sample in train if patient_key(sample.patient) in tested}
     if both:
-        raise DataError(f"patient {choices(both)}: in the training and in the test table; {remedy}")
+        raise DataError(f"patient {choices(sorted(both.values()))}: in the training and in the test table; {remedy}")
     folds: dict[str, int | None] = {}
     for sample in train:
-        if folds.setdefault(sample.patient, sample.fold) != sample.fold:
-            raise DataError(f"patient {sample.patient}: in folds {folds[sample.patient]} and {sample.fold}; {remedy}")
+        fold = folds.setdefault(patient_key(sample.patient), sample.fold)
+        if fold != sample.fold:
+            raise DataError(f"patient {sample.patient}: in folds {fold} and {sample.fold}; {remedy}")
     seen: set[str] = set()
     for sample in (*train, *test):
         if sample.id in seen:

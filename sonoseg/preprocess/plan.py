@@ -121,7 +121,12 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[str]:
     # Spawned, not forked: a fork of a process that runs OpenCV's threads can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=_start_worker) as pool:
-        waiting = [pool.submit(_run, job) for job in jobs]
+        # Workers inherit a blocked Ctrl-C: while they start, they could not yet ignore it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            waiting = [pool.submit(_run, job) for job in jobs]
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         try:
             for finished in as_completed(waiting):
                 yield finished.result()

@@ -10,15 +10,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sonoseg.errors import SonoSegError, Stopped, is_machine_error, machine_error
+from sonoseg.errors import SonoSegError, Stopped, is_machine_error, machine_error, printable
 from sonoseg.io.limits import MAX_PIXELS
+from sonoseg.io.numbers import parse_integer, parse_number
 from sonoseg.runs.checkout import default_workspace
+from sonoseg.runs.signals import one_interrupt
+from sonoseg.runs.streams import lasting_streams
 
 _REMEDIES = {
     errno.EACCES: "choose a folder or file that you may use",
+    errno.ELOOP: "links that lead back to themselves; remove them, or choose another path",
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOTDIR: "a file is where a folder is expected; move it, or choose another folder",
 }
 
+INTERRUPTED = "interrupted; finished outputs are intact, run the same command to continue"
+MOST_PIXELS = 10**12
 EXIT_OK, EXIT_SOME_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
@@ -33,8 +40,14 @@ class _StageParser(argparse.ArgumentParser):
     """Also stores the command line as `command`, for the record of the run."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        parsed = super().parse_args(args, namespace)
-        parsed.command = [self.prog, *(sys.argv[1:] if args is None else args)]
+        given = list(sys.argv[1:] if args is None else args)
+        for text in given:
+            if any("\ud800" <= letter <= "\udfff" for letter in text):  # tables and records are UTF-8, which has none
+                self.error(
+                    f"found {printable(text)}, no text in {sys.getfilesystemencoding()}; set PYTHONUTF8=1, or rename"
+                )
+        parsed = super().parse_args(given, namespace)
+        parsed.command = [self.prog, *given]
         return parsed
 
 
@@ -47,13 +60,13 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--task", default="spine", help="name of a task in sonoseg/tasks, or the path of a task file")
     parser.add_argument(
         "--workspace",
-        type=Path,
+        type=path_type,
         default=default_workspace(),
         help="folder that contains Datasets/, Models/, result/ and logs/",
     )
     parser.add_argument(
         "--max-pixels",
-        type=number_type(int, 1),
+        type=number_type(int, 1, MOST_PIXELS),
         default=MAX_PIXELS,
         metavar="N",
         help="pictures that declare more than N pixels (width times height) are refused before they are decoded",
@@ -67,23 +80,40 @@ def next_command(script: str, arguments: argparse.Namespace) -> str:
     return shlex.join(["python", script, "--task", str(arguments.task), *elsewhere])
 
 
-def number_type(kind: Callable[[str], float], low: float, high: float = math.inf) -> Callable[[str], float]:
-    """Return an argparse type that accepts a number from `low` to `high`."""
+def number_type(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    """Return an argparse type that accepts an integer, or any plain number, from `low` to `high`."""
 
     def parse(text: str) -> float:
         try:
-            value = kind(text)
+            value = parse_integer(text) if kind is int else parse_number(text)
         except ValueError:
             value = math.nan
         if not low <= value <= high:
-            allowed = f"a number from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
-            raise argparse.ArgumentTypeError(f"found {text}; expected {allowed}")
+            found = printable(text if len(text) <= 40 else f"{text[:37]}...")
+            raise argparse.ArgumentTypeError(f"found {found}; expected a number from {low} to {high}")
         return value
 
     return parse
 
 
 SEED = number_type(int, 0, 2**32 - 1)
+JOBS = number_type(int, 1, 1024)
+"""Number of threads or processes."""
+
+
+def path_type(text: str) -> Path:
+    """Return the path of a flag; argparse names the flag when no file can have it."""
+    try:
+        os.stat(text)
+        return Path(text)
+    except ValueError:
+        problem = "a path with a NUL, or no text in the locale's encoding"
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENAMETOOLONG):
+            return Path(text)
+        problem = str(error.strerror)
+    found = printable(text if len(text) <= 80 else f"{text[:77]}...")
+    raise argparse.ArgumentTypeError(f"found {found}: {problem}; expected the path of a file or folder")
 
 
 def run_guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
@@ -91,18 +121,36 @@ def run_guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence
 
     Returns the exit code of `run_stage`; 2 for a SonoSegError, an error of the machine (no memory, no space) or of
     the operating system (unwritable folder); 130 when interrupted; 128 plus the signal's number when a signal stopped
-    the run after it was saved. With SONOSEG_DEBUG=1 in the environment the traceback is printed too.
+    the run after it was saved. A reader of the output that goes away changes nothing; an output that could not be
+    written makes 2 of a 0. With `argv` None, the command line of a process that then ends, a later Ctrl-C is ignored.
+    With SONOSEG_DEBUG=1 in the environment the traceback is printed too.
     """
+    with one_interrupt(argv is None, INTERRUPTED), lasting_streams() as (out, _):
+        code = _guarded(run_stage, argv)
+        out.flush()
+        if out.error is not None and code == EXIT_OK:
+            reason = out.error.strerror or out.error
+            code = _end(f"standard output: {reason}; the run is complete, only its messages are lost", EXIT_WRONG_USE)
+    return code
+
+
+def _guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None) -> int:
     try:
         return run_stage(argv)
     except SystemExit as end:  # argparse has printed its message or the help
         return end.code if isinstance(end.code, int) else EXIT_OK
     except KeyboardInterrupt:
-        return _end("interrupted; finished outputs are intact, run the same command to continue", EXIT_INTERRUPTED)
+        return _end(INTERRUPTED, EXIT_INTERRUPTED)
     except Stopped as stop:
         return _end(str(stop), stop.code)
     except SonoSegError as error:
         return _end(str(error), EXIT_WRONG_USE)
+    except UnicodeEncodeError as error:
+        return _end(
+            f"{error.object[error.start : error.end]!a} cannot be part of a name or text in {error.encoding}, which "
+            "the locale decides; set PYTHONUTF8=1 and run the same command again",
+            EXIT_WRONG_USE,
+        )
     except Exception as error:
         if is_machine_error(error):
             return _end(str(machine_error(error)), EXIT_WRONG_USE)

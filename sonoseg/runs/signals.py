@@ -1,15 +1,66 @@
 """Signals that end a run: SIGTERM from a cluster or a shutdown, SIGINT from Ctrl-C."""
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from sonoseg.errors import Stopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+REPEAT_SECONDS = 2.0
+"""Within this time after the first Ctrl-C a further one is taken for the same."""
+ENDING_SECONDS = 10.0
+"""Time that a process gets to complete what is in progress."""
+
+
+@contextmanager
+def one_interrupt(ends_process: bool, message: str) -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt once, so that a second one does not interrupt what the first one ends.
+
+    `ends_process`: the process ends after the block. It then ends at once, with `message` and exit code 130, at a
+    Ctrl-C more than `REPEAT_SECONDS` after the first, and `ENDING_SECONDS` after the first also where a library has
+    caught the exception, or a thread waits for a lock of an import that the exception has interrupted. Nothing is half
+    written then, as after SIGKILL. After the block Ctrl-C is ignored, because Python would print a traceback of its own
+    shutdown. Otherwise Ctrl-C has its earlier effect after the block.
+    """
+    first: float | None = None
+    said = False
+
+    def end_at_once() -> None:
+        if not said:
+            with suppress(OSError):
+                os.write(2, f"{message}\n".encode())
+        os._exit(128 + signal.SIGINT)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        repeated = first is not None and time.monotonic() - first < REPEAT_SECONDS
+        if ends_process and first is not None and not repeated:
+            end_at_once()
+        if not repeated:
+            first = time.monotonic()
+            if ends_process:
+                timer = threading.Timer(ENDING_SECONDS, end_at_once)
+                timer.daemon = True
+                timer.start()
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before != signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield  # a background job of a shell ignores Ctrl-C, and a program that calls this has a handler of its own
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        said = True
+        signal.signal(signal.SIGINT, signal.SIG_IGN if ends_process else before)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from math import prod
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -9,14 +10,22 @@ from pydantic import Field, field_validator, model_validator
 from sonoseg.schema.section import InnerPath, Positive, Section
 from sonoseg.sizes import Spacing
 
+PATTERN_SECONDS = 0.2
+"""Time limit of a search for the patient in one file name."""
+MAX_REPEATS = 10_000
+"""Largest product of the numbers in a pattern's braces: compiling it takes memory in proportion."""
+_REPEATS = re.compile(r"\{(\d*),?(\d*)\}")
+
 
 class Structure(Section):
     """One class of the segmentation. Its value in label maps is its position in the task's list, from 1."""
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=100)
     shape: Literal["line", "rectangle", "ellipse", "region"]
     color: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
-    thickness_px: Positive | None = Field(None, description="drawing width of a line, in pixels of its own image")
+    thickness_px: float | None = Field(
+        None, gt=0, le=1000, description="drawing width of a line, in pixels of its own image"
+    )
     covered_by: list[str] = Field([], description="classes drawn over this one where they cross")
     keep: Literal["all", "largest"] = Field("all", description="components of a prediction that are kept")
 
@@ -110,7 +119,7 @@ class Patients(Section):
     """Where the patient of an image is taken from: a column of the metadata table, or a pattern on the file's stem."""
 
     column: str | None = None
-    pattern: str | None = Field(None, description="regular expression; its first group is the patient")
+    pattern: str | None = Field(None, max_length=500, description="regular expression; its first group is the patient")
 
     @field_validator("pattern")
     @classmethod
@@ -118,8 +127,11 @@ class Patients(Section):
         if pattern is not None:
             try:
                 groups = re.compile(pattern).groups
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"not a regular expression: {error}") from None
+            repeats = [int(number) for pair in _REPEATS.findall(pattern) for number in pair if number]
+            if prod(max(number, 1) for number in repeats) > MAX_REPEATS:
+                raise ValueError(f"the numbers in braces multiply to more than {MAX_REPEATS} repeats; use + or *")
             if groups != 1:
                 raise ValueError("the pattern needs exactly one (group), which is the patient")
         return pattern
@@ -129,6 +141,22 @@ class Patients(Section):
         if (self.column is None) == (self.pattern is None):
             raise ValueError("name either a column or a pattern")
         return self
+
+    def patient_in(self, stem: str) -> str:
+        """Return the patient that the pattern finds in a file's stem, empty when it does not match.
+
+        Raises TimeoutError, saying so, for a pattern that takes longer than `PATTERN_SECONDS`.
+        """
+        import regex  # like `re`, with a time limit; below, because few runs need it
+
+        try:
+            match = regex.search(str(self.pattern), stem, timeout=PATTERN_SECONDS)
+        except TimeoutError:
+            raise TimeoutError(
+                f"patients.pattern {self.pattern!r} takes longer than {PATTERN_SECONDS:g} s on this file name; write "
+                "it without a repeat inside a repeat, such as (a+)+"
+            ) from None
+        return (match and match.group(1)) or ""
 
 
 class Split(Section):

@@ -8,28 +8,31 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sonoseg.schema.section import Positive, Probability, Section
+from sonoseg.sizes import MAX_COPIES
+
+Side = Annotated[int, Field(ge=16, le=8192)]
 
 
 class Denoise(Section):
     """Non-local means (`cv2.fastNlMeansDenoising`)."""
 
-    strength: Positive = 5
-    template: int = Field(7, ge=1)
-    search: int = Field(21, ge=1)
+    strength: float = Field(5, gt=0, le=255)
+    template: int = Field(7, ge=1, le=51)
+    search: int = Field(21, ge=1, le=101)
 
 
 class Clahe(Section):
     """Contrast-limited adaptive histogram equalisation on a grid of `tiles` x `tiles`."""
 
     clip: Positive = 2.0
-    tiles: int = Field(8, ge=1)
+    tiles: int = Field(8, ge=1, le=256)
 
 
 class Unsharp(Section):
     """(1 + amount) * image - amount * gaussian(image, sigma)."""
 
-    sigma: Positive = 3.0
-    amount: Positive = 0.5
+    sigma: float = Field(3.0, gt=0, le=100)
+    amount: float = Field(0.5, gt=0, le=100)
 
 
 class Enhancement(Section):
@@ -43,9 +46,11 @@ class Enhancement(Section):
 class Input(Section):
     """How an image becomes the network's input."""
 
-    size: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
+    size: tuple[Side, Side]
     fit: Literal["resize", "letterbox", "pad_or_crop", "pad_square"] = "resize"
-    square_px: int | None = Field(None, ge=16, description="pad_square: side before resizing; null: the longer side")
+    square_px: int | None = Field(
+        None, ge=16, le=16384, description="pad_square: side before resizing; null: the longer side"
+    )
     intensity: Literal["unit", "z_score"] = "unit"
 
 
@@ -64,7 +69,7 @@ class Elastic(Section):
 
 class GridDistortion(Section):
     probability: Probability
-    cells: int = Field(5, ge=2)
+    cells: int = Field(5, ge=2, le=100)
     limit: float = Field(0.3, gt=0, lt=1, description="largest relative change of a cell's width")
 
 
@@ -76,7 +81,7 @@ class Gamma(Section):
 class Augmentation(Section):
     """Augmented copies of each training image. Image and mask are warped alike; gamma changes the image alone."""
 
-    copies: int = Field(7, ge=0)
+    copies: int = Field(7, ge=0, le=MAX_COPIES)
     online: bool = Field(False, description="drawn in every epoch of training instead of being written by stage 2")
     flip_horizontal: Probability = 0.0
     flip_vertical: Probability = 0.0

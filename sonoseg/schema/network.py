@@ -1,14 +1,32 @@
 """Sections of a task file about the network, one class per kind of network."""
 
+from collections.abc import Iterator
 from itertools import count
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from sonoseg.schema.section import Section
 from sonoseg.sizes import Size
 
-Channels = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2)]
+MAX_LEVELS = 10
+MAX_CHANNELS = 4096
+MAX_SQUARES = 1 << 24
+"""Largest sum of the squared numbers of channels, to which the number of weights is in proportion."""
+
+
+def _few_weights(channels: list[int]) -> list[int]:
+    """Return the channels. Raises ValueError when the weights would fill the machine's memory."""
+    if sum(count**2 for count in channels) > MAX_SQUARES:
+        raise ValueError(f"found {channels}; expected squares that add up to at most {MAX_SQUARES}")
+    return channels
+
+
+Channels = Annotated[
+    list[Annotated[int, Field(ge=1, le=MAX_CHANNELS)]],
+    Field(min_length=2, max_length=MAX_LEVELS),
+    AfterValidator(_few_weights),
+]
 
 
 class AnyNetwork(Section):
@@ -18,6 +36,11 @@ class AnyNetwork(Section):
     def downsampling(self) -> int:
         """Factor between the input's size and the deepest level's."""
         raise NotImplementedError
+
+    @property
+    def first_channels(self) -> int:
+        """Number of feature maps at full resolution."""
+        return int(getattr(self, "channels", [1])[0])
 
     def output_size(self, size: Size) -> Size:
         """Return the size of the logits for an input of `size`. Raises ValueError for a size that is not accepted."""
@@ -34,8 +57,8 @@ class UNet(AnyNetwork):
 
     name: Literal["unet"]
     channels: Channels
-    strides: list[Annotated[int, Field(ge=1)]]
-    residual_units: int = Field(2, ge=0)
+    strides: list[Annotated[int, Field(ge=1, le=16)]]
+    residual_units: int = Field(2, ge=0, le=8)
     norm: Literal["batch", "instance"] = Field("batch", description="instance: one image at a time, for tiny batches")
     dropout: float = Field(0.0, ge=0, lt=1)
 
@@ -54,6 +77,7 @@ class UNet(AnyNetwork):
         return product
 
 
+MAX_ARGUMENTS = 1000
 MONAI_NETWORKS = {
     "attention_unet": "AttentionUnet",  # Oktay et al. 2018
     "segresnet": "SegResNet",  # residual units throughout, Myronenko 2018
@@ -66,7 +90,21 @@ class MonaiNetwork(AnyNetwork):
 
     name: Literal[tuple(MONAI_NETWORKS)]  # type: ignore[valid-type]  # mypy needs literal names
     arguments: dict[str, Any] = Field({}, description="passed to MONAI's class unchanged")
-    multiple_of: int = Field(16, ge=1, description="the input's sides have to be multiples of this")
+    multiple_of: int = Field(16, ge=1, le=1024, description="the input's sides have to be multiples of this")
+
+    @field_validator("arguments")
+    @classmethod
+    def _numbers_are_bounded(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        values = list(_leaves(arguments, MAX_LEVELS))
+        if len(values) > MAX_ARGUMENTS:
+            raise ValueError(f"found {len(values)} values; expected at most {MAX_ARGUMENTS}")
+        numbers = {name: value for name, value in values if isinstance(value, int | float)}
+        for name, value in numbers.items():
+            if not abs(value) <= MAX_CHANNELS:
+                raise ValueError(f"{name} is beyond {MAX_CHANNELS}; expected a number up to that")
+        if sum(value**2 for value in numbers.values()) > MAX_SQUARES:
+            raise ValueError(f"expected numbers whose squares add up to at most {MAX_SQUARES}")
+        return arguments
 
     @property
     def downsampling(self) -> int:
@@ -78,7 +116,7 @@ class SegNet(AnyNetwork):
 
     name: Literal["segnet"]
     channels: Channels = Field([64, 128, 256, 512, 512])
-    convolutions: list[Annotated[int, Field(ge=1)]] = Field([2, 2, 3, 3, 3], description="of each encoder stage")
+    convolutions: list[Annotated[int, Field(ge=1, le=8)]] = Field([2, 2, 3, 3, 3], description="of each encoder stage")
     skip: bool = Field(False, description="the decoder also gets the encoder's feature maps of the same size")
     dropout: float = Field(0.0, ge=0, lt=1)
 
@@ -139,6 +177,18 @@ class UNet2015(AnyNetwork):
         for _ in range(levels):
             side = 2 * side - 4
         return side if side > 0 else None
+
+
+def _leaves(value: Any, levels: int, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) of what is no list or dictionary. Raises ValueError when nested deeper than `levels`."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        yield name, value
+        return
+    if not levels:
+        raise ValueError(f"{name}: nested too deeply; expected at most {MAX_LEVELS} levels")
+    for key, part in items:
+        yield from _leaves(part, levels - 1, f"{name}.{key}".lstrip("."))
 
 
 Network = Annotated[UNet | MonaiNetwork | SegNet | UNet2015, Field(discriminator="name")]

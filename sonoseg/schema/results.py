@@ -47,7 +47,7 @@ class DepthAlong(Section):
     kind: Literal["depth_along"]
     structure: str
     line: str
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:

@@ -1,5 +1,6 @@
 """A validated task file. The task with which a model was trained is stored in the model file."""
 
+from math import prod
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -13,11 +14,14 @@ from sonoseg.schema.results import Evaluation, MeasurementSection, Postprocessin
 from sonoseg.schema.section import Section
 from sonoseg.schema.training import Training
 
+MAX_VALUES = 1 << 32
+"""Values of a batch after the network's first convolution; 16 GiB, as training keeps several times as many."""
+
 
 class Task(Section):
     """All sections of a task file."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="also the name of the task's folders")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100, description="also the name of the task's folders")
     title: str
     structures: list[Structure] = Field(min_length=1, max_length=254)
     annotations: Annotated[ShapesJson | MaskFolder, Field(discriminator="format")]
@@ -30,7 +34,7 @@ class Task(Section):
     network: Network
     training: Training
     postprocessing: Postprocessing = Postprocessing()
-    measurements: list[MeasurementSection] = Field([], description="what is measured on the structures")
+    measurements: list[MeasurementSection] = Field([], max_length=100, description="what is measured on the structures")
     evaluation: Evaluation = Evaluation()
     review: Review = Review()
 
@@ -119,6 +123,13 @@ class Task(Section):
             self.output_size  # noqa: B018  (raises)
         except ValueError as problem:
             raise ValueError(f"input.size {list(self.input.size)}: {problem}") from None
+        values = self.training.batch_size * prod(self.input.size) * self.network.first_channels
+        if values > MAX_VALUES:
+            raise ValueError(
+                f"training.batch_size {self.training.batch_size}, input.size {list(self.input.size)} and the network's "
+                f"{self.network.first_channels} first channels: a batch has {values:.2g} values at full resolution; "
+                f"expected at most {MAX_VALUES:.2g}, which take 16 GiB"
+            )
         if self.is_binary:
             return
         if self.training.loss.name.startswith("bce"):

@@ -1,15 +1,19 @@
 """Find, read and validate task files."""
 
+import os
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from sonoseg.errors import TaskError, choices
 from sonoseg.schema.task import Task
+from sonoseg.schema.yaml_text import read_yaml
 
 FOLDER = Path(__file__).resolve().parents[1] / "tasks"
+
+MAX_PARENTS = 10
+"""Longest chain of task files that extend one another."""
 
 
 def available_tasks() -> list[str]:
@@ -39,7 +43,7 @@ def parse_task(fields: dict[str, Any], source: str) -> Task:
 def _find(name_or_file: str, beside: Path) -> Path:
     is_file = name_or_file.endswith((".yaml", ".yml"))
     path = beside / name_or_file if is_file else FOLDER / f"{name_or_file}.yaml"
-    if not path.is_file():
+    if not _is_file(path):
         raise TaskError(
             f"{name_or_file}: no such {'task file' if is_file else 'task'}; "
             f"expected {choices(available_tasks())}, or the path of a .yaml file"
@@ -47,13 +51,21 @@ def _find(name_or_file: str, beside: Path) -> Path:
     return path
 
 
-def _read_with_parents(path: Path, seen: list[Path]) -> dict[str, Any]:
-    if path in seen:
-        raise TaskError(f"{path}: extends forms a cycle; remove one of the entries")
+def _is_file(path: Path) -> bool:
+    """Return whether there is a regular file; False for a path that no file can have, such as one with a NUL."""
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TaskError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _read_with_parents(path: Path, seen: list[Path]) -> dict[str, Any]:
+    path = Path(os.path.realpath(path)) if seen else path
+    if path in seen or len(seen) > MAX_PARENTS:
+        raise TaskError(
+            f"{path}: extends forms a cycle, or has more than {MAX_PARENTS} steps; remove one of the entries"
+        )
+    fields = read_yaml(path)
     if not isinstance(fields, dict):
         raise TaskError(f"{path}: found {type(fields).__name__}; expected fields such as 'name:' and 'structures:'")
     parent = fields.pop("extends", None)
@@ -93,5 +105,13 @@ def _sentence(problem: Any) -> str:
         return "this field is missing"
     message = problem["msg"].removeprefix("Value error, ")
     if isinstance(problem["input"], str | int | float | bool | None) and problem["type"] != "value_error":
-        message += f" (found {problem['input']!r})"
+        message += f" (found {_shown(problem['input'])})"
     return message[:1].lower() + message[1:]
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."

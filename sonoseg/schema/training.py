@@ -4,16 +4,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sonoseg.schema.section import Positive, Section
+from sonoseg.schema.section import Epochs, Positive, Section
+from sonoseg.sizes import MAX_EPOCHS
 
 
 class HausdorffSchedule(Section):
     """Weight of the Hausdorff term: 0 before `start_epoch`, then a linear ramp to `max_weight` over `ramp_epochs`."""
 
-    start_epoch: int = Field(ge=0)
-    ramp_epochs: int = Field(ge=1)
+    start_epoch: int = Field(ge=0, le=MAX_EPOCHS)
+    ramp_epochs: Epochs
     max_weight: Positive
-    alpha: Positive = 2.0
+    alpha: float = Field(2.0, gt=0, le=10)
 
 
 class Loss(Section):
@@ -30,19 +31,21 @@ class Plateau(Section):
     """The learning rate times `factor` after more than `patience` epochs without a lower validation loss."""
 
     factor: float = Field(0.5, gt=0, lt=1)
-    patience: int = Field(10, ge=0)
+    patience: int = Field(10, ge=0, le=MAX_EPOCHS)
 
 
 class Optimizer(Section):
     """Optimiser, learning rate and its schedule."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: Positive
-    weight_decay: float = Field(0.0, ge=0)
+    learning_rate: float = Field(gt=0, le=10)
+    weight_decay: float = Field(0.0, ge=0, le=10)
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; the other optimisers have their own")
     schedule: Literal["constant", "one_cycle", "cosine", "plateau"] = "constant"
     plateau: Plateau = Plateau()
-    warm_up_epochs: float = Field(0, ge=0, description="the learning rate rises linearly from 0; then the schedule")
+    warm_up_epochs: float = Field(
+        0, ge=0, le=1e6, description="the learning rate rises linearly from 0; then the schedule"
+    )
 
     @model_validator(mode="after")
     def _single_warm_up(self) -> "Optimizer":
@@ -54,8 +57,8 @@ class Optimizer(Section):
 class Training(Section):
     """Length of the training, batch size, loss and optimiser."""
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    patience: int | None = Field(None, ge=1, description="epochs without a better validation Dice; null: never stop")
+    epochs: Epochs
+    batch_size: int = Field(ge=1, le=65536)
+    patience: Epochs | None = Field(None, description="epochs without a better validation Dice; null: never stop")
     loss: Loss
     optimizer: Optimizer

@@ -1,5 +1,7 @@
 """Check 20: names with spaces, Unicode, markup, formulas go through all stages and run nowhere; line breaks do not."""
 
+import csv
+import io
 import json
 import math
 import shutil
@@ -12,7 +14,8 @@ import pytest
 
 import train_test_data_preparation as stage1
 from sonoseg.__main__ import main as tool
-from sonoseg.io.tables import unescape_cell
+from sonoseg.io.names import name_problem
+from sonoseg.io.tables import csv_text, read_table, unescape_cell
 from sonoseg.runs.split_tables import read_index, read_split
 from tests.trust.conftest import Segmented, everything, put_rows, rows_of
 from tests.trust.runs import NAME, STAGES, make, run
@@ -161,3 +164,54 @@ def test_a_line_break_is_refused_by_name_and_the_others_go_on(
     assert "a line break" in rows["two\\nlines.png"]["reason"]
     with (tmp_path / "out" / "results.csv").open("rb") as stream:
         assert len(stream.read().splitlines()) == len(rows) + 1, "one line for each image"
+
+
+HIDDEN_FORMULAS = (
+    "a;=1+1",
+    "a\t@SUM(A1)",
+    ";-2",
+    "x\n+3",
+    'a;"=1',
+    "';=1",
+    "'=1",
+    "a;'=1",
+    "\t\t=1",
+    ";;=1;-2",
+    "'\t'=",
+)
+ORDINARY = ("a;b", "a-b", "it's", '"quoted"', "'a';b", "a; =1", "x=1;y=2", "")
+
+
+def test_no_cell_becomes_a_formula_whatever_separates_the_cells(tmp_path: Path) -> None:
+    text = csv_text(["id", "name"], [{"id": str(n), "name": name} for n, name in enumerate(HIDDEN_FORMULAS)])
+    for separator in ",;\t":
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+            assert not any(cell.lstrip('"').startswith(FORMULA) for cell in row), (separator, row)
+    (tmp_path / "table.csv").write_text(text, newline="")
+    read = [row["name"] for _, row in read_table(tmp_path / "table.csv", "a test")]
+    assert read == list(HIDDEN_FORMULAS)
+
+
+@pytest.mark.parametrize("name", [*HIDDEN_FORMULAS, *ORDINARY])
+def test_what_is_read_is_what_was_written(name: str) -> None:
+    _, (_, cell) = csv.reader(io.StringIO(csv_text(["id", "name"], [{"id": "", "name": name}]), newline=""))
+    assert unescape_cell(cell) == name
+    assert cell == name or name in HIDDEN_FORMULAS, "ordinary text is stored as it is"
+
+
+@pytest.mark.parametrize("letter", "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+def test_a_name_that_is_displayed_in_another_order_is_refused(letter: str) -> None:
+    assert name_problem(f"gp{letter}j.png") == "a bidirectional control character"
+
+
+def test_stages_1_and_4_name_such_a_file(
+    odd: Odd, segmented: Segmented, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(odd.root, tmp_path / "w"))
+    images = root / "spine" / "images"
+    shutil.copy(next(iter(images.iterdir())), images / "scan\u202egpj.png")
+    assert run(stage1, root) == 2
+    assert "images/scan\\u202egpj.png: a bidirectional control character" in capsys.readouterr().err
+    code, rows = segmented(images, tmp_path / "out")
+    failed = {name: row["reason"] for name, row in rows.items() if row["status"] == "failed"}
+    assert code == 1 and list(failed) == ["scan\\u202egpj.png"] and "bidirectional" in failed["scan\\u202egpj.png"]

@@ -118,3 +118,29 @@ def test_all_bad_rows_are_named_at_once(tmp_path: Path, capsys: pytest.CaptureFi
     assert prepare(tmp_path, (HEAD + "001,a,x,1\n1,b,1,1\n1,c,1,1\n,d,1,1\n").encode()) == 2
     said = capsys.readouterr().err
     assert "row 2: row_mm is 'x'" in said and "row 4: image '1'" in said and "row 5: no image name" in said
+
+
+UNCLOSED = {
+    "at the first cell": ('001,a,1,1\n"1,b,1,1\nNA,c,1,1\n', "row 3"),
+    "in the middle": ('001,a,1,1\n1,"b,1,1\nNA,c,1,1\n\nx,d,1,1\n', "row 3"),
+    "in the last row": ('001,a,1,1\n\n1,b,1,"1', "row 4"),
+    "before 200 kB": ('001,"a,1,1\n' + "1,b,1,1\n" * 25_000, "row 2"),
+    "ended by another one": ('001,"a,1,1\nNA,b",1,1\n', "row 2: a line break, control character"),
+}
+
+
+@pytest.mark.parametrize("what", UNCLOSED)
+def test_an_unclosed_quotation_mark_names_its_row(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, message = UNCLOSED[what]
+    assert prepare(tmp_path, (HEAD + rows).encode()) == 2
+    said = capsys.readouterr().err
+    assert message in said and "metadata.csv" in said
+    assert not list(tmp_path.rglob("*_split.csv"))
+
+
+@pytest.mark.parametrize("number", ["1_0", "0_1", "\uff11", "1e999", "nan", "0x1", "1 0"])
+def test_only_plain_numbers_are_numbers(number: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepare(tmp_path, (HEAD + f"001,a,{number},1\n").encode()) == 2
+    assert f"row 2: row_mm is {number!r}; expected a number above 0" in capsys.readouterr().err
