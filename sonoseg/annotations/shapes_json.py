@@ -13,7 +13,7 @@ from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import json_text, write_bytes
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.names import is_inside, name_problem
-from sonoseg.io.text_file import read_text_file
+from sonoseg.io.reading import read_text_file
 from sonoseg.schema.annotations import ShapesJson, Structure
 
 KIND_OF = {kind.json_name: name for name, kind in SHAPE_KINDS.items()}

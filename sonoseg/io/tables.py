@@ -10,7 +10,7 @@ from typing import Any
 
 from sonoseg.errors import DataError
 from sonoseg.io.files import write_text
-from sonoseg.io.text_file import read_text_file
+from sonoseg.io.reading import read_text_file
 
 MAX_CELLS = 10_000_000
 """Rows times columns of the largest table that is read."""
