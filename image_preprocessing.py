@@ -56,13 +56,14 @@ def prepare_images(
     task: "Task", workspace: Workspace, output: OutputFolder, arguments: argparse.Namespace
 ) -> list["Job"]:
     """Write the images that are missing or outdated; return the jobs of all images. Raises SonoSegError and OSError."""
-    from sonoseg.preprocess.plan import State, collect_jobs, run_jobs
+    from sonoseg.preprocess.plan import State, claim_files, collect_jobs, run_jobs
 
     # Collect the jobs, one per source image, and those that an earlier run has not done with the same settings.
     limits = ReadLimits(arguments.max_pixels)
     jobs = {job.name: job for job in collect_jobs(task, workspace, arguments.copies, arguments.seed, limits)}
     for job in jobs.values():
         job.check_sources()
+    claim_files(output, list(jobs.values()), workspace)
     keys = {name: job.key() for name, job in jobs.items()}
     done = State.read(workspace).done
     waiting = {name: job for name, job in jobs.items() if not job.is_done(keys[name], done)}
@@ -108,7 +109,7 @@ def write_tables(
         for row in rows:
             output.keep(row.image_path)
             output.keep(row.mask_path)
-        outdated = unlisted_images(workspace, part, rows)
+        outdated = [path for path in unlisted_images(workspace, part, rows) if output.owns(path)]
         output.remove(*outdated)
         originals = sum(row.augmentation == "none" for row in rows)
         removed = f", {len(outdated)} files of earlier settings removed" if outdated else ""

@@ -2,22 +2,23 @@
 
 import argparse
 import json
-import math
 import os
 import sys
 import time
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from sonoseg.errors import UsageError
 from sonoseg.io.limits import ReadLimits
+from sonoseg.io.numbers import parse_number
 from sonoseg.models.engines import ENGINE_NAMES
 from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, JOBS, path_type, run_guarded, stage_parser
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.signals import deferred_signals
 from sonoseg.runs.terminal import print_lines, progress_bar
-from sonoseg.runs.workspace import INFERENCE_RECORD, Workspace
+from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE, Workspace
 from sonoseg.sizes import Spacing
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
@@ -42,7 +43,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "measurements and review are those of the first model's task (default: Models/<task>/best_model.safetensors)",
     )
     parser.add_argument("--output", type=path_type, help="folder of the results (default: result/<task>)")
-    parser.add_argument("--spacing", type=float, nargs="+", metavar="MM", help="mm per pixel: ROW [COL]")
+    parser.add_argument("--spacing", nargs="+", metavar="MM", help="mm per pixel: ROW [COL]")
     parser.add_argument("--metadata", type=path_type, help="table of spacings (default: one beside the images)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs")
     parser.add_argument(
@@ -67,12 +68,16 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def spacing_of(values: Sequence[float] | None) -> Spacing | None:
+def spacing_of(texts: Sequence[str] | None) -> Spacing | None:
     """Return (row_mm, col_mm) from one or two numbers. Raises UsageError for any other values."""
-    if values is None:
+    if texts is None:
         return None
-    if len(values) > 2 or not all(math.isfinite(value) and value > 0 for value in values):
-        raise UsageError(f"--spacing {' '.join(map(str, values))}: expected one or two numbers above 0, mm per pixel")
+    try:
+        values = [parse_number(text) for text in texts]
+    except ValueError as problem:
+        raise UsageError(f"--spacing {' '.join(texts)}: {problem}") from None
+    if len(values) > 2 or min(values) <= 0:
+        raise UsageError(f"--spacing {' '.join(texts)}: expected one or two numbers above 0, mm per pixel")
     return values[0], values[-1]
 
 
@@ -87,6 +92,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
 
     # Torch and the inference engines take seconds to import; the arguments have been checked by now.
     from sonoseg.inference.process_image import InferenceRun
+    from sonoseg.inference.results import ResultFiles, check_results, claim_files
     from sonoseg.inference.resume import run_fingerprint
     from sonoseg.inference.run_record import write_run_record
     from sonoseg.inference.segmenter import Segmenter, choose_device, first_use_remarks, read_models
@@ -105,8 +111,9 @@ def run_stage(argv: Sequence[str] | None) -> int:
         raise UsageError(f"{models[0]} was trained for task {task.name}, not {requested.name}; omit --task")
     workspace = Workspace(arguments.workspace, task.name)
     folder = arguments.output or workspace.results
-    if arguments.images:
-        check_output_folder(folder, arguments.images)
+    if arguments.spacing and (problem := task.metadata.spacing_problem(arguments.spacing)):
+        raise UsageError(f"--spacing: {problem}")
+    check_output_folder(folder, arguments.images, workspace.dataset, task.annotations)
 
     # List the images; a watched folder is listed while it is processed.
     inputs = Inputs([], []) if arguments.watch else list_images(arguments, segmenter, workspace)
@@ -117,12 +124,15 @@ def run_stage(argv: Sequence[str] | None) -> int:
     heatmap, limits = arguments.heatmap or task.review.heatmap, ReadLimits(arguments.max_pixels)
     with locked(folder) as remarks, OutputFolder(folder, "stage4") as output:
         print_lines(remarks)
+        files = [ResultFiles.of(source.name, task.class_names).written(heatmap) for source in inputs.sources]
+        claim_files(output, [INFERENCE_RECORD, RESULTS_TABLE, *chain(*files)])
         output.begin_changes()
         output.remove(INFERENCE_RECORD)
         run = InferenceRun(segmenter, output, heatmap, run_fingerprint(segmenter, heatmap), limits)
         started = time.monotonic()
         rows = watch(arguments, run) if arguments.watch else process(inputs, run, arguments.jobs)
         seconds = time.monotonic() - started
+        check_results(output)
         write_table(output, rows, task.quantities, task.class_names)
         settings = {**{name: getattr(arguments, name) for name in SETTINGS}, "heatmap": heatmap}
         settings = json.loads(json.dumps(settings, default=str))  # paths as text

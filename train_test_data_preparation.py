@@ -77,7 +77,14 @@ def prepare(task: "Task", workspace: Workspace, folder: Path, arguments: argpars
     """Verify, split, write, and show; the caller holds the lock of the output folder."""
     from sonoseg.io.files import write_text
     from sonoseg.prepare.dataset import build_dataset
-    from sonoseg.prepare.output import check_path, page_path, refuse_new_split, table_digests, write_dataset
+    from sonoseg.prepare.output import (
+        check_path,
+        claim_files,
+        page_path,
+        refuse_new_split,
+        table_digests,
+        write_dataset,
+    )
     from sonoseg.prepare.report import build_report
     from sonoseg.prepare.report_page import dataset_page
     from sonoseg.runs.provenance import run_record
@@ -108,6 +115,7 @@ def prepare(task: "Task", workspace: Workspace, folder: Path, arguments: argpars
             "images and masks as drawn": report["data_sha256"],
             **table_digests(folder, task.annotations, task.metadata),
         }
+        claim_files(output, dataset, workspace)
         output.write_json(PREPARATION_RECORD, run_record(arguments.command, task, settings, inputs))
         write_dataset(output, dataset, report, page, workspace, same_split)
     status = "already prepared, with the same split: brought up to date" if same_split else "prepared"

@@ -114,10 +114,11 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
     # Torch and MONAI take seconds to import; --help and a wrong task have been answered by now.
     from sonoseg.evaluation.cross_validation import check_folds
     from sonoseg.evaluation.folds import folds_of, load_data
+    from sonoseg.evaluation.results import check_log
     from sonoseg.models.determinism import name_nondeterministic_operation
-    from sonoseg.training.processes import start_fabric
+    from sonoseg.training.processes import process_group, start_fabric
     from sonoseg.training.records import write_run_record
-    from sonoseg.training.run import RunOptions, begin_run
+    from sonoseg.training.run import RunOptions, begin_run, claim_files
     from sonoseg.training.setup import TrainingOptions, build_training
     from sonoseg.training.terminal import file_lines
 
@@ -132,9 +133,16 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
     elif arguments.sanity_check:
         folder /= SANITY_CHECK_FOLDER
 
-    with locked(folder) as remarks, OutputFolder(folder, "stage3") as output, name_nondeterministic_operation():
+    with (
+        locked(folder) as remarks,
+        OutputFolder(folder, "stage3") as output,
+        name_nondeterministic_operation(),
+        process_group(),
+    ):
         print_lines(remarks)
+        check_log(workspace)
         outputs = [output.subfolder(fold_folder(data.fold)) if all_folds else output for data in folds]
+        claim_files(output, outputs, arguments.score, arguments.resume)
         fabric = start_fabric(arguments.device, arguments.devices, arguments.precision, arguments.deterministic)
         if not arguments.score:
             options = TrainingOptions(arguments.seed, arguments.epochs, arguments.compile, arguments.sanity_check)
@@ -151,7 +159,8 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
         if arguments.score:
             write_run_record(output, SCORING_RECORD, arguments.command, task, {"data": folds[0].hashes})
         for path in [fold_output.path(name) for fold_output in outputs for name in FILES_OF_TRAINING]:
-            output.keep(path)  # not written by --score, nor by --resume of a complete training
+            if output.owns(path):  # not written by --score, nor by --resume of a complete training
+                output.keep(path)
     following = next_command("training.py" if arguments.sanity_check else "inference.py", arguments)
     print_lines([*file_lines(folder, workspace.logs), f"next: {following}{f' --model {folder}' if all_folds else ''}"])
 

@@ -34,11 +34,14 @@ def run_tool(argv: Sequence[str] | None) -> int:
 
     from rich.progress import track
 
+    from sonoseg.models.engines.verify import check_engines, engine_folders, is_in_engines
     from sonoseg.models.model_header import check_unlisted
     from sonoseg.runs.verify import STATUSES, compare, plan
 
-    entries, findings = plan(arguments.paths)
+    engines = list(dict.fromkeys(folder for path in arguments.paths for folder in engine_folders(path)))
+    entries, findings = plan([path for path in arguments.paths if not is_in_engines(path, engines)])
     findings = [check_unlisted(finding) for finding in findings]
+    findings += [finding for folder in engines for finding in check_engines(folder)]
     progress = track(entries, "verify", disable=not sys.stderr.isatty(), transient=True)
     findings += [compare(entry) for entry in progress]
     for finding in sorted(findings, key=lambda finding: finding.path):

@@ -1,6 +1,8 @@
 """Errors with a remedy. Each message gives the file, what was found, what was expected and what to do."""
 
-from collections.abc import Sequence
+import errno
+import re
+from collections.abc import Iterator, Sequence
 
 
 class SonoSegError(ValueError):
@@ -31,6 +33,10 @@ class LimitError(DataError):
     """An image is larger than what is read; the limit can be raised."""
 
 
+class MachineError(SonoSegError):
+    """Memory, open files or disk space have run out, or a device has failed: no fault of the data."""
+
+
 class ModelError(SonoSegError):
     """A model or checkpoint file cannot be used here."""
 
@@ -41,6 +47,81 @@ class Stopped(Exception):
     def __init__(self, message: str, code: int):
         super().__init__(message)
         self.code = code
+
+
+_SHORTAGES = {
+    getattr(errno, name): remedy
+    for names, remedy in (
+        (("ENOMEM", "EAGAIN"), "close other programs or process fewer images at once; run the same command again"),
+        (
+            ("EMFILE", "ENFILE"),
+            "raise the limit on open files or process fewer images at once; run the same command again",
+        ),
+        (("ENOSPC", "EDQUOT"), "free some space and run the same command again"),
+        (("EROFS",), "choose a folder that can be written"),
+        (
+            ("EIO", "ENXIO", "ENODEV", "ESTALE", "ETIMEDOUT"),
+            "check the disk or the network drive and run the same command again",
+        ),
+    )
+    for name in names
+    if hasattr(errno, name)
+}
+"""Number of an operating-system error that is no fault of the file -> what to do."""
+
+_NO_MEMORY = re.compile(
+    r"bad[ _]alloc|bad allocation|out of memory|insufficient memory|not enough memory|can't start new thread|"
+    r"(can(no|')t|unable to|failed to|could not) allocate",
+    re.IGNORECASE,
+)
+"""How libraries report, in errors of other types than MemoryError, that memory could not be allocated."""
+
+
+def is_machine_error(error: BaseException) -> bool:
+    """Return whether an error, or one that led to it, is the machine's: memory, open files, disk, device.
+
+    Such an error says nothing about the image or table that was read when it occurred.
+    """
+    return any(_remedy(each) for each in _chain(error))
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether nothing more can be written, which fewer images at once do not change."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return any(isinstance(each, OSError) and each.errno in full for each in _chain(error))
+
+
+def machine_error(error: BaseException, where: object = None) -> MachineError:
+    """Return the error of which `is_machine_error` is true as one sentence: what ran out, and what to do.
+
+    where: the file in work when the error names none.
+    """
+    cause = next(each for each in _chain(error) if _remedy(each))
+    is_named = isinstance(cause, OSError) and cause.strerror
+    found = cause.strerror if isinstance(cause, OSError) and is_named else "the memory is exhausted"
+    file = (cause.filename if isinstance(cause, OSError) else None) or where
+    place = f"{file}: " if file else ""
+    return MachineError(f"{place}{found}; {_remedy(cause)}")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that led to it, as a traceback shows them."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
+
+
+def _remedy(error: BaseException) -> str:
+    """Return what to do about a machine error; empty for any other error."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return _SHORTAGES.get(error.errno, "")
+    # Messages of errors of other types may repeat text of a file.
+    library = isinstance(error, RuntimeError | OSError) or type(error).__module__.startswith(("cv2", "onnxruntime"))
+    no_memory = isinstance(error, MemoryError) or (library and _NO_MEMORY.search(str(error)))
+    return _SHORTAGES[errno.ENOMEM] if no_memory else ""
 
 
 def printable(text: str) -> str:

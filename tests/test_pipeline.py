@@ -261,7 +261,7 @@ def test_a_changed_image_is_noticed(workspace: Path, tmp_path: Path, capsys: pyt
     cv2.imwrite(str(image), np.zeros(read_image_header(image).size, np.uint8))
     assert image_preprocessing.main(where(root)) == 2
     said = capsys.readouterr().err
-    assert image.name in said and "run stage 1 again" in said
+    assert image.name in said and "run stage 1 (train_test_data_preparation.py) again" in said
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_pictures_of_other_settings_are_not_trained_on(
     root = copy_of(workspace, tmp_path)
     (root / "tiny.yaml").write_text(yaml.safe_dump(TINY | {section: value}))
     assert training.main([*where(root), "--device", "cpu"]) == 2
-    assert "run stage 2 again" in capsys.readouterr().err
+    assert "run stage 2 (image_preprocessing.py) again" in capsys.readouterr().err
 
 
 def test_a_corrected_mask_needs_stage_2_again(
@@ -308,7 +308,7 @@ def test_a_corrected_mask_needs_stage_2_again(
     annotations.write_text(json.dumps(shapes))
     assert train_test_data_preparation.main(where(root)) == 0
     assert training.main([*where(root), "--device", "cpu"]) == 2
-    assert "run stage 2 again" in capsys.readouterr().err
+    assert "run stage 2 (image_preprocessing.py) again" in capsys.readouterr().err
 
 
 def test_classes_in_another_order_need_stage_1_again(
@@ -319,7 +319,7 @@ def test_classes_in_another_order_need_stage_1_again(
     (root / "tiny.yaml").write_text(yaml.safe_dump(TINY | {"structures": swapped}))
     for script in (image_preprocessing, training):
         assert script.main(where(root)) == 2
-        assert "run stage 1 again" in capsys.readouterr().err
+        assert "run stage 1 (train_test_data_preparation.py) again" in capsys.readouterr().err
 
 
 def test_an_unknown_fold_lists_the_folds(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

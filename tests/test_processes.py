@@ -93,6 +93,36 @@ def test_one_process_resumes_where_two_stopped(alone: Path, prepared: Path, tmp_
     assert_same_training(history(root), history(alone))
 
 
+LEAVE = """
+import os, sys, torch
+from torch.nn.parallel import DistributedDataParallel
+from sonoseg.training.processes import process_group
+
+def threads():
+    names = [open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task")]
+    return sum("gloo" in name for name in names)
+
+def train():
+    network = DistributedDataParallel(torch.nn.Linear(2, 1))
+    network(torch.ones(3, 2)).sum().backward()
+    cycle = [network]
+    cycle.append(cycle)
+
+torch.distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
+with process_group():
+    train()
+    assert threads() > 0
+assert threads() == 0, threads()
+"""
+
+
+def test_the_threads_of_a_process_group_end_before_the_interpreter(tmp_path: Path) -> None:
+    """Those that are left release tensors while Python ends, which aborts one of a dozen processes."""
+    command = [sys.executable, "-c", LEAVE, str(tmp_path / "store")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=REPOSITORY, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+
+
 def test_a_batch_that_cannot_be_divided_is_refused(prepared: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(prepared, tmp_path / "w"))
     task = root / f"{NAME}.yaml"

@@ -83,6 +83,10 @@ class AnnotationFormat(Protocol):
         """Return the files with the annotations of all images, relative to the data folder."""
         ...
 
+    def folders(self, section: Any) -> list[str]:
+        """Return the folders that contain nothing but images and annotations, relative to the data folder."""
+        ...
+
     def is_annotation(self, path: Path, section: Any) -> bool:
         """Return whether an image file in the folder of the images is, by its name, an annotation."""
         ...

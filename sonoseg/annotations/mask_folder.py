@@ -62,6 +62,9 @@ class MaskFolderFormat:
     def shared_files(self, section: MaskFolder) -> list[str]:
         return []
 
+    def folders(self, section: MaskFolder) -> list[str]:
+        return [section.images, section.masks]
+
     def is_annotation(self, path: Path, section: MaskFolder) -> bool:
         # The data folder is unknown here, so names are compared, and no links are resolved.
         return normpath(section.images) == normpath(section.masks) and _is_mask(path, section)

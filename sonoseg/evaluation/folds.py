@@ -11,7 +11,7 @@ from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.names import patient_key
 from sonoseg.prepare.split import assert_no_leak
 from sonoseg.preprocess.plan import check_prepared
-from sonoseg.runs.split_tables import Prepared, Sample, read_index, read_split
+from sonoseg.runs.split_tables import RUN_STAGE_2_AGAIN, Prepared, Sample, read_index, read_split
 from sonoseg.runs.workspace import PARTS, Workspace
 from sonoseg.schema.task import Task
 
@@ -111,7 +111,4 @@ def _check_same_sources(table: Path, rows: list[Prepared], samples: list[Sample]
     """Raise DataError unless stage 2 was run on this split: same images, patients and folds."""
     expected = {(sample.id, patient_key(sample.patient), sample.fold) for sample in samples}
     if {(row.source_id, patient_key(row.patient), row.fold) for row in rows} != expected:
-        raise DataError(
-            f"{table}: made from another split than the one now in its folder; "
-            "run stage 2 (image_preprocessing.py) again"
-        )
+        raise DataError(f"{table}: made from another split than the one now in its folder; {RUN_STAGE_2_AGAIN}")

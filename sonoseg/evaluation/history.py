@@ -33,6 +33,7 @@ def _checkpoint_history(path: Path) -> list[dict[str, float]]:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)["progress"]["history"]
+        rows = torch.load(path, map_location="cpu", weights_only=True)["progress"]["history"]
+        return [{str(name): float(value) for name, value in row.items()} for row in rows]
     except Exception:  # a missing or damaged checkpoint: the page is then without curves
         return []

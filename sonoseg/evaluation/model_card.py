@@ -79,7 +79,7 @@ def _model(model: ModelHeader) -> str:
         f"* Network: `{task.network.name}`, {size} pixels, {task.input.fit}; all settings are inside the file",
         f"* File: `{model.path.name}`, SHA-256 `{model.sha256}`",
     ]
-    if "best_epoch" in info:
+    if {"best_epoch", "validation_dice", "epochs", "seed", "fold"} <= info.keys():
         dice = f"{info['validation_dice']:.4f}"
         lines.append(
             f"* Trained {info['epochs']} epochs, seed {info['seed']}; epoch {info['best_epoch']} kept for its "

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sonoseg.evaluation.model_card import write_model_card
 from sonoseg.evaluation.page import evaluation_page
 from sonoseg.evaluation.scoring import Scoring
 from sonoseg.evaluation.summary import summarise
-from sonoseg.io.files import name_in_errors
+from sonoseg.io import files
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import (
     CASES_TABLE,
@@ -105,19 +106,15 @@ def count_scorings(log: Path, test_split: str | None) -> int:
 
 
 def append_line(log: Path, entry: dict[str, Any]) -> None:
-    """Append `entry` to a file of JSON lines by a single write, which is on the disk when this returns.
-
-    It starts a new line after an incomplete one, which an interruption left.
-    """
+    """Append `entry` to a file of JSON lines, as `io.files.append_line` does."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with name_in_errors(log), log.open("ab+") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        if size:
-            stream.seek(size - 1)
-        line = json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n"
-        stream.write(("\n" if size and stream.read(1) != b"\n" else "").encode() + line.encode("utf-8"))
-        stream.flush()
-        os.fsync(stream.fileno())
+    files.append_line(log, json.dumps(entry, ensure_ascii=False, allow_nan=False))
+
+
+def check_log(workspace: Workspace) -> None:
+    """Raise UsageError when the log of scorings exists and cannot be appended to, before a model is trained."""
+    with suppress(FileNotFoundError):
+        os.close(files.open_in_place(workspace.models / SCORINGS_LOG, os.O_RDWR))
 
 
 def _log_entry(summary: dict[str, Any], workspace: Workspace) -> dict[str, Any]:

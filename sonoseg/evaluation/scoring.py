@@ -88,16 +88,17 @@ def read_trained_model(path: Path, data: FoldData, task: Task, any_fold: bool = 
     has changed, or when the model may have been trained on images on which it would be scored.
     """
     model = read_header(path)
-    current, trained = task.model_dump(), model.task.model_dump()
+    current, trained = (each.model_dump(exclude={"review"}) for each in (task, model.task))  # changes no score
     sections = sorted(name for name in current if current[name] != trained[name])
     if sections:
         raise ModelError(
             f"{path}: trained with other settings than the task file has now ({', '.join(sections)}); settings "
             "must not be chosen by test scores; undo the change, or train again"
         )
-    changed = sorted(name for name, value in data.hashes.items() if model.info["data"].get(name) != value)
-    if changed or (model.info["fold"] != data.fold and not any_fold):
-        what = f"other tables ({', '.join(changed)})" if changed else f"fold {model.info['fold']} held out"
+    changed = sorted(name for name, value in data.hashes.items() if model.info.get("data", {}).get(name) != value)
+    fold = model.info.get("fold")
+    if changed or (fold != data.fold and not any_fold):
+        what = f"other tables ({', '.join(changed)})" if changed else f"fold {fold} held out"
         raise ModelError(
             f"{path}: trained with {what} than now, so it may have seen the images it would be scored on; train again"
         )

@@ -83,6 +83,16 @@ class ShapeKind(ABC):
     def _fit(self, mask: Mask, spacing: Spacing | None) -> list[Points]:
         """Return what `fit` returns, for a mask with a pixel."""
 
+    def agreement(self, points: Points, mask: Mask) -> float:
+        """Return the intersection over union, 0 to 1, of the drawn shape and a mask `(H, W)` bool with a pixel."""
+        window, drawn = self._filled(points, mask.shape)
+        both = np.count_nonzero(drawn & mask[window])
+        return float(both / (np.count_nonzero(mask) + np.count_nonzero(drawn) - both))
+
+    def _filled(self, points: Points, size: Size) -> tuple[Window, Mask]:
+        """Return what `draw` returns; a kind may compute it faster, with other pixels on the border."""
+        return self.draw(points, size)
+
     def outline(self, points: Points, curve_points: int = CURVE_POINTS) -> Points:
         """Return the outline as a polyline or polygon `(N, 2)` without a closing point; curves have `curve_points`."""
         return points

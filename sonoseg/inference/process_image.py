@@ -1,19 +1,20 @@
 """One image of stage 4, from its file to its written results: read, predict, render, write."""
 
 import errno
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from sonoseg.errors import DataError, printable
-from sonoseg.inference.results import ResultFiles, describe, remove_results, render, write_results
+from sonoseg.errors import DataError, is_machine_error, printable
+from sonoseg.inference.results import ResultFiles, claim_files, describe, remove_results, render, write_results
 from sonoseg.inference.resume import ResultInputs, build_record, read_reusable
 from sonoseg.inference.segmenter import Segmenter, check_image
 from sonoseg.inference.sources import Source
 from sonoseg.inference.table import Row, failed_row, result_row
-from sonoseg.io.files import sha256_of
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.names import name_problem
 from sonoseg.io.readers import read_image
+from sonoseg.io.readers.opening import read_file
 from sonoseg.runs.output_folder import OutputFolder
 
 
@@ -37,7 +38,8 @@ def process_image(source: Source, run: InferenceRun) -> Row:
 
     Results that an earlier run has written from the same inputs are reused. An image that cannot be processed gives a
     row with status `failed` and the reason, and its earlier results are removed. Raises OSError when a result cannot be
-    written, for example to a full disk.
+    written, for example to a full disk, and any error of which `is_machine_error` is true: such an error is no fault of
+    the image, and its earlier results stay.
     """
     task, output = run.segmenter.task, run.output
     files = ResultFiles.of(source.name, task.class_names)
@@ -45,20 +47,25 @@ def process_image(source: Source, run: InferenceRun) -> Row:
         check_file_name(source.path)
         if source.problem:
             raise DataError(source.problem)
-        inputs = ResultInputs(source, _sha256_or_empty(source.path), run.fingerprint)
+        claim_files(output, files.written(run.heatmap))
+        # Digest and pixels are of the same bytes, also when the file is replaced meanwhile.
+        data = read_file(source.path, run.limits)
+        inputs = ResultInputs(source, hashlib.sha256(data).hexdigest(), run.fingerprint)
         reusable = read_reusable(output.path(files.record), inputs, files.pictures(run.heatmap))
         if reusable:
             for path, digest in reusable.digests.items():
                 output.keep(path, digest)
             return result_row(source, reusable.facts, reused=True)
 
-        image = check_image(read_image(source.image, run.limits).pixels)
+        image = check_image(read_image(source.image, run.limits, data).pixels)
         findings = run.segmenter(image, source.spacing)
         pictures = render(image, findings, task.structures, task.postprocessing.threshold, files, run.heatmap)
         facts = describe(source, image, findings, run.segmenter)
-    except DataError as error:
-        return _fail(source, run, str(error))
     except Exception as error:  # an unexpected error of one image must not end the run
+        if is_machine_error(error):
+            raise
+        if isinstance(error, DataError):
+            return _fail(source, run, str(error))
         return _fail(source, run, f"{source.path}: unexpected {type(error).__name__}: {error}")
     try:
         write_results(output, files, pictures, build_record(facts, inputs, pictures))
@@ -81,11 +88,3 @@ def _fail(source: Source, run: InferenceRun, reason: str) -> Row:
     """Remove earlier results of an image and return its row with status `failed`."""
     remove_results(run.output, source.name, run.segmenter.task.class_names)
     return failed_row(source, reason)
-
-
-def _sha256_or_empty(path: Path) -> str:
-    """Return a file's SHA-256; empty when it cannot be read, for which `read_image` then raises with the reason."""
-    try:
-        return sha256_of(path)
-    except OSError:
-        return ""

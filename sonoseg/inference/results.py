@@ -7,18 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sonoseg.errors import DataError
 from sonoseg.inference.heatmap import draw_heatmap, probability_levels
 from sonoseg.inference.overlay import draw_overlay
+from sonoseg.inference.resume import recorded_files
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source
 from sonoseg.io.masks import encode_label_map
 from sonoseg.io.png import encode_png
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.runs.output_folder import OutputFolder
+from sonoseg.runs.workspace import RESULTS_TABLE
 from sonoseg.schema.annotations import Structure
 from sonoseg.types import Pixels
 
 DISCLAIMER = "not for clinical use"
+
+_SECONDS_PER_IMAGE = 10
+"""At most this long before or after the last record are the pictures of an image in progress written."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,10 @@ class ResultFiles:
     def pictures(self, heatmap: bool) -> tuple[str, ...]:
         """Return the PNG files of a run with or without probabilities."""
         return (self.mask, self.overlay, *(self.maps if heatmap else ()))
+
+    def written(self, heatmap: bool) -> tuple[str, ...]:
+        """Return the files that a run with or without probabilities writes."""
+        return (*self.pictures(heatmap), self.record)
 
 
 def render(
@@ -97,12 +107,44 @@ def describe(source: Source, image: Pixels, findings: Findings, segmenter: Segme
         "measurements": {key: measurement.value for key, measurement in findings.measurements.items()},
         "notes": {key: measurement.note for key, measurement in findings.measurements.items() if measurement.note},
         "confidence": findings.confidence,
+        "shape_agreement": findings.shape_agreement,
         "suppressed": findings.suppressed,
         "task": segmenter.task.name,
         "model_sha256": segmenter.sha256,
         "threshold": segmenter.threshold,
         "notice": DISCLAIMER,
     }
+
+
+def claim_files(output: OutputFolder, names: Sequence[str]) -> None:
+    """Claim files of stage 4. Raises DataError when one of them exists and was not written by it.
+
+    Without an integrity list that names them, earlier results are recognised by the records of their images, and the
+    pictures of an image in progress by their time.
+    """
+    unclaimed = [path.name for path in output.unclaimed(names)]
+    if unclaimed:
+        recorded = recorded_files(output.folder, [name for name in unclaimed if name.endswith(".json")])
+        output.adopt(recorded)
+        if recorded and not output.has_earlier_run:
+            output.adopt(_unfinished(output.folder, unclaimed, recorded))
+    output.claim(names)
+
+
+def _unfinished(folder: Path, unclaimed: Sequence[str], recorded: Sequence[str]) -> list[str]:
+    """Return what an unfinished run of version 0.2 or earlier left besides complete results, given by `recorded`.
+
+    That are its table, and the pictures of images that had no record yet: written just before or after the last record.
+    """
+    last = max((folder / name).stat().st_mtime for name in recorded if name.endswith(".json"))
+    found = []
+    for name in unclaimed:
+        if name == RESULTS_TABLE and (folder / name).read_bytes().startswith(b"image,"):
+            found.append(name)
+        record = folder / f"{name.rpartition('_')[0]}.json"
+        if name.endswith(".png") and not record.exists():
+            found += [name] if abs((folder / name).stat().st_mtime - last) <= _SECONDS_PER_IMAGE else []
+    return found
 
 
 def write_results(
@@ -117,6 +159,16 @@ def write_results(
     for name, data in pictures.items():
         output.write_bytes(name, data)
     output.write_json(files.record, record)
+
+
+def check_results(output: OutputFolder) -> None:
+    """Raise DataError when a result file of this run is no longer there; the table, which names it, is then removed."""
+    try:
+        output.check_complete()
+    except DataError:
+        with suppress(DataError):  # the folder is no longer there either
+            output.remove(RESULTS_TABLE)
+        raise
 
 
 def outdated_names(folder: Path, sources: Sequence[Source]) -> list[str]:
@@ -138,6 +190,8 @@ def outdated_names(folder: Path, sources: Sequence[Source]) -> list[str]:
 
 def remove_results(output: OutputFolder, name: str, class_names: Sequence[str]) -> None:
     """Remove every result file of the image whose results are called `name`."""
-    for file in ResultFiles.of(name, class_names).all:
+    files = ResultFiles.of(name, class_names)
+    output.adopt(recorded_files(output.folder, [files.record]))
+    for file in files.all:
         with suppress(OSError):  # the name is too long, so there is no such file
             output.remove(file)

@@ -6,25 +6,28 @@ the digests of the files, so an interrupted run continues where it stopped, and 
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sonoseg.errors import is_machine_error
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source
 from sonoseg.io.files import sha256_of
 from sonoseg.runs.versions import versions
 
-RESULT_FORMAT = 1
+RESULT_FORMAT = 2
 """To be raised with every change of the code that changes a result file, so that earlier results are not reused."""
 
 
 def run_fingerprint(segmenter: Segmenter, heatmap: bool) -> str:
     """Return 64 hexadecimal digits that identify what decides the results of an image, apart from the image itself.
 
-    That is: models with their tasks, engines, device, whether probabilities are written, the versions of SonoSeg and of
-    the packages it uses, and `RESULT_FORMAT`. Empty when a model comes from no file and so has no digest.
+    That is: models with their tasks, engines with the digests of what they run, device, whether probabilities are
+    written, the versions of SonoSeg and of the packages it uses, and `RESULT_FORMAT`. Empty when a model comes from no
+    file and so has no digest.
     """
     members = segmenter.members
     if not all(member.sha256 for member in members):
@@ -32,7 +35,7 @@ def run_fingerprint(segmenter: Segmenter, heatmap: bool) -> str:
     settings = {
         "models": segmenter.sha256,
         "tasks": [member.task.model_dump(mode="json") for member in members],
-        "engines": [(member.engine.name, member.engine.version) for member in members],
+        "engines": [(member.engine.name, member.engine.version, member.engine.sha256) for member in members],
         "device": segmenter.device,
         "heatmap": heatmap,
         "versions": versions(),
@@ -82,6 +85,7 @@ def read_reusable(record: Path, inputs: ResultInputs, pictures: Sequence[str]) -
     """Return an image's results when they are complete, unchanged and made from `inputs`; else None.
 
     record: path of the JSON file. pictures: the names of the files beside it; the record has to list exactly these.
+    Raises OSError for an error of the machine.
     """
     if not inputs.run_fingerprint:
         return None
@@ -97,10 +101,24 @@ def read_reusable(record: Path, inputs: ResultInputs, pictures: Sequence[str]) -
         files = facts["files"]
         if files.keys() != set(pictures) or any(sha256_of(folder / name) != files[name] for name in pictures):
             return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or damaged: processed again
-        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if is_machine_error(error):
+            raise
+        return None  # missing or damaged: processed again
     digests = {folder / name: files[name] for name in pictures}
     return ReusableResult(facts, {**digests, record: hashlib.sha256(data).hexdigest()})
+
+
+def recorded_files(folder: Path, records: Iterable[str]) -> list[str]:
+    """Return those of the records of images that are valid, of any version, and the result files that they name."""
+    found = []
+    for record in records:
+        path = folder / record
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            facts = json.loads(path.read_bytes()) if path.is_file() else {}
+            if facts.pop("sha256") == _digest(facts):
+                found += [record, *(name for name in facts["files"] if name.startswith(f"{path.stem}_"))]
+    return found
 
 
 def _digest(record: Mapping[str, Any]) -> str:

@@ -1,8 +1,10 @@
 """A trained model or an ensemble as one callable: image in, findings out."""
 
 import ctypes
+import math
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,8 +17,9 @@ from sonoseg.errors import DataError, ModelError, UsageError
 from sonoseg.models.engines.choose import EngineOptions, engines_to_try
 from sonoseg.models.members import Member, check_same_classes, load_member, model_files
 from sonoseg.models.model_header import ModelHeader, digest_of, read_header
-from sonoseg.models.predictor import mean_and_variance, mean_probabilities, predict_each
+from sonoseg.models.predictor import Predictor, mean_and_variance, mean_probabilities, predict_each
 from sonoseg.postprocess.interpret import Findings, interpret
+from sonoseg.schema.annotations import Metadata
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
 from sonoseg.types import Maps, Pixels
@@ -39,7 +42,7 @@ class Segmenter:
         check_same_classes(members)
         self.members = tuple(members)
         self.device = device
-        self._predictors = [member.predictor for member in members]
+        self._process = os.getpid()
         self._source: tuple[tuple[str, ...], EngineOptions] | None = None  # absolute paths of the model files
 
     @classmethod
@@ -81,6 +84,16 @@ class Segmenter:
         return load_once, (*self._source, self.sha256)
 
     @property
+    def _predictors(self) -> list[Predictor]:
+        """Return the members' predictors. Raises ModelError in a forked process: there engines wait for ever."""
+        if os.getpid() != self._process:
+            raise ModelError(
+                "this segmenter was loaded before the process was forked, and the threads of its engines are missing "
+                "here; spawn worker processes (multiprocessing.get_context('spawn')), or load it in each of them"
+            )
+        return [member.predictor for member in self.members]
+
+    @property
     def task(self) -> Task:
         """Return the first member's task, which decides how probabilities are interpreted."""
         return self.members[0].task
@@ -104,10 +117,12 @@ class Segmenter:
         """Return the findings of an image, in its own geometry.
 
         image: uint8 grey `(H, W)` or RGB `(H, W, 3)`; spacing: (row_mm, col_mm), or None when it is unknown, and then
-        lengths are in pixels only. Raises DataError for any other array or spacing.
+        lengths are in pixels only. Raises DataError for any other array or spacing, an image of a single grey value,
+        and a spacing outside `metadata.spacing_range_mm` of the task; ModelError in a forked process.
         """
-        grey = check_image(image)
-        return interpret(self.probabilities(grey), grey, self.task, check_spacing(spacing))
+        predictors = self._predictors  # first, because OpenCV's threads are missing in a forked process as well
+        spacing, grey = check_spacing(spacing, self.task.metadata), check_image(image)
+        return interpret(mean_probabilities(predictors, grey), grey, self.task, spacing)
 
     def probabilities(self, image: Pixels) -> Maps:
         """Return class probabilities `(1 + K, H, W)` float32, background first, for a grey image `(H, W)` uint8."""
@@ -193,25 +208,55 @@ def _has_driver() -> bool:
 
 
 def check_image(image: NDArray[np.uint8]) -> Pixels:
-    """Return the image as grey `(H, W)` uint8; RGB becomes luma (ITU-R 601). Raises DataError for any other array."""
+    """Return the image as grey `(H, W)` uint8; RGB becomes luma (ITU-R 601).
+
+    Raises DataError for any other array, also a masked one, and for an image of a single grey value.
+    """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
         raise DataError(f"the image is {kind}; expected a NumPy array of uint8 (0 to 255): scale and convert it first")
+    if isinstance(image, np.ma.MaskedArray):
+        raise DataError("the image is a masked array; expected a plain one: fill its masked pixels first")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise DataError(f"the image has shape {image.shape}; expected (height, width), or (height, width, 3) for RGB")
     if min(image.shape[:2]) < MIN_SIDE:
         raise DataError(f"the image is {image.shape[1]}x{image.shape[0]} pixels; expected at least {MIN_SIDE} each way")
-    return np.ascontiguousarray(image) if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    grey = np.ascontiguousarray(image) if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    if grey.min() == grey.max():
+        raise DataError(f"every pixel has the grey value {grey[0, 0]}; expected an ultrasound image: replace the image")
+    return grey
 
 
-def check_spacing(spacing: Spacing | None) -> Spacing | None:
-    """Return the spacing as two floats, or None. Raises DataError unless both are finite and above 0."""
+def check_spacing(spacing: Spacing | None, metadata: Metadata) -> Spacing | None:
+    """Return the spacing as two floats, or None.
+
+    Raises DataError unless it is a sequence of two numbers above 0 that `metadata.spacing_range_mm` includes.
+    """
     if spacing is None:
         return None
     try:
-        row_mm, col_mm = (float(value) for value in spacing)
+        if isinstance(spacing, _NO_PAIR) or len(spacing) != 2:
+            raise TypeError
+        row_mm, col_mm = (_millimetres(value) for value in spacing)
     except (TypeError, ValueError):
-        raise DataError(f"the spacing is {spacing!r}; expected (row_mm, col_mm), or None when it is unknown") from None
-    if not (np.isfinite([row_mm, col_mm]).all() and min(row_mm, col_mm) > 0):
-        raise DataError(f"the spacing is {spacing!r}; expected two numbers above 0, in mm per pixel")
+        found = f"the spacing is a {type(spacing).__name__} and no pair of numbers"
+        raise DataError(f"{found}; expected (row_mm, col_mm), or None when it is unknown") from None
+    except OverflowError:
+        raise DataError("the spacing has more than 308 digits; expected two numbers, in mm per pixel") from None
+    if not (math.isfinite(row_mm + col_mm) and min(row_mm, col_mm) > 0):
+        raise DataError(f"the spacing is {(row_mm, col_mm)}; expected two numbers above 0, in mm per pixel")
+    problem = metadata.spacing_problem((row_mm, col_mm))
+    if problem:
+        raise DataError(problem)
     return row_mm, col_mm
+
+
+_NO_PAIR = (str, bytes, bytearray, memoryview, Mapping, Set, np.ma.MaskedArray)
+"""Types of which two values can be taken that are no (row_mm, col_mm)."""
+
+
+def _millimetres(value: Any) -> float:
+    """Return a number as float. Raises TypeError for text and truth values, which `float` takes as well."""
+    if isinstance(value, str | bytes | bytearray | bool | np.bool_ | np.ma.MaskedArray):
+        raise TypeError
+    return float(value)

@@ -1,5 +1,6 @@
 """The images of a run of stage 4: files and frames, the names of their results, and their pixel spacing."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -8,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from sonoseg.annotations import FORMATS
-from sonoseg.errors import DataError
+from sonoseg.errors import DataError, is_machine_error
+from sonoseg.io.file_state import FileState, file_state
 from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.names import name_key
@@ -16,7 +18,7 @@ from sonoseg.io.readers import image_suffixes, is_image, list_images, read_image
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
 from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import INFERENCE_RECORD, Workspace
-from sonoseg.schema.annotations import Metadata
+from sonoseg.schema.annotations import MaskFolder, Metadata, ShapesJson
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
 
@@ -120,10 +122,22 @@ def from_folder(
     return Inputs(sources, remarks)
 
 
-def check_output_folder(output: Path, images: Path) -> None:
-    """Raise DataError when results would be written into the folder of the images."""
-    if output.resolve() == images.resolve():
-        raise DataError(f"{output}: results cannot be written among the images; choose another folder")
+def check_output_folder(output: Path, images: Path | None, data: Path, annotations: ShapesJson | MaskFolder) -> None:
+    """Raise DataError when results would be written into the folder of the images, or into one of annotated data.
+
+    images: the folder that is segmented; when it is that of annotated data, so are those of its annotations. data: the
+    task's data folder.
+    """
+    folders = FORMATS[annotations.format].folders(annotations)
+    roots = [data.resolve()]
+    if images:
+        roots.append(images.resolve())
+        parts = Path(os.path.normpath(annotations.images)).parts
+        if roots[-1].parts[-len(parts) :] == parts:
+            roots.append(roots[-1].parents[len(parts) - 1])
+    taken = [root / folder for root in roots for folder in folders] + ([images] if images else [])
+    if output.resolve() in {path.resolve() for path in taken}:
+        raise DataError(f"{output}: results cannot be written among the images or annotations; choose another folder")
 
 
 def from_test_split(workspace: Workspace, class_names: Sequence[str]) -> Inputs:
@@ -168,16 +182,17 @@ def output_names(images: Sequence[ImageRef]) -> list[str]:
 def _frames(path: Path, limits: ReadLimits) -> list[tuple[ImageRef, ImageHeader, str]]:
     """Return the images of a file with its header; for an unreadable file one image, and why it cannot be read."""
     try:
-        status = path.stat()
-        header = _cached_header(path, status.st_size, status.st_mtime_ns, limits)
+        header = _cached_header(path, file_state(path), limits)
     except (DataError, OSError) as error:
+        if is_machine_error(error):
+            raise
         return [(ImageRef(path), ImageHeader((0, 0)), str(error) if isinstance(error, DataError) else "")]
     return [(image, header, "") for image in header.refs(path)]
 
 
 @lru_cache(maxsize=2**16)
-def _cached_header(path: Path, size: int, mtime_ns: int, limits: ReadLimits) -> ImageHeader:
-    """Return the header of a file of this size in bytes and modification time: a watched folder is listed each second.
+def _cached_header(path: Path, state: FileState, limits: ReadLimits) -> ImageHeader:
+    """Return the header of a file in this state: a watched folder is listed each second.
 
     Raises DataError.
     """

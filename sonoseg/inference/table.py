@@ -11,7 +11,8 @@ from sonoseg.runs.workspace import RESULTS_TABLE
 from sonoseg.schema.quantity import Quantity
 
 Row = dict[str, Any]
-"""Column -> value; also `reused`, which is not written: whether the results are those of an earlier run."""
+"""Column -> value; also, not written: `reused`, whether the results are those of an earlier run, and for the terminal
+`remark`, only where something happened to an image that is no fault of it."""
 
 STATUSES = ("ok", "flagged", "failed")
 

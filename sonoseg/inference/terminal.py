@@ -40,7 +40,8 @@ def row_line(row: Mapping[str, Any]) -> str:
 def watch_line(row: Mapping[str, Any]) -> str:
     """Return the line of an image of a watched folder, with a note when its pixel spacing is unknown."""
     unknown = row.get("spacing_from") == UNKNOWN
-    return row_line(row) + (" (pixel spacing unknown: lengths in pixels only)" if unknown else "")
+    remark = f" ({row['remark']})" if row.get("remark") else ""
+    return row_line(row) + (" (pixel spacing unknown: lengths in pixels only)" if unknown else "") + remark
 
 
 def summary_lines(rows: Sequence[Mapping[str, Any]], folder: Path, seconds: float | None) -> list[str]:
@@ -49,6 +50,9 @@ def summary_lines(rows: Sequence[Mapping[str, Any]], folder: Path, seconds: floa
     reused = sum(row["reused"] for row in rows)
     if reused:
         lines.append(f"{reused} of them reused from an earlier run with this model and these settings")
+    repeated = [row["remark"] for row in rows if row.get("remark")]
+    if repeated:
+        lines.append(f"{len(repeated)} of them {repeated[0]}")
     count = Counter(row["status"] for row in rows)
     rate = "" if seconds is None else f"; {seconds / len(rows):.2f} s an image"
     lines.append(f"{count['ok']} ok, {count['flagged']} flagged, {count['failed']} failed{rate}")

@@ -1,4 +1,4 @@
-"""A folder that receives images: an image is processed once its size and modification time are stable."""
+"""A folder that receives images: an image is processed once its file's state (`io.file_state`) is stable."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator
@@ -6,9 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sonoseg.errors import DataError
+from sonoseg.errors import DataError, is_machine_error, machine_error
 from sonoseg.inference.sources import NOTHING_GIVEN, Source, SpacingOptions, from_folder
 from sonoseg.inference.table import Row
+from sonoseg.io.file_state import FileState, file_state
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.schema.task import Task
@@ -21,8 +22,8 @@ it changes later, it is processed again."""
 _BATCH = 16
 """Images that are completed before a signal ends the watch."""
 
-_State = tuple[Source, int, int]
-"""A file as last read from the folder: its source, size in bytes and modification time in ns."""
+_State = tuple[Source, FileState]
+"""A file as last read from the folder."""
 
 
 @dataclass
@@ -73,8 +74,16 @@ class Arrivals:
         return chosen
 
     def record(self, source: Source, row: Row, now: float) -> bool:
-        """Store the row of a file; return whether it is final: a failure is, once the file has long been unchanged."""
+        """Store the row of a file; return whether it is final: a failure is, once the file has long been unchanged.
+
+        A file that has changed since `ready` returned it has no row: it is processed again.
+        """
         known = self._files[source.image]
+        with suppress(FileNotFoundError):  # an image that has been removed keeps its row
+            state = _state(source)
+            if state != known.state:
+                self._files[source.image] = _Arrival(state, now)
+                return False
         known.row = row
         known.is_final = row["status"] != "failed" or now - known.since >= PATIENCE_S
         return known.is_final
@@ -119,8 +128,8 @@ class FolderWatch:
     def events(self, signals: Collection[object]) -> Iterator[WatchEvent]:
         """Yield what has to be done, until `signals` is not empty; the row of each ready image goes to `record`.
 
-        A DataError or OSError of reading the folder, such as an incomplete table or a network drive that is away, is an
-        event, and the folder is read again.
+        A DataError, OSError or MemoryError of reading the folder, such as an incomplete table or a network drive that
+        is away, is an event, and the folder is read again.
         """
         while not signals:
             sources, problem = self._read()
@@ -149,14 +158,14 @@ class FolderWatch:
         """Return the folder's images, and why it cannot be read, when that was not yet reported."""
         try:
             sources = from_folder(self._folder, self._task, self._given, self._limits).sources
-        except (DataError, OSError) as error:
-            is_new = str(error) != self._problem
-            self._problem = str(error)
+        except (DataError, OSError, MemoryError) as error:
+            problem = str(machine_error(error)) if is_machine_error(error) else str(error)
+            is_new = problem != self._problem
+            self._problem = problem
             return [], self._problem if is_new else ""
         self._problem = ""
         return sources, ""
 
 
 def _state(source: Source) -> _State:
-    status = source.path.stat()
-    return source, status.st_size, status.st_mtime_ns
+    return source, file_state(source.path)

@@ -1,12 +1,14 @@
-"""Atomic writing of files, and their SHA-256."""
+"""Atomic writing of files, files that are written in place, and the SHA-256 of files."""
 
 import errno
 import hashlib
 import json
 import os
+import re
+import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,14 @@ from sonoseg.errors import UsageError
 
 TEMPORARY = ".tmp"
 """Suffix of files that are still being written."""
+
+_NAME_CHARACTERS = 40
+"""Of the file's name in that of its temporary file, `.<name>.<8 random characters>.tmp`."""
+_TEMPORARY_END = re.compile(rf"(?<=\.)[a-z0-9_]{{8}}{re.escape(TEMPORARY)}$")
+_END_CHARACTERS = 8 + len(TEMPORARY)
+
+_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)  # Windows has none of these
+_IN_PLACE: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | _NONBLOCK
 
 
 def write_bytes(path: Path | str, data: bytes, sync: bool = True, reread: bool = False) -> Path:
@@ -27,7 +37,7 @@ def write_bytes(path: Path | str, data: bytes, sync: bool = True, reread: bool =
     path = Path(path)
     with name_in_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=TEMPORARY, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:_NAME_CHARACTERS]}.", suffix=TEMPORARY, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
@@ -44,6 +54,20 @@ def write_bytes(path: Path | str, data: bytes, sync: bool = True, reread: bool =
         if sync:
             _sync_folder(path.parent)
     return path
+
+
+def remove_temporary(folder: Path, names: Collection[str], before: float) -> None:
+    """Remove what killed processes have left of writing the files `names` of a folder, if changed before this time.
+
+    before: seconds since the epoch. Only regular files with the names that `write_bytes` gives are removed.
+    """
+    starts = {f".{name[:_NAME_CHARACTERS]}." for name in names}
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY_END.search(entry.name) and entry.name[:-_END_CHARACTERS] in starts:
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and status.st_mtime < before:
+                    os.unlink(entry.path)
 
 
 def move(source: Path, target: Path) -> Path:
@@ -65,6 +89,44 @@ def name_in_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def open_in_place(path: Path, flags: int) -> int:
+    """Open a file whose content is changed in place, such as a lock or a log; return its descriptor.
+
+    flags: those of `os.open`. Never opens what another name leads to: raises UsageError for a symbolic link, also a
+    dangling one, for a file with several hard links, and for a device or a pipe. Raises OSError.
+    """
+    try:
+        handle = os.open(path, flags | _IN_PLACE, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        problem = "is a symbolic link"
+    else:
+        status = os.fstat(handle)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:  # 0: removed since it was opened
+            return handle
+        os.close(handle)
+        problem = "has several hard links" if stat.S_ISREG(status.st_mode) else "is not a regular file"
+    raise UsageError(f"{path}: {problem}, and is written in place; expected a file of its own; remove it")
+
+
+def append_line(path: Path, line: str, sync: bool = True) -> None:
+    """Append a line of UTF-8 text to a file, by a single write; see `open_in_place`.
+
+    It starts a new line after an incomplete one, which an interruption left. sync: wait until it is on the disk.
+    Raises UsageError and OSError.
+    """
+    with name_in_errors(path), os.fdopen(open_in_place(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "ab+") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        if size:
+            stream.seek(size - 1)
+        start = b"\n" if size and stream.read(1) != b"\n" else b""
+        stream.write(start + line.encode("utf-8") + b"\n")
+        stream.flush()
+        if sync:
+            os.fsync(stream.fileno())
+
+
 def write_text(path: Path | str, text: str) -> Path:
     """Write UTF-8 text atomically."""
     return write_bytes(path, text.encode("utf-8"))
@@ -81,9 +143,18 @@ def json_text(value: Any) -> str:
 
 
 def sha256_of(path: Path | str) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
-    with open(path, "rb") as stream:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits.
+
+    Raises OSError, also for what is not a regular file: reading a device or a pipe may never end.
+    """
+    with open(path, "rb", opener=_open_without_waiting) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | _NONBLOCK)  # opening a pipe waits for its writer otherwise
 
 
 def check_writable(folder: Path) -> None:

@@ -8,13 +8,17 @@ MAX_PIXELS = 50_000_000
 MAX_FRAMES = 1000
 """Most frames of one file: far above a cine loop of an examination."""
 
+MAX_BYTES = 2**30
+"""Largest image file that is read into memory: more than `MAX_FRAMES` frames of an examination, uncompressed."""
+
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """max_pixels: of one frame, width times height. max_frames: of one file."""
+    """max_pixels: of one frame, width times height. max_frames, max_bytes: of one file."""
 
     max_pixels: int = MAX_PIXELS
     max_frames: int = MAX_FRAMES
+    max_bytes: int = MAX_BYTES
 
 
 DEFAULT_LIMITS = ReadLimits()

@@ -12,7 +12,7 @@ from sonoseg.errors import ModelError
 from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.models.engines.base import Engine
 from sonoseg.models.engines.choose import EngineOptions, load_engine
-from sonoseg.models.model_header import ModelHeader
+from sonoseg.models.model_header import ModelHeader, no_such_model
 from sonoseg.models.predictor import Predictor
 from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.schema.annotations import Structure
@@ -47,8 +47,8 @@ def model_files(paths: Sequence[Path]) -> list[Path]:
     """Return the model files of `paths`, in that order; at least one.
 
     A folder stands for the `best_model.safetensors` in it, or, when it has none of its own, for all those in its direct
-    sub-folders, `fold_2` before `fold_10`. Raises ModelError for no path, a folder without a model, and a file that
-    is given twice.
+    sub-folders, `fold_2` before `fold_10`. Raises ModelError for no path, a missing file, a folder without a model, and
+    a file that is given twice.
     """
     if not paths:
         raise ModelError("no model is given; expected a model file, several, or a folder of them")
@@ -57,6 +57,8 @@ def model_files(paths: Sequence[Path]) -> list[Path]:
         files += _in_folder(path) if path.is_dir() else [path]
     seen: dict[Path, Path] = {}
     for file in files:
+        if not file.is_file():  # before its links are followed, which fails for those that form a loop
+            raise ModelError(no_such_model(file))
         first = seen.setdefault(file.resolve(), file)
         if first is not file:
             also = "" if first == file else f", also as {first}"

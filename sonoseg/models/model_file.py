@@ -5,21 +5,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from sonoseg.errors import ModelError
 from sonoseg.io.files import write_bytes
-from sonoseg.models.model_header import KEY, ModelHeader, header_text
+from sonoseg.io.reading import read_regular
+from sonoseg.models.engines.torch_engine import network_function
+from sonoseg.models.model_header import KEY, MAX_BYTES, ModelHeader, header_text
 from sonoseg.models.networks import build_network
+from sonoseg.models.probe import TOLERANCE, TOLERANCE_FEW_BITS, Probe, probe_input
+from sonoseg.models.weights import weights_problem
 from sonoseg.schema.task import Task
 
 
 def save_model(path: Path, state: Mapping[str, Tensor], task: Task, info: Mapping[str, Any]) -> str:
     """Write the model atomically, read it back before it replaces an earlier one, and return the file's SHA-256.
 
-    `info` consists of JSON values: versions, data hashes, the chosen epoch. Raises OSError.
+    `info` consists of JSON values: versions, data hashes, the chosen epoch. Raises OSError, and ModelError as
+    `model_bytes` does; then nothing is written.
     """
     data = model_bytes(state, task, info)
     write_bytes(path, data, reread=True)
@@ -27,21 +33,67 @@ def save_model(path: Path, state: Mapping[str, Tensor], task: Task, info: Mappin
 
 
 def model_bytes(state: Mapping[str, Tensor], task: Task, info: Mapping[str, Any]) -> bytes:
-    """Return the model as the bytes of a safetensors file; see `save_model`."""
+    """Return the model as the bytes of a safetensors file, with the output of the network on the probe image.
+
+    Raises ModelError for weights that are not those of the task's network, or not finite.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    return safetensors.torch.save(tensors, metadata={KEY: header_text(task, info)})
+    with torch.random.fork_rng(devices=[]):  # the initial weights of the network that is built draw numbers
+        network, problem = _network_of(task, tensors)
+    if not problem:
+        output = network_function(network, task.network)(probe_input(task.input))
+        problem = "" if np.isfinite(output).all() else "they give an output that is not finite"
+    if problem:
+        raise ModelError(
+            f"weights of task {task.name}: not saved, and an earlier model is kept ({problem}); train again, with a "
+            "lower training.optimizer.learning_rate where values are not finite"
+        )
+    return safetensors.torch.save(tensors, metadata={KEY: header_text(task, info, Probe.of(output))})
 
 
 def load_network(header: ModelHeader, device: str | torch.device = "cpu") -> nn.Module:
-    """Return the trained network of a model file on `device`, ready to predict.
+    """Return the trained network of a model file on `device`, ready to predict; it has run once, on the probe image.
 
-    Raises ModelError when the weights are not those of the network that the header describes.
+    Raises ModelError when the file has changed since its header was read, the weights are not those of the network that
+    the header describes, or do not give the output that was stored with them.
     """
-    network = build_network(header.task)
-    try:
-        network.load_state_dict(safetensors.torch.load_file(header.path))
-    except (RuntimeError, safetensors.SafetensorError) as error:
+    data = read_regular(header.path, MAX_BYTES, follow_link=True)
+    if hashlib.sha256(data).hexdigest() != header.sha256:
+        raise ModelError(f"{header.path}: changed while it was being read; run the same command again")
+    network, problem = _network_of(header.task, safetensors.torch.load(data))
+    if problem:
         raise ModelError(
-            f"{header.path}: its weights do not fit its own network settings; train the model again"
-        ) from error
-    return network.to(torch.device(device)).eval()
+            f"{header.path}: its weights do not fit its own network settings ({problem}); train the model again"
+        )
+    network = network.to(torch.device(device))
+    _check_output(network, header, str(device))
+    return network
+
+
+def torch_probe(header: ModelHeader) -> Probe:
+    """Return the output of a model's network in torch on the CPU. Raises ModelError as `load_network` does."""
+    run = network_function(load_network(header), header.task.network)
+    return Probe.of(run(probe_input(header.task.input)))
+
+
+def _network_of(task: Task, state: Mapping[str, Tensor]) -> tuple[nn.Module, str]:
+    """Return the task's network with these weights, in evaluation mode, and what is wrong with them; often nothing."""
+    with torch.device("meta"):  # no memory is taken for a network that other weights belong to
+        network = build_network(task)
+    problem = weights_problem(state, network.state_dict())
+    if not problem:
+        network = build_network(task)
+        network.load_state_dict(state)
+    return network.eval(), problem
+
+
+def _check_output(network: nn.Module, header: ModelHeader, device: str) -> None:
+    """Raise ModelError unless a network gives the output that its model file states."""
+    output = network_function(network, header.task.network, device)(probe_input(header.task.input))
+    tolerance = TOLERANCE if device == "cpu" else TOLERANCE_FEW_BITS
+    if header.probe and header.probe.difference(output) > tolerance:
+        raise ModelError(
+            f"{header.path}: the weights do not give the output stored when it was saved (difference "
+            f"{header.probe.difference(output):.3f}, at most {tolerance:g}); the file is damaged or was edited; "
+            "restore it from a copy, or train again"
+        )

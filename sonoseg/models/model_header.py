@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sonoseg.errors import ModelError, SonoSegError, TaskError
-from sonoseg.io.files import sha256_of
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sonoseg.errors import ModelError, SonoSegError, TaskError, printable
+from sonoseg.io.reading import parse_json, read_regular
+from sonoseg.models.probe import Probe
 from sonoseg.runs.verify import Finding
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import parse_task
@@ -23,39 +27,58 @@ KEY = "sonoseg"
 FORMAT = 1
 """Version of the header; files of any other one are refused."""
 
+MAX_BYTES = 2**31
+"""Largest model file, and largest file of a conversion, that is read: far above any network of this kind."""
+
+
+class _Facts(BaseModel):
+    """The facts of a training that are used; others are shown as they are. Files of other origin have none."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    versions: dict[str, str] = {}
+    data: dict[str, str] = {}
+    images: dict[str, int] = {}
+    fold: int = 0
+    seed: int = 0
+    best_epoch: int = 0
+    epochs: int = 0
+    planned_epochs: int = 0
+    deterministic: bool = False
+    validation_dice: float = 0
+    use: str = ""
+
 
 @dataclass(frozen=True)
 class ModelHeader:
     """A model file without its weights.
 
-    info: facts of the training, JSON values. sha256: of the whole file.
+    info: facts of the training, JSON values. sha256: of the whole file. probe: the expected output of the network; None
+    in files of versions that did not store it.
     """
 
     path: Path
     task: Task
     info: dict[str, Any]
     sha256: str
+    probe: Probe | None = None
 
 
-def header_text(task: Task, info: Mapping[str, Any]) -> str:
+def header_text(task: Task, info: Mapping[str, Any], probe: Probe | None = None) -> str:
     """Return the header as JSON text; `info` consists of JSON values."""
-    return json.dumps({"format": FORMAT, "task": task.model_dump(mode="json"), "info": dict(info)}, sort_keys=True)
+    header = {"format": FORMAT, "task": task.model_dump(mode="json"), "info": dict(info)}
+    return json.dumps(header | ({"probe": probe.to_json()} if probe else {}), sort_keys=True)
 
 
 def read_header(path: Path) -> ModelHeader:
-    """Read a model file's header. Raises ModelError when it is missing, not safetensors, or not written by SonoSeg."""
-    from safetensors import SafetensorError, safe_open
+    """Read a model file's header, and check that its weights are whole, of 32 bits and finite.
 
+    The file is read once, so that all of it has the digest. Raises ModelError when it is missing, not safetensors, not
+    written by SonoSeg, or its weights or facts are not usable.
+    """
     if not path.is_file():
-        raise ModelError(f"{path}: no such model file; run stage 3 (training.py) first, or give the path of a model")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})[KEY])
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise ModelError(
-            f"{path}: not a SonoSeg model ({type(error).__name__}); expected a .safetensors file written by stage 3 "
-            "(training.py)"
-        ) from error
+        raise ModelError(no_such_model(path))
+    data, header = _read(path)
     if header.get("format") != FORMAT:
         raise ModelError(
             f"{path}: model format {header.get('format')!r}; this version of SonoSeg reads format {FORMAT}"
@@ -64,7 +87,59 @@ def read_header(path: Path) -> ModelHeader:
         task = parse_task(header["task"], source=str(path))
     except (KeyError, TaskError) as error:
         raise ModelError(f"{path}: the task inside the model cannot be used: {error}") from error
-    return ModelHeader(path, task, header.get("info", {}), sha256_of(path))
+    info = header.get("info", {})
+    try:
+        _Facts.model_validate(info)
+        probe = Probe.from_json(header.get("probe"), len(task.structures), task.input)
+    except ValueError as error:
+        raise ModelError(f"{path}: its header was edited: {_first_problem(error)}; restore it from a copy") from error
+    return ModelHeader(path, task, info, hashlib.sha256(data).hexdigest(), probe)
+
+
+def no_such_model(path: Path) -> str:
+    """Return the message on a model file that is missing."""
+    return f"{printable(str(path))}: no such model file; run stage 3 (training.py) first, or give the path of a model"
+
+
+def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
+    """Return the bytes of a model file and the header in it. Raises ModelError."""
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        data = read_regular(path, MAX_BYTES, follow_link=True)
+        weights = deserialize(data)  # checks that header and weights fill the file
+        length = int.from_bytes(data[:8], "little")
+        header = parse_json(parse_json(data[8 : 8 + length])["__metadata__"][KEY])
+        if not isinstance(header, dict):
+            raise ValueError(f"its header is {type(header).__name__}")
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        reason = type(error).__name__ + (f": {error}" if isinstance(error, ValueError) else "")
+        raise ModelError(
+            f"{path}: not a SonoSeg model ({printable(reason)}); expected a .safetensors file written by stage 3 "
+            "(training.py)"
+        ) from error
+    for name, entry in weights:
+        problem = _values_problem(entry["dtype"], entry["data"])
+        if problem:
+            raise ModelError(
+                f"{path}: its weights {printable(name)} {problem}; restore the file from a copy, or train again"
+            )
+    return data, header
+
+
+def _values_problem(dtype: str, data: bytes) -> str:
+    """Return what makes the values of a tensor unusable; empty when they are usable. Integers are counts of batches."""
+    if dtype == "F32":
+        return "" if np.isfinite(np.frombuffer(data, "<f4")).all() else "have values that are not finite"
+    return "" if dtype.startswith(("I", "U")) else f"are of type {dtype}, expected F32"
+
+
+def _first_problem(error: ValueError) -> str:
+    """Return field and reason of the first fault of a header."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(['info', *map(str, first['loc'])])}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
 def digest_of(digests: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """From class probabilities to masks, shapes, measurements and a status, in evaluation and in inference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -30,6 +30,8 @@ class Findings:
     shapes: in task order; points in pixels.
     measurements: key, such as `hc_mm`, -> Measurement, in the order of the task's quantities.
     confidence: class -> mean probability of its own pixels, for classes with a pixel; empty for references.
+    shape_agreement: class -> intersection over union of its mask and its shape, for ellipses and rectangles; empty for
+    references.
     reasons: why a person should review the result; empty when the status is `ok`.
     suppressed: class -> the anatomical rule that removed it.
     probabilities: (1 + K, H, W) float32, background first, from which the result was made; None for references.
@@ -40,6 +42,7 @@ class Findings:
     shapes: list[Shape]
     measurements: dict[str, Measurement]
     confidence: dict[str, float] = field(default_factory=dict)
+    shape_agreement: dict[str, float] = field(default_factory=dict)
     status: Literal["ok", "flagged"] = "ok"
     reasons: list[str] = field(default_factory=list)
     suppressed: dict[str, str] = field(default_factory=dict)
@@ -62,7 +65,14 @@ def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spa
         part = extent(own)
         if own[part].size:
             confidence[name] = float(probabilities[index][part][own[part]].mean(dtype=np.float64))
-    findings = replace(findings, confidence=confidence, suppressed=suppressed, probabilities=probabilities)
+    agreement = _shape_agreement(findings, task.structures, task.review)
+    findings = replace(
+        findings,
+        confidence=confidence,
+        shape_agreement=agreement,
+        suppressed=suppressed,
+        probabilities=probabilities,
+    )
     reasons = review_reasons(findings, task.structures, task.review)
     return replace(findings, reasons=reasons, status="flagged" if reasons else "ok")
 
@@ -89,13 +99,17 @@ def review_reasons(findings: Findings, structures: Sequence[Structure], review: 
         if value < review.min_confidence:
             reasons.append(f"{name}: confidence {value:.2f} is below {review.min_confidence:g}")
     for structure, mask in zip(structures, findings.masks, strict=True):
+        agreement, limit = findings.shape_agreement.get(structure.name), _least_agreement(structure, review)
+        if agreement is not None and limit is not None and agreement < limit:
+            reason = f"mask and {structure.shape} agree by {agreement:.2f} (IoU), below {limit:g}"
+            reasons.append(f"{structure.name}: {reason}")
         if SHAPE_KINDS[structure.shape].needs_whole_outline and _touches_border(mask):
             reasons.append(f"{structure.name} touches the image border: its outline is incomplete")
     for key, limits in review.ranges.items():
         measurement = findings.measurements[key]
         if measurement.value is not None:
             reasons += _outside(measurement, limits)
-        elif not missing and not suppressed and not _lacks_only_spacing(measurement, findings.measurements):
+        elif not missing and not suppressed and not measurement.is_undefined:
             reasons.append(f"{key}: {measurement.note}")
     return reasons
 
@@ -109,10 +123,19 @@ def _outside(measurement: Measurement, limits: Range) -> list[str]:
     return [f"{key}: {value:.1f} is outside {low:g} to {high:g}"]
 
 
-def _lacks_only_spacing(measurement: Measurement, measurements: Mapping[str, Measurement]) -> bool:
-    """Return whether the same length has a value in pixels: an unknown spacing is no fault of the image."""
-    in_px = measurements.get(replace(measurement.quantity, unit="px").key)
-    return in_px is not None and in_px.value is not None
+def _shape_agreement(findings: Findings, structures: Sequence[Structure], review: Review) -> dict[str, float]:
+    """Return class -> agreement of its mask and its shape, for the kinds of shape that have a limit."""
+    points = {shape.structure: shape.points for shape in findings.shapes}
+    return {
+        structure.name: SHAPE_KINDS[structure.shape].agreement(points[structure.name], mask)
+        for structure, mask in zip(structures, findings.masks, strict=True)
+        if structure.name in points and _least_agreement(structure, review) is not None
+    }
+
+
+def _least_agreement(structure: Structure, review: Review) -> float | None:
+    limit: float | None = getattr(review.shape_agreement, structure.shape, None)
+    return limit
 
 
 def _touches_border(mask: NDArray[np.bool_]) -> bool:

@@ -32,6 +32,8 @@ class Measurement:
 
     value: in the quantity's unit; None when it could not be measured.
     note: why there is no value, or what was assumed; empty otherwise.
+    is_undefined: whether the missing value is no fault of the result: there is no such structure, the spacing is
+    unknown, or a formula does not hold.
     marks: the two points `(2, 2)`, in pixels, between which a length was taken; None for other quantities.
     """
 
@@ -39,6 +41,7 @@ class Measurement:
     value: float | None
     note: str = ""
     marks: Points | None = field(default=None, compare=False)
+    is_undefined: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def midline(section: Midline, inputs: MeasurementInput) -> list[Measurement]:
     """
     line, spacing = inputs.shapes.get(section.structure), inputs.spacing
     if line is None:
-        return _not_measured(section.quantities, f"no {section.structure} found")
+        return _absent(section.quantities, section.structure)
     angle, *offset = section.quantities
     if has_direction(line.points, inputs.structures[section.structure]):
         angle_deg = angle_from_vertical_deg(line.points[0], line.points[1], spacing)
@@ -110,7 +113,7 @@ def depth_along(section: DepthAlong, inputs: MeasurementInput) -> list[Measureme
     quantities, shapes = section.quantities, inputs.shapes
     for name in (section.line, section.structure):
         if name not in shapes:
-            return _not_measured(quantities, f"no {name} found")
+            return _absent(quantities, name)
     line = shapes[section.line].points
     if not has_direction(line, inputs.structures[section.line]):
         return _not_measured(quantities, f"{section.line} is too short to have a direction")
@@ -140,7 +143,7 @@ def head_biometry(section: HeadBiometry, inputs: MeasurementInput) -> list[Measu
     """
     head = inputs.shapes.get(section.structure)
     if head is None:
-        return _not_measured(section.quantities, f"no {section.structure} found")
+        return _absent(section.quantities, section.structure)
     *lengths, index, age = section.quantities
     outer = Ellipse.from_axis_ends(head.points)
     width_px = min(section.outline_width_fraction * math.hypot(*inputs.image.shape), outer.minor)
@@ -161,12 +164,12 @@ def head_biometry(section: HeadBiometry, inputs: MeasurementInput) -> list[Measu
 
 def _gestational_age(quantity: Quantity, hc_mm: float | None) -> Measurement:
     if hc_mm is None:
-        return Measurement(quantity, None, NO_SPACING)
+        return Measurement(quantity, None, NO_SPACING, is_undefined=True)
     weeks, (low, high) = hadlock_weeks(hc_mm), GESTATION_WEEKS
     if low <= weeks <= high:
         return Measurement(quantity, weeks)
     note = f"a head circumference of {hc_mm:.0f} mm is outside Hadlock's {low:g} to {high:g} weeks"
-    return Measurement(quantity, None, note)
+    return Measurement(quantity, None, note, is_undefined=True)
 
 
 def hadlock_weeks(hc_mm: float) -> float:
@@ -192,9 +195,14 @@ def _not_measured(quantities: Iterable[Quantity], reason: str) -> list[Measureme
     return [Measurement(quantity, None, reason) for quantity in quantities]
 
 
+def _absent(quantities: Iterable[Quantity], structure: str) -> list[Measurement]:
+    return [Measurement(quantity, None, f"no {structure} found", is_undefined=True) for quantity in quantities]
+
+
 def _length(
     quantities: Sequence[Quantity], in_px: float, in_mm: float | None, marks: Points | None = None
 ) -> list[Measurement]:
     """Return a length in mm and in pixels, `quantities` in this order; `in_mm` is None when the spacing is unknown."""
     mm, px = quantities
-    return [Measurement(mm, in_mm, NO_SPACING if in_mm is None else "", marks), Measurement(px, in_px, marks=marks)]
+    note, unknown = (NO_SPACING, True) if in_mm is None else ("", False)
+    return [Measurement(mm, in_mm, note, marks, unknown), Measurement(px, in_px, marks=marks)]

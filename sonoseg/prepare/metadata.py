@@ -8,7 +8,7 @@ from sonoseg.errors import DataError, choices
 from sonoseg.io.faults import FaultsError, error
 from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.names import patient_key, text_problem
-from sonoseg.io.numbers import parse_number
+from sonoseg.io.numbers import parse_number, shown
 from sonoseg.io.readers import image_suffixes, is_image
 from sonoseg.io.tables import delimiter_of, read_table
 from sonoseg.schema.annotations import Metadata, Patients
@@ -35,8 +35,9 @@ def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[st
 
     Columns are those of the task's sections; all but the image's may be missing, and an empty cell means unknown.
     Numbers may have a decimal comma unless commas separate the cells. Raises DataError when the table or its image
-    column is missing, FaultsError with every row that names an image twice, or none, whose spacing or reference is
-    not a finite number above 0, or whose image or patient has control characters.
+    column is missing, FaultsError with every row that names an image twice, or none, whose spacing or reference is not
+    a finite number above 0, whose spacing is not plausible (`Metadata.spacing_range_mm`), or whose image or patient has
+    control characters.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such table; expected a row per image with its pixel spacing")
@@ -94,10 +95,13 @@ def _meta(cells: dict[str, str], columns: Metadata, patient_column: str | None, 
     col_mm = _number(cells, columns.col_mm, decimal_comma)
     if (row_mm is None) != (col_mm is None):
         raise ValueError(f"only one of {columns.row_mm} and {columns.col_mm} is given; fill in both or neither")
+    spacing = (row_mm, col_mm) if row_mm is not None and col_mm is not None else None
+    if spacing and (problem := columns.spacing_problem(spacing)):
+        raise ValueError(problem)
     reference = {name: _number(cells, column, decimal_comma) for name, column in columns.reference.items()}
     patient = cells.get(patient_column or "", "")
     return ImageMetadata(
-        spacing=(row_mm, col_mm) if row_mm is not None and col_mm is not None else None,
+        spacing=spacing,
         patient=patient if patient_key(patient) else None,
         reference={name: value for name, value in reference.items() if value is not None},
     )
@@ -112,6 +116,6 @@ def _number(cells: dict[str, str], column: str, decimal_comma: bool) -> float | 
         value = parse_number(text.replace(",", ".") if decimal_comma else text)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{column} is {text!r}; expected a number above 0, or an empty cell when it is not known")
+    if not value > 0:
+        raise ValueError(f"{column} is {shown(text)}; expected a number above 0, or an empty cell when it is not known")
     return value

@@ -9,9 +9,16 @@ from sonoseg.errors import DataError, UsageError
 from sonoseg.io.tables import read_table
 from sonoseg.prepare.dataset import Dataset
 from sonoseg.runs.output_folder import OutputFolder
-from sonoseg.runs.provenance import digests_of
+from sonoseg.runs.provenance import digests_of, is_run_record
 from sonoseg.runs.split_tables import Sample, write_split
-from sonoseg.runs.workspace import DATASET_CHECK_PAGE, DATASET_PAGE, DATASET_REPORT, PARTS, Workspace
+from sonoseg.runs.workspace import (
+    DATASET_CHECK_PAGE,
+    DATASET_PAGE,
+    DATASET_REPORT,
+    PARTS,
+    PREPARATION_RECORD,
+    Workspace,
+)
 from sonoseg.schema.annotations import MaskFolder, Metadata, ShapesJson
 
 
@@ -59,6 +66,16 @@ def refuse_new_split(samples: Sequence[Sample], workspace: Workspace) -> bool:
     return exists
 
 
+def claim_files(output: OutputFolder, dataset: Dataset, workspace: Workspace) -> None:
+    """Claim all files that stage 1 writes. Raises DataError when one of them exists and was not written by it."""
+    names = [*(workspace.label_map(sample.id) for sample in dataset.samples), page_path(workspace)]
+    names += [path for part in PARTS for path in (workspace.split_table(part), _fresh(workspace, part))]
+    names += [workspace.split / name for name in (DATASET_REPORT, PREPARATION_RECORD)]
+    if not output.has_earlier_run and is_run_record(workspace.split / PREPARATION_RECORD):
+        output.adopt(names)  # an unfinished run of an earlier version
+    output.claim(names)
+
+
 def write_dataset(
     output: OutputFolder, dataset: Dataset, report: dict[str, Any], page: str, workspace: Workspace, same_split: bool
 ) -> None:
@@ -77,7 +94,7 @@ def write_dataset(
     output.write_text(page_path(workspace), page)
     # Both tables are on the disk before either is moved into its place, so that a full disk leaves the earlier pair. An
     # earlier test table never stands beside a new training table: after an interruption the test table is missing.
-    fresh = {part: workspace.split_table(part).with_suffix(".csv.new") for part in PARTS}
+    fresh = {part: _fresh(workspace, part) for part in PARTS}
     try:
         for part, path in fresh.items():
             references = list(task.metadata.reference)
@@ -92,6 +109,11 @@ def write_dataset(
     for sample in samples:
         output.keep(sample.image.path, sample.sha256)
         output.keep(sample.mask, sample.mask_sha256)
+
+
+def _fresh(workspace: Workspace, part: str) -> Path:
+    """Return the path of a new table until it replaces the earlier one."""
+    return workspace.split_table(part).with_suffix(".csv.new")
 
 
 def _listed_masks(workspace: Workspace) -> set[Path]:

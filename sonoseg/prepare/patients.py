@@ -29,6 +29,10 @@ def collect_metadata(
     table, faults = _table(data, metadata, patients, table_needed)
     rows = {item.id: meta_of(table, item.image.path) for item in items} if table else {}
     known = {item.id: _merged(rows.get(item.id), read.get(item.id), metadata.file) for item in items}
+    for item in items:  # a spacing of the table has been checked with its row
+        spacing = known[item.id].spacing
+        if spacing and (problem := metadata.spacing_problem(spacing)):
+            faults.append(error(item.name_in(data), problem, "spacing", item.id))
     no_spacing = [name for name, entry in known.items() if entry.spacing is None]
     missing = [name for name, entry in known.items() if rows.get(name) is None and entry.spacing_from == UNKNOWN]
     if table and missing:

@@ -12,13 +12,13 @@ import numpy as np
 
 from sonoseg.annotations import AnnotatedImage
 from sonoseg.annotations.mask_values import class_indices, fill_label_outlines, is_thin
-from sonoseg.errors import DataError, LimitError
+from sonoseg.errors import DataError, LimitError, is_machine_error
 from sonoseg.io.faults import Fault, error, warning
-from sonoseg.io.files import sha256_of
 from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import encode_label_map, read_mask
 from sonoseg.io.readers import read_image
+from sonoseg.io.readers.opening import read_file
 from sonoseg.prepare.metadata import ImageMetadata
 from sonoseg.prepare.near_duplicates import thumbnail_of
 from sonoseg.prepare.rasterize import label_map
@@ -73,7 +73,7 @@ def verify(
     """Check all items on all cores, and yield what `check` returns for each, in order.
 
     Faults: an image or mask that cannot be read, sizes that differ, values or shapes that do not fit the task. Only the
-    encoded masks stay in memory.
+    encoded masks stay in memory. Raises the errors of the machine, which are no faults of an image.
     """
     pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
     try:
@@ -88,9 +88,11 @@ def check(
     """Decode one image and make its label map, at the image's own size. None when an error makes it unusable."""
     where = item.name_in(data)
     try:
-        sha256 = sha256_of(item.image.path)
-        record = read_image(item.image, limits)
+        file = read_file(item.image.path, limits)
+        record = read_image(item.image, limits, file)
     except (DataError, OSError) as problem:
+        if is_machine_error(problem):
+            raise
         return None, [error(where, _reason(problem), _kind(problem), item.id)]
     image = record.pixels
     if item.mask is None:
@@ -104,13 +106,15 @@ def check(
         faults.append(warning(where, "its mask is empty: nothing is annotated on this image", "empty", item.id))
     elif area[0] == 0:
         faults.append(warning(where, "its mask covers the whole image", "full", item.id))
+    if image.min() == image.max():
+        faults.append(warning(where, f"every pixel has the grey value {image[0, 0]}", "constant", item.id))
     result = VerifiedImage(
         item=item,
         height=image.shape[0],
         width=image.shape[1],
         area_px={name: int(area[index]) for index, name in enumerate(task.class_names, start=1)},
         mask_png=encode_label_map(labels, task.colors),
-        sha256=sha256,
+        sha256=hashlib.sha256(file).hexdigest(),
         pixels_sha256=_pixel_hash(image),
         labels_sha256=_pixel_hash(labels),
         statistics=measure_structures(image, labels, task.structures),
@@ -150,6 +154,8 @@ def _read(
     try:
         values = read_mask(item.mask, limits)
     except (DataError, OSError) as problem:
+        if is_machine_error(problem):
+            raise
         return None, [error(where, _reason(problem), _kind(problem), item.id)]
     if values.shape != image.shape:
         sizes = f"{values.shape[1]}x{values.shape[0]} pixels, its image has {image.shape[1]}x{image.shape[0]}"

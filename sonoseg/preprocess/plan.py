@@ -14,12 +14,12 @@ from pathlib import Path
 
 import cv2
 
-from sonoseg.errors import DataError, UsageError
+from sonoseg.errors import DataError, MachineError
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.preprocess.prepared import Job, JobSettings
 from sonoseg.runs.output_folder import OutputFolder
-from sonoseg.runs.split_tables import read_split
-from sonoseg.runs.workspace import DATASET_REPORT, PARTS, PREPROCESSING_STATE, Workspace
+from sonoseg.runs.split_tables import RUN_STAGE_1_AGAIN, RUN_STAGE_2_AGAIN, read_split
+from sonoseg.runs.workspace import DATASET_REPORT, PARTS, PREPROCESSING_RECORD, PREPROCESSING_STATE, Workspace
 from sonoseg.schema.task import Task
 
 
@@ -74,6 +74,17 @@ def collect_jobs(
     return jobs
 
 
+def claim_files(output: OutputFolder, jobs: Sequence[Job], workspace: Workspace) -> None:
+    """Claim all files that stage 2 writes. Raises DataError when one of them exists and was not written by it."""
+    rows = [row for job in jobs for row in job.rows()]
+    names = [path for row in rows for path in (row.image_path, row.mask_path)]
+    names += [workspace.index(part) for part in PARTS]
+    names += [State.path(workspace), workspace.split / PREPROCESSING_RECORD]
+    if not output.has_earlier_run and State.read(workspace) != State():  # an unfinished run of an earlier version
+        output.adopt([*names, *(path for part in PARTS for path in workspace.all_prepared(part))])
+    output.claim(names)
+
+
 def check_prepared(task: Task, workspace: Workspace) -> None:
     """Raise DataError when stage 2's pictures were made from other masks, or with other settings than the task's."""
     state = State.read(workspace)
@@ -81,7 +92,7 @@ def check_prepared(task: Task, workspace: Workspace) -> None:
         if state.done.get(job.name) != job.key():
             raise DataError(
                 f"{state.path(workspace)}: image {job.sample.id} was prepared from another mask or with other settings "
-                "than the task has now; run stage 2 again"
+                f"than the task has now; {RUN_STAGE_2_AGAIN}"
             )
 
 
@@ -93,13 +104,15 @@ def _check_structures(settings: list[dict[str, object]], report: Path) -> None:
     try:
         drawn = json.loads(report.read_text(encoding="utf-8"))["structures"]
     except (OSError, ValueError, KeyError):
-        raise DataError(f"{report}: missing or not readable; run stage 1 again") from None
+        raise DataError(f"{report}: missing or not readable; {RUN_STAGE_1_AGAIN}") from None
     if drawn != json.loads(json.dumps(settings)):
-        raise DataError(f"{report}: the masks were drawn with other structures than the task's; run stage 1 again")
+        raise DataError(f"{report}: the masks were drawn with other structures than the task's; {RUN_STAGE_1_AGAIN}")
 
 
 def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[str]:
-    """Yield the names of finished jobs; the first failure stops the rest. Raises what a job raises, and UsageError."""
+    """Yield the names of finished jobs; the first failure stops the rest. Raises what a job raises, and
+    MachineError when the system has ended a process.
+    """
     if processes == 1 or len(jobs) < 4:
         for job in jobs:
             job.run()
@@ -118,7 +131,11 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[str]:
             for finished in as_completed(waiting):
                 yield finished.result()
         except BrokenProcessPool:
-            raise UsageError("a worker process was ended, perhaps for lack of memory; use a single process") from None
+            ended = "a worker process was ended by the system, perhaps for lack of memory"
+            raise MachineError(
+                f"{ended}; images that were finished are kept: free memory or use fewer processes, and run the same "
+                "command again"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 

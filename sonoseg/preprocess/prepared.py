@@ -15,10 +15,11 @@ from sonoseg.io.limits import ReadLimits
 from sonoseg.io.masks import read_mask, write_label_map
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
+from sonoseg.io.readers.opening import read_file
 from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
-from sonoseg.runs.split_tables import Prepared, Sample
+from sonoseg.runs.split_tables import RUN_STAGE_1_AGAIN, Prepared, Sample
 from sonoseg.runs.workspace import IMAGES, MASKS, Workspace
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
@@ -82,12 +83,18 @@ class Job:
 
     def check_sources(self) -> None:
         """Raise DataError when the image or its mask is missing, or differs from the one that stage 1 listed."""
-        sources = ((self.sample.image.path, self.sample.sha256), (self.sample.mask, self.sample.mask_sha256))
-        for path, expected in sources:
+        paths = (self.sample.image.path, self.sample.mask)
+        for path in paths:
             if not path.is_file():
-                raise DataError(f"{path}: no such file, although stage 1 listed it; restore it, or run stage 1 again")
-            if sha256_of(path) != expected:
-                raise DataError(f"{path}: the file has changed since stage 1; run stage 1 again")
+                raise DataError(f"{path}: no such file, although stage 1 listed it; restore it, or {RUN_STAGE_1_AGAIN}")
+        self._check_digests([sha256_of(path) for path in paths])
+
+    def _check_digests(self, digests: Sequence[str]) -> None:
+        """Raise DataError unless these SHA-256, of image and mask, are those that stage 1 listed."""
+        listed = ((self.sample.image.path, self.sample.sha256), (self.sample.mask, self.sample.mask_sha256))
+        for (path, expected), digest in zip(listed, digests, strict=True):
+            if digest != expected:
+                raise DataError(f"{path}: the file has changed since stage 1; {RUN_STAGE_1_AGAIN}")
 
     def key(self) -> str:
         """Return a fingerprint of all that decides this job's output, from tables and settings alone."""
@@ -111,11 +118,18 @@ class Job:
         )
 
     def run(self) -> None:
-        """Enhance the source once, fit it, and write it and its copies. Raises DataError for an unreadable file."""
+        """Enhance the source once, fit it, and write it and its copies.
+
+        Raises DataError for a file that cannot be read or has changed since stage 1.
+        """
         limits = self.settings.limits
-        image, mask = read_image(self.sample.image, limits).pixels, read_mask(self.sample.mask, limits)
+        files = [read_file(path, limits) for path in (self.sample.image.path, self.sample.mask)]
+        self._check_digests([hashlib.sha256(data).hexdigest() for data in files])
+        image = read_image(self.sample.image, limits, files[0]).pixels
+        mask = read_mask(self.sample.mask, limits, files[1])
         if image.shape != mask.shape:
-            raise DataError(f"{self.sample.mask}: the mask is {mask.shape}, its image {image.shape}; run stage 1 again")
+            sizes = f"the mask is {mask.shape}, its image {image.shape}"
+            raise DataError(f"{self.sample.mask}: {sizes}; {RUN_STAGE_1_AGAIN}")
         fit = Fit.of(image.shape, self.task.input)
         image = fit.apply(enhance(image, self.task.enhancement))
         mask = fit.apply(mask, "nearest")

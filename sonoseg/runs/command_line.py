@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sonoseg.errors import SonoSegError, Stopped, printable
+from sonoseg.errors import SonoSegError, Stopped, is_machine_error, machine_error, printable
 from sonoseg.io.limits import MAX_PIXELS
 from sonoseg.io.numbers import parse_integer, parse_number
 from sonoseg.runs.checkout import default_workspace
@@ -18,9 +18,6 @@ from sonoseg.runs.signals import one_interrupt
 from sonoseg.runs.streams import lasting_streams
 
 _REMEDIES = {
-    errno.ENOSPC: "free some space and run the same command again",
-    errno.EDQUOT: "free some space and run the same command again",
-    errno.EROFS: "choose a folder that can be written",
     errno.EACCES: "choose a folder or file that you may use",
     errno.ELOOP: "links that lead back to themselves; remove them, or choose another path",
     errno.ENAMETOOLONG: "choose a shorter name",
@@ -122,11 +119,11 @@ def path_type(text: str) -> Path:
 def run_guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Call `run_stage(argv)` and turn every failure into one message on stderr and an exit code.
 
-    Returns the exit code of `run_stage`; 2 for a SonoSegError or an operating-system error (no space, unwritable
-    folder); 130 when interrupted; 128 plus the signal's number when a signal stopped the run after it was saved. A
-    reader of the output that goes away changes nothing; an output that could not be written makes 2 of a 0. With
-    `argv` None, the command line of a process that then ends, a later Ctrl-C is ignored. With SONOSEG_DEBUG=1 in the
-    environment the traceback is printed too.
+    Returns the exit code of `run_stage`; 2 for a SonoSegError, an error of the machine (no memory, no space) or of
+    the operating system (unwritable folder); 130 when interrupted; 128 plus the signal's number when a signal stopped
+    the run after it was saved. A reader of the output that goes away changes nothing; an output that could not be
+    written makes 2 of a 0. With `argv` None, the command line of a process that then ends, a later Ctrl-C is ignored.
+    With SONOSEG_DEBUG=1 in the environment the traceback is printed too.
     """
     with one_interrupt(argv is None, INTERRUPTED), lasting_streams() as (out, _):
         code = _guarded(run_stage, argv)
@@ -148,10 +145,6 @@ def _guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence[st
         return _end(str(stop), stop.code)
     except SonoSegError as error:
         return _end(str(error), EXIT_WRONG_USE)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        remedy = _REMEDIES.get(error.errno or 0, "check the file and run the same command again")
-        return _end(f"{where}{error.strerror or error}; {remedy}", EXIT_WRONG_USE)
     except UnicodeEncodeError as error:
         return _end(
             f"{error.object[error.start : error.end]!a} cannot be part of a name or text in {error.encoding}, which "
@@ -159,11 +152,17 @@ def _guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence[st
             EXIT_WRONG_USE,
         )
     except Exception as error:
-        return _end(
-            f"unexpected {type(error).__name__}: {error}. This is a bug of SonoSeg: please report it with the "
-            "output of the same command under SONOSEG_DEBUG=1",
-            EXIT_WRONG_USE,
-        )
+        if is_machine_error(error):
+            return _end(str(machine_error(error)), EXIT_WRONG_USE)
+        if not isinstance(error, OSError):
+            return _end(
+                f"unexpected {type(error).__name__}: {error}. This is a bug of SonoSeg: please report it with the "
+                "output of the same command under SONOSEG_DEBUG=1",
+                EXIT_WRONG_USE,
+            )
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = _REMEDIES.get(error.errno or 0, "check the file and run the same command again")
+        return _end(f"{where}{error.strerror or error}; {remedy}", EXIT_WRONG_USE)
 
 
 def _end(message: str, code: int) -> int:

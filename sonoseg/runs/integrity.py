@@ -32,34 +32,40 @@ class IntegrityList:
     """
 
     def __init__(self, folder: Path, stage: str, root: Path | None = None):
-        """root: files below it are named relative to `folder`, others by their absolute path; `folder` when None."""
+        """root: files below it are named relative to `folder`, others by their absolute path; `folder` when None.
+
+        `earlier` is the list of the run before: digests by name.
+        """
         self.path = folder / f"{stage}{SUFFIX}"
         self._folder = os.path.abspath(folder)
         self._root = os.path.abspath(root or folder)
-        self._earlier = read_list(self.path)[0] if self.path.is_file() else {}
+        self.earlier = read_list(self.path)[0] if self.path.is_file() else {}
         self._digests: dict[str, str] = {}
+        self._is_removed = False
         self._lock = threading.Lock()
 
     def remove(self) -> None:
         """Remove the file of an earlier run, which is about to become untrue."""
-        self.path.unlink(missing_ok=True)
-
-    def before_change(self, path: Path) -> None:
-        """Remove the file of an earlier run when a change of `path` makes it untrue."""
-        if self._is_listed(path):
-            self.remove()
+        if not self._is_removed:
+            self.path.unlink(missing_ok=True)
+            self._is_removed = True
 
     def put(self, path: Path, digest: str) -> None:
         """Add a file of the folder that was written with this digest, unless its name is never listed."""
         if self._is_listed(path):
             with self._lock:
-                self._digests[self._name(path)] = digest
+                self._digests[self.name(path)] = digest
 
     def rename(self, source: Path, target: Path) -> None:
         """List a file of the folder that was moved, by the digest it had; it is read when that is not known."""
         with self._lock:
-            digest = self._digests.pop(self._name(source), None)
+            digest = self._digests.pop(self.name(source), None)
         self.put(target, digest or sha256_of(target))
+
+    def forget(self, path: Path) -> None:
+        """Leave out a file that this run has removed."""
+        with self._lock:
+            self._digests.pop(self.name(path), None)
 
     def add(self, path: Path) -> None:
         """Add a file that another process has just written; it is read, unless this process wrote it."""
@@ -68,21 +74,29 @@ class IntegrityList:
     def keep(self, path: Path, digest: str | None = None) -> None:
         """Add a file that was left unchanged, if it exists: by `digest`, else the earlier list's, else it is read."""
         if path.is_file():
-            self._add_missing(path, digest or self._earlier.get(self._name(path)))
+            self._add_missing(path, digest or self.earlier.get(self.name(path)))
 
     def keep_earlier(self) -> None:
         """Add all files of the earlier list that still exist."""
-        for name in self._earlier:
+        for name in self.earlier:
             self.keep(Path(self._folder, name))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been listed so far."""
+        return not self._digests
+
+    def missing(self) -> list[str]:
+        """Return the names of those files of the list that do not exist."""
+        return [name for name in self._digests if not os.path.isfile(os.path.join(self._folder, name))]
+
     def write(self) -> None:
-        """Write the list of those files that exist; no file when there are none."""
-        existing = {name: digest for name, digest in self._digests.items() if Path(self._folder, name).is_file()}
-        if existing:
-            write_bytes(self.path, list_bytes(existing))
+        """Write the list; no file when nothing is listed."""
+        if self._digests:
+            write_bytes(self.path, list_bytes(self._digests))
 
     def _add_missing(self, path: Path, digest: str | None) -> None:
-        name = self._name(path)
+        name = self.name(path)
         if name not in self._digests:
             digest = digest or sha256_of(path)
             with self._lock:
@@ -93,10 +107,13 @@ class IntegrityList:
         absolute = os.path.abspath(path)
         if not absolute.startswith(self._folder + os.sep):
             return False
-        return not any(is_never_listed(part) for part in Path(absolute[len(self._folder) + 1 :]).parts)
+        return not any(is_never_listed(part) for part in absolute[len(self._folder) + 1 :].split(os.sep))
 
-    def _name(self, path: Path) -> str:
+    def name(self, path: Path) -> str:
+        """Return the name that a file has in the list."""
         absolute = os.path.abspath(path)
+        if absolute.startswith(self._folder + os.sep):
+            return absolute[len(self._folder) + 1 :].replace(os.sep, "/")
         if absolute.startswith(self._root + os.sep):
             return Path(os.path.relpath(absolute, self._folder)).as_posix()
         return Path(absolute).as_posix()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import UsageError
-from sonoseg.io.files import check_writable
+from sonoseg.io.files import check_writable, open_in_place
 
 try:
     import fcntl
@@ -32,6 +32,8 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _TRIES, _PAUSE_S = 5, 0.05
 """Attempts and the time between them: enough for a run that is just ending."""
+_MAX_CHARACTERS = 100_000
+"""Read of a lock file, which has a line for each process."""
 
 
 Release = Callable[[], None]
@@ -48,7 +50,7 @@ def locked(folder: Path, shared: bool = False) -> Iterator[list[str]]:
     A remark states that the file system has no locks. Raises UsageError when another process has locked the folder, or
     when it cannot be written.
     """
-    if not _is_first_process() or (shared and not folder.is_dir()):
+    if not is_first_process() or (shared and not folder.is_dir()):
         yield []
         return
     created: list[Path] = []
@@ -67,11 +69,19 @@ def locked(folder: Path, shared: bool = False) -> Iterator[list[str]]:
                 path.rmdir()
 
 
+def locked_since(folder: Path) -> float | None:
+    """Return when this process locked a folder, as a modification time; None when the folder has no lock."""
+    for name in (NAME, NAME_WITHOUT_LOCKS):
+        with suppress(OSError):
+            return os.lstat(folder / name).st_mtime
+    return None
+
+
 def _no_release() -> None:
     pass
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
     """Return whether this is process 0 of a training with several processes; True for a single process."""
     return all(os.environ.get(name, "0") in ("", "0") for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
@@ -106,12 +116,12 @@ def _acquire(folder: Path, shared: bool) -> tuple[Release, list[str]]:
 def _open(path: Path, shared: bool) -> int | None:
     """Open the lock file, and make it where it is missing. None when a reader is not permitted to make it."""
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        return open_in_place(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
     try:
-        return os.open(path, os.O_RDONLY)  # another user's, left by a killed run
+        return open_in_place(path, os.O_RDONLY)  # another user's, left by a killed run
     except OSError:
         if shared:
             return None
@@ -127,7 +137,7 @@ def _lock(handle: int, shared: bool) -> None:
 
 def _is_at(path: Path, handle: int) -> bool:
     try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
     except FileNotFoundError:
         return False
 
@@ -165,7 +175,7 @@ def _acquire_by_name(folder: Path, shared: bool) -> Release:
                 return _no_release
         else:
             try:
-                handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+                handle = open_in_place(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             except FileExistsError:
                 pass
             else:
@@ -199,9 +209,13 @@ def _runs(pid: int) -> bool:
 
 def _holders(path: Path) -> list[dict[str, Any]]:
     """Return the processes named in a lock file; empty when it is missing or cannot be read."""
+    try:
+        handle = open_in_place(path, os.O_RDONLY)
+    except OSError:
+        return []
     holders = []
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        for line in path.read_text(encoding="utf-8").splitlines():
+    with os.fdopen(handle, encoding="utf-8") as stream, suppress(OSError, ValueError, KeyError, TypeError):
+        for line in stream.read(_MAX_CHARACTERS).splitlines():
             entry = json.loads(line)
             holders.append({"pid": int(entry["pid"]), **{key: str(entry[key]) for key in ("host", "since", "what")}})
     return holders

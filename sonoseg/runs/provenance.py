@@ -1,5 +1,6 @@
 """Provenance: the record of a run that every stage writes, so that its results can be reproduced and explained."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -34,6 +35,14 @@ def run_record(
         "versions": versions(),
         "threads": threads(),
     }
+
+
+def is_run_record(path: Path) -> bool:
+    """Return whether a file is the record of a run of any version."""
+    try:
+        return {"command", "versions"} <= json.loads(path.read_text(encoding="utf-8")).keys()
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
 
 
 def digests_of(folder: Path, names: Sequence[str]) -> dict[str, str]:

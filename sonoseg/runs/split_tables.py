@@ -12,13 +12,14 @@ from typing import Any
 from sonoseg.errors import DataError
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.names import relative_name
+from sonoseg.io.numbers import parse_integer, parse_number
 from sonoseg.io.tables import read_table
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.columns import AFTER_CLASSES, BEFORE_CLASSES
 from sonoseg.sizes import Spacing
 
-_STAGE_1_AGAIN = "run stage 1 (train_test_data_preparation.py) again"
-_STAGE_2_AGAIN = "run stage 2 (image_preprocessing.py) again"
+RUN_STAGE_1_AGAIN = "run stage 1 (train_test_data_preparation.py) again"
+RUN_STAGE_2_AGAIN = "run stage 2 (image_preprocessing.py) again"
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,12 @@ def read_split(path: Path, classes: Sequence[str], root: Path) -> list[Sample]:
     id that is a path is such a cell.
     """
     rows = read_table(path, "stage 1")
-    return [_parse(path, line, row, lambda row: _sample(row, root, classes), _STAGE_1_AGAIN) for line, row in rows]
+    return [_parse(path, line, row, lambda row: _sample(row, root, classes), RUN_STAGE_1_AGAIN) for line, row in rows]
 
 
 def _sample(row: dict[str, str], root: Path, classes: Sequence[str]) -> Sample:
     references = {
-        name.removeprefix("reference_"): float(value)
+        name.removeprefix("reference_"): parse_number(value)
         for name, value in row.items()
         if name.startswith("reference_") and value
     }
@@ -110,11 +111,11 @@ def _sample(row: dict[str, str], root: Path, classes: Sequence[str]) -> Sample:
         image=ImageRef(root.absolute() / row["image_path"], _frame(row)),
         mask=root.absolute() / row["mask_path"],
         patient=row["patient"],
-        fold=int(row["fold"]) if row["fold"] else None,
+        fold=parse_integer(row["fold"]) if row["fold"] else None,
         present={name: row[name] == "1" for name in classes},
-        height=int(row["height"]),
-        width=int(row["width"]),
-        spacing=(float(row["row_mm"]), float(row["col_mm"])) if row["row_mm"] else None,
+        height=parse_integer(row["height"]),
+        width=parse_integer(row["width"]),
+        spacing=(parse_number(row["row_mm"]), parse_number(row["col_mm"])) if row["row_mm"] else None,
         sha256=row["sha256"],
         mask_sha256=row["mask_sha256"],
         reference=references,
@@ -125,7 +126,7 @@ def _frame(row: dict[str, str]) -> int | None:
     """Return the frame from 0, None for a single picture. Raises ValueError for a number below 1."""
     if not row.get("frame"):
         return None
-    number = int(row["frame"])
+    number = parse_integer(row["frame"])
     if number < 1:
         raise ValueError(f"frame {number}; frames are counted from 1")
     return number - 1
@@ -150,13 +151,13 @@ def _index_row(row: Prepared, root: Path) -> dict[str, Any]:
 def read_index(path: Path, root: Path) -> list[Prepared]:
     """Read the table of stage 2 of the workspace at `root`. Raises DataError when it is missing or a cell is wrong."""
     rows = read_table(path, "stage 2")
-    return [_parse(path, line, row, lambda row: _prepared(row, root), _STAGE_2_AGAIN) for line, row in rows]
+    return [_parse(path, line, row, lambda row: _prepared(row, root), RUN_STAGE_2_AGAIN) for line, row in rows]
 
 
 def _prepared(row: dict[str, str], root: Path) -> Prepared:
     return Prepared(
         **{name: row[name] for name in ("id", "source_id", "patient", "augmentation")},
-        fold=int(row["fold"]) if row["fold"] else None,
+        fold=parse_integer(row["fold"]) if row["fold"] else None,
         image_path=root.absolute() / row["image_path"],
         mask_path=root.absolute() / row["mask_path"],
         frame=_frame(row),

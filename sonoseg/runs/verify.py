@@ -1,6 +1,7 @@
 """Integrity check: compare files with the integrity lists of the stages."""
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,13 @@ from sonoseg.runs.integrity import SUFFIX, is_never_listed, read_list
 STATUSES = ("ok", "changed", "missing", "extra", "unlisted")
 """ok: unchanged. changed: other bytes than listed. missing: listed and not found. extra: found beside a list that does
 not name it. unlisted: no list exists."""
+
+MAX_BYTES = 64 * 2**30
+"""Size of a file above which it is not read: no stage writes or lists such files, and reading them takes minutes."""
+MAX_LIST_BYTES = 2**30
+"""The same for an integrity list; the list of a million images has a third of it."""
+MAX_FAULTS = 10
+"""Invalid lines of a list that are reported one by one."""
 
 LEVELS = 4
 """Number of parent folders in which the list of a file is searched: `cross_validation/fold_0/` needs two."""
@@ -53,8 +61,11 @@ def plan(paths: Sequence[Path]) -> tuple[list[ListedFile], list[Finding]]:
 
 def compare(file: ListedFile) -> Finding:
     """Read one file and compare it with its list."""
-    if not file.path.is_file():
+    if not os.path.lexists(file.path):
         return Finding(file.path, "missing", f"{file.list.name} names it")
+    problem = _problem(file.path)
+    if problem:
+        return Finding(file.path, "changed", problem)
     try:
         digest = sha256_of(file.path)
     except OSError as error:
@@ -62,6 +73,19 @@ def compare(file: ListedFile) -> Finding:
     if digest != file.digest:
         return Finding(file.path, "changed", f"its SHA-256 is not the one in {file.list.name}")
     return Finding(file.path, "ok")
+
+
+def _problem(path: Path, max_bytes: int = MAX_BYTES) -> str:
+    """Return why a file is not read: what a stage has not written may be endless. Empty for a file that is read."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    if not stat.S_ISREG(status.st_mode):
+        return "it is not a regular file"
+    if status.st_size > max_bytes:
+        return f"it has {status.st_size:,} bytes; files of more than {max_bytes:,} are not read"
+    return ""
 
 
 def _folder(folder: Path) -> tuple[list[ListedFile], list[Finding]]:
@@ -114,16 +138,24 @@ def _file(path: Path) -> tuple[list[ListedFile], list[Finding]]:
 
 def _unlisted(path: Path) -> Finding:
     """Return the finding of a file that no list names."""
+    problem = _problem(path)
+    if problem:
+        return Finding(path, "changed", problem)
     note = f"no list (*{SUFFIX}) in its folder names it; its SHA-256 is {sha256_of(path)}"
     return Finding(path, "unlisted", note)
 
 
 def _list(path: Path) -> tuple[list[ListedFile], list[Finding]]:
     """Return the files that a list names, and what is wrong with the list itself."""
+    problem = _problem(path, MAX_LIST_BYTES)
+    if problem:
+        return [], [Finding(path, "changed", problem)]
     try:
         digests, faults = read_list(path)
     except OSError as error:
         return [], [Finding(path, "changed", f"it cannot be read ({error.strerror})")]
+    if len(faults) > MAX_FAULTS:
+        faults = [*faults[:MAX_FAULTS], f"and {len(faults) - MAX_FAULTS} more invalid lines"]
     if not digests and not faults:
         faults = ["it is empty"]
     entries = [ListedFile(Path(os.path.normpath(path.parent / name)), digest, path) for name, digest in digests.items()]
@@ -131,7 +163,7 @@ def _list(path: Path) -> tuple[list[ListedFile], list[Finding]]:
 
 
 def _lists(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
 
 
 def _visible(folder: Path) -> tuple[list[Path], list[Path]]:

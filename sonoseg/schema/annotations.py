@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sonoseg.schema.section import Section
+from sonoseg.schema.section import InnerPath, Positive, Section
+from sonoseg.sizes import Spacing
 
 PATTERN_SECONDS = 0.2
 """Time limit of a search for the patient in one file name."""
@@ -70,29 +71,48 @@ class ShapesJson(Section):
     """One JSON file: image name -> list of [class, shape, points]."""
 
     format: Literal["shapes_json"]
-    images: str = Field("images", description="folder of the images, inside the data folder")
-    file: str = "annotations.json"
+    images: InnerPath = Field("images", description="folder of the images, inside the data folder")
+    file: InnerPath = "annotations.json"
 
 
 class MaskFolder(Section):
     """A mask file per image, paired by file name: <name><image_suffix> with <name><mask_suffix>."""
 
     format: Literal["mask_folder"]
-    images: str = "images"
-    masks: str = "masks"
-    image_suffix: str = ""
-    mask_suffix: str = "_mask"
+    images: InnerPath = "images"
+    masks: InnerPath = "masks"
+    image_suffix: InnerPath = ""
+    mask_suffix: InnerPath = "_mask"
     fill_outlines: bool = Field(False, description="masks are outlines: the enclosed area is filled")
 
 
 class Metadata(Section):
     """A table with one row per image: pixel spacing, patient, reference measurements."""
 
-    file: str = "metadata.csv"
+    file: InnerPath = "metadata.csv"
     image: str = Field("image", description="column with the image's file name or stem")
     row_mm: str = "row_mm"
     col_mm: str = "col_mm"
     reference: dict[str, str] = Field({}, description="measurement -> column with its reference value")
+    spacing_range_mm: tuple[Positive, Positive] = Field(
+        (0.005, 2.0), description="plausible pixel spacings; an image with another one is refused"
+    )
+
+    @field_validator("spacing_range_mm")
+    @classmethod
+    def _in_order(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if limits[0] > limits[1]:
+            raise ValueError(f"low {limits[0]:g} is above high {limits[1]:g}")
+        return limits
+
+    def spacing_problem(self, spacing: Spacing) -> str:
+        """Return why a pixel spacing is refused; empty when both values are plausible."""
+        low, high = self.spacing_range_mm
+        outside = [value for value in spacing if not low <= value <= high]
+        if not outside:
+            return ""
+        limits = f"{low:g} to {high:g} mm (metadata.spacing_range_mm of the task)"
+        return f"a pixel spacing of {outside[0]:g} mm; expected {limits}, correct it"
 
 
 class Patients(Section):

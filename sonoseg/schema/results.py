@@ -108,10 +108,22 @@ class Evaluation(Section):
     surface_tolerance_px: Positive = Field(3.0, description="for images without a known pixel spacing")
 
 
+class ShapeAgreement(Section):
+    """Least intersection over union of a structure's mask and the shape fitted to it, below which it is flagged.
+
+    Lines and regions have none: a line has no width of its own, and a region is the outline of its mask.
+    """
+
+    # The 799 reference masks of HC18 agree with their ellipses by 0.998 or more (docs/results.md).
+    ellipse: Probability = 0.9
+    rectangle: Probability = 0.6
+
+
 class Review(Section):
     """When a result is flagged for review by a person. These settings do not change the result itself."""
 
     min_confidence: Probability = 0.5
     expected: list[str] = Field([], description="classes whose absence flags the result")
     ranges: dict[str, Range] = Field({}, description="measurement -> plausible range")
+    shape_agreement: ShapeAgreement = ShapeAgreement()
     heatmap: bool = Field(False, description="stage 4 also draws the probability of each class")

@@ -1,14 +1,27 @@
 """Base class and number types of the sections of a task file."""
 
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from sonoseg.sizes import MAX_EPOCHS
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
+
+
+def _inside(path: str) -> str:
+    """Return a path that stays inside the folder it is relative to. Raises ValueError for any other, also Windows'."""
+    windows = PureWindowsPath(path)
+    if PurePosixPath(path).is_absolute() or windows.anchor or ".." in windows.parts or not path.isprintable():
+        raise ValueError(f"{path!r} leads out of the data folder; expected a path inside it")
+    return path
+
+
+InnerPath = Annotated[str, AfterValidator(_inside)]
+"""Path of a file or folder inside the data folder, also part of a file name."""
 
 
 class Section(BaseModel):

@@ -16,7 +16,7 @@ from sonoseg.io.masks import read_mask
 from sonoseg.io.readers import read_image
 from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.intensity import normalise
-from sonoseg.runs.split_tables import Prepared
+from sonoseg.runs.split_tables import RUN_STAGE_2_AGAIN, Prepared
 from sonoseg.schema.images import Augmentation, Input
 from sonoseg.training.distance import squared_distances
 from sonoseg.training.losses import class_indices
@@ -105,8 +105,7 @@ class SegmentationDataset:
         for path, picture in ((row.image_path, image), (row.mask_path, mask)):
             if picture.shape != self._settings.size:
                 raise DataError(
-                    f"{path}: {picture.shape} pixels; expected the task's {self._settings.size}; "
-                    "run stage 2 (image_preprocessing.py) again"
+                    f"{path}: {picture.shape} pixels; expected the task's {self._settings.size}; {RUN_STAGE_2_AGAIN}"
                 )
         if self._cache is not None:
             self._cache[index] = (image, mask)

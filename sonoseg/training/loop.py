@@ -1,5 +1,6 @@
 """One epoch of training and one of validation, step by step, and its scalars; `training.py` iterates over them."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 
@@ -52,18 +53,25 @@ def train_epoch(
             totals.sums[name] = totals.sums.get(name, 0.0) + float(term.detach())
         totals.step, totals.images = totals.step + 1, totals.images + len(logits)
         totals.seconds += time.perf_counter() - began
-        if not torch.isfinite(terms["total"].detach()):
-            raise ModelError(
-                f"the loss became {float(terms['total'].detach())} in epoch {epoch + 1}, step {totals.step}; "
-                "lower training.optimizer.learning_rate in the task file"
-            )
+        check_finite(float(terms["total"].detach()), f"epoch {epoch + 1}, step {totals.step}")
         yield totals
+
+
+def check_finite(loss: float, where: str) -> None:
+    """Raise ModelError for a loss that is not a finite number; the last checkpoint and an earlier model stay."""
+    if not math.isfinite(loss):
+        raise ModelError(
+            f"the loss became {loss} in {where}; lower training.optimizer.learning_rate in the task file, or use the "
+            "precision 32-true, and train again"
+        )
 
 
 def validate(setup: TrainingSetup, epoch: int, totals: ValidationTotals | None = None) -> Iterator[ValidationTotals]:
     """Score the validation images after an epoch (from 0), at the network's output size; yield totals after each batch.
 
     totals: without images; updated in place. It may be ended after any batch: a second validation gives the same.
+
+    Raises ModelError when the loss is no longer a finite number.
     """
     task, fabric = setup.task, setup.fabric
     totals = ValidationTotals(task.class_names) if totals is None else totals
@@ -73,6 +81,7 @@ def validate(setup: TrainingSetup, epoch: int, totals: ValidationTotals | None =
             logits = setup.network(fabric.to_device(batch.images))
             labels = target_of(fabric.to_device(batch.labels), logits, task.network)
             loss = float(setup.loss(logits, labels, epoch)["total"])
+            check_finite(loss, f"the validation of epoch {epoch + 1}")
             probabilities = activate(logits).cpu().numpy()
             maps = [class_map(image, task.postprocessing.threshold) for image in probabilities]
             predicted = torch.from_numpy(np.stack(maps)).to(labels.device)

@@ -1,6 +1,9 @@
 """Devices and processes of a training; several processes train as one: same batch, same statistics, same loss."""
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,6 +38,22 @@ def start_fabric(device: str, devices: int, precision: Any, deterministic: bool 
     except (ValueError, RuntimeError) as error:  # more devices than there are, a notebook, a mismatch with torchrun
         raise UsageError(f"device {device}, {devices} devices or processes: {error}") from error
     return fabric
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Leave the process group at the end of the block, whose networks have gone out of scope by then.
+
+    The threads of gloo release the tensors of the last exchange, for which they need Python. Where they still run when
+    the interpreter ends, the process is aborted (SIGABRT). They end with the last reference to the group, which a
+    network's DistributedDataParallel holds.
+    """
+    try:
+        yield
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+            gc.collect()
 
 
 def _has_bf16(device: str) -> bool:

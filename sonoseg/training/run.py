@@ -11,7 +11,22 @@ from sonoseg.evaluation.results import remove_scores
 from sonoseg.models.model_file import model_bytes
 from sonoseg.reporting.training_curves import curves_png
 from sonoseg.runs.output_folder import OutputFolder
-from sonoseg.runs.workspace import BEST_MODEL, CHECKPOINT, CURVES, TRAINING_RECORD
+from sonoseg.runs.provenance import is_run_record
+from sonoseg.runs.workspace import (
+    BEST_MODEL,
+    CASES_TABLE,
+    CHECKPOINT,
+    CROSS_VALIDATION,
+    CURVES,
+    ENSEMBLE,
+    EVALUATION,
+    EVALUATION_PAGE,
+    FILES_OF_TRAINING,
+    HISTORY,
+    OUT_OF_FOLD,
+    SCORING_RECORD,
+    TRAINING_RECORD,
+)
 from sonoseg.training.checkpoint import load_checkpoint, save_checkpoint
 from sonoseg.training.progress import Progress
 from sonoseg.training.records import model_facts, training_settings, write_run_record
@@ -51,6 +66,27 @@ class TrainingRun:
         return self.progress.epoch >= self.setup.epochs or self.progress.has_stalled(self.setup.task.training.patience)
 
 
+def claim_files(output: OutputFolder, outputs: Sequence[OutputFolder], only_score: bool, resume: bool) -> None:
+    """Claim all files that stage 3 writes. Raises DataError when one of them exists and was not written by it.
+
+    outputs: of each model, `output` alone or the folders of its folds. only_score: models are read and not written.
+    resume: the checkpoint is claimed once it has been read.
+    """
+    scores = (EVALUATION, EVALUATION_PAGE, CASES_TABLE)
+    names = [output.path(name) for name in (SCORING_RECORD, CROSS_VALIDATION)]
+    names += [output.subfolder(name).path(score) for name in (OUT_OF_FOLD, ENSEMBLE) for score in scores]
+    names += [one.path(name) for one in outputs for name in (*scores, SCORING_RECORD)]
+    trained = [one.path(name) for one in outputs for name in FILES_OF_TRAINING]
+    if not output.has_earlier_run:
+        for one in outputs:  # an unfinished run of an earlier version
+            if is_run_record(one.path(TRAINING_RECORD)):
+                output.adopt([one.path(TRAINING_RECORD)])
+                output.adopt([*names, *trained] if one.path(CHECKPOINT).is_file() else [])
+    if not only_score:
+        names += [path for path in trained if not (resume and path.name in (CHECKPOINT, HISTORY))]
+    output.claim(names)
+
+
 def begin_run(setup: TrainingSetup, data: FoldData, output: OutputFolder, options: RunOptions) -> TrainingRun:
     """Return a training from its first epoch, or from where its checkpoint was saved, and write the record of the run.
 
@@ -60,6 +96,7 @@ def begin_run(setup: TrainingSetup, data: FoldData, output: OutputFolder, option
     progress = Progress(f"{options.name}-fold{data.fold}" if options.all_folds else options.name)
     if options.resume and (not options.all_folds or output.path(CHECKPOINT).is_file()):
         progress = load_checkpoint(output.path(CHECKPOINT), setup, settings)
+        output.adopt([CHECKPOINT, HISTORY])  # a valid checkpoint, and the scalars that it contains
     run, task = TrainingRun(setup, data, output, settings, progress), setup.task
     if setup.fabric.is_global_zero:
         examples = read_examples(data, task.enhancement, task.input)
@@ -85,12 +122,13 @@ def save_epoch(run: TrainingRun) -> None:
 def write_model(run: TrainingRun) -> None:
     """Write the weights of the best epoch, and the curves; by the first process only.
 
-    The model is read back before it replaces an earlier one, whose scores are removed.
+    The model is read back before it replaces an earlier one, whose scores are removed. Raises ModelError for weights
+    that are not usable; then an earlier model and its scores stay.
     """
     if run.tracker:
         run.tracker.close()
-        remove_scores(run.output)
         progress, task = run.progress, run.setup.task
         data = model_bytes(progress.best_state, task, model_facts(progress, run.data, run.settings))
+        remove_scores(run.output)
         run.output.write_bytes(BEST_MODEL, data, reread=True)
         run.output.write_bytes(CURVES, curves_png(progress.history, task, progress.best_epoch))

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.tensorboard import summary
 
 from sonoseg.evaluation.folds import FoldData
-from sonoseg.io.files import name_in_errors
+from sonoseg.io.files import name_in_errors, open_in_place
 from sonoseg.io.masks import read_mask
 from sonoseg.io.readers import read_image
 from sonoseg.models.engines.torch_engine import torch_predictor
@@ -98,7 +98,7 @@ class EventLog:
         self.path = folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
         with name_in_errors(self.path):
             folder.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            self._handle = open_in_place(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._records = RecordWriter(self)
         self.add(0, file_version="brain.Event:2")
 

@@ -7,13 +7,13 @@ import torch
 from sonoseg.evaluation.folds import FoldData
 from sonoseg.evaluation.model_card import TO_COMPLETE, disjointness, write_model_card
 from sonoseg.io.image_ref import ImageRef
-from sonoseg.models.model_file import save_model
 from sonoseg.models.model_header import read_header
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import Prepared, Sample
 from sonoseg.schema.task import Task
 from tests.conftest import changed
 from tests.evaluation.made_cases import head_map, made_case, summary_of
+from tests.models.unchecked import save_unchecked
 
 
 def sample(id: str, patient: str, fold: int | None) -> Sample:
@@ -33,7 +33,7 @@ def data_of(patients: str) -> FoldData:
 def test_a_card_says_what_the_files_say_and_keeps_what_a_person_wrote(tmp_path: Path, fetal_head: Task) -> None:
     task = changed(fetal_head, title="Head <script>|x")
     facts = {"seed": 3, "epochs": 7, "best_epoch": 5, "validation_dice": 0.87654, "fold": 0, "versions": {"torch": "9"}}
-    save_model(tmp_path / "best_model.safetensors", {"w": torch.zeros(1)}, task, facts)
+    save_unchecked(tmp_path / "best_model.safetensors", {"w": torch.zeros(1)}, task, facts)
     header = read_header(tmp_path / "best_model.safetensors")
     cases = [made_case(str(n), f"p{n}", head_map(x=80 + n), head_map(), fetal_head) for n in range(3)]
     summary = {"part": "test", **summary_of(cases, fetal_head)}

@@ -89,23 +89,29 @@ def test_a_folder_of_good_images(fake_model, pictures, tmp_path):
 
 
 def test_bad_files_do_not_stop_the_batch(fake_model, pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    (pictures / "broken.png").write_bytes((pictures / "a.png").read_bytes())
+    assert run("--task", "fetal_head", "--images", pictures, "--output", out) == 0
+    assert (out / "broken_mask.png").is_file()
     (pictures / "broken.png").write_bytes((pictures / "a.png").read_bytes()[:200])
     (pictures / "empty.png").write_bytes(b"")
     (pictures / "text.jpg").write_text("not a picture")
-    Image.fromarray(np.zeros((90, 90), np.uint8)).save(pictures / "nothing.png")
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "broken_mask.png").write_bytes(b"of an earlier run")
+    Image.fromarray(np.zeros((90, 90), np.uint8)).save(pictures / "constant.png")
+    Image.fromarray(np.eye(90, dtype=np.uint8)).save(pictures / "nothing.png")
     assert run("--task", "fetal_head", "--images", pictures, "--output", out) == 1
     rows = table(out)
-    assert {name for name, row in rows.items() if row["status"] == "failed"} == {"broken.png", "empty.png", "text.jpg"}
+    assert {name for name, row in rows.items() if row["status"] == "failed"} == {
+        *("broken.png", "empty.png", "text.jpg"),
+        "constant.png",
+    }
+    assert "every pixel has the grey value 0" in rows["constant.png"]["reason"]
     assert all(row["reason"] for row in rows.values() if row["status"] != "ok")
     assert rows["nothing.png"]["status"] == "flagged" and rows["nothing.png"]["reason"] == "HEAD not found"
     assert rows["a.png"]["status"] == "ok" and rows["a.png"]["hc_mm"] == "" and float(rows["a.png"]["hc_px"]) > 300
     counts = json.loads((out / "run.json").read_text())["counts"]
-    assert counts == {"inputs": 7, "ok": 3, "flagged": 1, "failed": 3}
+    assert counts == {"inputs": 8, "ok": 3, "flagged": 1, "failed": 4}
     assert not list(out.glob("broken*")) and not list(out.glob("*.tmp")) and not list(out.glob(".*"))
-    assert "3 ok, 1 flagged, 3 failed" in capsys.readouterr().out
+    assert "3 ok, 1 flagged, 4 failed" in capsys.readouterr().out
 
 
 def frames(path: Path, count: int) -> None:
@@ -176,19 +182,26 @@ def test_invalid_file_names_fail_alone(fake_model, pictures, tmp_path):
     assert not list((tmp_path / "out").glob("n*")) and not list((tmp_path / "out").glob(".*"))
 
 
-def test_an_unexpected_error_fails_only_its_image(monkeypatch, task, pictures, tmp_path):
+@pytest.mark.parametrize("message", ["no such kernel", "out of memory"])
+def test_an_unexpected_error_fails_only_its_image(monkeypatch, task, pictures, tmp_path, capsys, message):
+    """But a shortage of memory is no fault of the image: it is processed again."""
     calls = []
 
     def fails_once(batch: torch.Tensor) -> torch.Tensor:
         calls.append(1)
         if len(calls) == 2:
-            raise RuntimeError("out of memory")
+            raise RuntimeError(message)
         return bright_is_head(batch)
 
     always_load(monkeypatch, member(fails_once, task))
-    assert run("--task", "fetal_head", "--images", pictures, "--output", tmp_path / "out", "--jobs", 1) == 1
-    assert [row["status"] for row in table(tmp_path / "out").values()] == ["ok", "failed", "ok"]
-    assert "out of memory" in table(tmp_path / "out")["a.png"]["reason"]
+    code = run("--task", "fetal_head", "--images", pictures, "--output", tmp_path / "out", "--jobs", 1)
+    statuses = [row["status"] for row in table(tmp_path / "out").values()]
+    if message == "out of memory":
+        assert code == 0 and statuses == ["ok", "ok", "ok"]
+        assert "processed a second time, alone" in capsys.readouterr().out
+        return
+    assert code == 1 and statuses == ["ok", "failed", "ok"]
+    assert message in table(tmp_path / "out")["a.png"]["reason"]
 
 
 def test_a_full_disk_ends_the_run_without_a_run_record(fake_model, pictures, tmp_path, monkeypatch, capsys):
@@ -198,12 +211,16 @@ def test_a_full_disk_ends_the_run_without_a_run_record(fake_model, pictures, tmp
         raise OSError(28, "No space left on device", "x")
 
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "run.json").write_text("{}")
+    assert run("--task", "fetal_head", "--images", pictures, "--output", out) == 0
+    for path in out.iterdir():
+        if path.name not in ("run.json", "stage4.sha256"):
+            path.unlink()
     monkeypatch.setattr(sonoseg.io.files.os, "replace", full)
     assert run("--task", "fetal_head", "--images", pictures, "--output", out) == 2
     assert "No space left" in capsys.readouterr().err
-    assert list(out.iterdir()) == []
+    assert [path.name for path in out.iterdir()] == [".stage4.writing"], "what may be overwritten by the same command"
+    assert run("--task", "fetal_head", "--images", pictures, "--output", tmp_path / "new_folder") == 2
+    assert not (tmp_path / "new_folder").exists()
 
 
 def test_without_images_the_test_split_is_used(fake_model, pictures, tmp_path, capsys):

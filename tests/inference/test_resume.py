@@ -106,7 +106,7 @@ def test_the_fingerprint_reads_no_source_file(fetal_head: Task, monkeypatch: pyt
 def test_only_a_changed_image_is_processed_again(run: Run, tmp_path: Path) -> None:
     shutil.copy(tmp_path / "in" / "a.png", tmp_path / "in" / "b.png")
     assert run() == ["a"], "b has the pixels of a now"
-    Image.new("L", (90, 60), 7).save(tmp_path / "in" / "e.png")
+    Image.linear_gradient("L").save(tmp_path / "in" / "e.png")
     assert run() == ["new"]
 
 

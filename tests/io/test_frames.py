@@ -92,7 +92,7 @@ class TextReader:
     def read_header(self, path: Path, limits: ReadLimits) -> ImageHeader:
         return ImageHeader((2, 2), int(path.read_text().split()[1]), (0.5, 0.25), "text header", "P1")
 
-    def read_image(self, image: ImageRef, limits: ReadLimits) -> ImageRecord:
+    def read_image(self, image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> ImageRecord:
         return ImageRecord(image, np.full((2, 2), image.frame, np.uint8), (0.5, 0.25), "text header", "P1")
 
 

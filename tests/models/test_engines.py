@@ -12,6 +12,7 @@ import torch
 
 from sonoseg.models.engines import ENGINE_NAMES
 from sonoseg.models.engines.check import pixel_agreement, sample_images
+from sonoseg.models.engines.choose import EngineOptions, load_engine
 from sonoseg.models.engines.installed import ENGINE_TYPES, installed
 from sonoseg.models.engines.torch_engine import network_function
 from sonoseg.models.model_header import read_header
@@ -60,6 +61,7 @@ def test_threads_that_share_an_engine_get_their_own_results(fetal_head: Task, en
     images = np.random.default_rng(0).random((40, 1, 1, 32, 48), dtype=np.float32)
     alone = [ENGINE_TYPES[engine].start(files, 1)(image) for image in images]
     run = ENGINE_TYPES[engine].start(files, 4)
+    run(images[0])
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(run, images))
     assert all(np.array_equal(maps, expected) for maps, expected in zip(together, alone, strict=True))
@@ -69,18 +71,19 @@ def test_openvino_has_run_once_before_threads_share_it(model: Path, monkeypatch:
     """Two first calls of its NumPy binding at the same time end in a deadlock."""
     import openvino
 
-    task, done = read_header(model).task, []
-    files = converted("openvino", task, build_network(task))
+    header, done = read_header(model), []
+    load_engine(header, EngineOptions("openvino"))
     real = openvino.InferRequest.infer
     monkeypatch.setattr(openvino.InferRequest, "infer", lambda *args, **more: done.append(1) or real(*args, **more))
-    ENGINE_TYPES["openvino"].start(files, 2)
-    assert done
+    load_engine(header, EngineOptions("openvino", num_threads=2))
+    assert len(done) == 1, "on the probe image, and not on an empty one besides"
 
 
 SIGNAL_AFTER_ENGINES = """
 import faulthandler, gc, os, signal, sys
 from pathlib import Path
 faulthandler.enable()
+from sonoseg.models.engines.choose import EngineOptions, load_engine
 from sonoseg.models.engines.installed import ENGINE_TYPES
 files = {suffix: Path("network").with_suffix(suffix).read_bytes() for suffix in (".xml", ".bin")}
 first = ENGINE_TYPES["openvino"].start(files, 1)

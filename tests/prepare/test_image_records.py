@@ -41,7 +41,7 @@ class CineReader:
         _, _, frames, *patient = path.read_text().split()
         return ImageHeader(SIZE, int(frames), SPACING, "cine header", patient[0] if patient else None)
 
-    def read_image(self, image: ImageRef, limits: ReadLimits) -> ImageRecord:
+    def read_image(self, image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> ImageRecord:
         header = self.read_header(image.path, limits)
         noise = np.random.default_rng([int(image.path.read_text().split()[1]), image.frame or 0])
         pixels = noise.integers(0, 256, SIZE, dtype=np.uint8)

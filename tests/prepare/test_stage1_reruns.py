@@ -92,8 +92,12 @@ def test_force_removes_masks_of_images_that_are_gone(run, out, spine_data):
     assert not (out / "masks" / "i05.png").exists() and len(list((out / "masks").iterdir())) == 11
 
 
+JOURNAL = ".stage1.writing"
+
+
 def without_list(files: dict) -> dict:
-    return {path: content for path, content in files.items() if path.name != "stage1.sha256"}
+    """Return files without the list, and without the names of an unfinished run, which is there in its place."""
+    return {path: content for path, content in files.items() if path.name not in ("stage1.sha256", JOURNAL)}
 
 
 @pytest.mark.parametrize("failing", range(1, 14))
@@ -116,10 +120,11 @@ def test_a_full_disk_leaves_the_old_dataset(run, out, spine_data, monkeypatch, f
     assert code == 2 and "No space left on device" in err
     after = without_list(snapshot(out))  # the list says "finished", and is gone
     assert set(after) == set(before), "temporary files were left"
+    assert (out / JOURNAL).exists() != (out / "stage1.sha256").exists()
     tables = [Path("train_split.csv"), Path("test_split.csv")]
     assert all(after[table] == before[table] for table in tables)
     monkeypatch.setattr(sonoseg.io.files.os, "replace", real)
-    assert run()[0] == 0
+    assert run()[0] == 0 and not (out / JOURNAL).exists()
     assert not any(sample.present["MID"] for table in rows(out).values() for sample in table)
 
 

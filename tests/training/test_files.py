@@ -11,21 +11,22 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from sonoseg.errors import ModelError
-from sonoseg.models.model_file import save_model
+from sonoseg.io.files import sha256_of
 from sonoseg.models.model_header import read_header
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
 from sonoseg.training.checkpoint import load_checkpoint, save_checkpoint
 from sonoseg.training.progress import Progress, TrainingTotals
-from tests.training.setups import setup_of
+from tests.models.unchecked import save_unchecked
+from tests.training.setups import progress_of, scalars, setup_of
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
 
 
 def test_a_model_file_carries_task_and_facts(tmp_path: Path, spine: Task) -> None:
     state = {"weight": torch.randn(3, 4), "steps": torch.tensor(7)}
-    digest = save_model(tmp_path / "m.safetensors", state, spine, {"best_epoch": 3})
+    digest = sha256_of(save_unchecked(tmp_path / "m.safetensors", state, spine, {"best_epoch": 3}))
     loaded = read_header(tmp_path / "m.safetensors")
     assert loaded.task == spine and loaded.info == {"best_epoch": 3} and loaded.sha256 == digest
     assert all(torch.equal(load_file(tmp_path / "m.safetensors")[name], tensor) for name, tensor in state.items())
@@ -56,7 +57,7 @@ def test_a_pickle_is_refused_and_not_executed(tmp_path: Path, reader: str) -> No
 @pytest.mark.parametrize("keep", [0, 10, 500])
 def test_a_truncated_model_is_refused(tmp_path: Path, spine: Task, keep: int) -> None:
     path = tmp_path / "m.safetensors"
-    save_model(path, {"weight": torch.randn(300)}, spine, {})
+    save_unchecked(path, {"weight": torch.randn(300)}, spine, {})
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ModelError, match="not a SonoSeg model"):
         read_header(path)
@@ -73,13 +74,12 @@ def test_a_checkpoint_restores_the_whole_state(tmp_path: Path) -> None:
     setup, other = (setup_of(torch.nn.Linear(2, 2), FABRIC) for _ in range(2))
     setup.network(torch.ones(1, 2)).sum().backward()
     setup.optimizer.step()
-    progress = Progress()
-    progress.finish_epoch(setup.network, {"dice/mean": 0.5})
-    progress.current_epoch.step = 3
+    progress = progress_of(setup.network)
+    progress.current_epoch = TrainingTotals(step=3, sums={"total": 1.0}, seconds=1.0)
     save_checkpoint(OutputFolder(tmp_path, "stage3"), setup, progress, {"seed": 1})
     loaded = load_checkpoint(tmp_path / "last.ckpt", other, {"seed": 1})
-    assert loaded.epoch == 1 and loaded.best_dice == 0.5 and loaded.history == [{"dice/mean": 0.5}]
-    assert loaded.current_epoch == TrainingTotals(step=3)
+    assert loaded.epoch == 1 and loaded.best_dice == 0.5 and loaded.history == [scalars()]
+    assert loaded.current_epoch == TrainingTotals(step=3, sums={"total": 1.0}, seconds=1.0)
     assert torch.equal(setup.network.weight, other.network.weight)
     moments = [training.optimizer.state_dict()["state"][0]["exp_avg"] for training in (setup, other)]
     assert torch.equal(*moments)
@@ -92,10 +92,11 @@ def test_a_checkpoint_with_a_key_of_version_0_1_is_resumed(tmp_path: Path) -> No
     section = next(section for section in task["measurements"] if section["kind"] == "head_biometry")
     old_section = {name: value for name, value in section.items() if name != "outline_width_fraction"}
     old_section["pen_width"] = section["outline_width_fraction"]
-    save_checkpoint(
-        OutputFolder(tmp_path, "stage3"), setup, Progress(epoch=2), {"task": with_section(task, old_section)}
-    )
+    saved = {"task": with_section(task, old_section)}
+    save_checkpoint(OutputFolder(tmp_path, "stage3"), setup, progress_of(setup.network, epochs=2), saved)
     assert load_checkpoint(tmp_path / "last.ckpt", setup, {"task": task}).epoch == 2
+    other_ranges = {**task, "review": {**task["review"], "ranges": {}}}
+    assert load_checkpoint(tmp_path / "last.ckpt", setup, {"task": other_ranges}).epoch == 2, "they decide no weight"
     for changed in ({**task, "title": "other"}, with_section(task, {**section, "outline_width_fraction": 0.04})):
         with pytest.raises(ModelError, match=r"other settings \(task\)"):
             load_checkpoint(tmp_path / "last.ckpt", setup, {"task": changed})

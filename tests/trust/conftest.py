@@ -25,17 +25,18 @@ def workspace(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "workspace"))
 
 
+def bright_network(batch: torch.Tensor) -> torch.Tensor:
+    """Return the logits of a network that segments pixels brighter than half."""
+    found = batch[:, 0] > 0.5
+    return torch.stack([~found, found], dim=1).float() * 8
+
+
 @pytest.fixture
 def bright(monkeypatch: pytest.MonkeyPatch, fetal_head: Task) -> Task:
     """Replace every model by one that segments pixels brighter than half as a head; return its task."""
     size = {"input": {"size": SIZE, "fit": "letterbox"}}
     task = Task.model_validate({**fetal_head.model_dump(), **size})
-
-    def network(batch: torch.Tensor) -> torch.Tensor:
-        found = batch[:, 0] > 0.5
-        return torch.stack([~found, found], dim=1).float() * 8
-
-    always_load(monkeypatch, member(network, task, "model", "f" * 64))
+    always_load(monkeypatch, member(bright_network, task, "model", "f" * 64))
     return task
 
 

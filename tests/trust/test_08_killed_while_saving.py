@@ -21,8 +21,7 @@ import torch
 from lightning_fabric import Fabric
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.training.checkpoint import load_checkpoint, save_checkpoint
-from sonoseg.training.progress import Progress
-from tests.training.setups import setup_of
+from tests.training.setups import progress_of, setup_of
 
 torch.set_num_threads(1)
 fabric, folder, kills = Fabric(accelerator="cpu", devices=1), Path(sys.argv[1]), int(sys.argv[2])
@@ -35,7 +34,7 @@ def save(epoch):
     training = setup()
     with torch.no_grad():
         training.network.weight.fill_(epoch)
-    save_checkpoint(OutputFolder(folder, "stage3"), training, Progress("run", epoch), {"seed": 1})
+    save_checkpoint(OutputFolder(folder, "stage3"), training, progress_of(training.network, epoch), {"seed": 1})
 
 def loaded():
     training = setup()

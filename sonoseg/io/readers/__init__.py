@@ -9,6 +9,7 @@ from sonoseg.errors import DataError, choices
 from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.readers.base import ImageReader
+from sonoseg.io.readers.opening import opened
 from sonoseg.io.readers.raster import RasterReader
 
 READERS: dict[str, ImageReader] = {"raster": RasterReader()}
@@ -22,10 +23,14 @@ def read_image_header(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> ImageH
     return _reader_of(path).read_header(path, limits)
 
 
-def read_image(image: ImageRef | Path, limits: ReadLimits = DEFAULT_LIMITS) -> ImageRecord:
-    """Decode one image; a path stands for a file with a single picture. Raises DataError, see `base.ImageReader`."""
+def read_image(image: ImageRef | Path, limits: ReadLimits = DEFAULT_LIMITS, data: bytes | None = None) -> ImageRecord:
+    """Decode one image; a path stands for a file with a single picture. Raises DataError, see `base.ImageReader`.
+
+    data: the file's bytes (`opening.read_file`) where their digest is stored beside what is computed from the pixels;
+    read from the file when None.
+    """
     ref = ImageRef(image) if isinstance(image, Path) else image
-    return _reader_of(ref.path).read_image(ref, limits)
+    return _reader_of(ref.path, data).read_image(ref, limits, data)
 
 
 def image_suffixes() -> tuple[str, ...]:
@@ -45,14 +50,11 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if is_image(path) and path.is_file())
 
 
-def _reader_of(path: Path) -> ImageReader:
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(START_BYTES)
-    except FileNotFoundError:
-        raise DataError("no such file; check the path", path) from None
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror}); check its permissions", path) from error
+def _reader_of(path: Path, data: bytes | None = None) -> ImageReader:
+    if data is None:
+        with opened(path) as stream:
+            data = stream.read(START_BYTES)
+    start = data[:START_BYTES]
     for reader in READERS.values():
         if reader.accepts(start):
             return reader

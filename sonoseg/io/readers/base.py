@@ -12,7 +12,8 @@ class ImageReader(Protocol):
 
     Both `read_` methods raise DataError, whose message begins with the path and gives the remedy, for a file that is
     missing, damaged, beyond the limits, or of a kind that is not supported. The limits are checked before pixels are
-    decoded. A reader holds no state between calls, and several threads may use it at once.
+    decoded. Errors of the machine, such as MemoryError, are never turned into DataError (`opening.decoding`): they say
+    nothing about the file. A reader holds no state between calls, and several threads may use it at once.
     """
 
     @property
@@ -31,9 +32,13 @@ class ImageReader(Protocol):
         """
         ...
 
-    def read_image(self, image: ImageRef, limits: ReadLimits) -> ImageRecord:
+    def read_image(self, image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> ImageRecord:
         """Decode one image to `(H, W)` uint8 grey in the orientation of display.
 
+        data: the file's bytes; where they are given, pixels, spacing and patient are those of `data`, so that a digest
+        of these bytes belongs to the pixels also when the file is replaced meanwhile. A reader whose library decodes
+        paths only reads `image.path`, and raises DataError when `io.file_state.file_state` differs before and after
+        or the size is not that of `data`.
         Raises DataError also when the file has several frames and `image` names none, or has no such frame.
         """
         ...

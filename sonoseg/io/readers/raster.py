@@ -1,9 +1,9 @@
 """Reader of raster pictures: PNG (also animated), JPEG, BMP and TIFF (also of several pages), decoded by Pillow."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -12,6 +12,7 @@ from sonoseg.errors import DataError, LimitError, choices
 from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers.jpeg import is_complete
+from sonoseg.io.readers.opening import decoding, opened
 from sonoseg.sizes import Size
 from sonoseg.types import Pixels
 
@@ -43,22 +44,23 @@ class RasterReader:
             size = _size_as_displayed(picture, path)
             return ImageHeader(size, _count_frames(picture, path, limits))
 
-    def read_image(self, image: ImageRef, limits: ReadLimits) -> ImageRecord:
+    def read_image(self, image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> ImageRecord:
         """Colour becomes luma (ITU-R 601), transparency is composited over black, 16-bit pixels are scaled by 1/257."""
-        return ImageRecord(image, _grey(decode_picture(image, limits), image))
+        return ImageRecord(image, _grey(decode_picture(image, limits, data), image))
 
 
-def decode_picture(image: ImageRef, limits: ReadLimits) -> Image.Image:
-    """Return the decoded picture in its own mode, EXIF rotation applied. Raises DataError as `ImageReader` does."""
-    with _open(image.path) as picture:
+def decode_picture(image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> Image.Image:
+    """Return the decoded picture in its own mode, EXIF rotation applied. Raises DataError as `ImageReader` does.
+
+    data: the file's bytes, read from the file when None.
+    """
+    with _open(image.path, data) as picture:
         _check(picture, image.path, limits)
         _select_frame(picture, image, limits)
-        try:
+        with decoding(image):
             picture.load()
-            whole = picture.format != "JPEG" or is_complete(image.path.read_bytes(), picture)
+            whole = picture.format != "JPEG" or is_complete(data or image.path.read_bytes(), picture)
             upright = ImageOps.exif_transpose(picture)
-        except Exception as error:  # Pillow's decoders raise many kinds of error for a damaged file
-            raise DataError(f"the file is damaged or cut short ({error}); replace it", image) from error
     if not whole:
         raise DataError("the file is damaged: data are missing, and grey would stand in for them; replace it", image)
     return upright
@@ -82,27 +84,16 @@ def _grey(picture: Image.Image, image: ImageRef) -> Pixels:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
-    """Open a picture; its header is read and no pixel decoded."""
-    try:
-        stream = path.open("rb")
-    except FileNotFoundError:
-        raise DataError("no such file; check the path", path) from None
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror}); check its permissions", path) from error
+def _open(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
+    """Open a picture, in a file or in the file's bytes; its header is read and no pixel decoded."""
     # Pillow gets the open file and not its name: by name it maps a plain TIFF into memory, and mixes up the rows of a
     # rotated one.
-    with stream:
-        yield _parsed(path, stream)
-
-
-def _parsed(path: Path, stream: BinaryIO) -> Image.Image:
-    try:
-        # Pillow's own guard against huge pictures only warns below twice its limit; `_check` refuses them.
-        Image.MAX_IMAGE_PIXELS = None
-        return Image.open(stream, formats=_FORMATS)
-    except Exception as error:  # an invalid header ends in a TypeError as easily as in an OSError
-        raise DataError(f"not a readable picture ({choices(SUFFIXES)}); replace the file", path) from error
+    with opened(path) if data is None else io.BytesIO(data) as stream:
+        with decoding(path, f"not a readable picture ({choices(SUFFIXES)}); replace the file"):
+            # Pillow's own guard against huge pictures only warns below twice its limit; `_check` refuses them.
+            Image.MAX_IMAGE_PIXELS = None
+            picture = Image.open(stream, formats=_FORMATS)
+        yield picture
 
 
 def _check(picture: Image.Image, path: Path, limits: ReadLimits) -> None:
@@ -122,11 +113,9 @@ def _check(picture: Image.Image, path: Path, limits: ReadLimits) -> None:
 
 
 def _size_as_displayed(picture: Image.Image, path: Path) -> Size:
-    try:
+    with decoding(path):
         # Pillow rotates a TIFF by itself, and returns its size as displayed.
         rotated = picture.format != "TIFF" and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except Exception as error:  # as many kinds as Pillow has decoders
-        raise DataError(f"the file is damaged or cut short ({error}); replace it", path) from error
     width, height = picture.size
     return (width, height) if rotated else (height, width)
 
@@ -150,14 +139,13 @@ def _select_frame(picture: Image.Image, image: ImageRef, limits: ReadLimits) -> 
         if getattr(picture, "n_frames", 1) > 1 if picture.format == "PNG" else _has_frame(picture, image.path, 1):
             raise _several_frames(image.path)
         return
-    try:
-        if image.frame >= limits.max_frames:
-            raise EOFError
-        picture.seek(image.frame)
-    except EOFError:
-        raise DataError("no such frame in the file; it has changed, or has fewer frames", image) from None
-    except Exception as error:
-        raise DataError(f"the file is damaged or cut short ({error}); replace it", image) from error
+    with decoding(image):
+        try:
+            if image.frame >= limits.max_frames:
+                raise EOFError
+            picture.seek(image.frame)
+        except EOFError:
+            raise DataError("no such frame in the file; it has changed, or has fewer frames", image) from None
     _check(picture, image.path, limits)
 
 
@@ -167,11 +155,10 @@ def _several_frames(path: Path) -> DataError:
 
 def _has_frame(picture: Image.Image, path: Path, frame: int) -> bool:
     """Return whether there is a frame of this number, from 0; the first frame is current afterwards."""
-    try:
-        picture.seek(frame)
-        picture.seek(0)
-    except EOFError:
-        return False
-    except Exception as error:
-        raise DataError(f"the file is damaged or cut short ({error}); replace it", path) from error
+    with decoding(path):
+        try:
+            picture.seek(frame)
+            picture.seek(0)
+        except EOFError:
+            return False
     return True

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sonoseg.models.probe import TOLERANCE
 from sonoseg.types import Maps
 
 NetworkFunction = Callable[[Maps], Maps]
@@ -18,6 +19,8 @@ Conversion = Mapping[str, bytes]
 class Engine:
     """A network that is ready to run.
 
+    sha256: of what runs, 64 hexadecimal digits: of the conversion, or of the model file for torch; empty for a network
+    of no file.
     agreement: fraction of the pixels, 0 to 1, on which it agreed with torch; None for torch itself.
     milliseconds: time of an image when the engines were compared; None when they were not.
     remarks: sentences about the choice for the user.
@@ -26,6 +29,7 @@ class Engine:
     run: NetworkFunction
     name: str
     version: str
+    sha256: str = ""
     agreement: float | None = None
     milliseconds: float | None = None
     remarks: tuple[str, ...] = ()
@@ -35,6 +39,7 @@ class Engine:
         return {
             "name": self.name,
             "version": self.version,
+            "sha256": self.sha256,
             "agreement": self.agreement,
             "milliseconds": self.milliseconds,
         }
@@ -48,9 +53,10 @@ class EngineType:
     install: the arguments of `pip install`.
     convert: (traced network, input size (h, w)) -> conversion. Raises what the engine raises.
     start: (conversion, num_threads) -> network. `num_threads` threads may call it at once, each with one core; 0: one
-    thread with all cores.
+    thread with all cores. The first call has to end before others begin.
     explicit_only: never chosen by `auto`, because it computes with fewer bits.
-    tolerance: largest difference of a probability from torch's.
+    tolerance: largest difference of a probability from torch's. probe_tolerance: of the output on the probe image, see
+    `models.probe`.
     """
 
     package: str
@@ -59,3 +65,4 @@ class EngineType:
     start: Callable[[Conversion, int], NetworkFunction]
     explicit_only: bool = False
     tolerance: float = 0.01
+    probe_tolerance: float = TOLERANCE

@@ -5,27 +5,44 @@ The record is written last and contains the SHA-256 of every file. Files that ar
 that belong to another model or to other versions, are not used.
 """
 
+import errno
 import hashlib
 import json
+import os
 import platform
+import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from sonoseg import __version__
 from sonoseg.io.files import write_bytes, write_json
+from sonoseg.io.reading import parse_json, read_regular
 from sonoseg.models.engines.base import Conversion
 from sonoseg.models.engines.installed import installed, version_of
-from sonoseg.models.model_header import ModelHeader
+from sonoseg.models.model_header import MAX_BYTES, ModelHeader
 
 FOLDER = "engines"
-ENGINE_FORMAT = 2
+ENGINE_FORMAT = 3
 """To be raised with every change of networks, tracing or check that changes a conversion, so that all are repeated."""
 
+MAX_RECORD_BYTES = 1_000_000
+"""Largest record that is read; one has a few kB."""
 
-@dataclass(frozen=True)
+RECORD_NAME = re.compile(r"([0-9a-f]{64})\.json")
+"""Name of a record: the SHA-256 of its model."""
+
+_Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Suffix = Annotated[str, Field(pattern=r"^\.[a-z]+$")]
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Trial:
     """The outcome of converting, checking and timing one engine for one model.
 
@@ -33,23 +50,35 @@ class Trial:
     files: suffix -> SHA-256 of the conversion's files; none for torch.
     """
 
-    version: str
-    milliseconds: float | None = None
-    agreement: float | None = None
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]+$")]
+    milliseconds: _Number | None = None
+    agreement: _Number | None = None
     problem: str = ""
-    files: dict[str, str] = field(default_factory=dict)
+    files: dict[_Suffix, _Digest] = field(default_factory=dict)
+
+
+_TRIALS = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Trial])
 
 
 def read_trials(model: ModelHeader) -> dict[str, Trial] | None:
     """Return the trials of a model by engine; None without a record of these versions and this machine."""
     try:
-        record = json.loads(_record(model).read_text(encoding="utf-8"))
-        if {name: record[name] for name in _key(model)} != _key(model):
-            return None
-        trials = {name: Trial(**record["trials"][name]) for name in ("torch", *installed())}
-        return trials if all(isinstance(trial.files, dict) for trial in trials.values()) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        record, trials = read_record(model)
+    except (OSError, ValueError):
         return None
+    versions = {"torch": version_of("torch"), **installed()}
+    current = {name: record.get(name) for name in _key(model)} == _key(model)
+    if not current or any(name not in trials or trials[name].version != versions[name] for name in versions):
+        return None
+    return {name: trials[name] for name in versions}
+
+
+def read_record(model: ModelHeader) -> tuple[dict[str, Any], dict[str, Trial]]:
+    """Return the record of a model, of any version, and the trials in it. Raises OSError, and ValueError for others."""
+    record = parse_json(read_regular(record_path(model), MAX_RECORD_BYTES))
+    if not isinstance(record, dict):
+        raise ValueError(f"found {type(record).__name__}; expected an object")
+    return record, _TRIALS.validate_python(record.get("trials"))
 
 
 def read_files(model: ModelHeader, name: str, trial: Trial) -> Conversion | None:
@@ -57,7 +86,7 @@ def read_files(model: ModelHeader, name: str, trial: Trial) -> Conversion | None
     files = {}
     for suffix, digest in trial.files.items():
         try:
-            files[suffix] = _file(model, name, trial.version, suffix).read_bytes()
+            files[suffix] = read_regular(file_path(model, name, trial.version, suffix), MAX_BYTES)
         except OSError:
             return None
         if hashlib.sha256(files[suffix]).hexdigest() != digest:
@@ -66,18 +95,23 @@ def read_files(model: ModelHeader, name: str, trial: Trial) -> Conversion | None
 
 
 def write_trials(model: ModelHeader, trials: Mapping[str, Trial], conversions: Mapping[str, Conversion]) -> None:
-    """Write the conversions and then the record; remove those of earlier models of this path. Raises OSError."""
-    _record(model).unlink(missing_ok=True)
+    """Write the conversions and then the record; remove those of earlier models of this path.
+
+    Raises OSError, also where the folder is a link: what it leads to is left alone.
+    """
+    if _folder(model).is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(_folder(model)))
+    record_path(model).unlink(missing_ok=True)
     _remove_replaced(model)
     for name, files in conversions.items():
         for suffix, data in files.items():
-            write_bytes(_file(model, name, trials[name].version, suffix), data)
+            write_bytes(file_path(model, name, trials[name].version, suffix), data)
     record = {
         **_key(model),
         "model": model.path.name,
         "trials": {name: asdict(trial) for name, trial in trials.items()},
     }
-    write_json(_record(model), record)
+    write_json(record_path(model), record)
 
 
 def digests(files: Conversion) -> dict[str, str]:
@@ -85,16 +119,23 @@ def digests(files: Conversion) -> dict[str, str]:
     return {suffix: hashlib.sha256(data).hexdigest() for suffix, data in files.items()}
 
 
-def _folder(model: ModelHeader) -> Path:
-    return model.path.parent / FOLDER
+def digest_of_files(trial: Trial) -> str:
+    """Return the 64 hexadecimal digits that identify a conversion, from the SHA-256 of each of its files."""
+    return hashlib.sha256(json.dumps(trial.files, sort_keys=True).encode()).hexdigest()
 
 
-def _record(model: ModelHeader) -> Path:
+def record_path(model: ModelHeader) -> Path:
+    """Return the path of a model's record."""
     return _folder(model) / f"{model.sha256}.json"
 
 
-def _file(model: ModelHeader, name: str, version: str, suffix: str) -> Path:
+def file_path(model: ModelHeader, name: str, version: str, suffix: str) -> Path:
+    """Return the path of a file of a conversion."""
     return _folder(model) / f"{model.sha256}-{name}-{version}{suffix}"
+
+
+def _folder(model: ModelHeader) -> Path:
+    return model.path.parent / FOLDER
 
 
 def _key(model: ModelHeader) -> dict[str, Any]:
@@ -110,7 +151,8 @@ def _key(model: ModelHeader) -> dict[str, Any]:
 def _remove_replaced(model: ModelHeader) -> None:
     """Remove records and conversions of earlier models of the same file name."""
     for record in _folder(model).glob("*.json"):
+        match = RECORD_NAME.fullmatch(record.name)
         with suppress(OSError, ValueError, AttributeError):
-            if json.loads(record.read_text(encoding="utf-8")).get("model") == model.path.name:
-                for file in _folder(model).glob(f"{record.stem}*"):
+            if match and parse_json(read_regular(record, MAX_RECORD_BYTES)).get("model") == model.path.name:
+                for file in _folder(model).glob(f"{match[1]}*"):
                     file.unlink()

@@ -5,13 +5,19 @@ from functools import cache as memoised
 
 import numpy as np
 
-from sonoseg.errors import ModelError, UsageError, choices
+from sonoseg.errors import ModelError, UsageError, choices, printable
 from sonoseg.models.engines import ENGINE_NAMES, cache
-from sonoseg.models.engines.base import Conversion, Engine
+from sonoseg.models.engines.base import Conversion, Engine, NetworkFunction
 from sonoseg.models.engines.cache import Trial
 from sonoseg.models.engines.check import MIN_AGREEMENT, pixel_agreement, sample_images, timed_run
 from sonoseg.models.engines.installed import ENGINE_TYPES, installed
 from sonoseg.models.model_header import ModelHeader
+from sonoseg.models.probe import Probe, probe_input
+
+NO_PROBE = (
+    "saved by an earlier version, without the output with which conversions are compared; torch computes it at every "
+    "start, which takes seconds; train again for faster starts"
+)
 
 
 @dataclass(frozen=True)
@@ -27,23 +33,68 @@ class EngineOptions:
     num_threads: int = 0
 
 
+class ConversionError(Exception):
+    """A conversion that cannot be run, or that does not give the output of its model; the message is the reason."""
+
+
 def load_engine(model: ModelHeader, options: EngineOptions) -> Engine:
-    """Return a model's engine, ready to run.
+    """Return a model's engine, ready to run; it has run once, on the probe image, with the output that is expected.
 
     At a model's first use every installed engine is tried, and the trials are stored beside the model; after that torch
-    is imported only when it is the fastest. Raises UsageError for an engine that is unknown, not installed or not
-    available on the device, ModelError for a named engine that cannot run the model, and for a damaged model.
+    is imported only when it is the fastest, or when the model file does not contain the expected output. A stored
+    conversion that does not give that output is made again.
+
+    Raises UsageError for an engine that is unknown, not installed or not available on the device, ModelError for a
+    named engine that cannot run the model, and for a damaged model.
     """
     _check_options(options)
     if _is_torch(options):
         return _start_torch(model, options)
-    stored = _read_stored(model, options)
+    stored, remarks = read_stored(model, options), []
     if stored:
-        return _start(model, options, *stored)
+        try:
+            return _start(model, options, *stored)
+        except ConversionError as problem:
+            remarks.append(f"{model.path.parent / cache.FOLDER}: {problem}; the network was converted again")
     trials, conversions = _try_all(model)
-    remarks = _store(model, trials, conversions)
-    engine = _start(model, options, trials, conversions.get(_choose(model, options, trials), {}))
+    remarks += _store(model, trials, conversions)
+    try:
+        engine = _start(model, options, trials, conversions.get(_choose(model, options, trials), {}))
+    except ConversionError as problem:
+        raise ModelError(f"{model.path}: {problem}, converted anew as well; use the engine torch") from problem
     return replace(engine, remarks=(*engine.remarks, *remarks))
+
+
+def run_conversion(model: ModelHeader, name: str, conversion: Conversion, num_threads: int = 0) -> NetworkFunction:
+    """Return a conversion for the engine `name`, ready to run; it has run once, on the probe image.
+
+    Raises ConversionError when it cannot be run, or its output is not the one that the model file states; for a file
+    without it torch computes it first, and ModelError is raised as by `model_file.load_network`.
+    """
+    expected = model.probe or _computed_probe(model)
+    try:
+        run = ENGINE_TYPES[name].start(conversion, num_threads)
+        difference = expected.difference(run(probe_input(model.task.input)))
+    except Exception as error:  # engines raise errors of any type for a file that they cannot read
+        raise ConversionError(f"the conversion for {name} cannot be run ({_reason(error)})") from error
+    tolerance = ENGINE_TYPES[name].probe_tolerance
+    if difference > tolerance:
+        raise ConversionError(
+            f"the conversion for {name} does not give the output of this model (difference {difference:.3f}, at most "
+            f"{tolerance:g})"
+        )
+    return run
+
+
+def _computed_probe(model: ModelHeader) -> Probe:
+    from sonoseg.models.model_file import torch_probe
+
+    return torch_probe(model)
+
+
+def _reason(error: Exception) -> str:
+    """Return type and first line of an error of an engine."""
+    return printable(f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}")
 
 
 def engines_to_try(model: ModelHeader, options: EngineOptions) -> list[str]:
@@ -52,10 +103,10 @@ def engines_to_try(model: ModelHeader, options: EngineOptions) -> list[str]:
     Raises UsageError as `load_engine` does.
     """
     _check_options(options)
-    return [] if _is_torch(options) or _read_stored(model, options) else ["torch", *installed()]
+    return [] if _is_torch(options) or read_stored(model, options) else ["torch", *installed()]
 
 
-def _read_stored(model: ModelHeader, options: EngineOptions) -> tuple[dict[str, Trial], Conversion] | None:
+def read_stored(model: ModelHeader, options: EngineOptions) -> tuple[dict[str, Trial], Conversion] | None:
     """Return the trials of an earlier load and the conversion of the chosen engine; None unless both are intact."""
     trials = cache.read_trials(model)
     if not trials:
@@ -87,19 +138,24 @@ def _choose(model: ModelHeader, options: EngineOptions, trials: dict[str, Trial]
         allowed = [name for name in trials if name not in ENGINE_TYPES or not ENGINE_TYPES[name].explicit_only]
         return min(allowed, key=lambda name: np.inf if trials[name].problem else trials[name].milliseconds or 0)
     if trials[options.name].problem:
-        raise ModelError(f"{model.path}: {options.name} cannot run it: {trials[options.name].problem}; use torch")
+        raise ModelError(
+            f"{model.path}: {options.name} cannot run it: {printable(trials[options.name].problem)}; use torch"
+        )
     return options.name
 
 
 def _start(model: ModelHeader, options: EngineOptions, trials: dict[str, Trial], conversion: Conversion) -> Engine:
-    """Return the chosen engine, ready to run; `conversion` is empty for torch."""
+    """Return the chosen engine, ready to run; `conversion` is empty for torch. Raises as `run_conversion` does."""
     name = _choose(model, options, trials)
     trial = trials[name]
     if name == "torch":
-        remarks = tuple(f"{name} is not used: {other.problem}" for name, other in trials.items() if other.problem)
+        problems = {name: printable(other.problem) for name, other in trials.items() if other.problem}
+        remarks = tuple(f"{name} is not used: {problem}" for name, problem in problems.items())
         return replace(_start_torch(model, options), milliseconds=trial.milliseconds, remarks=remarks)
-    run = ENGINE_TYPES[name].start(conversion, options.num_threads)
-    return Engine(run, name, trial.version, trial.agreement, trial.milliseconds)
+    run = run_conversion(model, name, conversion, options.num_threads)
+    remarks = () if model.probe else (f"{model.path}: {NO_PROBE}",)
+    digest = cache.digest_of_files(trial)
+    return Engine(run, name, trial.version, digest, trial.agreement, trial.milliseconds, remarks)
 
 
 def _start_torch(model: ModelHeader, options: EngineOptions) -> Engine:
@@ -111,13 +167,11 @@ def _start_torch(model: ModelHeader, options: EngineOptions) -> Engine:
     # torch has one setting for the whole process.
     if options.num_threads and options.device == "cpu":
         torch.set_num_threads(1)
-    return torch_engine(load_network(model, options.device), model.task.network, options.device)
+    return torch_engine(load_network(model, options.device), model.task.network, options.device, model.sha256)
 
 
 def _try_all(model: ModelHeader) -> tuple[dict[str, Trial], dict[str, Conversion]]:
     """Convert, check and time every installed engine; return engine -> trial, torch first, and engine -> conversion."""
-    import torch
-
     from sonoseg.models.engines.torch_engine import network_function
     from sonoseg.models.engines.tracing import trace
     from sonoseg.models.model_file import load_network
@@ -125,7 +179,7 @@ def _try_all(model: ModelHeader) -> tuple[dict[str, Trial], dict[str, Conversion
     task = model.task
     network, images = load_network(model), sample_images(task.input)
     reference, milliseconds = timed_run(network_function(network, task.network), images)
-    trials, conversions = {"torch": Trial(torch.__version__, milliseconds)}, {}
+    trials, conversions = {"torch": Trial(cache.version_of("torch"), milliseconds)}, {}
     traced = memoised(lambda: trace(network, task.network, task.input.size))
     converted = memoised(lambda convert: convert(traced(), task.input.size))
     for name, version in installed().items():
@@ -133,8 +187,7 @@ def _try_all(model: ModelHeader) -> tuple[dict[str, Trial], dict[str, Conversion
             conversion = converted(ENGINE_TYPES[name].convert)
             maps, milliseconds = timed_run(ENGINE_TYPES[name].start(conversion, 0), images)
         except Exception as error:  # engines raise errors of any type for a network that they do not support
-            first = next(iter(str(error).strip().splitlines()), "")
-            trials[name] = Trial(version, problem=f"it cannot convert this network ({type(error).__name__}: {first})")
+            trials[name] = Trial(version, problem=f"it cannot convert this network ({_reason(error)})")
             continue
         share = pixel_agreement(maps, reference, task.postprocessing.threshold, ENGINE_TYPES[name].tolerance)
         if share < MIN_AGREEMENT:

@@ -13,9 +13,11 @@ from sonoseg.schema.network import AnyNetwork
 from sonoseg.types import Maps
 
 
-def torch_engine(network: Callable[[Tensor], Tensor], settings: AnyNetwork, device: str = "cpu") -> Engine:
-    """Return the engine of a network in evaluation mode that is on `device`."""
-    return Engine(network_function(network, settings, device), "torch", torch.__version__)
+def torch_engine(
+    network: Callable[[Tensor], Tensor], settings: AnyNetwork, device: str = "cpu", sha256: str = ""
+) -> Engine:
+    """Return the engine of a network in evaluation mode that is on `device`; `sha256` of its model file."""
+    return Engine(network_function(network, settings, device), "torch", torch.__version__, sha256)
 
 
 def network_function(network: Callable[[Tensor], Tensor], settings: AnyNetwork, device: str = "cpu") -> NetworkFunction:

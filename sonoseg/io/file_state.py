@@ -1,0 +1,24 @@
+"""Whether a file is still the same file with the same contents, without reading it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+
+class FileState(NamedTuple):
+    """Device, inode, size in bytes, and the times of modification and of the last change of the inode, in ns.
+
+    The modification time can be set to any value; the change time is the system's own, also of a replacement of equal
+    size and modification time.
+    """
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+def file_state(path: Path) -> FileState:
+    """Return the state of a file, or of the one that a link leads to. Raises OSError."""
+    status = path.stat()
+    return FileState(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

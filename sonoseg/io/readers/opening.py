@@ -1,0 +1,54 @@
+"""Opening image files: errors of the file become DataError, those of the machine (memory, open files) do not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from sonoseg.errors import DataError, SonoSegError, is_machine_error
+from sonoseg.io.limits import ReadLimits
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading. Raises DataError when it is missing or may not be read, and machine errors as such."""
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except SonoSegError:
+        raise
+    except FileNotFoundError:
+        raise DataError("no such file; check the path", path) from None
+    except OSError as error:
+        if is_machine_error(error):
+            raise
+        raise DataError(f"cannot be read ({error.strerror}); check its permissions", path) from error
+
+
+def read_file(path: Path, limits: ReadLimits) -> bytes:
+    """Return the bytes of an image file, of which a digest and the pixels can be computed alike.
+
+    Raises DataError as `opened` does, and for a file of more than `limits.max_bytes`.
+    """
+    with opened(path) as stream:
+        size = stream.seek(0, 2)
+        if size > limits.max_bytes:
+            raise DataError(f"{size} bytes; at most {limits.max_bytes} are read, split the file or compress it", path)
+        stream.seek(0)
+        return stream.read()
+
+
+@contextmanager
+def decoding(image: object, fault: str = "the file is damaged or cut short ({error}); replace it") -> Iterator[None]:
+    """Turn any error of a decoder into a DataError with `fault`: decoders raise errors of many types for a bad file.
+
+    Machine errors, and those that are SonoSeg's already, pass unchanged. image: what the message begins with.
+    """
+    try:
+        yield
+    except SonoSegError:
+        raise
+    except Exception as error:
+        if is_machine_error(error):
+            raise
+        raise DataError(fault.format(error=error), image) from error

@@ -1,0 +1,60 @@
+"""Reading of files that somebody else may have put there: regular files of a limited size, and JSON."""
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from sonoseg.errors import DataError
+
+MAX_TEXT_BYTES = 1 << 28
+
+
+def read_regular(path: Path, max_bytes: int, follow_link: bool = False) -> bytes:
+    """Return the bytes of a regular file.
+
+    Raises OSError for anything else (a folder, a device, a pipe, or a link unless `follow_link`), and for a file of
+    more than `max_bytes`, of which nothing is read.
+    """
+    # Without O_NONBLOCK the opening of a pipe waits for ever.
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    if not follow_link:
+        if path.is_symlink():  # also where O_NOFOLLOW does not exist
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags), "rb") as stream:
+        found = os.fstat(stream.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if found.st_size > max_bytes:
+            raise OSError(errno.EFBIG, f"{found.st_size} bytes, at most {max_bytes} are read", str(path))
+        return stream.read(max_bytes)
+
+
+def read_text(path: Path) -> bytes:
+    """Return the bytes of a table or an annotation file that a person gives.
+
+    Raises FileNotFoundError or NotADirectoryError when there is none, DataError for what `read_regular` refuses.
+    """
+    try:
+        return read_regular(path, MAX_TEXT_BYTES, follow_link=True)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EFBIG, errno.EISDIR, errno.ENXIO):
+            raise
+        raise DataError(f"{error.strerror}; expected a text file of at most {MAX_TEXT_BYTES >> 20} MiB", path) from None
+
+
+def parse_json(data: str | bytes) -> Any:
+    """Return the value of JSON text in UTF-8.
+
+    Raises ValueError for text that is not JSON, and for what other files could not contain: too deep a nesting, numbers
+    of thousands of digits, NaN and infinity, and halves of surrogate pairs.
+    """
+    try:
+        value = json.loads(data)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+    return value
