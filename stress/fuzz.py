@@ -1,20 +1,18 @@
 """Thousands of damaged inputs: each is accepted, or refused with a SonoSegError. `make fuzz`.
 
-    python -m stress.fuzz [--inputs 10000] [--seed 0] [--keep DIR]
+    python -m stress.fuzz [--inputs 20000] [--seed 0] [--keep DIR]
 
 Task files, annotations and tables are drawn by Hypothesis: valid files with parts replaced. Images are valid files with
-bytes changed, removed and repeated; models, checkpoints and converted networks: see `fuzz_models`. An input that raises
-another exception is kept in DIR, to become a test.
+bytes changed, removed and repeated. YAML tokens and command lines: see `fuzz_text`; models, checkpoints and converted
+networks: `fuzz_models`. An input that raises another exception is kept in DIR, to become a test.
 """
 
 import argparse
-import faulthandler
 import io
 import json
 import random
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,7 +26,6 @@ from PIL import Image
 from rich.progress import Progress
 
 from sonoseg.annotations import FORMATS
-from sonoseg.errors import SonoSegError
 from sonoseg.io.faults import FaultsError
 from sonoseg.io.masks import read_mask
 from sonoseg.io.png import write_image
@@ -38,19 +35,20 @@ from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes
 from sonoseg.runs.command_line import SEED, number_type, run_guarded
 from sonoseg.schema.task_files import FOLDER, available_tasks, load_task
+from stress.findings import Findings
 from stress.fuzz_models import MODEL_KINDS
-
-SECONDS = 20
-"""Time limit of an input; a longer one is taken for an endless loop and ends the run."""
+from stress.fuzz_text import TEXT_KINDS
 
 SIZE = (40, 60)
 """(height, width) of the annotated image."""
 
 SHARES = {
-    "task file": 0.2,
-    "annotations": 0.15,
-    "metadata": 0.15,
-    "picture": 0.3,
+    "task file": 0.15,
+    "task tokens": 0.1,
+    "command line": 0.1,
+    "annotations": 0.12,
+    "metadata": 0.12,
+    "picture": 0.21,
     "model header": 0.08,
     "checkpoint": 0.08,
     "engine folder": 0.04,
@@ -62,31 +60,6 @@ ODD = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.just("../../etc/passwd"),
     st.lists(st.floats(), max_size=4), st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
 )  # fmt: skip
-
-
-class Findings:
-    """The results of the inputs by kind, and the faults: inputs that raised an exception other than SonoSegError."""
-
-    def __init__(self, keep: Path):
-        self.keep, self.counts = keep, Counter[tuple[str, str]]()
-        self.faults: list[str] = []
-
-    def note(self, kind: str, work: Callable[[], Any], content: Callable[[], bytes]) -> None:
-        """Call `work` on an input, and keep its `content` when it raises an exception other than SonoSegError."""
-        faulthandler.dump_traceback_later(SECONDS, exit=True, file=2)  # sys.stderr may be a test's
-        try:
-            work()
-            self.counts[kind, "ok"] += 1
-        except SonoSegError:
-            self.counts[kind, "refused"] += 1
-        except Exception as error:
-            self.counts[kind, "FAULT"] += 1
-            name = f"{kind.replace(' ', '_')}_{len(self.faults)}"
-            self.keep.mkdir(parents=True, exist_ok=True)
-            (self.keep / name).write_bytes(content())
-            self.faults.append(f"{name}: {type(error).__name__}: {error}")
-        finally:
-            faulthandler.cancel_dump_traceback_later()
 
 
 @st.composite
@@ -259,6 +232,7 @@ KINDS = {
     "annotations": fuzz_annotations,
     "metadata": fuzz_metadata,
     "picture": fuzz_pictures,
+    **TEXT_KINDS,
     **MODEL_KINDS,
 }
 
@@ -276,13 +250,13 @@ def fuzz(inputs: int, number: int, keep: Path) -> Findings:
 
 def run_fuzz(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stress.fuzz", description=__doc__.splitlines()[0])
-    parser.add_argument("--inputs", type=number_type(int, 10, 10**9), default=10_000, help="how many inputs in all")
+    parser.add_argument("--inputs", type=number_type(int, 10, 10**9), default=20_000, help="how many inputs in all")
     parser.add_argument("--seed", type=SEED, default=0, help="same seed, same inputs")
     parser.add_argument("--keep", type=Path, default=Path("fuzz_faults"), help="where inputs that are faults are kept")
     arguments = parser.parse_args(argv)
     findings = fuzz(arguments.inputs, arguments.seed, arguments.keep)
     for (kind, end), count in sorted(findings.counts.items()):
-        print(f"{kind:12} {end:8} {count}")
+        print(f"{kind:13} {end:8} {count}")
     for fault in findings.faults[:20]:
         print(fault)
     print(f"{sum(findings.counts.values())} inputs, {len(findings.faults)} faults")

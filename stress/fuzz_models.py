@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -25,6 +25,7 @@ from sonoseg.schema.task_files import load_task
 from sonoseg.training.checkpoint import load_checkpoint, save_checkpoint
 from sonoseg.training.progress import Progress
 from sonoseg.training.setup import TrainingOptions, TrainingSetup
+from stress.findings import Findings
 
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|[\[\]{}:,]|true|false|null')
 ODD_TOKENS = (
@@ -36,12 +37,6 @@ ODD_VALUES: tuple[Any, ...] = (
     [[1]], {"a": 1}, {1: 2}, torch.zeros(2), torch.full((2, 2), float("nan")), torch.zeros(2, dtype=torch.int64),
 )  # fmt: skip
 SETTINGS = {"seed": 1}
-
-
-class Findings(Protocol):
-    """See `stress.fuzz.Findings`."""
-
-    def note(self, kind: str, work: Callable[[], Any], content: Callable[[], bytes]) -> None: ...
 
 
 def fuzz_headers(count: int, number: int, folder: Path, findings: Findings, advance: Callable[[], None]) -> None:
