@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import UsageError
+from sonoseg.io.reading import open_regular
 
 TEMPORARY = ".tmp"
 """Suffix of files that are still being written."""
@@ -147,14 +148,8 @@ def sha256_of(path: Path | str) -> str:
 
     Raises OSError, also for what is not a regular file: reading a device or a pipe may never end.
     """
-    with open(path, "rb", opener=_open_without_waiting) as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | _NONBLOCK)  # opening a pipe waits for its writer otherwise
 
 
 def check_writable(folder: Path) -> None:

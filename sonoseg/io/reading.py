@@ -1,49 +1,63 @@
-"""Reading of files that somebody else may have put there: regular files of a limited size, and JSON."""
+"""Reading of files that people give, or may have replaced: regular files of a limited size, text, and JSON."""
 
 import errno
 import json
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError
 
 MAX_TEXT_BYTES = 1 << 28
+"""Largest table or annotation file that is read."""
+
+
+def open_regular(path: Path | str, follow_link: bool = True) -> BufferedReader:
+    """Open a regular file for reading its bytes.
+
+    Raises OSError for anything else: a folder, a device or a pipe, which may never end, and a link unless
+    `follow_link`.
+    """
+    # Without O_NONBLOCK the opening of a pipe waits for ever.
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    if not follow_link:
+        if os.path.islink(path):  # also where O_NOFOLLOW does not exist
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    handle = os.open(path, flags)
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(handle, "rb")
 
 
 def read_regular(path: Path, max_bytes: int, follow_link: bool = False) -> bytes:
     """Return the bytes of a regular file.
 
-    Raises OSError for anything else (a folder, a device, a pipe, or a link unless `follow_link`), and for a file of
-    more than `max_bytes`, of which nothing is read.
+    Raises OSError as `open_regular` does, and for a file of more than `max_bytes`, of which nothing is read.
     """
-    # Without O_NONBLOCK the opening of a pipe waits for ever.
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    if not follow_link:
-        if path.is_symlink():  # also where O_NOFOLLOW does not exist
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-        flags |= getattr(os, "O_NOFOLLOW", 0)
-    with os.fdopen(os.open(path, flags), "rb") as stream:
-        found = os.fstat(stream.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        if found.st_size > max_bytes:
-            raise OSError(errno.EFBIG, f"{found.st_size} bytes, at most {max_bytes} are read", str(path))
+    with open_regular(path, follow_link) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > max_bytes:
+            raise OSError(errno.EFBIG, f"{size} bytes, at most {max_bytes} are read", str(path))
         return stream.read(max_bytes)
 
 
-def read_text(path: Path) -> bytes:
-    """Return the bytes of a table or an annotation file that a person gives.
+def read_text_file(path: Path) -> bytes:
+    """Return the bytes of a table or an annotation file.
 
-    Raises FileNotFoundError or NotADirectoryError when there is none, DataError for what `read_regular` refuses.
+    Raises DataError for a folder, a device or a pipe, which may never end, and for a file of more than
+    `MAX_TEXT_BYTES`; OSError otherwise.
     """
     try:
         return read_regular(path, MAX_TEXT_BYTES, follow_link=True)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EFBIG, errno.EISDIR, errno.ENXIO):
+        if error.errno not in (errno.EISDIR, errno.EINVAL, errno.EFBIG):
             raise
-        raise DataError(f"{error.strerror}; expected a text file of at most {MAX_TEXT_BYTES >> 20} MiB", path) from None
+        raise DataError(f"{error.strerror}; expected text of at most {MAX_TEXT_BYTES >> 20} MiB", path) from None
 
 
 def parse_json(data: str | bytes) -> Any:

@@ -164,10 +164,8 @@ class OutputFolder:
         missing = self._list.missing()
         if missing:
             first = os.path.normpath(self._list.path.parent / missing[0])
-            raise DataError(
-                f"{first}: {len(missing)} files of this run, of which this is the first, were removed while it was in "
-                "progress; run the same command again"
-            )
+            more = f" and {len(missing) - 1} more files were" if len(missing) > 1 else " was"
+            raise DataError(f"{first}{more} removed while this run was in progress; run the same command again")
 
     def finish(self) -> None:
         """Write the integrity list; no list when nothing is listed. Raises DataError as `check_complete`."""

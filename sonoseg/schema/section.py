@@ -1,6 +1,7 @@
 """Base class and number types of the sections of a task file."""
 
 from pathlib import PurePosixPath, PureWindowsPath
+from posixpath import normpath
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -15,7 +16,8 @@ Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
 def _inside(path: str) -> str:
     """Return a path that stays inside the folder it is relative to. Raises ValueError for any other, also Windows'."""
     windows = PureWindowsPath(path)
-    if PurePosixPath(path).is_absolute() or windows.anchor or ".." in windows.parts or not path.isprintable():
+    leads_out = PurePosixPath(normpath(windows.as_posix())).parts[:1] == ("..",)
+    if PurePosixPath(path).is_absolute() or windows.anchor or leads_out or not path.isprintable():
         raise ValueError(f"{path!r} leads out of the data folder; expected a path inside it")
     return path
 

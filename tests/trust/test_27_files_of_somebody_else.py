@@ -12,13 +12,15 @@ from PIL import Image
 import image_preprocessing as stage2
 import inference as stage4
 import training as stage3
+from sonoseg.__main__ import main as tool
 from sonoseg.errors import DataError
 from sonoseg.inference.process_image import InferenceRun, process_image
 from sonoseg.inference.segmenter import Segmenter
-from sonoseg.inference.sources import Source
+from sonoseg.inference.sources import Source, check_output_folder
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
+from sonoseg.schema.annotations import MaskFolder
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 from tests.models.members import member
@@ -92,6 +94,16 @@ def test_results_are_not_written_among_annotations(
     assert stage4.main(arguments) == 2
     assert "results cannot be written among the images or annotations" in capsys.readouterr().err
     assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("given", ["data/images", None])
+def test_masks_may_lie_in_a_folder_of_their_own(given: str | None, tmp_path: Path) -> None:
+    section = MaskFolder(format="mask_folder", images="images", masks="masks")
+    images = tmp_path / given if given else None
+    for name in ("images", "masks"):
+        with pytest.raises(DataError, match="among the images or annotations"):
+            check_output_folder(tmp_path / "data" / name, images, tmp_path / ("other" if given else "data"), section)
+    check_output_folder(tmp_path / "data" / "results", images, tmp_path / "data", section)
 
 
 def test_a_failed_image_removes_its_own_results_only(
@@ -207,6 +219,8 @@ def test_stage_2_keeps_images(prepared: Path, tmp_path: Path, capsys: pytest.Cap
     foreign = split / "train" / "images" / "of_a_person.png"
     foreign.write_bytes(b"x")
     assert run(stage2, root, "--copies", "2") == 0 and run(stage2, root, "--copies", "0") == 0
+    capsys.readouterr()
+    assert run(stage2, root, "--copies", "0") == 0 and "removed" not in capsys.readouterr().out
     assert foreign.read_bytes() == b"x" and not list(split.rglob("*_aug*"))
     for name in (*LISTS, *JOURNALS, "preprocessing.json"):
         (split / name).unlink(missing_ok=True)
@@ -239,7 +253,7 @@ def test_training_resumes_from_a_checkpoint_without_a_list(trained: Path, tmp_pa
     for path in models.iterdir():
         if path.is_file() and path.name not in kept:
             path.unlink()
-    assert run(stage3, root, "--resume") == 0
+    assert run(stage3, root, "--resume") == 0 and tool(["verify", str(models)]) == 0
 
 
 def test_the_api_refuses_too(tmp_path: Path) -> None:

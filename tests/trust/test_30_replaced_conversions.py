@@ -162,7 +162,7 @@ def test_garbage_is_replaced(model: Path, damage: Callable[[Path], None], capsys
     header, image = read_header(model), np.zeros((1, 1, 32, 48), np.float32)
     expected = load_engine(header, OPENVINO).run(image)
     damage(model.parent / FOLDER)
-    assert sonoseg(["verify", str(model.parent)]) == 1, capsys.readouterr().out
+    assert sonoseg(["verify", str(model.parent / FOLDER)]) == 1, capsys.readouterr().out
     engine = load_engine(header, OPENVINO)
     assert np.array_equal(engine.run(image), expected) and not any("written" in text for text in engine.remarks)
     capsys.readouterr()
