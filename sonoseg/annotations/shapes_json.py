@@ -13,7 +13,7 @@ from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import json_text, write_bytes
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.names import is_inside, name_problem
-from sonoseg.io.reading import read_text
+from sonoseg.io.reading import read_text_file
 from sonoseg.schema.annotations import ShapesJson, Structure
 
 KIND_OF = {kind.json_name: name for name, kind in SHAPE_KINDS.items()}
@@ -91,7 +91,7 @@ def _read_pairs(data: Path, name: str) -> list[tuple[str, Any]]:
     if not is_inside(path, data):
         raise DataError("leads out of the data folder; copy the file there", path)
     try:
-        pairs = json.loads(read_text(path).decode("utf-8-sig"), object_pairs_hook=_Pairs)
+        pairs = json.loads(read_text_file(path).decode("utf-8-sig"), object_pairs_hook=_Pairs)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError("no such annotation file; put it there or name it in annotations.file", path) from None
     except json.JSONDecodeError as problem:

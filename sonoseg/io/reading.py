@@ -46,17 +46,18 @@ def read_regular(path: Path, max_bytes: int, follow_link: bool = False) -> bytes
         return stream.read(max_bytes)
 
 
-def read_text(path: Path) -> bytes:
-    """Return the bytes of a table or an annotation file that a person gives.
+def read_text_file(path: Path) -> bytes:
+    """Return the bytes of a table or an annotation file.
 
-    Raises FileNotFoundError or NotADirectoryError when there is none, DataError for what `read_regular` refuses.
+    Raises DataError for a folder, a device or a pipe, which may never end, and for a file of more than
+    `MAX_TEXT_BYTES`; OSError otherwise.
     """
     try:
         return read_regular(path, MAX_TEXT_BYTES, follow_link=True)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EFBIG, errno.EISDIR, errno.ENXIO):
+        if error.errno not in (errno.EISDIR, errno.EINVAL, errno.EFBIG, errno.ENXIO):  # the last: a socket
             raise
-        raise DataError(f"{error.strerror}; expected a text file of at most {MAX_TEXT_BYTES >> 20} MiB", path) from None
+        raise DataError(f"{error.strerror}; expected text of at most {MAX_TEXT_BYTES >> 20} MiB", path) from None
 
 
 def parse_json(data: str | bytes) -> Any:

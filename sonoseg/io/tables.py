@@ -10,7 +10,7 @@ from typing import Any
 
 from sonoseg.errors import DataError
 from sonoseg.io.files import write_text
-from sonoseg.io.reading import read_text
+from sonoseg.io.reading import read_text_file
 
 MAX_CELLS = 10_000_000
 """Rows times columns of the largest table that is read."""
@@ -65,7 +65,7 @@ def read_table(path: Path, maker: str) -> list[tuple[int, dict[str, str]]]:
 
 def _text_of(path: Path, maker: str) -> str:
     try:
-        data = read_text(path)
+        data = read_text_file(path)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: no such table; {maker} writes it, run that first") from None
     try:

@@ -45,7 +45,7 @@ def test_another_exception_is_a_fault_and_kept(
         raise ZeroDivisionError("a fault")
 
     monkeypatch.setattr(fuzz, part, broken)
-    assert fuzz.run_fuzz(["--inputs", "20", "--keep", str(tmp_path)]) == 1
+    assert fuzz.run_fuzz(["--inputs", "40", "--keep", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     assert f"{kind}_0: ZeroDivisionError: a fault" in said
     assert (tmp_path / f"{kind}_0").is_file()
