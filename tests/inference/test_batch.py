@@ -84,6 +84,8 @@ def test_rows_equal_those_of_sequential_processing(models, pictures, tmp_path) -
     plain, fast = (InferenceRun(segmenter, OutputFolder(tmp_path / name, "stage4")) for name in ("plain", "fast"))
     rows = [process_image(source, plain) for source in sources]
     assert list(process_images(sources, fast, 3)) == rows
+    plain.output.finish()
+    fast.output.finish()
     assert contents(tmp_path / "plain") == contents(tmp_path / "fast")
     assert cv2.getNumThreads() == threads
     assert list(process_images([], fast, 3)) == []
@@ -153,4 +155,5 @@ def test_an_interrupt_leaves_complete_results(fetal_head, tmp_path) -> None:
     names = {path.name for path in (tmp_path / "out").iterdir()}
     records = {name.removesuffix(".json") for name in names if name.endswith(".json")}
     assert 5 <= len(records) < 400 and "run.json" not in names
-    assert names == {f"{record}{end}" for record in records for end in (".json", "_mask.png", "_overlay.png")}
+    files = {f"{record}{end}" for record in records for end in (".json", "_mask.png", "_overlay.png")}
+    assert names == {".stage4.writing", *files}
