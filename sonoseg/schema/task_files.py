@@ -1,6 +1,5 @@
 """Find, read and validate task files."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,6 @@ def _is_file(path: Path) -> bool:
 
 
 def _read_with_parents(path: Path, seen: list[Path]) -> dict[str, Any]:
-    path = Path(os.path.realpath(path)) if seen else path
     if path in seen or len(seen) > MAX_PARENTS:
         raise TaskError(
             f"{path}: extends forms a cycle, or has more than {MAX_PARENTS} steps; remove one of the entries"

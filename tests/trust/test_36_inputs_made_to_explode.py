@@ -118,7 +118,7 @@ ABSURD = {
         "training.optimizer.learning_rate": 1e9, "training.optimizer.weight_decay": 1e9,
         "training.optimizer.warm_up_epochs": "inf", "training.optimizer.plateau": {"patience": 10**12},
         "split.folds": 10**9, "evaluation.surface_tolerance_mm": 1e300, "evaluation.surface_tolerance_px": "nan",
-        "review.min_confidence": 1e9, "name": "a" * 5000, "structures.0.name": "a" * 5000, "title": "a" * 5000,
+        "review.min_confidence": 1e9, "review.ranges.midline_angle_deg": {"high": "inf"}, "name": "a" * 5000, "structures.0.name": "a" * 5000, "title": "a" * 5000,
     },
     "nerve_unet": {"network.channels": [64] * 1000},
     "fetal_head_segnet": {"network.convolutions": [10**6] * 5, "network.channels": [4096] * 5},

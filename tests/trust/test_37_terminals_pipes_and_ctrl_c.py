@@ -46,11 +46,17 @@ def is_complete(workspace: Path, stage: ModuleType) -> None:
         assert len(rows_of(workspace / "result" / NAME / "results.csv")) == 12
 
 
+BUFFERED, UNBUFFERED = ({**os.environ, "PYTHONUNBUFFERED": value} for value in ("", "1"))
+"""What fails is the flush of a buffer, or the writing itself."""
+
+
+@pytest.mark.parametrize("environment", [BUFFERED, UNBUFFERED], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)
-def test_a_reader_that_has_read_enough(workspace: Path, stage: ModuleType) -> None:
+def test_a_reader_that_has_read_enough(workspace: Path, stage: ModuleType, environment: dict[str, str]) -> None:
     more = again(workspace, stage)
     read, write = os.pipe()
-    process = subprocess.Popen(command(stage, workspace, *more), stdout=write, stderr=subprocess.PIPE, text=True)
+    arguments = command(stage, workspace, *more)
+    process = subprocess.Popen(arguments, stdout=write, stderr=subprocess.PIPE, text=True, env=environment)
     os.close(write)
     os.close(read)
     _, said = process.communicate(timeout=120)
@@ -62,7 +68,8 @@ def test_a_reader_that_has_read_enough(workspace: Path, stage: ModuleType) -> No
 def test_a_full_device(workspace: Path, stage: ModuleType) -> None:
     more = again(workspace, stage)
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command(stage, workspace, *more), stdout=full, stderr=subprocess.PIPE, text=True)
+        arguments = command(stage, workspace, *more)
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, env=BUFFERED)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "error: standard output: No space left on device; the run is complete, only its messages are lost"
@@ -83,7 +90,11 @@ def test_other_texts_end_quietly_too(arguments: list[str], tmp_path: Path) -> No
     for target in ("/dev/full", os.devnull):
         with open(target, "w") as stream:
             done = subprocess.run(
-                [sys.executable, "-m", "sonoseg", *arguments], stdout=stream, stderr=subprocess.PIPE, cwd=REPOSITORY
+                [sys.executable, "-m", "sonoseg", *arguments],
+                stdout=stream,
+                stderr=subprocess.PIPE,
+                cwd=REPOSITORY,
+                env=BUFFERED,
             )
         assert done.returncode in (0, 1, 2) and not any(word.encode() in done.stderr for word in NOISE)
 
@@ -248,6 +259,15 @@ def test_verify_of_a_loop_of_links(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "LOOP").symlink_to("LOOP")
     assert tool(["verify", str(tmp_path / "LOOP")]) == 2
     assert "Too many levels of symbolic links" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["annotations.json", "metadata.csv"])
+def test_a_loop_of_links_in_place_of_a_file(name: str, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workspace / "spine" / name).unlink()
+    (workspace / "spine" / name).symlink_to(name)
+    assert run(stage1, workspace) in (0, 2)
+    said = "".join(capsys.readouterr())
+    assert name in said and not any(word in said for word in NOISE)
 
 
 def test_a_loop_of_links_among_the_images(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
