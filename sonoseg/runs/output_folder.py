@@ -130,7 +130,7 @@ class OutputFolder:
         names = list(names)
         foreign = self.unclaimed(names) if is_first_process() else []
         if foreign:
-            more = f" and {len(foreign) - 1} more files exist and were" if len(foreign) > 1 else " exists and was"
+            more = f" and {len(foreign) - 1} more exist and were" if len(foreign) > 1 else " exists and was"
             raise DataError(
                 f"{foreign[0]}{more} not written by this stage, as no list or record of it names what is there; "
                 "nothing was overwritten; move what is there, or choose another output folder"
@@ -164,7 +164,7 @@ class OutputFolder:
         missing = self._list.missing()
         if missing:
             first = os.path.normpath(self._list.path.parent / missing[0])
-            more = f" and {len(missing) - 1} more files were" if len(missing) > 1 else " was"
+            more = f" and {len(missing) - 1} more were" if len(missing) > 1 else " was"
             raise DataError(f"{first}{more} removed while this run was in progress; run the same command again")
 
     def finish(self) -> None:

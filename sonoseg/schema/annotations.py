@@ -112,7 +112,7 @@ class Metadata(Section):
         if not outside:
             return ""
         limits = f"{low:g} to {high:g} mm (metadata.spacing_range_mm of the task)"
-        return f"a pixel spacing of {outside[0]:g} mm; expected {limits}, correct it"
+        return f"a pixel spacing of {outside[0]:g} mm; expected {limits}; correct it"
 
 
 class Patients(Section):

@@ -174,7 +174,7 @@ def test_wrong_options_are_refused(model: Path, monkeypatch) -> None:
 
 def test_the_run_record_names_the_engine(model: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "new").mkdir()
-    Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / "new" / "a.png")
+    Image.fromarray(np.eye(40, 60, dtype=np.uint8)).save(tmp_path / "new" / "a.png")
     flags = ["--images", tmp_path / "new", "--output", tmp_path / "out", "--model", model, "--engine", "openvino"]
     assert inference.main([str(flag) for flag in flags]) == 0
     assert f"on cpu, openvino {installed()['openvino']}" in capsys.readouterr().out

@@ -126,7 +126,7 @@ def test_stage_2(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_message_states_how_many_and_the_first(tmp_path: Path) -> None:
     with (
-        pytest.raises(DataError, match=r"/a and 1 more files were removed while"),
+        pytest.raises(DataError, match=r"/a and 1 more were removed while"),
         OutputFolder(tmp_path, "stage4") as output,
     ):
         for name in "abc":
