@@ -267,7 +267,8 @@ def test_a_loop_of_links_in_place_of_a_file(name: str, workspace: Path, capsys: 
     (workspace / "spine" / name).symlink_to(name)
     assert run(stage1, workspace) in (0, 2)
     said = "".join(capsys.readouterr())
-    assert name in said and not any(word in said for word in NOISE)
+    assert name in said or "already split in another way" in said, "without the table, patients are unknown"
+    assert not any(word in said for word in NOISE)
 
 
 def test_a_loop_of_links_among_the_images(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
