@@ -68,6 +68,9 @@ for size in (0, 1, whole // 10, whole // 2, whole * 99 // 100, whole - 1):
     ended = os.waitpid(in_a_child(lambda: until_full(size)), 0)[1]
     cut.append([size, os.WTERMSIG(ended), loaded()])
 
+def is_saving(lying):
+    return len(list(folder.iterdir())) > lying
+
 began = time.perf_counter()
 for _ in range(3):
     save(1)
@@ -79,10 +82,14 @@ for kill in range(kills):
     while path.stat().st_mtime_ns == before and os.waitpid(child, os.WNOHANG) == (0, 0):
         time.sleep(0.0005)
     time.sleep(rng.uniform(0, 2 * seconds))
+    # How often a random moment meets a save depends on the machine: every second kill waits for one, seconds at most.
+    latest = time.perf_counter() + 5
+    while kill % 2 and not is_saving(lying) and time.perf_counter() < latest:
+        pass
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     epochs.append(loaded())
-    met += len(list(folder.iterdir())) > lying
+    met += is_saving(lying)
 print(json.dumps({"cut": cut, "epochs": epochs, "met": met}))
 """
 
