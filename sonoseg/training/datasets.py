@@ -15,7 +15,7 @@ from sonoseg.errors import DataError, UsageError
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import read_mask
 from sonoseg.io.readers import read_image
-from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
+from sonoseg.preprocess.augmentation import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.intensity import normalise
 from sonoseg.runs.split_tables import RUN_STAGE_2_AGAIN, Prepared
 from sonoseg.schema.images import Augmentation, Input
