@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.inference.sources import Inputs, SpacingOptions
     from sonoseg.inference.table import Row
 
-SETTINGS = ("images", "model", "metadata", "spacing", "device", "engine", "jobs", "watch")
+SETTINGS = ("images", "model", "metadata", "spacing", "device", "engine", "jobs", "watch", "raw_masks", "tta")
 """Flags that are recorded in `run.json`."""
 
 
@@ -56,6 +56,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=JOBS, default=jobs, help="images processed in parallel")
     parser.add_argument("--watch", action="store_true", help="process images as they arrive in --images, until Ctrl-C")
     parser.add_argument("--heatmap", action="store_true", help="also write the probability of each class")
+    parser.add_argument(
+        "--raw-masks", action="store_true", help="masks of the network, also where the task has ellipses as masks"
+    )
+    parser.add_argument(
+        "--tta", action="store_true", help="mean over the flips that training had; twice to four times the time"
+    )
     without_task = argparse.Namespace(task=None)  # no --task: the task that is stored in --model
     arguments = parser.parse_args(argv, without_task)
     if (arguments.spacing or arguments.metadata or arguments.watch) and not arguments.images:
@@ -105,7 +111,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
     headers = read_models(models)
     options = EngineOptions(arguments.engine, choose_device(arguments.device), arguments.jobs)
     print_lines(first_use_remarks(headers, options))
-    segmenter = Segmenter.from_models(headers, options)
+    segmenter = Segmenter.from_models(headers, options, raw_masks=arguments.raw_masks, tta=arguments.tta)
     task = segmenter.task
     if task.name != requested.name and (arguments.task or not arguments.model):
         raise UsageError(f"{models[0]} was trained for task {task.name}, not {requested.name}; omit --task")

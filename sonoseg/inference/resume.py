@@ -25,9 +25,9 @@ RESULT_FORMAT = 2
 def run_fingerprint(segmenter: Segmenter, heatmap: bool) -> str:
     """Return 64 hexadecimal digits that identify what decides the results of an image, apart from the image itself.
 
-    That is: models with their tasks, engines with the digests of what they run, device, whether probabilities are
-    written, the versions of SonoSeg and of the packages it uses, and `RESULT_FORMAT`. Empty when a model comes from no
-    file and so has no digest.
+    That is: models with their tasks, engines with the digests of what they run, device, test-time augmentation, whether
+    probabilities are written, the versions of SonoSeg and of the packages it uses, and `RESULT_FORMAT`. Masks that are
+    raw by choice are in the tasks, see `Segmenter.task`. Empty when a model comes from no file and so has no digest.
     """
     members = segmenter.members
     if not all(member.sha256 for member in members):
@@ -37,6 +37,7 @@ def run_fingerprint(segmenter: Segmenter, heatmap: bool) -> str:
         "tasks": [member.task.model_dump(mode="json") for member in members],
         "engines": [(member.engine.name, member.engine.version, member.engine.sha256) for member in members],
         "device": segmenter.device,
+        "tta": segmenter.tta,
         "heatmap": heatmap,
         "versions": versions(),
         "result_format": RESULT_FORMAT,

@@ -37,11 +37,19 @@ class Segmenter:
     are not changed by later calls.
     """
 
-    def __init__(self, members: Sequence[Member], device: str = "cpu"):
-        """Take at least one member, whose networks are on `device`. Raises ModelError when their classes differ."""
+    def __init__(self, members: Sequence[Member], device: str = "cpu", raw_masks: bool = False, tta: bool = False):
+        """Take at least one member, whose networks are on `device`; see `load` for `raw_masks` and `tta`.
+
+        Raises ModelError when their classes differ, and UsageError for `tta` with a member that was trained without
+        flips.
+        """
         check_same_classes(members)
+        if raw_masks:
+            members = [member.with_raw_masks() for member in members]
+        if tta:
+            members = [member.with_flips() for member in members]
         self.members = tuple(members)
-        self.device = device
+        self.device, self.raw_masks, self.tta = device, raw_masks, tta
         self._process = os.getpid()
         self._source: tuple[tuple[str, ...], EngineOptions] | None = None  # absolute paths of the model files
 
@@ -52,6 +60,8 @@ class Segmenter:
         device: str = "auto",
         engine: str = "auto",
         num_threads: int = 0,
+        raw_masks: bool = False,
+        tta: bool = False,
     ) -> "Segmenter":
         """Return the segmenter of a model file, of several, or of a folder, ready to run.
 
@@ -61,16 +71,21 @@ class Segmenter:
         stored beside the model; on CUDA torch), `torch`, `openvino`, `onnxruntime` or `openvino_bf16`.
         num_threads: threads that call at once, each with one core (torch: for all of this process from then on); 0: one
         thread with all cores. The results do not depend on it, but for torch's last bits.
+        raw_masks: the network's masks also where the task asks for filled ellipses (`postprocessing.shape_mask`).
+        tta: test-time augmentation, the mean over the flips that each member's task had in training (`trained_flips`).
         Raises ModelError for a file that is missing, given twice or not a SonoSeg model, a folder without models,
         classes that differ, and an engine that cannot run a model; UsageError for a device or an engine that is not
-        available.
+        available, and for `tta` with a model that was trained without flips.
         """
-        return cls.from_models(read_models(path), EngineOptions(engine, choose_device(device), num_threads))
+        options = EngineOptions(engine, choose_device(device), num_threads)
+        return cls.from_models(read_models(path), options, raw_masks=raw_masks, tta=tta)
 
     @classmethod
-    def from_models(cls, models: Sequence[ModelHeader], options: EngineOptions) -> "Segmenter":
+    def from_models(
+        cls, models: Sequence[ModelHeader], options: EngineOptions, raw_masks: bool = False, tta: bool = False
+    ) -> "Segmenter":
         """Return the segmenter of models that `read_models` has read. Raises as `load` does."""
-        segmenter = cls([load_member(model, options) for model in models], options.device)
+        segmenter = cls([load_member(model, options) for model in models], options.device, raw_masks, tta)
         segmenter._source = tuple(str(model.path.resolve()) for model in models), options
         return segmenter
 
@@ -81,7 +96,7 @@ class Segmenter:
         """
         if self._source is None:
             raise ModelError("only a segmenter that was loaded from model files can be pickled; use Segmenter.load")
-        return load_once, (*self._source, self.sha256)
+        return load_once, (*self._source, self.sha256, self.raw_masks, self.tta)
 
     @property
     def _predictors(self) -> list[Predictor]:
@@ -95,7 +110,10 @@ class Segmenter:
 
     @property
     def task(self) -> Task:
-        """Return the first member's task, which decides how probabilities are interpreted."""
+        """Return the first member's task, which decides how probabilities are interpreted.
+
+        With `raw_masks` its `postprocessing.shape_mask` is false.
+        """
         return self.members[0].task
 
     @property
@@ -140,26 +158,28 @@ class Segmenter:
         return mean_and_variance(self._predictors, image)
 
 
-_loaded: dict[tuple[tuple[str, ...], EngineOptions, str], Segmenter] = {}
+_loaded: dict[tuple[tuple[str, ...], EngineOptions, str, bool, bool], Segmenter] = {}
 """Unpickled segmenters of this process, by the arguments of `load_once`."""
 _loading = Lock()
 
 
-def load_once(files: tuple[str, ...], options: EngineOptions, sha256: str) -> Segmenter:
+def load_once(
+    files: tuple[str, ...], options: EngineOptions, sha256: str, raw_masks: bool = False, tta: bool = False
+) -> Segmenter:
     """Return the segmenter of these files and options, loaded once per process.
 
     sha256: of the model when it was pickled. Worker processes have to be spawned: in a forked one the lock may be taken
     and the threads of an engine are missing. Raises ModelError when the files have changed since they were pickled,
     UsageError when the device or the engine is not available in this process.
     """
-    key = files, options, sha256
+    key = files, options, sha256, raw_masks, tta
     with _loading:
         if key not in _loaded:
             models = read_models(files)
             if digest_of([model.sha256 for model in models]) != sha256:
                 raise ModelError(f"{', '.join(files)}: changed since the segmenter was pickled; load it again")
             choose_device(options.device)
-            _loaded[key] = Segmenter.from_models(models, options)
+            _loaded[key] = Segmenter.from_models(models, options, raw_masks=raw_masks, tta=tta)
         return _loaded[key]
 
 

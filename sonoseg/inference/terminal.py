@@ -21,11 +21,13 @@ def start_lines(segmenter: Segmenter, images: str, remarks: Iterable[str]) -> li
 
 
 def model_line(segmenter: Segmenter) -> str:
-    """Return task, model or number of models, device, engines, and the threshold of a single class."""
+    """Return task, model or number of models, device, engines, test-time augmentation, threshold of a single class."""
     count, name = len(segmenter.members), segmenter.sha256[:12]
     line = f"task {segmenter.task.name}, {f'mean of {count} models' if count > 1 else 'model'} {name}"
     engines = dict.fromkeys(f"{member.engine.name} {member.engine.version}" for member in segmenter.members)
     line += f" on {segmenter.device}, {' and '.join(engines)}"
+    if segmenter.tta:
+        line += ", mean over flips"
     if segmenter.threshold is not None:
         line += f", threshold {segmenter.threshold:g}"
     return line + (f"; rules and measurements are those of {segmenter.members[0].file}" if count > 1 else "")

@@ -3,17 +3,17 @@
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sonoseg.errors import ModelError
+from sonoseg.errors import ModelError, UsageError
 from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.models.engines.base import Engine
 from sonoseg.models.engines.choose import EngineOptions, load_engine
 from sonoseg.models.model_header import ModelHeader, no_such_model
-from sonoseg.models.predictor import Predictor
+from sonoseg.models.predictor import Flip, Predictor, trained_flips
 from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.schema.annotations import Structure
 from sonoseg.schema.images import Enhancement
@@ -25,6 +25,7 @@ class Member:
     """A network that is ready to run, with the task that it was trained for.
 
     file, sha256, info: path, digest and facts of the training of its model file; empty for a network of no file.
+    flips: see `Predictor`.
     """
 
     engine: Engine
@@ -32,15 +33,31 @@ class Member:
     file: str = ""
     sha256: str = ""
     info: dict[str, Any] = field(default_factory=dict)
+    flips: tuple[Flip, ...] = ()
 
     @property
     def predictor(self) -> Predictor:
-        return Predictor(self.engine.run, self.task.enhancement, self.task.input)
+        return Predictor(self.engine.run, self.task.enhancement, self.task.input, self.flips)
 
     @property
     def description(self) -> str:
         """Return the name of this member in messages: its file, or its task."""
         return self.file or f"a network of task {self.task.name}"
+
+    def with_flips(self) -> "Member":
+        """Return the member with the flips of its training. Raises UsageError when there were none."""
+        flips = trained_flips(self.task.augmentation)
+        if not flips:
+            raise UsageError(
+                f"{self.description}: trained without flips, and expected augmented copies with flips for test-time "
+                "augmentation; leave test-time augmentation out, or train with flips"
+            )
+        return replace(self, flips=flips)
+
+    def with_raw_masks(self) -> "Member":
+        """Return the member with a task whose masks are the network's, `postprocessing.shape_mask` false."""
+        postprocessing = self.task.postprocessing.model_copy(update={"shape_mask": False})
+        return replace(self, task=self.task.model_copy(update={"postprocessing": postprocessing}))
 
 
 def model_files(paths: Sequence[Path]) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -9,8 +10,11 @@ from sonoseg.models.engines.base import NetworkFunction
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.preprocess.intensity import normalise
-from sonoseg.schema.images import Enhancement, Input
+from sonoseg.schema.images import Augmentation, Enhancement, Input
 from sonoseg.types import Maps, Pixels
+
+Flip = tuple[int, ...]
+"""Axes of an array `(..., h, w)` that are reversed: (-1,) mirrors horizontally, (-2,) vertically."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,13 @@ class Predictor:
     """A network with its preprocessing and the inverse of its fit.
 
     run: images `(B, 1, h, w)` float32 -> probabilities `(B, 1 + K, h, w)` float32, background first.
+    flips: the network also runs on these mirror images of its input, and the mean is taken (test-time augmentation).
     """
 
     run: NetworkFunction
     enhancement: Enhancement
     input: Input
+    flips: tuple[Flip, ...] = ()
 
     def __call__(self, image: Pixels) -> Maps:
         """Return class probabilities `(1 + K, H, W)` float32, background first, of a grey image `(H, W)` uint8."""
@@ -42,7 +48,27 @@ class Predictor:
 
     def predict(self, prepared: NetworkInput) -> Maps:
         """Return class probabilities `(1 + K, H, W)` float32 in the geometry of the image that was prepared."""
-        return prepared.fit.invert(self.run(prepared.values)[0])
+        return prepared.fit.invert(self._run_with_flips(prepared.values)[0])
+
+    def _run_with_flips(self, values: Maps) -> Maps:
+        """Return the mean of the probabilities of the network's input and of its flips, each mirrored back."""
+        maps = self.run(values)
+        if not self.flips:
+            return maps
+        for axes in self.flips:
+            mirrored = np.ascontiguousarray(np.flip(values, axes))  # torch takes no negative strides
+            maps = maps + np.flip(self.run(mirrored), axes)
+        return np.divide(maps, 1 + len(self.flips), out=maps)
+
+
+def trained_flips(augmentation: Augmentation) -> tuple[Flip, ...]:
+    """Return the flips that training with this augmentation has shown to a network; none without augmented copies.
+
+    Horizontal and vertical flips are drawn independently, so with both their combination is among them.
+    """
+    chances = {-1: augmentation.flip_horizontal, -2: augmentation.flip_vertical}
+    axes = [axis for axis, chance in chances.items() if chance > 0 and augmentation.copies > 0]
+    return tuple(flip for count in range(1, len(axes) + 1) for flip in combinations(axes, count))
 
 
 def prepare(image: Pixels, enhancement: Enhancement, settings: Input) -> NetworkInput:

@@ -14,6 +14,7 @@ from sonoseg.postprocess.anatomy import apply_rules
 from sonoseg.postprocess.class_map import class_map
 from sonoseg.postprocess.gaps import clean, full_masks
 from sonoseg.postprocess.measure import Measurement, measure
+from sonoseg.postprocess.shape_masks import with_ellipses
 from sonoseg.schema.annotations import Structure
 from sonoseg.schema.results import Range, Review
 from sonoseg.schema.task import Task
@@ -27,6 +28,7 @@ class Findings:
 
     labels: (H, W) uint8, 0 background and 1.. in task order.
     masks: (K, H, W) bool, each class in full, also where another class covers it.
+    With `postprocessing.shape_mask`, ellipses are filled ellipses in both; all else follows from the network's masks.
     shapes: in task order; points in pixels.
     measurements: key, such as `hc_mm`, -> Measurement, in the order of the task's quantities.
     confidence: class -> mean probability of its own pixels, for classes with a pixel; empty for references.
@@ -53,8 +55,8 @@ def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spa
     """Return the findings from `(1 + K, H, W)` float32 class probabilities and the original image `(H, W)` uint8.
 
     In order: label map (threshold of a single class, most probable of several), cleaning, anatomical rules, full masks,
-    shapes, measurements, confidence, review. An image without structures gives empty masks, no shapes, and measurements
-    without a value.
+    shapes, measurements, confidence, review; then filled ellipses, with `postprocessing.shape_mask`. An image without
+    structures gives empty masks, no shapes, and measurements without a value.
     """
     labels = clean(class_map(probabilities, task.postprocessing.threshold), task.structures, task.postprocessing)
     labels, suppressed = apply_rules(labels, task.structures, task.postprocessing.rules)
@@ -74,7 +76,11 @@ def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spa
         probabilities=probabilities,
     )
     reasons = review_reasons(findings, task.structures, task.review)
-    return replace(findings, reasons=reasons, status="flagged" if reasons else "ok")
+    findings = replace(findings, reasons=reasons, status="flagged" if reasons else "ok")
+    if task.postprocessing.shape_mask:
+        labels, masks = with_ellipses(labels, findings.masks, findings.shapes, task.structures)
+        findings = replace(findings, labels=labels, masks=masks)
+    return findings
 
 
 def measure_labels(labels: Pixels, image: Pixels, task: Task, spacing: Spacing | None) -> Findings:

@@ -22,6 +22,11 @@ class Postprocessing(Section):
         0.0, ge=0, lt=1, description="smaller components, as a fraction of the image, are removed"
     )
     rules: list[AnatomicalRule] = Field([])
+    shape_mask: bool = Field(
+        False,
+        description="ellipses only: the mask of a structure of shape ellipse is its fitted ellipse, filled, instead of "
+        "the network's mask; shapes, measurements, confidence and review still follow from the network's mask",
+    )
 
 
 class Midline(Section):

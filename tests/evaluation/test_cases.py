@@ -15,13 +15,14 @@ from sonoseg.evaluation.metrics import Agreement
 from sonoseg.evaluation.segment import segment_and_compare
 from sonoseg.evaluation.summary import in_one_unit
 from sonoseg.io.image_ref import ImageRef
-from sonoseg.io.masks import read_mask, write_label_map
+from sonoseg.io.masks import decode_label_map, read_mask, write_label_map
 from sonoseg.io.png import write_image
 from sonoseg.models.engines.torch_engine import torch_predictor
 from sonoseg.postprocess.measure import Measurement
 from sonoseg.runs.split_tables import Sample
 from sonoseg.schema.quantity import Quantity, length_quantities
 from sonoseg.schema.task import Task
+from sonoseg.types import Pixels
 from tests.conftest import changed
 from tests.evaluation.made_cases import head_map, made_case, spine_map, summary_of
 
@@ -232,3 +233,28 @@ def test_an_ensemble_averages_probabilities(fetal_head: Task, tmp_path: Path) ->
     (tmp_path / "again.png").write_bytes(together.prediction)
     assert (read_mask(tmp_path / "again.png") == truth).all()
     assert one_case(weak).status == "flagged" and "HEAD not found" in one_case(weak).reasons
+
+
+def test_filled_ellipses_are_scored_against_the_reference_as_it_is(fetal_head: Task, tmp_path: Path) -> None:
+    ellipse = head_map(y=48, down=30)[:96]
+    notched = ellipse.copy()
+    notched[44:50, 30:44] = 0
+    task = changed(fetal_head, input={"size": (96, 160), "fit": "resize", "intensity": "unit"})
+    filled = changed(task, postprocessing={"shape_mask": True})
+    image = write_image(tmp_path / "a.png", np.full((96, 160), 90, np.uint8))
+
+    def scored(task: Task) -> tuple[Case, Pixels]:
+        mask = write_label_map(tmp_path / "a_mask.png", notched, task.colors)
+        sample = Sample("a", ImageRef(image), mask, "p", None, {"HEAD": True}, 96, 160, (0.5, 0.5), "", "", {})
+        network = Fixed(torch.where(torch.from_numpy(notched).bool()[None, None], 4.0, -9.0))
+        predictor = torch_predictor(network, task.network, task.enhancement, task.input)
+        case = next(segment_and_compare([predictor], [sample], task, in_mm=True))
+        return case, decode_label_map(case.prediction)
+
+    raw, prediction = scored(task)
+    assert raw.agreement["HEAD"].dice == 1 and np.array_equal(prediction, notched)
+    case, prediction = scored(filled)
+    assert np.mean(prediction != ellipse) < 0.01 < np.mean(prediction != notched)
+    common, total = int((prediction & notched).sum()), int(prediction.sum() + notched.sum())
+    assert case.agreement["HEAD"].dice == pytest.approx(2 * common / total)
+    assert case.measurements == raw.measurements and case.reference_measurements == raw.reference_measurements

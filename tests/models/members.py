@@ -19,4 +19,4 @@ def member(network: Callable[[Tensor], Tensor], task: Task, *of_file: object) ->
 def always_load(monkeypatch: pytest.MonkeyPatch, *members: Member) -> None:
     """Make every model file be these members."""
     monkeypatch.setattr("sonoseg.inference.segmenter.read_models", lambda _: [])
-    monkeypatch.setattr(Segmenter, "from_models", classmethod(lambda cls, *_: cls(members)))
+    monkeypatch.setattr(Segmenter, "from_models", classmethod(lambda cls, *_, **options: cls(members, **options)))
