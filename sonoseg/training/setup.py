@@ -13,9 +13,8 @@ from sonoseg.models.networks import build_network
 from sonoseg.schema.task import Task
 from sonoseg.training.datasets import Loader, SegmentationDataset, SequentialBatchSampler, ShuffledBatchSampler
 from sonoseg.training.losses import SegmentationLoss
-from sonoseg.training.optimizer import build_optimizer
+from sonoseg.training.optimizer import averaged, build_optimizer
 from sonoseg.training.processes import synchronise_batch_norm
-from sonoseg.training.weight_average import averaged
 
 SANITY_CHECK_BATCHES = 2
 

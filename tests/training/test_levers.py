@@ -11,8 +11,8 @@ from sonoseg.schema.training import HausdorffSchedule, Loss, ProgressiveResizing
 from sonoseg.training.datasets import Batch
 from sonoseg.training.loop import size_in, train_epoch
 from sonoseg.training.losses import SegmentationLoss, gradient_ratio
+from sonoseg.training.optimizer import averaged
 from sonoseg.training.setup import TrainingOptions, TrainingSetup
-from sonoseg.training.weight_average import averaged
 from tests.conftest import changed
 
 CPU = torch.device("cpu")
