@@ -27,6 +27,9 @@ KEY = "sonoseg"
 FORMAT = 1
 """Version of the header; files of any other one are refused."""
 
+MAX_REASON = 200
+"""Longest reason in a message, in letters: parts of it come from the file."""
+
 MAX_BYTES = 2**31
 """Largest model file, and largest file of a conversion, that is read: far above any network of this kind."""
 
@@ -92,7 +95,9 @@ def read_header(path: Path) -> ModelHeader:
         _Facts.model_validate(info)
         probe = Probe.from_json(header.get("probe"), len(task.structures), task.input)
     except ValueError as error:
-        raise ModelError(f"{path}: its header was edited: {_first_problem(error)}; restore it from a copy") from error
+        raise ModelError(
+            f"{path}: its header was edited: {first_problem(error, 'info')}; restore it from a copy"
+        ) from error
     return ModelHeader(path, task, info, hashlib.sha256(data).hexdigest(), probe)
 
 
@@ -134,12 +139,17 @@ def _values_problem(dtype: str, data: bytes) -> str:
     return "" if dtype.startswith(("I", "U")) else f"are of type {dtype}, expected F32"
 
 
-def _first_problem(error: ValueError) -> str:
-    """Return field and reason of the first fault of a header."""
+def first_problem(error: Exception, where: str = "") -> str:
+    """Return field and reason of the first fault of values that a file contains, in one line of limited length.
+
+    where: the section that was validated, if it is a part of the file.
+    """
     if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors()[0]
-    return f"{'.'.join(['info', *map(str, first['loc'])])}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        text = str(error) if isinstance(error, ValueError) else type(error).__name__
+        return printable(" ".join(text.split()))[:MAX_REASON]
+    first = error.errors(include_input=False, include_url=False)[0]
+    field = ".".join([*([where] if where else []), *(str(part)[:50] for part in first["loc"])]) or "the file"
+    return printable(f"{field}: {first['msg'][:1].lower()}{first['msg'][1:]}")[:MAX_REASON]
 
 
 def digest_of(digests: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sonoseg.errors import DataError, UsageError
 from sonoseg.phantom.dataset import KINDS, is_already_there, plan, write_dataset
-from sonoseg.phantom.layout import Case, Settings
+from sonoseg.phantom.layout import Settings, SimulatedImage
 from sonoseg.runs.checkout import default_workspace
 from sonoseg.runs.command_line import SEED, number_type, path_type, run_guarded
 
@@ -35,7 +35,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def with_progress(cases: list[Case]) -> Iterator[Case]:
+def with_progress(cases: list[SimulatedImage]) -> Iterator[SimulatedImage]:
     """Yield the cases, with a progress bar on a terminal."""
     from rich.progress import track
 

@@ -29,7 +29,7 @@ _WIDTH_LEVELS = 5  # lateral blurs computed per image; rows between two levels b
 
 
 @dataclass(frozen=True)
-class Probe:
+class Transducer:
     """Settings of the scanner. Lengths in mm, levels in dB; 0 dB is the echo level that is displayed white."""
 
     pulse_sigma_mm: float = 0.2
@@ -75,7 +75,7 @@ class Medium:
     surfaces: list[Surface] = field(default_factory=list)
 
 
-def beam_sigma_mm(depth_mm: Curve, probe: Probe) -> Curve:
+def beam_sigma_mm(depth_mm: Curve, probe: Transducer) -> Curve:
     """Lateral standard deviation of the beam in mm at each depth: a Gaussian beam, narrowest at the focus."""
     return np.asarray(np.hypot(probe.beam_sigma_mm, probe.beam_growth * (depth_mm - probe.focus_mm)))
 
@@ -110,7 +110,7 @@ def blur_lateral(image: Array, sigma_px: Curve, energy: bool = False) -> Array:
     return out
 
 
-def apply_psf(echoes: ComplexArray, spacing: tuple[float, float], probe: Probe) -> ComplexArray:
+def apply_psf(echoes: ComplexArray, spacing: tuple[float, float], probe: Transducer) -> ComplexArray:
     """Convolve the echo field (H, W) with the point-spread function: pulse in depth, beam width laterally.
 
     White complex noise of unit variance comes out with unit variance at every depth.
@@ -130,7 +130,9 @@ def _shear(image: Array, pixels_per_row: float, border: int = cv2.BORDER_REPLICA
     return cv2.warpAffine(image, matrix, image.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=border)
 
 
-def two_way_loss_db(loss_db_per_mm: Array, spacing: tuple[float, float], steering_deg: float, probe: Probe) -> Array:
+def two_way_loss_db(
+    loss_db_per_mm: Array, spacing: tuple[float, float], steering_deg: float, probe: Transducer
+) -> Array:
     """Loss in dB collected by an echo from each pixel, (H, W), along beams steered by steering_deg.
 
     The beam has width, so the edge of a shadow is soft: transmitted amplitude, not loss, is averaged over the beam.
@@ -171,7 +173,7 @@ def specular_echoes(
     arriving_db: Array,
     spacing: tuple[float, float],
     steering_deg: float,
-    probe: Probe,
+    probe: Transducer,
     rng: np.random.Generator,
 ) -> ComplexArray:
     """Return the echo field (H, W) of all surfaces for one steering angle.
@@ -205,7 +207,7 @@ def specular_echoes(
     return echoes
 
 
-def _coherent_gain_db(surface: Surface, spacing: tuple[float, float], probe: Probe) -> Curve:
+def _coherent_gain_db(surface: Surface, spacing: tuple[float, float], probe: Transducer) -> Curve:
     """(n,) dB by which apply_psf raises a flat coherent surface above white noise of the same amplitude."""
     pulse = probe.pulse_sigma_mm / spacing[0]
     beam = beam_sigma_mm(surface.depth_mm, probe) / spacing[1]
@@ -237,7 +239,7 @@ def _white(shape: tuple[int, int], rng: np.random.Generator) -> ComplexArray:
     return pair.view(np.complex64)[..., 0]
 
 
-def envelope(medium: Medium, probe: Probe, rng: np.random.Generator) -> Array:
+def envelope(medium: Medium, probe: Transducer, rng: np.random.Generator) -> Array:
     """Envelope (H, W) after time-gain compensation, averaged over the looks; 1.0 is the 0 dB level."""
     shape, row_mm = medium.echo_db.shape, medium.spacing[0]
     loss = medium.loss_db_per_mm.copy()
@@ -264,7 +266,7 @@ def envelope(medium: Medium, probe: Probe, rng: np.random.Generator) -> Array:
     return mean * tgc / np.float32(len(probe.steering_deg))
 
 
-def display(env: Array, probe: Probe) -> NDArray[np.uint8]:
+def display(env: Array, probe: Transducer) -> NDArray[np.uint8]:
     """Log-compress an envelope (H, W) to the dynamic range, apply the grey map, return uint8 (H, W)."""
     level = (to_db(env) + np.float32(probe.gain_db)) / np.float32(probe.dynamic_range_db) + np.float32(1.0)
     grey = np.clip(level, 0.0, 1.0) ** np.float32(probe.gamma)
@@ -276,6 +278,6 @@ def display(env: Array, probe: Probe) -> NDArray[np.uint8]:
     return np.clip(np.rint(grey * 255.0), 0, 255).astype(np.uint8)
 
 
-def form_image(medium: Medium, probe: Probe, rng: np.random.Generator) -> NDArray[np.uint8]:
+def form_image(medium: Medium, probe: Transducer, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The B-mode image, uint8 (H, W), of a medium seen by a probe."""
     return display(envelope(medium, probe, rng), probe)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sonoseg.phantom.acoustics import Probe
+from sonoseg.phantom.acoustics import Transducer
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Patient:
 
     name: str
     device: Device
-    probe: Probe
+    probe: Transducer
     gel_mm: float
     fat_mm: float  # skin to deep fascia
     epi_mm: float  # skin to posterior complex, typical for this person
@@ -87,10 +87,10 @@ class View:
         return VIEWS[self.kind][0]
 
 
-def draw_probe(depth_mm: float, rng: np.random.Generator) -> Probe:
+def draw_probe(depth_mm: float, rng: np.random.Generator) -> Transducer:
     """A scanner's settings for an image of depth_mm."""
     angles = int(rng.integers(3, 6))
-    return Probe(
+    return Transducer(
         pulse_sigma_mm=float(rng.uniform(0.09, 0.15)),
         focus_mm=depth_mm * float(rng.uniform(0.35, 0.55)),
         beam_sigma_mm=float(rng.uniform(0.3, 0.45)),

@@ -16,14 +16,14 @@ from sonoseg.io.files import write_bytes, write_json
 from sonoseg.io.masks import encode_picture
 from sonoseg.io.tables import write_csv
 from sonoseg.phantom import head, nerve, spine, tumour
-from sonoseg.phantom.layout import Case, Kind, Row, Settings
+from sonoseg.phantom.layout import Kind, Row, Settings, SimulatedImage
 
 MARKER = "phantom.json"
 
 KINDS: dict[str, Kind] = {"spine": spine.KIND, "head": head.KIND, "nerve": nerve.KIND, "tumour": tumour.KIND}
 
 
-def plan(settings: Settings) -> list[Case]:
+def plan(settings: Settings) -> list[SimulatedImage]:
     """Return the cases of a dataset with these settings.
 
     Raises UsageError for an invalid setting, with a message that begins with its name.
@@ -70,7 +70,9 @@ def is_already_there(out: Path, settings: Settings, force: bool = False) -> bool
     return False
 
 
-def write_dataset(out: Path, settings: Settings, progress: Callable[[list[Case]], Iterable[Case]] = iter) -> list[Case]:
+def write_dataset(
+    out: Path, settings: Settings, progress: Callable[[list[SimulatedImage]], Iterable[SimulatedImage]] = iter
+) -> list[SimulatedImage]:
     """Write the dataset into `out` and return its cases. Check with is_already_there first.
 
     progress wraps the cases for a display. Files of an earlier phantom in the same folder that the new one does not
@@ -90,7 +92,7 @@ def write_dataset(out: Path, settings: Settings, progress: Callable[[list[Case]]
     return cases
 
 
-def _simulate(out: Path, kind: Kind, cases: Iterable[Case], rows: list[Row]) -> Iterator[Annotation]:
+def _simulate(out: Path, kind: Kind, cases: Iterable[SimulatedImage], rows: list[Row]) -> Iterator[Annotation]:
     """Write the image of each case, append its row of the tables to `rows`, and yield its annotation."""
     for case in cases:
         simulated = case.simulate()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sonoseg.geometry.points import Ellipse
-from sonoseg.phantom.acoustics import Array, Probe, form_image
+from sonoseg.phantom.acoustics import Array, Transducer, form_image
 from sonoseg.phantom.canvas import ArrayCanvas
 from sonoseg.phantom.layout import Kind, Settings, Simulated, generators, numbered, streams
 from sonoseg.phantom.outline import Outline, draw_waves
@@ -54,7 +54,7 @@ class HeadView:
     """A view of a fetus: the field, the probe, and where the outer border of the skull lies."""
 
     array: CurvedArray
-    probe: Probe
+    probe: Transducer
     skull: Outline
     facing: int  # 1: the forehead is at the far end of the long axis, -1: at its near end
 

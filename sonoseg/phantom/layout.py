@@ -40,7 +40,7 @@ class Simulated:
     mask: Pixels | None = None
 
 
-class Case(Protocol):
+class SimulatedImage(Protocol):
     """An image to be simulated. name: of its files, without folder and suffix; subject: the patient."""
 
     @property
@@ -64,7 +64,7 @@ class Kind:
     last one means that the dataset is complete. smallest: least size_scale at which the anatomy is visible.
     """
 
-    plan: Callable[[Settings], Sequence[Case]]
+    plan: Callable[[Settings], Sequence[SimulatedImage]]
     annotations: ShapesJson | MaskFolder
     tables: Mapping[str, tuple[str, ...]]
     image_suffix: str = ".png"

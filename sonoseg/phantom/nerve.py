@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.phantom.acoustics import Array, Curve, Probe, form_image
+from sonoseg.phantom.acoustics import Array, Curve, Transducer, form_image
 from sonoseg.phantom.canvas import ArrayCanvas
 from sonoseg.phantom.layout import Kind, Settings, Simulated, generators, streams
 from sonoseg.phantom.outline import Outline, draw_waves
@@ -34,7 +34,7 @@ class Neck:
 
     name: str
     pixel_mm: float
-    probe: Probe
+    probe: Transducer
     fat_mm: float
     muscle_mm: float  # lower border of the sternocleidomastoid
     muscle_db: float

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.phantom.acoustics import Array, Curve, Probe
+from sonoseg.phantom.acoustics import Array, Curve, Transducer
 from sonoseg.phantom.outline import pixel_grid
 
 LOSS_DB = 28.0  # two-way loss of soft tissue over the whole depth: deeper fields are scanned at lower frequencies
@@ -108,10 +108,10 @@ def draw_sector(size: tuple[int, int], pixel_mm: float, rng: np.random.Generator
     )
 
 
-def draw_probe(depth_mm: float, rng: np.random.Generator) -> Probe:
+def draw_probe(depth_mm: float, rng: np.random.Generator) -> Transducer:
     """A scanner's settings for a field of depth_mm: pulse and beam grow with the depth, the gain makes up for loss."""
     angles = int(rng.integers(3, 5))
-    return Probe(
+    return Transducer(
         pulse_sigma_mm=depth_mm * float(rng.uniform(0.0018, 0.0028)),
         focus_mm=depth_mm * float(rng.uniform(0.4, 0.6)),
         beam_sigma_mm=depth_mm * float(rng.uniform(0.0045, 0.0065)),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sonoseg.phantom.acoustics import Probe, form_image
+from sonoseg.phantom.acoustics import Transducer, form_image
 from sonoseg.phantom.canvas import ArrayCanvas
 from sonoseg.phantom.layout import Kind, Settings, Simulated, generators, numbered, streams
 from sonoseg.phantom.outline import Outline, draw_waves
@@ -31,7 +31,7 @@ class Fetus:
 
     name: str
     array: CurvedArray
-    probe: Probe
+    probe: Transducer
     tissue_db: float
     mass: Outline
     mass_db: float

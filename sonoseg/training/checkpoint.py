@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from sonoseg.errors import ModelError, TaskError, printable
+from sonoseg.models.model_header import first_problem
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import CHECKPOINT
 from sonoseg.schema.task_files import parse_task
 from sonoseg.training.checkpoint_checks import SavedState, check_state
 from sonoseg.training.progress import Progress, TrainingTotals
 from sonoseg.training.setup import TrainingSetup
-
-MAX_REASON = 200
-"""Longest reason in a message, in letters: parts of it come from the file."""
 
 
 def save_checkpoint(output: OutputFolder, setup: TrainingSetup, progress: Progress, settings: dict[str, Any]) -> Path:
@@ -64,7 +61,7 @@ def load_checkpoint(path: Path, setup: TrainingSetup, settings: dict[str, Any]) 
             _restore(state, setup)
     except Exception as error:  # of any kind for values that were edited, however deep
         raise ModelError(
-            f"{path}: not a checkpoint of this training ({_first_problem(error)}); restore it from a copy, or train "
+            f"{path}: not a checkpoint of this training ({first_problem(error)}); restore it from a copy, or train "
             "from the beginning"
         ) from error
     if changed:
@@ -88,16 +85,6 @@ def _restore(state: SavedState, setup: TrainingSetup) -> None:
     torch.set_rng_state(state.rng)
     if len(state.rng_cuda) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state.rng_cuda)
-
-
-def _first_problem(error: Exception) -> str:
-    """Return field and reason of the first fault of a checkpoint, in one line."""
-    if not isinstance(error, ValidationError):
-        text = str(error) if isinstance(error, ValueError) else type(error).__name__
-        return printable(" ".join(text.split()))[:MAX_REASON]
-    first = error.errors(include_input=False, include_url=False)[0]
-    field = ".".join(str(part)[:50] for part in first["loc"]) or "the file"
-    return printable(f"{field}: {first['msg'][:1].lower()}{first['msg'][1:]}")[:MAX_REASON]
 
 
 def _in_current_keys(settings: dict[str, Any], path: Path) -> dict[str, Any]:

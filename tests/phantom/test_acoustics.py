@@ -7,8 +7,8 @@ import pytest
 
 from sonoseg.phantom.acoustics import (
     Medium,
-    Probe,
     Surface,
+    Transducer,
     apply_psf,
     beam_sigma_mm,
     display,
@@ -18,7 +18,7 @@ from sonoseg.phantom.acoustics import (
 )
 
 SPACING = (0.2, 0.2)
-ONE_LOOK = Probe(steering_deg=(0.0,), noise_db=-200.0, clutter_db=-200.0, tgc_db_per_cm=0.0)
+ONE_LOOK = Transducer(steering_deg=(0.0,), noise_db=-200.0, clutter_db=-200.0, tgc_db_per_cm=0.0)
 
 
 def homogeneous(height: int = 300, width: int = 300, loss: float = 0.0) -> Medium:
@@ -46,7 +46,7 @@ def test_speckle_level_is_the_same_at_every_depth():
 
 def test_beam_is_narrowest_at_the_focus():
     depth = np.array([0.0, 30.0, 60.0])
-    sigma = beam_sigma_mm(depth, Probe(focus_mm=30.0, beam_sigma_mm=0.4, beam_growth=0.02))
+    sigma = beam_sigma_mm(depth, Transducer(focus_mm=30.0, beam_sigma_mm=0.4, beam_growth=0.02))
     np.testing.assert_allclose(sigma, [np.hypot(0.4, 0.6), 0.4, np.hypot(0.4, 0.6)])
 
 
@@ -101,13 +101,13 @@ def test_surface_shows_at_its_level_and_depth_and_fades_when_oblique():
 
 
 def test_display_maps_0_db_to_white_and_the_dynamic_range_to_black():
-    probe = Probe(dynamic_range_db=60.0, gamma=1.0, display_sigma_px=0.0, despeckle=0.0)
+    probe = Transducer(dynamic_range_db=60.0, gamma=1.0, display_sigma_px=0.0, despeckle=0.0)
     grey = display(np.array([[10.0, 1.0, 10**-1.5, 1e-3, 0.0]], np.float32), probe)
     np.testing.assert_allclose(grey.astype(int), [[255, 255, 128, 0, 0]], atol=1)  # half of 255 may round either way
 
 
 def test_image_is_grey_bytes_and_repeatable():
-    a = form_image(homogeneous(80, 90), Probe(), np.random.default_rng(3))
-    b = form_image(homogeneous(80, 90), Probe(), np.random.default_rng(3))
+    a = form_image(homogeneous(80, 90), Transducer(), np.random.default_rng(3))
+    b = form_image(homogeneous(80, 90), Transducer(), np.random.default_rng(3))
     assert a.dtype == np.uint8 and a.shape == (80, 90)
     np.testing.assert_array_equal(a, b)

@@ -2,18 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EINVAL, EISDIR
 from pathlib import Path
 from typing import BinaryIO
 
 from sonoseg.errors import DataError, SonoSegError, is_machine_error
 from sonoseg.io.limits import ReadLimits
+from sonoseg.io.reading import open_regular
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading. Raises DataError when it is missing or may not be read, and machine errors as such."""
+    """Open a regular file for reading.
+
+    Raises DataError when it is missing, may not be read, or is a folder, a device or a pipe; machine errors as such.
+    """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             yield stream
     except SonoSegError:
         raise
@@ -22,7 +27,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         if is_machine_error(error):
             raise
-        raise DataError(f"cannot be read ({error.strerror}); check its permissions", path) from error
+        remedy = "give an image file" if error.errno in (EISDIR, EINVAL) else "check its permissions"
+        raise DataError(f"cannot be read ({error.strerror}); {remedy}", path) from error
 
 
 def read_file(path: Path, limits: ReadLimits) -> bytes:
