@@ -45,7 +45,15 @@ MAX_FOLD = 99
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
     parser.add_argument("--epochs", type=number_type(int, 1, MAX_EPOCHS), help="epochs to train (default: the task's)")
-    parser.add_argument("--fold", type=fold_type, default=0, help="fold that validates, from 0; all: cross-validation")
+    validating = parser.add_mutually_exclusive_group()
+    validating.add_argument(
+        "--fold", type=fold_type, default=0, help="fold that validates, from 0; all: cross-validation"
+    )
+    validating.add_argument(
+        "--refit",
+        action="store_true",
+        help="train on all folds, once the settings are chosen: no fold validates, and the last epoch is kept",
+    )
     parser.add_argument("--seed", type=SEED, default=42, help="seed of the initial weights and the image order")
     parser.add_argument(
         "--run", type=name_type, default=time.strftime("%Y%m%d-%H%M%S"), help="name of a new run in TensorBoard"
@@ -72,8 +80,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "same bytes without it",
     )
     arguments = parser.parse_args(argv)
-    if arguments.sanity_check and arguments.fold == ALL_FOLDS:
-        raise UsageError("--sanity-check trains one fold; omit --fold all")
+    if arguments.sanity_check and (arguments.refit or arguments.fold == ALL_FOLDS):
+        raise UsageError("--sanity-check trains with one fold that validates; omit --fold all and --refit")
     return arguments
 
 
@@ -97,6 +105,8 @@ def run_stage(argv: Sequence[str] | None) -> int:
 
     task = load_task(arguments.task)
     workspace = Workspace(arguments.workspace, task.name)
+    if arguments.refit:
+        check_refit(task, arguments.epochs)
     if arguments.summary:
         from sonoseg.models.summary import network_table
 
@@ -107,6 +117,20 @@ def run_stage(argv: Sequence[str] | None) -> int:
         print_lines(remarks)
         train_and_score(task, workspace, arguments)
     return EXIT_OK
+
+
+def check_refit(task: "Task", epochs: int | None) -> None:
+    """Raise UsageError for a task whose schedule or length depends on a fold that validates."""
+    if task.training.optimizer.schedule == "plateau":
+        raise UsageError(
+            f"--refit: the schedule plateau of task {task.name} lowers the rate by the validation loss, and no "
+            "fold validates; choose another training.optimizer.schedule"
+        )
+    if task.training.patience and not epochs:
+        raise UsageError(
+            f"--refit: task {task.name} ends by its patience, and no fold validates; state --epochs, such as the best "
+            "epoch of a training with --fold 0"
+        )
 
 
 def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Namespace) -> None:
@@ -124,7 +148,9 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
 
     # Read the tables: which images train, validate and test. No test image is read before the scoring below.
     all_folds = arguments.fold == ALL_FOLDS
-    numbers, limits = folds_of(workspace) if all_folds else [arguments.fold], ReadLimits(arguments.max_pixels)
+    numbers: list[int | None] = [None if arguments.refit else arguments.fold]
+    numbers = [*folds_of(workspace)] if all_folds else numbers
+    limits = ReadLimits(arguments.max_pixels)
     folds = [load_data(task, workspace, number, limits) for number in numbers]
     folder = workspace.models
     if all_folds:
@@ -181,7 +207,7 @@ def train(run: "TrainingRun") -> None:
         try:
             while not run.is_complete:
                 scalars = train_and_validate(setup, progress, signals)
-                is_best = progress.finish_epoch(setup.network, scalars)
+                is_best = progress.finish_epoch(setup.validated, scalars)
                 save_epoch(run)
                 line = epoch_line(progress.epoch, setup.epochs, scalars, setup.task.class_names, is_best)
                 print_lines([line] if shown else [])
@@ -207,7 +233,7 @@ def train_and_validate(setup: "TrainingSetup", progress: "Progress", signals: li
     for _ in progress_bar(train_epoch(setup, epoch, rates, totals), title, steps, totals.step, shown):
         stop_if_received(signals)
 
-    # Validate: the Dice of the held-out fold alone decides which epoch is kept.
+    # Validate: the Dice of the held-out fold alone decides which epoch is kept; in a refit it is the last one.
     for _ in validate(setup, epoch, scores):
         stop_if_received(signals)
     return {**epoch_scalars(setup, progress, scores, rates[-1]), "time/epoch_s": time.perf_counter() - began}

@@ -14,7 +14,7 @@ from benchmarks.samples import phantoms, quietly, split
 from sonoseg.io.masks import read_mask
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
-from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
+from sonoseg.preprocess.augmentation import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.runs.split_tables import Sample, read_split

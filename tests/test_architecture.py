@@ -38,7 +38,7 @@ IMPORTS = {
     "postprocess": "sizes types geometry schema",
     "models": "errors sizes types geometry schema io runs preprocess postprocess",
     "evaluation": "errors sizes types geometry schema io runs reporting prepare preprocess postprocess models",
-    "training": "errors types schema io runs reporting preprocess postprocess models evaluation",
+    "training": "errors types sizes schema io runs reporting preprocess postprocess models evaluation",
     "inference": "errors sizes types geometry schema io runs reporting annotations prepare postprocess models",
 }
 """Package -> what it imports, lower layers only; a package that is not listed imports none."""

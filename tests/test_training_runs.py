@@ -140,6 +140,43 @@ def test_scoring_again_is_counted_and_changes_nothing(
     assert len((models / "evaluations.jsonl").read_text().splitlines()) == 3
 
 
+def test_a_refit_trains_on_all_folds_and_says_that_none_validated(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(workspace, tmp_path / "copy"))
+    folder = root / "Models" / NAME
+    assert training.main([*where(root), "--refit", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "no validation images" in said and "validation Dice" not in said
+    info = read_header(folder / "best_model.safetensors").info
+    train = read_split(root / "Train_Test_Dataset" / NAME / "train_split.csv", ["HEAD"], root)
+    assert info["images"] == {"train": 2 * len(train), "validation": 0}, "each image and its copy"
+    assert (info["fold"], info["validation_dice"], info["best_epoch"], info["epochs"]) == (None, None, 2, 2)
+    assert "No fold validated it" in (folder / "MODEL_CARD.md").read_text()
+    assert "none (refit on all folds)" in (folder / "evaluation.html").read_text()
+    history = (folder / "history.csv").read_text().splitlines()
+    assert len(history) == 3 and "loss/total" in history[0] and "validation" not in history[0]
+    first = read(folder / "evaluation.json")
+    assert training.main([*where(root), "--score", "--device", "cpu"]) == 0
+    assert read(folder / "evaluation.json")["classes"] == first["classes"]
+    assert inference.main([*where(root), "--output", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"patience": 3}, "no fold validates; state --epochs"),
+        ({"optimizer": {"learning_rate": 0.1, "schedule": "plateau"}}, "choose another training.optimizer.schedule"),
+    ],
+)
+def test_a_refit_needs_settings_that_no_validation_decides(
+    settings: dict, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_task("fetal_head", tmp_path, training={"epochs": 2, "batch_size": 4, **settings})
+    assert training.main([*where(tmp_path), "--refit"]) == 2
+    assert problem in capsys.readouterr().err
+
+
 def test_the_summary_needs_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert training.main(["--task", "nerve_unet", "--workspace", str(tmp_path), "--summary"]) == 0
     said = capsys.readouterr().out
@@ -147,7 +184,9 @@ def test_the_summary_needs_no_data(tmp_path: Path, capsys: pytest.CaptureFixture
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("flags", [["--fold", "some"], ["--fold", "-1"], ["--fold", "all", "--sanity-check"]])
+@pytest.mark.parametrize(
+    "flags", [["--fold", "some"], ["--fold", "-1"], ["--fold", "all", "--sanity-check"], ["--refit", "--sanity-check"]]
+)
 def test_flags_that_mean_nothing_are_refused(
     flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

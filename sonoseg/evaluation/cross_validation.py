@@ -27,7 +27,7 @@ FOLD_SCORES = ("dice", "iou", "surface_dice", "hd95")
 """Scores whose spread over the folds is reported."""
 
 
-def check_folds(folder: Path, folds: Sequence[int]) -> None:
+def check_folds(folder: Path, folds: Sequence[int | None]) -> None:
     """Raise ModelError when `folder` has models of other folds than these: they would join the ensemble."""
     expected = {fold_folder(fold) for fold in folds}
     others = sorted(path.name for path in folder.glob(ANY_FOLD) if path.name not in expected)

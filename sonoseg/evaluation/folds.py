@@ -20,11 +20,11 @@ from sonoseg.schema.task import Task
 class FoldData:
     """Prepared images by their use when `fold` validates, the annotated images that they were made from, and hashes.
 
-    samples: all annotated images. hashes: table -> SHA-256, of the tables of stages 1 and 2. limits:
-    of all images.
+    fold: None for a refit, in which all images train and none validates. samples: all annotated images. hashes: table
+    -> SHA-256, of the tables of stages 1 and 2. limits: of all images.
     """
 
-    fold: int
+    fold: int | None
 
     train: list[Prepared]
     validation: list[Prepared]
@@ -51,10 +51,11 @@ class FoldData:
         return {sample.id: sample for sample in self.samples}
 
 
-def load_data(task: Task, workspace: Workspace, fold: int, limits: ReadLimits = DEFAULT_LIMITS) -> FoldData:
+def load_data(task: Task, workspace: Workspace, fold: int | None, limits: ReadLimits = DEFAULT_LIMITS) -> FoldData:
     """Read and check the tables of stages 1 and 2.
 
-    The original images of `fold` validate; the images of the other folds train, with their augmented copies.
+    The original images of `fold` validate; the images of the other folds train, with their augmented copies. None: all
+    of them train.
 
     Raises DataError when a table is missing, a patient is in two parts, the images of stage 2 were made from another
     split or with other settings, or the fold is empty.
@@ -70,12 +71,12 @@ def load_data(task: Task, workspace: Workspace, fold: int, limits: ReadLimits = 
     check_prepared(task, workspace)
 
     folds = sorted({row.fold for row in index if row.fold is not None})
-    if fold not in folds:
+    if fold is not None and fold not in folds:
         raise DataError(
             f"{workspace.index('train')}: no images in fold {fold}; expected {choices(folds)}. "
             "A dataset needs at least two patients in its training part"
         )
-    if len(folds) == 1:
+    if fold is not None and len(folds) == 1:
         raise DataError(
             f"{workspace.index('train')}: all images are in fold {fold}, so none is left to "
             "train on; a dataset needs at least two patients in its training part"
@@ -88,8 +89,8 @@ def load_data(task: Task, workspace: Workspace, fold: int, limits: ReadLimits = 
     ]
     return FoldData(
         fold=fold,
-        train=[row for row in index if row.fold != fold],
-        validation=[row for row in index if row.fold == fold and row.augmentation == "none"],
+        train=[row for row in index if fold is None or row.fold != fold],
+        validation=[row for row in index if fold is not None and row.fold == fold and row.augmentation == "none"],
         test=test,
         samples=[*train_samples, *test_samples],
         hashes={table_name(table): sha256_of(table) for table in tables},

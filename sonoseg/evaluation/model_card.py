@@ -80,12 +80,21 @@ def _model(model: ModelHeader) -> str:
         f"* File: `{model.path.name}`, SHA-256 `{model.sha256}`",
     ]
     if {"best_epoch", "validation_dice", "epochs", "seed", "fold"} <= info.keys():
-        dice = f"{info['validation_dice']:.4f}"
-        lines.append(
-            f"* Trained {info['epochs']} epochs, seed {info['seed']}; epoch {info['best_epoch']} kept for its "
-            f"validation Dice, {dice} on fold {info['fold']}"
-        )
+        lines.append(_training(info))
     return "\n".join(lines)
+
+
+def _training(info: Mapping[str, Any]) -> str:
+    """Return how many epochs a model was trained, and how one of them was chosen."""
+    if info["fold"] is None:
+        return (
+            f"* Refit: trained {info['epochs']} epochs, seed {info['seed']}, on the images of all folds. No fold "
+            "validated it: its settings and number of epochs were chosen in trainings before"
+        )
+    return (
+        f"* Trained {info['epochs']} epochs, seed {info['seed']}; epoch {info['best_epoch']} kept for its "
+        f"validation Dice, {info['validation_dice']:.4f} on fold {info['fold']}"
+    )
 
 
 def _data(data: FoldData) -> str:

@@ -39,13 +39,13 @@ class _Facts(BaseModel):
     versions: dict[str, str] = {}
     data: dict[str, str] = {}
     images: dict[str, int] = {}
-    fold: int = 0
+    fold: int | None = 0  # null: a refit on all folds
     seed: int = 0
     best_epoch: int = 0
     epochs: int = 0
     planned_epochs: int = 0
     deterministic: bool = False
-    validation_dice: float = 0
+    validation_dice: float | None = 0
     use: str = ""
 
 

@@ -16,7 +16,7 @@ from sonoseg.io.masks import read_mask, write_label_map
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
 from sonoseg.io.readers.opening import read_file
-from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
+from sonoseg.preprocess.augmentation import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
 from sonoseg.runs.split_tables import RUN_STAGE_1_AGAIN, Prepared, Sample

@@ -28,7 +28,8 @@ def curves_figure(
 ) -> "Figure":
     """Draw losses, validation Dice per class, and the learning rate with the boundary term's weight.
 
-    `history` has a row of scalars per epoch, at least one; `best_epoch` counts from 0.
+    `history` has a row of scalars per epoch, at least one; `best_epoch` counts from 0. Without validation, as in a
+    refit, the middle panel says so.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -37,29 +38,32 @@ def curves_figure(
     figure = Figure(figsize=(15, 4.2), layout="constrained", dpi=110)
     losses, dice, rate = figure.subplots(1, 3)
     names = {name for row in history for name in row if name.startswith("loss/")}
-    if not loss.hausdorff:
+    if not loss.hausdorff and "loss/deep_supervision" not in names:
         names.discard("loss/total")  # the same as its only term
     for name in sorted(names):
         values = [row.get(name, float("nan")) for row in history]
         losses.plot(epochs, values, marker=".", label=name.removeprefix("loss/"))
     losses.set(title="Loss", xlabel="epoch")
-    for structure in structures:
-        values = [row[f"dice/{structure.name}"] for row in history]
-        dice.plot(epochs, values, marker=".", color=structure.color, label=structure.name)
-    dice.plot(epochs, [row["dice/mean"] for row in history], color="black", linewidth=2, label="mean")
-    dice.axvline(best_epoch + 1, color="grey", linestyle=":", label=f"best: epoch {best_epoch + 1}")
+    if "dice/mean" in history[-1]:
+        for structure in structures:
+            values = [row[f"dice/{structure.name}"] for row in history]
+            dice.plot(epochs, values, marker=".", color=structure.color, label=structure.name)
+        dice.plot(epochs, [row["dice/mean"] for row in history], color="black", linewidth=2, label="mean")
+        dice.axvline(best_epoch + 1, color="grey", linestyle=":", label=f"best: epoch {best_epoch + 1}")
+        dice.legend(loc="lower right")
+    else:
+        dice.text(0.5, 0.5, "refit: no fold validates", transform=dice.transAxes, ha="center")
     dice.set(title="Validation Dice", xlabel="epoch", ylim=(0, 1))
     rate.plot(epochs, [row["schedule/learning_rate"] for row in history], color="black", label="learning rate")
     rate.set(title="Schedule", xlabel="epoch")
     handles = rate.get_lines()
     if loss.hausdorff:
-        weight = rate.twinx()
+        weight, kind = rate.twinx(), "gradient ratio" if loss.hausdorff.is_ratio else "weight"
         weights = [row["schedule/hausdorff_weight"] for row in history]
-        handles += weight.plot(epochs, weights, color="tab:red", label="Hausdorff weight (right axis)")
+        handles += weight.plot(epochs, weights, color="tab:red", label=f"Hausdorff {kind} (right axis)")
     for axes in (losses, dice, rate):
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.legend()
-    dice.legend(loc="lower right")
     rate.legend(handles=handles, loc="center left")
     return figure

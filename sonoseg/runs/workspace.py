@@ -97,6 +97,6 @@ class Workspace:
         return self.split / part / "index.csv"
 
 
-def fold_folder(fold: int) -> str:
+def fold_folder(fold: int | None) -> str:
     """Return the name of a fold's folder in that of a cross-validation."""
     return f"fold_{fold}"

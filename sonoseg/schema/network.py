@@ -29,6 +29,22 @@ Channels = Annotated[
 ]
 
 
+DeepSupervision = Annotated[
+    list[Annotated[float, Field(gt=0, le=10)]],
+    Field(
+        max_length=MAX_LEVELS - 2,
+        description="weights in the loss of further outputs at 1/2, 1/4, ... of the size; the full output has 1",
+    ),
+]
+"""Deep supervision (Lee et al. 2015): the decoder's coarser levels have outputs and a loss of their own in training."""
+
+
+def _few_outputs(weights: list[float], levels: int) -> None:
+    """Raise ValueError when there are more outputs than the decoder of a network of `levels` has coarser levels."""
+    if len(weights) > levels - 2:
+        raise ValueError(f"deep_supervision: found {len(weights)} weights; expected at most {max(0, levels - 2)}")
+
+
 class AnyNetwork(Section):
     """Base of the networks' sections: accepted input sizes, and the size of the output."""
 
@@ -41,6 +57,11 @@ class AnyNetwork(Section):
     def first_channels(self) -> int:
         """Number of feature maps at full resolution."""
         return int(getattr(self, "channels", [1])[0])
+
+    @property
+    def coarser_weights(self) -> list[float]:
+        """Weights of the outputs of deep supervision, the finest first; empty without it."""
+        return list(getattr(self, "deep_supervision", []))
 
     def output_size(self, size: Size) -> Size:
         """Return the size of the logits for an input of `size`. Raises ValueError for a size that is not accepted."""
@@ -61,12 +82,14 @@ class UNet(AnyNetwork):
     residual_units: int = Field(2, ge=0, le=8)
     norm: Literal["batch", "instance"] = Field("batch", description="instance: one image at a time, for tiny batches")
     dropout: float = Field(0.0, ge=0, lt=1)
+    deep_supervision: DeepSupervision = Field([])
 
     @model_validator(mode="after")
     def _one_stride_per_step(self) -> "UNet":
         if len(self.strides) != len(self.channels) - 1:
             found = f"{len(self.strides)} strides for {len(self.channels)} channels"
             raise ValueError(f"found {found}; expected {len(self.channels) - 1}")
+        _few_outputs(self.deep_supervision, len(self.channels))
         return self
 
     @property
@@ -144,11 +167,15 @@ class UNet2015(AnyNetwork):
     )
     norm: Literal["none", "batch"] = Field("none", description="the paper has none")
     dropout: float = Field(0.0, ge=0, lt=1, description="at the end of the contracting path, as in the paper")
+    deep_supervision: DeepSupervision = Field([])
 
     @model_validator(mode="after")
     def _target_of_valid(self) -> "UNet2015":
         if (self.padding == "valid") != (self.target is not None):
             raise ValueError("target belongs to padding 'valid': resized or cropped there, nothing with 'same'")
+        if self.deep_supervision and self.padding == "valid":
+            raise ValueError("deep_supervision needs padding 'same'; leave it out, or change the padding")
+        _few_outputs(self.deep_supervision, len(self.channels))
         return self
 
     @property

@@ -123,6 +123,7 @@ class Task(Section):
             self.output_size  # noqa: B018  (raises)
         except ValueError as problem:
             raise ValueError(f"input.size {list(self.input.size)}: {problem}") from None
+        self._resizing_fits()
         values = self.training.batch_size * prod(self.input.size) * self.network.first_channels
         if values > MAX_VALUES:
             raise ValueError(
@@ -137,6 +138,23 @@ class Task(Section):
         if self.postprocessing.threshold != 0.5:
             raise ValueError(
                 "postprocessing.threshold is for one class; with several classes the most probable is taken"
+            )
+
+    def _resizing_fits(self) -> None:
+        resizing = self.training.progressive_resizing
+        if resizing is None:
+            return
+        where = f"training.progressive_resizing.size {list(resizing.size)}"
+        try:
+            output = self.network.output_size(resizing.size)
+        except ValueError as problem:
+            raise ValueError(f"{where}: {problem}") from None
+        if output != resizing.size:
+            raise ValueError(f"{where}: a network with unpadded convolutions has one size; leave the section out")
+        (height, width), (small_height, small_width) = self.input.size, resizing.size
+        if height * small_width != width * small_height or small_height >= height:
+            raise ValueError(
+                f"{where}: expected a smaller size with the proportions of input.size {list(self.input.size)}"
             )
 
     def _measurements_fit_shapes(self) -> None:

@@ -4,17 +4,39 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from sonoseg.schema.images import Side
 from sonoseg.schema.section import Epochs, Positive, Section
 from sonoseg.sizes import MAX_EPOCHS
 
 
 class HausdorffSchedule(Section):
-    """Weight of the Hausdorff term: 0 before `start_epoch`, then a linear ramp to `max_weight` over `ramp_epochs`."""
+    """Weight of the Hausdorff term: 0 before `start_epoch`, then a linear ramp over `ramp_epochs` to its maximum.
+
+    The maximum is a ratio of gradients, which means the same for every task, or a constant factor of the term.
+    """
 
     start_epoch: int = Field(ge=0, le=MAX_EPOCHS)
     ramp_epochs: Epochs
-    max_weight: Positive
+    max_gradient_ratio: float | None = Field(
+        None, gt=0, le=10, description="norm of this term's gradient / that of the region loss, at the logits"
+    )
+    max_weight: Positive | None = Field(None, description="factor of the term; where it is given, there is no ratio")
     alpha: float = Field(2.0, gt=0, le=10)
+
+    @model_validator(mode="after")
+    def _one_maximum(self) -> "HausdorffSchedule":
+        if not self.max_gradient_ratio and not self.max_weight:
+            raise ValueError("expected max_gradient_ratio or max_weight")
+        return self
+
+    @property
+    def maximum(self) -> float:
+        """The ratio or the factor after the ramp."""
+        return self.max_weight or self.max_gradient_ratio or 0.0
+
+    @property
+    def is_ratio(self) -> bool:
+        return self.max_weight is None
 
 
 class Loss(Section):
@@ -54,11 +76,26 @@ class Optimizer(Section):
         return self
 
 
+class ProgressiveResizing(Section):
+    """Smaller images in the first part of a training, whose steps take less time; validation has the full size."""
+
+    size: tuple[Side, Side]
+    fraction: float = Field(0.65, gt=0, lt=1, description="part of the epochs that have this size")
+
+
 class Training(Section):
     """Length of the training, batch size, loss and optimiser."""
 
     epochs: Epochs
     batch_size: int = Field(ge=1, le=65536)
     patience: Epochs | None = Field(None, description="epochs without a better validation Dice; null: never stop")
+    progressive_resizing: ProgressiveResizing | None = None
     loss: Loss
     optimizer: Optimizer
+    gradient_clipping: Positive | None = Field(None, description="largest norm of the gradient of all weights together")
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="an exponential moving average of the weights is validated and saved in their place",
+    )

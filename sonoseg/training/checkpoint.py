@@ -34,6 +34,8 @@ def save_checkpoint(output: OutputFolder, setup: TrainingSetup, progress: Progre
         "rng": torch.get_rng_state(),
         "rng_cuda": torch.cuda.get_rng_state_all(),
     }
+    if setup.average:
+        state["average"] = setup.average.state_dict()
     stream = io.BytesIO()
     torch.save(state, stream)
     return output.write_bytes(CHECKPOINT, stream.getvalue())
@@ -77,6 +79,8 @@ def load_checkpoint(path: Path, setup: TrainingSetup, settings: dict[str, Any]) 
 def _restore(state: SavedState, setup: TrainingSetup) -> None:
     """Load a state into network, optimizer and random generators. Raises what torch raises."""
     setup.network.load_state_dict(state.network)
+    if setup.average:
+        setup.average.load_state_dict(state.average)
     # The optimizer's options are those of the task; its learning rate is set at each step.
     groups = setup.optimizer.state_dict()["param_groups"]
     setup.optimizer.load_state_dict({"state": state.optimizer.state, "param_groups": groups})

@@ -60,6 +60,7 @@ class SavedState(_Values):
     scaler: dict[str, Any]
     progress: SavedProgress
     settings: dict[str, Any]
+    average: dict[str, Tensor] = {}
     rng: Tensor
     rng_cuda: list[Tensor]
 
@@ -68,17 +69,22 @@ def check_state(state: SavedState, setup: TrainingSetup, settings: Mapping[str, 
     """Raise ValueError unless a state is one that a training with this setup and these settings writes."""
     expected, progress = setup.network.state_dict(), state.progress
     _require(not (problem := weights_problem(state.network, expected)), f"network: {problem}")
+    if setup.average:
+        problem = weights_problem(state.average, setup.average.state_dict())
+        _require(not problem, f"average: {problem}")
     _check_optimizer(state.optimizer.state, setup)
     _require(progress.epoch <= settings.get("epochs", MAX_COUNT), "progress.epoch: beyond the last epoch")
     _require(len(progress.history) == progress.epoch, "progress.history: expected a row per epoch")
-    scalars = {"loss/validation", "dice/mean", "schedule/learning_rate", "schedule/hausdorff_weight"}
-    scalars |= {f"dice/{name}" for name in setup.task.class_names}
+    validates = len(setup.validation) > 0
+    scalars = {"schedule/learning_rate", "schedule/hausdorff_weight"}
+    if validates:
+        scalars |= {"loss/validation", "dice/mean", *(f"dice/{name}" for name in setup.task.class_names)}
     for epoch, row in enumerate(progress.history, start=1):
         _require(scalars <= row.keys(), f"progress.history: epoch {epoch} lacks {', '.join(scalars - row.keys())}")
     if progress.epoch:
         _require(not (problem := weights_problem(progress.best_state, expected)), f"progress.best_state: {problem}")
-        scores = [row["dice/mean"] for row in progress.history]
-        best = scores.index(max(scores))
+        scores = [row["dice/mean"] if validates else -1 for row in progress.history]
+        best = scores.index(max(scores)) if validates else progress.epoch - 1
         _require(progress.best_epoch == best, f"progress.best_epoch: expected {best}, the best of its history")
         _require(progress.best_dice == scores[best], "progress.best_dice: expected that of its history")
     else:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, cycle, islice
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,10 +15,11 @@ from sonoseg.errors import DataError, UsageError
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import read_mask
 from sonoseg.io.readers import read_image
-from sonoseg.preprocess.augment import apply, copy_generator, draw_parameters
+from sonoseg.preprocess.augmentation import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.intensity import normalise
 from sonoseg.runs.split_tables import RUN_STAGE_2_AGAIN, Prepared
 from sonoseg.schema.images import Augmentation, Input
+from sonoseg.sizes import Size
 from sonoseg.training.distance import squared_distances
 from sonoseg.training.losses import class_indices
 from sonoseg.types import Pixels
@@ -65,11 +67,13 @@ class SegmentationDataset:
         self._augmentation, self._seed = augmentation, seed
         self.with_squared_distances = False
         """Whether items contain the squared distances of the Hausdorff loss."""
+        self.size: Size = settings.size
+        """Height and width of the items, smaller than the task's in the first epochs of progressive resizing."""
 
         pixels = int(np.prod(settings.size)) * len(rows)
         self._cache: dict[int, tuple[Pixels, Pixels]] | None = {} if 2 * pixels < CACHE_BYTES else None
         needed = 4 * classes * pixels
-        self._squared_distances: dict[int, Tensor] | None = (
+        self._squared_distances: dict[tuple[int, Size], Tensor] | None = (
             {} if self.items_per_image == 1 and needed < CACHE_BYTES else None
         )
 
@@ -83,6 +87,9 @@ class SegmentationDataset:
         if copy and self._augmentation:
             rng = copy_generator(self.rows[row].source_id, self._seed, copy, epoch)
             image, mask = apply(draw_parameters(self._augmentation, rng), image, mask)
+        if self.size != self._settings.size:
+            image = cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA)
+            mask = cv2.resize(mask, self.size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         values = normalise(image, self._settings.intensity)
         labels = torch.from_numpy(mask)[None, None].long()
         return Batch(torch.from_numpy(values)[None, None], labels, self._squared_distances_of(row, labels))
@@ -90,11 +97,12 @@ class SegmentationDataset:
     def _squared_distances_of(self, row: int, labels: Tensor) -> Tensor | None:
         if not self.with_squared_distances:
             return None
-        if self._squared_distances is not None and row in self._squared_distances:
-            return self._squared_distances[row]
+        key = row, self.size
+        if self._squared_distances is not None and key in self._squared_distances:
+            return self._squared_distances[key]
         distances = squared_distances(labels == class_indices(self._classes, labels))
         if self._squared_distances is not None:
-            self._squared_distances[row] = distances
+            self._squared_distances[key] = distances
         return distances
 
     def _read(self, index: int) -> tuple[Pixels, Pixels]:

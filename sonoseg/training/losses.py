@@ -1,6 +1,6 @@
 """The training loss: a region term, and a boundary term that is added after a warm-up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from monai.losses import DiceCELoss, DiceFocalLoss
 from torch import Tensor, nn
 
-from sonoseg.models.networks.heads import foreground
+from sonoseg.models.networks.heads import foreground, scaled_labels
 from sonoseg.schema.training import HausdorffSchedule, Loss
 from sonoseg.training.distance import squared_distances
 
@@ -67,44 +67,84 @@ def _dice_arguments(settings: Loss, binary: bool) -> dict[str, Any]:
 class SegmentationLoss(nn.Module):
     """Region loss plus the scheduled Hausdorff term of a task; `binary` for logits of one channel."""
 
-    def __init__(self, settings: Loss, binary: bool = False, warm_up: bool = True):
-        """Without `warm_up` the boundary term has its full weight from the first epoch, as in a sanity check."""
+    def __init__(
+        self, settings: Loss, binary: bool = False, warm_up: bool = True, coarser_weights: Sequence[float] = ()
+    ):
+        """Without `warm_up` the boundary term has its full weight from the first epoch, as in a sanity check.
+
+        coarser_weights: of the region loss of each further output, see `network.deep_supervision`.
+        """
         super().__init__()
+        self._coarser_weights = coarser_weights
         self.name: str = settings.name
         self._binary = binary
         self.region = REGION_LOSSES[settings.name](settings, binary)
         self._schedule, self._warm_up = settings.hausdorff, warm_up
         self.boundary = HausdorffDTLoss(settings.hausdorff.alpha) if settings.hausdorff else None
 
-    def forward(self, logits: Tensor, labels: Tensor, epoch: int, squares: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        epoch: int,
+        squares: Tensor | None = None,
+        coarser: Sequence[Tensor] = (),
+    ) -> dict[str, Tensor]:
         """Return the terms of the loss: `total` with gradient, and the weighted terms that add up to it.
 
         `logits` (B, C, h, w); `labels` (B, 1, h, w) int64 class indices; `epoch` counts from 0. `squares` as
-        HausdorffDTLoss takes them.
+        HausdorffDTLoss takes them. Logits without gradient, as in validation, have no ratio of gradients: a Hausdorff
+        term that is weighted by it is then 0. `coarser`: the logits of deep supervision, (B, C, h/2, w/2) and so on;
+        none in validation. Their labels are those of the nearest pixels.
         """
-        terms = {self.name: self.region(logits, labels.to(logits.dtype) if self._binary else labels)}
+        terms = {self.name: self._region(logits, labels)}
+        if coarser:
+            sizes = [tuple(output.shape[2:]) for output in coarser]
+            losses = [
+                self._region(output, scaled_labels(labels, size)) for output, size in zip(coarser, sizes, strict=True)
+            ]
+            terms["deep_supervision"] = torch.stack(
+                [weight * loss for weight, loss in zip(self._coarser_weights, losses, strict=True)]
+            ).sum()
         weight = self.weight(epoch)
-        total = terms[self.name]
         if self.boundary is not None and weight > 0:
-            terms["hausdorff"] = weight * self.boundary(logits, labels, squares)
-            total = total + terms["hausdorff"]
-        return {"total": total, **terms}
+            boundary = self.boundary(logits, labels, squares)
+            if self._schedule is not None and self._schedule.is_ratio:
+                weight *= gradient_ratio(terms[self.name], boundary, logits)
+            terms["hausdorff"] = weight * boundary
+        return {"total": torch.stack(list(terms.values())).sum(), **terms}
+
+    def _region(self, logits: Tensor, labels: Tensor) -> Tensor:
+        loss: Tensor = self.region(logits, labels.to(logits.dtype) if self._binary else labels)
+        return loss
 
     def weight(self, epoch: int) -> float:
-        """Return the boundary term's weight in an epoch (from 0)."""
+        """Return the boundary term's weight, or ratio of gradients, in an epoch (from 0)."""
         if self._schedule is not None and not self._warm_up:
-            return self._schedule.max_weight
+            return self._schedule.maximum
         return hausdorff_weight(self._schedule, epoch)
 
 
 def hausdorff_weight(schedule: HausdorffSchedule | None, epoch: int) -> float:
-    """Return the boundary term's weight in an epoch (from 0): 0 in the warm-up, a straight ramp, then the maximum.
+    """Return the boundary term's weight or ratio in an epoch (from 0): 0 in the warm-up, a straight ramp, the maximum.
 
     The first epoch of the ramp already weighs 1/ramp_epochs of the maximum. No schedule: always 0.
     """
     if schedule is None:
         return 0.0
-    return schedule.max_weight * min(1.0, max(0, epoch - schedule.start_epoch + 1) / schedule.ramp_epochs)
+    return schedule.maximum * min(1.0, max(0, epoch - schedule.start_epoch + 1) / schedule.ramp_epochs)
+
+
+def gradient_ratio(region: Tensor, boundary: Tensor, logits: Tensor) -> float:
+    """Return the norm of `region`'s gradient at the logits, divided by that of `boundary`.
+
+    Both are scalars computed from `logits`. 0 without a gradient, and where the boundary term has none, as for images
+    that show no structure.
+    """
+    if not logits.requires_grad:
+        return 0.0
+    norms = [float(torch.autograd.grad(term, logits, retain_graph=True)[0].norm()) for term in (region, boundary)]
+    return norms[0] / norms[1] if norms[1] > 0 else 0.0
 
 
 class HausdorffDTLoss(nn.Module):

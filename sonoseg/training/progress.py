@@ -32,7 +32,10 @@ class TrainingTotals:
 
 @dataclass
 class ValidationTotals:
-    """Scores of the validation images so far: the loss of each, and Dice and IoU `(B, K)` of each batch."""
+    """Scores of the validation images so far: the loss of each, and Dice and IoU `(B, K)` of each batch.
+
+    Empty when no image validates, as in a refit.
+    """
 
     class_names: Sequence[str]
     losses: list[float] = field(default_factory=list)
@@ -40,7 +43,9 @@ class ValidationTotals:
     iou: list[Tensor] = field(default_factory=list)
 
     def scalars(self) -> dict[str, float]:
-        """Return the mean loss, and mean Dice and IoU per class and over the classes, of at least one image."""
+        """Return the mean loss, and mean Dice and IoU per class and over the classes; nothing without images."""
+        if not self.losses:
+            return {}
         dice, iou = torch.cat(self.dice).mean(dim=0), torch.cat(self.iou).mean(dim=0)
         scalars = {"loss/validation": sum(self.losses) / len(self.losses), "dice/mean": float(dice.mean())}
         for index, name in enumerate(self.class_names):
@@ -54,7 +59,8 @@ class Progress:
     """The state of a training between two steps, apart from network and optimizer.
 
     run: name of its TensorBoard folder. epoch: number of complete epochs; `history` has the scalars of each.
-    best_epoch: counted from 0, -1 before the first; `best_state` are its weights on the CPU.
+    best_epoch: counted from 0, -1 before the first; `best_state` are its weights on the CPU. Without validation it is
+    the last one, and `best_dice` stays -1.
     """
 
     run: str = ""
@@ -71,13 +77,14 @@ class Progress:
 
     @property
     def validation_losses(self) -> list[float]:
-        return [row["loss/validation"] for row in self.history]
+        return [row["loss/validation"] for row in self.history if "loss/validation" in row]
 
     def finish_epoch(self, network: nn.Module, scalars: dict[str, float]) -> bool:
         """Count an epoch and return whether its validation Dice is the best so far; then its weights are kept."""
-        is_best = scalars["dice/mean"] > self.best_dice
+        dice = scalars.get("dice/mean")
+        is_best = dice is None or dice > self.best_dice
         if is_best:
-            self.best_dice, self.best_epoch = scalars["dice/mean"], self.epoch
+            self.best_dice, self.best_epoch = self.best_dice if dice is None else dice, self.epoch
             self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         self.history.append(scalars)
         self.epoch += 1

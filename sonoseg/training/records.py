@@ -52,7 +52,10 @@ def write_run_record(
 
 
 def model_facts(progress: Progress, data: FoldData, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts that a model file contains: versions, data hashes, settings, and the chosen epoch (from 1)."""
+    """Return the facts that a model file contains: versions, data hashes, settings, and the chosen epoch (from 1).
+
+    A refit has no `fold` and no `validation_dice`: null.
+    """
     return {
         "versions": versions(),
         "data": data.hashes,
@@ -63,6 +66,6 @@ def model_facts(progress: Progress, data: FoldData, settings: dict[str, Any]) ->
         "epochs": progress.epoch,
         "planned_epochs": settings["epochs"],
         "deterministic": settings.get("deterministic", False),
-        "validation_dice": progress.best_dice,
+        "validation_dice": None if data.fold is None else progress.best_dice,
         "use": "not for clinical use",
     }

@@ -114,7 +114,7 @@ def save_epoch(run: TrainingRun) -> None:
     """Log the epoch that has just been finished, and write `history.csv` and `last.ckpt`; by the first process only."""
     if run.tracker:
         run.tracker.scalars(run.progress.history[-1], run.progress.epoch)
-        run.tracker.overlays(run.setup.network.module, run.progress.epoch)
+        run.tracker.overlays(run.setup.validated, run.progress.epoch)
         write_history(run.output, run.progress.history)
         save_run(run)
 

@@ -5,13 +5,15 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from sonoseg.evaluation.folds import FoldData
 from sonoseg.models.networks import build_network
 from sonoseg.schema.task import Task
 from sonoseg.training.datasets import Loader, SegmentationDataset, SequentialBatchSampler, ShuffledBatchSampler
 from sonoseg.training.losses import SegmentationLoss
-from sonoseg.training.optimizer import build_optimizer
+from sonoseg.training.optimizer import averaged, build_optimizer
 from sonoseg.training.processes import synchronise_batch_norm
 
 SANITY_CHECK_BATCHES = 2
@@ -35,7 +37,8 @@ class TrainingOptions:
 class TrainingSetup:
     """Everything that the steps of a training use; the same on a CPU, a GPU, or in each of several processes.
 
-    epochs: number of epochs at most. network: Fabric's wrapper; the plain module is `network.module`.
+    epochs: number of epochs at most. network: Fabric's wrapper; the plain module is `network.module`. average: of its
+    weights, for tasks with an `ema_decay`.
     """
 
     task: Task
@@ -47,6 +50,13 @@ class TrainingSetup:
     loss: SegmentationLoss
     training: Loader
     validation: Loader
+    average: AveragedModel | None = None
+
+    @property
+    def validated(self) -> nn.Module:
+        """The plain module that is validated and saved: the network, or the average of its weights."""
+        module: nn.Module = self.average.module if self.average else self.network.module
+        return module
 
 
 def build_training(
@@ -59,6 +69,8 @@ def build_training(
     fabric.seed_everything(options.seed, workers=True, verbose=False)
     network = synchronise_batch_norm(build_network(task), fabric.world_size)
     optimizer = build_optimizer(task.training.optimizer, network.parameters())
+    decay = task.training.ema_decay
+    average = averaged(network, decay, fabric.device) if decay else None
     if options.compiled:
         network.compile()  # in place: its weights keep their names
     network, optimizer = fabric.setup(network, optimizer)
@@ -75,7 +87,10 @@ def build_training(
         epochs=1 if options.sanity_check else options.epochs or task.training.epochs,
         network=network,
         optimizer=optimizer,
-        loss=SegmentationLoss(task.training.loss, task.is_binary, warm_up=not options.sanity_check),
+        loss=SegmentationLoss(
+            task.training.loss, task.is_binary, not options.sanity_check, task.network.coarser_weights
+        ),
         training=Loader(training, sampler, limit),
         validation=Loader(validation, SequentialBatchSampler(len(validation), size), limit),
+        average=average,
     )

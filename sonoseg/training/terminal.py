@@ -11,7 +11,7 @@ def start_line(setup: TrainingSetup) -> str:
     """Return a line on the task, its numbers of images, the network and the device."""
     task = setup.task
     parameters = sum(parameter.numel() for parameter in setup.network.parameters()) / 1e6
-    training, validation = len(setup.training.dataset), len(setup.validation.dataset)
+    training, validation = len(setup.training.dataset), len(setup.validation.dataset) or "no"
     size = "x".join(map(str, task.input.size))
     return (
         f"{task.name}: {training} training and {validation} validation images of {size} pixels, "
@@ -21,12 +21,14 @@ def start_line(setup: TrainingSetup) -> str:
 
 def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], class_names: Sequence[str], is_best: bool) -> str:
     """Return a line on a complete epoch (from 1)."""
-    dice = "  ".join(f"{name} {scalars[f'dice/{name}']:.3f}" for name in class_names)
+    dice = ""  # no image validates in a refit
+    if "dice/mean" in scalars:
+        classes = "  ".join(f"{name} {scalars[f'dice/{name}']:.3f}" for name in class_names)
+        dice = f"validation Dice {scalars['dice/mean']:.4f}  ({classes})"
     boundary = f"  hausdorff weight {weight:.2f}" if (weight := scalars["schedule/hausdorff_weight"]) else ""
     return (
-        f"epoch {epoch:3d}/{epochs}  loss {scalars['loss/total']:.4f}  "
-        f"validation Dice {scalars['dice/mean']:.4f}  ({dice}){boundary}  "
-        f"{scalars['time/epoch_s']:.0f} s{'  best so far' if is_best else ''}"
+        f"epoch {epoch:3d}/{epochs}  loss {scalars['loss/total']:.4f}  {dice}{boundary}  "
+        f"{scalars['time/epoch_s']:.0f} s{'  best so far' if is_best and dice else ''}"
     )
 
 

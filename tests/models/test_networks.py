@@ -247,3 +247,34 @@ def test_a_compiled_network_has_the_same_gradients_and_weight_names() -> None:
     assert list(compiled.state_dict()) == list(plain.state_dict())
     for actual, expected in zip(compiled.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(actual.grad, expected.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", [[0.5], [0.5, 0.25]])
+@pytest.mark.parametrize("name", ["unet", "unet2015"])
+def test_deep_supervision_has_coarser_outputs_in_training_alone(name: str, weights: list[float], spine: Task) -> None:
+    section = SMALL[name] | {"channels": [4, 8, 16, 16]} | ({"strides": [2, 2, 2]} if name == "unet" else {})
+    torch.manual_seed(0)
+    plain = build_network(with_network(spine, section))
+    network = build_network(with_network(spine, section | {"deep_supervision": weights}))
+    images = torch.randn(2, 1, 64, 96)
+    outputs = network.train()(images)
+    assert [tuple(output.shape) for output in outputs] == [
+        (2, 4, 64 // 2**n, 96 // 2**n) for n in range(1 + len(weights))
+    ]
+    sum(output.mean() for output in outputs).backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    # Without the further outputs it is the same network, weight by weight.
+    plain.load_state_dict({key: value for key, value in network.state_dict().items() if not key.startswith("coarser")})
+    assert torch.equal(plain.eval()(images), network.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        (SMALL["unet"] | {"deep_supervision": [0.5, 0.25]}, "expected at most 1"),
+        (VALID | {"deep_supervision": [0.5]}, "deep_supervision needs padding 'same'"),
+    ],
+)
+def test_outputs_that_a_network_cannot_have_are_refused(section: dict, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        TypeAdapter(Network).validate_python(section)

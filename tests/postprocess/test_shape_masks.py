@@ -22,8 +22,8 @@ from tests.postprocess.test_measure import probabilities, spine_labels, tissue
 SIZE = (300, 401)
 
 
-def shape_masks(task: Task) -> Task:
-    return changed(task, postprocessing={**task.postprocessing.model_dump(), "shape_mask": True})
+def shape_masks(task: Task, on: bool = True) -> Task:
+    return changed(task, postprocessing={**task.postprocessing.model_dump(), "shape_mask": on})
 
 
 def structure(name: str, covered_by: tuple[str, ...] = (), shape: str = "ellipse") -> Structure:
@@ -80,7 +80,7 @@ def notched(centre_x: float) -> Pixels:
 def test_only_the_masks_change(fetal_head: Task, sure: float, centre_x: int) -> None:
     labels = notched(centre_x)  # at 340 the image cuts it off
     given = probabilities(labels, 1, sure)
-    raw = interpret(given, tissue(), fetal_head, (0.2, 0.2))
+    raw = interpret(given, tissue(), shape_masks(fetal_head, on=False), (0.2, 0.2))
     ellipse = interpret(given, tissue(), shape_masks(fetal_head), (0.2, 0.2))
     assert raw.reasons or (sure, centre_x) == (0.9, 200)
     for field in ("measurements", "confidence", "shape_agreement", "status", "reasons", "suppressed"):

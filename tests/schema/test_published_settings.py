@@ -65,7 +65,8 @@ ROWS = {
         "review.heatmap": True,
     },
 }
-ROWS["nerve_unet_hc18"] = ROWS["nerve_unet"]
+# Five epochs were a demonstration; on these images the recipe is trained for as long as it improves.
+ROWS["nerve_unet_hc18"] = {field: value for field, value in ROWS["nerve_unet"].items() if field != "training.epochs"}
 
 
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name, row in ROWS.items() for field in row])

@@ -16,7 +16,7 @@ def setup_of(network: torch.nn.Module, fabric: Fabric) -> TrainingSetup:
     batches: Any = range(10)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
     task = load_task("spine")
-    return TrainingSetup(task, fabric, TrainingOptions(), 1, network, optimizer, nothing, batches, nothing)
+    return TrainingSetup(task, fabric, TrainingOptions(), 1, network, optimizer, nothing, batches, batches)
 
 
 def scalars(dice: float = 0.5) -> dict[str, float]:

@@ -66,6 +66,26 @@ def test_copies_are_drawn_anew_in_every_epoch_and_the_same_every_time(
     assert len(dataset_of(rows, task, augmented=False)) == 5, "validation has no copies"
 
 
+def test_smaller_items_are_the_same_images(task: Task, rows: list[Prepared]) -> None:
+    dataset = dataset_of(rows, task, augmented=False)
+    dataset.with_squared_distances = True
+    full = dataset.item(0)
+    dataset.size = (16, 24)
+    small = dataset.item(0)
+    assert small.images.shape == small.labels.shape == (1, 1, 16, 24)
+    assert torch.equal(small.labels[0, 0, 2:7, 5:10], torch.ones(5, 5, dtype=torch.int64)), (
+        "rows 4 to 14, columns 10 to 20"
+    )
+    assert int((small.labels == 1).sum()) == 25 == int((full.labels == 1).sum()) // 4
+    means = torch.nn.functional.avg_pool2d(full.images, 2)
+    assert float((small.images - means).abs().max()) < 0.01, "of 2x2 pixels, rounded to grey levels"
+    torch.testing.assert_close(
+        small.squared_distances, squared_distances(small.labels == torch.arange(1, 4).view(1, 3, 1, 1))
+    )
+    dataset.size = SIZE
+    assert same(dataset.item(0), full) and torch.equal(dataset.item(0).squared_distances, full.squared_distances)
+
+
 @pytest.mark.parametrize("augmented", [True, False])
 def test_squared_distances_are_those_of_the_labels(
     augmented: bool, task: Task, rows: list[Prepared], tmp_path: Path

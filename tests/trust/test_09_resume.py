@@ -65,13 +65,17 @@ def same(ours: Any, theirs: Any, at: str = "state") -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_killed_and_resumed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("refit", [[], ["--refit"]])
+def test_killed_and_resumed(refit: list[str], tmp_path: Path) -> None:
     root = tmp_path / "straight"
     root.mkdir()
-    loss = {"hausdorff": {"start_epoch": 2, "ramp_epochs": 2, "max_weight": 0.5}}
+    loss = {"hausdorff": {"start_epoch": 2, "ramp_epochs": 2, "max_gradient_ratio": 0.5}}
     settings: dict[str, Any] = {"batch_size": 4, "patience": None, "loss": loss}
     settings |= {"epochs": EPOCHS, "optimizer": {"learning_rate": 0.005, "schedule": "one_cycle"}}
-    network = {"name": "unet", "channels": [8, 16], "strides": [2], "residual_units": 1, "dropout": 0.2}
+    settings |= {"gradient_clipping": 1.0, "ema_decay": 0.9}
+    settings |= {"progressive_resizing": {"size": [32, 48], "fraction": 0.6}}  # changes where the run is killed
+    network = {"name": "unet", "channels": [8, 16, 16], "strides": [2, 2], "residual_units": 1, "dropout": 0.2}
+    network |= {"deep_supervision": [0.5]}
     online = {"online": True, "copies": 1}
     small_task("spine", root, training=settings, augmentation=online, enhancement={"denoise": None}, network=network)
     data = phantoms("spine", root, 10)
@@ -79,13 +83,15 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     assert image_preprocessing.main([*where(root), "--jobs", "1"]) == 0
     other = Path(shutil.copytree(root, tmp_path / "killed"))
 
-    assert training.main(flags(root)) == 0
-    killed = subprocess.run([sys.executable, "-c", KILLED, *flags(other)], cwd=REPOSITORY, timeout=300, check=False)
+    assert training.main([*flags(root), *refit]) == 0
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *flags(other), *refit], cwd=REPOSITORY, timeout=300, check=False
+    )
     assert killed.returncode == -signal.SIGKILL
     checkpoint = Path("Models") / NAME / "last.ckpt"
     assert torch.load(other / checkpoint, weights_only=True)["progress"]["epoch"] == 3
     assert not (other / "Models" / NAME / "best_model.safetensors").exists()
-    assert training.main([*flags(other), "--resume"]) == 0
+    assert training.main([*flags(other), *refit, "--resume"]) == 0
 
     ours, theirs = (torch.load(one / checkpoint, weights_only=True) for one in (root, other))
     assert len(ours["progress"]["history"]) == EPOCHS

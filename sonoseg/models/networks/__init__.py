@@ -1,4 +1,7 @@
-"""Registry of networks. Each takes `(B, 1, h, w)` float and returns logits `(B, outputs, h', w')`; see `heads`."""
+"""Registry of networks. Each takes `(B, 1, h, w)` float and returns logits `(B, outputs, h', w')`; see `heads`.
+
+With deep supervision a network in training mode returns a list: these logits, and those of its coarser outputs.
+"""
 
 import copy
 from collections.abc import Callable
@@ -9,6 +12,7 @@ from monai.networks import nets
 from torch import nn
 
 from sonoseg.errors import TaskError
+from sonoseg.models.networks.deep_supervision import DeeplySupervisedUNet
 from sonoseg.models.networks.heads import output_channels
 from sonoseg.models.networks.segnet import SegNetNetwork
 from sonoseg.models.networks.unet2015 import UNet2015Network
@@ -19,16 +23,19 @@ from sonoseg.sizes import Size
 
 def unet(settings: UNet, outputs: int) -> nn.Module:
     """MONAI's UNet: strided residual units down, transposed convolutions up (Kerfoot et al. 2018)."""
-    return nets.UNet(
-        spatial_dims=2,
-        in_channels=1,
-        out_channels=outputs,
-        channels=settings.channels,
-        strides=settings.strides,
-        num_res_units=settings.residual_units,
-        norm=settings.norm,
-        dropout=settings.dropout,
-    )
+    arguments: dict[str, Any] = {
+        "spatial_dims": 2,
+        "in_channels": 1,
+        "out_channels": outputs,
+        "channels": settings.channels,
+        "strides": settings.strides,
+        "num_res_units": settings.residual_units,
+        "norm": settings.norm,
+        "dropout": settings.dropout,
+    }
+    if settings.deep_supervision:
+        return DeeplySupervisedUNet(len(settings.deep_supervision), **arguments)
+    return nets.UNet(**arguments)
 
 
 def from_monai(kind: type[nn.Module]) -> Callable[[MonaiNetwork, int], nn.Module]:

@@ -38,7 +38,12 @@ def target_of(labels: Tensor, logits: Tensor, settings: AnyNetwork) -> Tensor:
     assert isinstance(settings, UNet2015)
     if settings.target == "cropped":
         return centre(labels, size)
-    return functional.interpolate(labels.float(), size=size, mode="nearest-exact").long()
+    return scaled_labels(labels, size)
+
+
+def scaled_labels(labels: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return label maps `(B, 1, h, w)` int64 at another size (h', w'), each pixel that of the nearest."""
+    return functional.interpolate(labels.float(), size=tuple(size), mode="nearest-exact").long()
 
 
 def predict(network: nn.Module, images: Tensor, settings: AnyNetwork) -> Tensor:

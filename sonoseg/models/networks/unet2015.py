@@ -2,6 +2,7 @@
 
 from torch import Tensor, cat, nn
 
+from sonoseg.models.networks.deep_supervision import coarser_outputs
 from sonoseg.schema.network import UNet2015
 
 
@@ -23,7 +24,8 @@ class UNet2015Network(nn.Module):
 
     With `padding: same` the output has the input's size. With `valid` it is 184 pixels smaller for five levels (572 to
     388, 252 to 68), because every 3x3 convolution removes a border of one pixel; the encoder's maps are cropped to the
-    centre, to the size of the decoder's.
+    centre, to the size of the decoder's. With `deep_supervision`, in training mode, it returns a list of logits: these
+    first, then those of the decoder's maps at h/2, h/4, ...
     """
 
     def __init__(self, settings: UNet2015, outputs: int):
@@ -38,6 +40,7 @@ class UNet2015Network(nn.Module):
         self.grow = nn.ModuleList(nn.ConvTranspose2d(deep, width, 2, stride=2) for deep, width in deep_first)
         self.up = nn.ModuleList(ConvolutionPair(2 * width, width, settings) for _, width in deep_first)
         self.head = nn.Conv2d(widths[0], outputs, 1)
+        self.coarser = coarser_outputs(widths[1:], outputs, len(settings.deep_supervision))
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 # Normal with standard deviation sqrt(2 / inputs of a node), section 3 of the paper.
@@ -45,8 +48,9 @@ class UNet2015Network(nn.Module):
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor | list[Tensor]:
         maps, skipped = images, []
+        decoded: list[Tensor] = []
         for level, convolve in enumerate(self.down):
             maps = convolve(self.pool(maps) if level else maps)
             skipped.append(maps)
@@ -54,7 +58,11 @@ class UNet2015Network(nn.Module):
         for grow, convolve in zip(self.grow, self.up, strict=True):
             maps = grow(maps)
             maps = convolve(cat([centre(skipped.pop(), maps.shape[-2:]), maps], dim=1))
-        return self.head(maps)
+            decoded.insert(0, maps)
+        full = self.head(maps)
+        if not self.training or not self.coarser:
+            return full
+        return [full, *(output(maps) for output, maps in zip(self.coarser, decoded[1:], strict=False))]
 
 
 def centre(maps: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -1,0 +1,150 @@
+"""Train variants of a task for the same number of epochs, and score each on validation images; see `--help`.
+
+    python -m benchmarks.ablation benchmarks/fetal_head_ablation.yaml --data path/to/hc18 --out /tmp/ablation
+
+The list names a task, the epochs of every row, seeds, and the rows: settings that replace those of the task. No test
+image is read. Rows that are in `results.jsonl` of the output folder are not trained again.
+"""
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import image_preprocessing
+import train_test_data_preparation
+from benchmarks.samples import quietly
+from sonoseg.evaluation.folds import FoldData, load_data
+from sonoseg.evaluation.segment import segment_and_compare
+from sonoseg.evaluation.summary import summarise
+from sonoseg.io.names import patient_key
+from sonoseg.models.engines.torch_engine import torch_predictor
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
+from sonoseg.schema.task_files import load_task
+from sonoseg.training.processes import start_fabric
+from sonoseg.training.progress import Progress
+from sonoseg.training.setup import TrainingOptions, TrainingSetup, build_training
+from training import train_and_validate
+
+RESULTS = "results.jsonl"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train and score the rows that are not done, and print a table of all of them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.splitlines()[0])
+    parser.add_argument("list", type=Path, help="YAML file of the rows")
+    parser.add_argument("--data", type=Path, required=True, help="annotated images, as stage 1 takes them")
+    parser.add_argument("--out", type=Path, required=True, help="folder for workspaces and results")
+    parser.add_argument("--rows", nargs="*", help="only these rows")
+    arguments = parser.parse_args(argv)
+    plan = yaml.safe_load(arguments.list.read_text(encoding="utf-8"))
+    results = arguments.out / RESULTS
+    done = read_results(results)
+    for seed in plan.get("seeds", [0]):
+        for name, overrides in plan["rows"].items():
+            if (name, seed) in done or (arguments.rows and name not in arguments.rows):
+                continue
+            epochs = (overrides or {}).get("epochs", plan["epochs"])
+            settings = {key: value for key, value in (overrides or {}).items() if key != "epochs"}
+            task, data = prepare(arguments.out, f"{arguments.list.stem}_{name}", plan["task"], settings, arguments.data)
+            if plan.get("images"):
+                data = subset(data, plan["images"], seed)
+            row = {"row": name, "seed": seed, "epochs": epochs, **train_and_score(task, data, epochs, seed)}
+            with results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            done[name, seed] = row
+            print(line(row), flush=True)
+    print(*map(line, done.values()), sep="\n")
+    return 0
+
+
+def read_results(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return (row, seed) -> its results; empty without a file."""
+    rows = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    return {(row["row"], row["seed"]): row for row in rows}
+
+
+def prepare(out: Path, name: str, task: str, settings: dict[str, Any], data: Path) -> tuple[Task, FoldData]:
+    """Run stages 1 and 2 for a task with other settings, in a workspace of its own, and return its first fold."""
+    root = out / name
+    root.mkdir(parents=True, exist_ok=True)
+    file = root / f"{name}.yaml"
+    file.write_text(yaml.safe_dump({"extends": task, "name": name, **settings}), encoding="utf-8")
+    flags = ["--task", str(file), "--workspace", str(root)]
+    quietly(train_test_data_preparation.main, [*flags, "--data", str(data)])
+    quietly(image_preprocessing.main, flags)
+    loaded = load_task(str(file))
+    return loaded, load_data(loaded, Workspace(root, loaded.name), 0)
+
+
+def subset(data: FoldData, images: int, seed: int) -> FoldData:
+    """Return a fold that trains on `images` or a few more, of whole patients, and validates on all other training
+    images.
+    """
+    tested = {row.source_id for row in data.test}
+    samples = [sample for sample in data.samples if sample.id not in tested]
+    patients = sorted({patient_key(sample.patient) for sample in samples})
+    random.Random(seed).shuffle(patients)
+    chosen: set[str] = set()
+    for patient in patients:
+        if len(chosen) < images:
+            chosen |= {sample.id for sample in samples if patient_key(sample.patient) == patient}
+    rows = [*data.train, *data.validation]
+    unused = [row for row in rows if row.source_id not in chosen and row.augmentation == "none"]
+    return replace(data, train=[row for row in rows if row.source_id in chosen], validation=unused)
+
+
+def train_and_score(task: Task, data: FoldData, epochs: int, seed: int) -> dict[str, Any]:
+    """Return the scores of the last epoch on the validation images, in their own geometry, and the training's time."""
+    fabric = start_fabric("cpu", 1, "auto")
+    setup = build_training(task, data, fabric, TrainingOptions(seed, epochs))
+    progress, seconds = Progress("ablation"), 0.0
+    for _ in range(epochs):
+        began = time.process_time()
+        progress.finish_epoch(setup.validated, train_and_validate(setup, progress, []))
+        seconds += time.process_time() - began
+        print({key: round(value, 4) for key, value in progress.history[-1].items()}, file=sys.stderr, flush=True)
+    with torch.random.fork_rng(devices=[]):
+        return {"cpu_minutes": round(seconds / 60, 1), **score(setup, data)}
+
+
+def score(setup: TrainingSetup, data: FoldData) -> dict[str, Any]:
+    """Return the mean scores of a trained network on the validation images, as stage 4 would segment them."""
+    task = setup.task
+    scores: dict[str, float] = {}
+    network = setup.validated.eval()
+    predictor = torch_predictor(network, task.network, task.enhancement, task.input)
+    samples = data.validation_samples
+    in_mm = all(sample.spacing for sample in samples)
+    cases = list(segment_and_compare([predictor], samples, task, in_mm))
+    summary = summarise(cases, task.class_names, task.evaluation, task.threshold)
+    for name, values in summary["classes"].items():
+        scores |= {f"{name}_{key}": round(values[key]["mean"], 4) for key in ("dice", "hd95", "hausdorff")}
+    scores |= {f"{key}_mae": round(value, 3) for key, value in measured(summary)}
+    scores["worst_dice"] = round(min(case.dice for case in cases), 3)
+    return {"mean_dice": round(summary["mean_dice"], 4), **scores}
+
+
+def measured(summary: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield key and mean absolute error of each measurement; a missed one counts as the largest error."""
+    for key, entry in summary["measurements"].items():
+        if "mean_absolute_error_with_missed" in entry and not key.endswith("_px"):
+            yield key, entry["mean_absolute_error_with_missed"]["mean"]
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row as a line of a Markdown table."""
+    return "| " + " | ".join(f"{key} {value}" for key, value in row.items()) + " |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
