@@ -209,7 +209,8 @@ class Fixed(nn.Module):
 
 
 def test_an_ensemble_averages_probabilities(fetal_head: Task, tmp_path: Path) -> None:
-    task = changed(fetal_head, input={"size": (96, 160), "fit": "resize", "intensity": "unit"})
+    sizes = {"size": (96, 160), "fit": "resize", "intensity": "unit"}
+    task = changed(fetal_head, input=sizes, postprocessing={"shape_mask": False})
     truth = head_map(y=48, down=30)[:96]
     image = write_image(tmp_path / "a.png", np.full((96, 160), 90, np.uint8))
     mask = write_label_map(tmp_path / "a_mask.png", truth, task.colors)
@@ -240,7 +241,7 @@ def test_filled_ellipses_are_scored_against_the_reference_as_it_is(fetal_head: T
     notched = ellipse.copy()
     notched[44:50, 30:44] = 0
     task = changed(fetal_head, input={"size": (96, 160), "fit": "resize", "intensity": "unit"})
-    filled = changed(task, postprocessing={"shape_mask": True})
+    raw_masks, filled = (changed(task, postprocessing={"shape_mask": on}) for on in (False, True))
     image = write_image(tmp_path / "a.png", np.full((96, 160), 90, np.uint8))
 
     def scored(task: Task) -> tuple[Case, Pixels]:
@@ -251,7 +252,7 @@ def test_filled_ellipses_are_scored_against_the_reference_as_it_is(fetal_head: T
         case = next(segment_and_compare([predictor], [sample], task, in_mm=True))
         return case, decode_label_map(case.prediction)
 
-    raw, prediction = scored(task)
+    raw, prediction = scored(raw_masks)
     assert raw.agreement["HEAD"].dice == 1 and np.array_equal(prediction, notched)
     case, prediction = scored(filled)
     assert np.mean(prediction != ellipse) < 0.01 < np.mean(prediction != notched)

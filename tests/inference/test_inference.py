@@ -37,7 +37,7 @@ def bright_is_head(batch: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture
 def task(fetal_head: Task) -> Task:
-    return Task.model_validate({**fetal_head.model_dump(), "input": {"size": (160, 240), "fit": "letterbox"}})
+    return Task.model_validate({**fetal_head.model_dump(), "input": {"size": (160, 256), "fit": "letterbox"}})
 
 
 @pytest.fixture

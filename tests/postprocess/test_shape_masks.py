@@ -1,7 +1,6 @@
 """Filled ellipses in place of the network's masks: area, overlaps, and what stays that of the network's mask."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +80,7 @@ def notched(centre_x: float) -> Pixels:
 def test_only_the_masks_change(fetal_head: Task, sure: float, centre_x: int) -> None:
     labels = notched(centre_x)  # at 340 the image cuts it off
     given = probabilities(labels, 1, sure)
-    raw = interpret(given, tissue(), fetal_head, (0.2, 0.2))
+    raw = interpret(given, tissue(), shape_masks(fetal_head, on=False), (0.2, 0.2))
     ellipse = interpret(given, tissue(), shape_masks(fetal_head), (0.2, 0.2))
     assert raw.reasons or (sure, centre_x) == (0.9, 200)
     for field in ("measurements", "confidence", "shape_agreement", "status", "reasons", "suppressed"):
@@ -102,7 +101,7 @@ def test_a_spacing_of_unequal_sides_gives_the_ellipse_that_was_fitted_in_millime
 def test_without_an_ellipse_the_mask_stays(fetal_head: Task, spine: Task) -> None:
     empty, dot = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
     dot[150, 200] = 1
-    head = changed(fetal_head, postprocessing={"shape_mask": True})
+    head = changed(fetal_head, postprocessing={"shape_mask": True})  # min_area_fraction would remove the dot
     for labels in (empty, dot):
         findings = interpret(probabilities(labels, 1), tissue(), head, None)
         assert findings.shapes == [] and np.array_equal(findings.labels, labels)
@@ -156,7 +155,7 @@ def test_an_ellipse_lies_over_the_structure_that_it_covers(order: tuple[str, str
 
 def test_ellipses_of_hc18_references_are_their_masks(fetal_head: Task, hc18: Path) -> None:
     task = shape_masks(fetal_head)
-    scores: list[Any] = []
+    scores: list[float] = []
     for path in sorted((hc18 / "training_set").glob("*_Annotation.png"))[::25]:
         reference = (read_mask(path) > 0).astype(np.uint8)
         findings = interpret(probabilities(reference, 1), reference, task, (0.1, 0.1))

@@ -4,6 +4,7 @@ import csv
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,9 @@ import torch
 import inference
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
+from tests.conftest import changed
 from tests.models.members import always_load, member
+from tests.small import NETWORKS
 
 SIZE = (96, 144)
 """Height and width of the scene."""
@@ -33,9 +36,13 @@ def bright_network(batch: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture
 def bright(monkeypatch: pytest.MonkeyPatch, fetal_head: Task) -> Task:
-    """Replace every model by one that segments pixels brighter than half as a head; return its task."""
-    size = {"input": {"size": SIZE, "fit": "letterbox"}}
-    task = Task.model_validate({**fetal_head.model_dump(), **size})
+    """Replace every model by one that segments pixels brighter than half as a head; return its task.
+
+    Its masks are the network's, which tests compare with the scene.
+    """
+    size: dict[str, Any] = {"input": {"size": SIZE, "fit": "letterbox"}, "postprocessing": {"shape_mask": False}}
+    size["postprocessing"] |= {"fill_gaps": False, "min_area_fraction": 0.002}
+    task = changed(fetal_head, network=NETWORKS["unet"], **size)
     always_load(monkeypatch, member(bright_network, task, "model", "f" * 64))
     return task
 
