@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings = {key: value for key, value in (overrides or {}).items() if key != "epochs"}
             task, data = prepare(arguments.out, f"{arguments.list.stem}_{name}", plan["task"], settings, arguments.data)
             if plan.get("images"):
-                data = subset(data, plan["images"], seed)
+                data = subset(data, plan["images"], plan["validation"], seed)
             row = {"row": name, "seed": seed, "epochs": epochs, **train_and_score(task, data, epochs, seed)}
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
@@ -86,9 +86,9 @@ def prepare(out: Path, name: str, task: str, settings: dict[str, Any], data: Pat
     return loaded, load_data(loaded, Workspace(root, loaded.name), 0)
 
 
-def subset(data: FoldData, images: int, seed: int) -> FoldData:
-    """Return a fold that trains on `images` or a few more, of whole patients, and validates on all other training
-    images.
+def subset(data: FoldData, images: int, validation: int, seed: int) -> FoldData:
+    """Return a fold that trains on `images` or a few more, of whole patients, and validates on others of the training
+    part, at most `validation` of them.
     """
     tested = {row.source_id for row in data.test}
     samples = [sample for sample in data.samples if sample.id not in tested]
@@ -100,6 +100,7 @@ def subset(data: FoldData, images: int, seed: int) -> FoldData:
             chosen |= {sample.id for sample in samples if patient_key(sample.patient) == patient}
     rows = [*data.train, *data.validation]
     unused = [row for row in rows if row.source_id not in chosen and row.augmentation == "none"]
+    unused = random.Random(seed).sample(unused, min(validation, len(unused)))
     return replace(data, train=[row for row in rows if row.source_id in chosen], validation=unused)
 
 
