@@ -27,6 +27,7 @@ from sonoseg.evaluation.segment import segment_and_compare
 from sonoseg.evaluation.summary import summarise
 from sonoseg.io.names import patient_key
 from sonoseg.models.engines.torch_engine import torch_predictor
+from sonoseg.models.predictor import Predictor, trained_flips
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
@@ -119,20 +120,40 @@ def train_and_score(task: Task, data: FoldData, epochs: int, seed: int) -> dict[
 
 
 def score(setup: TrainingSetup, data: FoldData) -> dict[str, Any]:
-    """Return the mean scores of a trained network on the validation images, as stage 4 would segment them."""
+    """Return the scores of a trained network on the validation images, as stage 4 would segment them.
+
+    Where the task has them: also with the network's own masks (`raw_`) and with test-time augmentation (`tta_`).
+    """
+    task, predictor = setup.task, predictor_of(setup)
+    scores = mean_scores(predictor, task, data)
+    if task.postprocessing.shape_mask:
+        raw = task.postprocessing.model_copy(update={"shape_mask": False})
+        raw_scores = mean_scores(predictor, task.model_copy(update={"postprocessing": raw}), data)
+        scores |= {f"raw_{key}": value for key, value in raw_scores.items()}
+    if flips := trained_flips(task.augmentation):
+        scores |= {
+            f"tta_{key}": value for key, value in mean_scores(replace(predictor, flips=flips), task, data).items()
+        }
+    return scores
+
+
+def predictor_of(setup: TrainingSetup) -> Predictor:
+    """Return the predictor of the network as it is now: the average of its weights, where the task has one."""
     task = setup.task
-    scores: dict[str, float] = {}
-    network = setup.validated.eval()
-    predictor = torch_predictor(network, task.network, task.enhancement, task.input)
+    return torch_predictor(setup.validated.eval(), task.network, task.enhancement, task.input)
+
+
+def mean_scores(predictor: Predictor, task: Task, data: FoldData) -> dict[str, float]:
+    """Return means over the patients of the validation images: per class in mm or px, and errors of measurements."""
     samples = data.validation_samples
+    scores: dict[str, float] = {}
     in_mm = all(sample.spacing for sample in samples)
     cases = list(segment_and_compare([predictor], samples, task, in_mm))
     summary = summarise(cases, task.class_names, task.evaluation, task.threshold)
     for name, values in summary["classes"].items():
         scores |= {f"{name}_{key}": round(values[key]["mean"], 4) for key in ("dice", "hd95", "hausdorff")}
     scores |= {f"{key}_mae": round(value, 3) for key, value in measured(summary)}
-    scores["worst_dice"] = round(min(case.dice for case in cases), 3)
-    return {"mean_dice": round(summary["mean_dice"], 4), **scores}
+    return {**scores, "worst_dice": round(min(case.dice for case in cases), 3)}
 
 
 def measured(summary: dict[str, Any]) -> Iterator[tuple[str, float]]:
