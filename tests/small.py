@@ -12,7 +12,13 @@ PHANTOMS = {("MID", "VTB", "EPI"): "spine", ("HEAD",): "head", ("NERVE",): "nerv
 """Classes of a task -> the kind of phantom that shows them."""
 
 NETWORKS: dict[str, dict[str, Any]] = {
-    "unet": {"name": "unet", "channels": [8, 16, 32], "strides": [2, 2], "residual_units": 1},
+    "unet": {
+        "name": "unet",
+        "channels": [8, 16, 32],
+        "strides": [2, 2],
+        "residual_units": 1,
+        "deep_supervision": [0.5],
+    },
     "unet2015": {"name": "unet2015", "channels": [8, 16, 32]},
     "segnet": {"name": "segnet", "channels": [8, 16, 16], "convolutions": [2, 2, 1]},
     "attention_unet": {"name": "attention_unet", "arguments": {"channels": [8, 16, 32], "strides": [2, 2]}},
