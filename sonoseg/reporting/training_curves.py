@@ -1,6 +1,7 @@
 """Training curves: losses, validation Dice and schedule by epoch."""
 
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ def curves_figure(
         values = [row.get(name, float("nan")) for row in history]
         losses.plot(epochs, values, marker=".", label=name.removeprefix("loss/"))
     losses.set(title="Loss", xlabel="epoch")
+    lowest = min((value for row in history for name, value in row.items() if name.startswith("dice/")), default=0.0)
     if "dice/mean" in history[-1]:
         for structure in structures:
             values = [row[f"dice/{structure.name}"] for row in history]
@@ -53,7 +55,8 @@ def curves_figure(
         dice.legend(loc="lower right")
     else:
         dice.text(0.5, 0.5, "refit: no fold validates", transform=dice.transAxes, ha="center")
-    dice.set(title="Validation Dice", xlabel="epoch", ylim=(0, 1))
+    # From the 0.1 below the lowest value: between 0 and 1, curves above 0.95 would be one line.
+    dice.set(title="Validation Dice", xlabel="epoch", ylim=(math.floor(lowest * 10) / 10, 1))
     rate.plot(epochs, [row["schedule/learning_rate"] for row in history], color="black", label="learning rate")
     rate.set(title="Schedule", xlabel="epoch")
     handles = rate.get_lines()
@@ -65,5 +68,5 @@ def curves_figure(
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.legend()
-    rate.legend(handles=handles, loc="center left")
+    rate.legend(handles=handles, loc="best")
     return figure
