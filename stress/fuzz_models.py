@@ -191,7 +191,7 @@ def _setup() -> TrainingSetup:
     """Return the setup of a network and its optimizer, which is all that a checkpoint is about."""
     network, nothing, batches = torch.nn.Linear(2, 2), None, range(10)
     fabric, optimizer = Fabric(accelerator="cpu", devices=1), torch.optim.Adam(network.parameters())
-    arguments: Any = (load_task("spine"), fabric, TrainingOptions(), 1, network, optimizer, nothing, batches, nothing)
+    arguments: Any = (load_task("spine"), fabric, TrainingOptions(), 1, network, optimizer, nothing, batches, batches)
     return TrainingSetup(*arguments)
 
 

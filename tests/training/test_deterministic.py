@@ -102,7 +102,9 @@ def test_no_network_is_refused(name: str, tmp_path: Path) -> None:
         set_deterministic(wanted)
         torch.manual_seed(0)
         network = build_network(task).train()
-        network(image).square().mean().backward()
+        outputs = network(image)
+        outputs = outputs if isinstance(outputs, list) else [outputs]  # a list with deep supervision
+        torch.stack([output.square().mean() for output in outputs]).sum().backward()
         assert torch.are_deterministic_algorithms_enabled() == wanted
         gradients.append([weight.grad for weight in network.parameters() if weight.grad is not None])
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True)) and gradients[0]
