@@ -97,6 +97,8 @@ class SegmentationLoss(nn.Module):
         term that is weighted by it is then 0. `coarser`: the logits of deep supervision, (B, C, h/2, w/2) and so on;
         none in validation. Their labels are those of the nearest pixels.
         """
+        # A view: the gradient at a network's output itself may only be taken by Fabric's own backward.
+        logits = logits.view_as(logits)
         terms = {self.name: self._region(logits, labels)}
         if coarser:
             sizes = [tuple(output.shape[2:]) for output in coarser]

@@ -1,5 +1,8 @@
 """Deep supervision, the average of the weights, sizes that change, clipping, and the weight of the Hausdorff term."""
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -87,15 +90,15 @@ class OneBatch:
             yield self.batch
 
 
-def one_step(task: Task, network: nn.Module, batch: Batch) -> float:
+def one_step(task: Task, network: nn.Module, batch: Batch, precision: Any = "32-true", epoch: int = 0) -> float:
     """Return how far a step of gradient descent with learning rate 1 moves the weights together."""
-    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
     wrapped, optimizer = fabric.setup(network, optimizer)
     before = [weight.detach().clone() for weight in network.parameters()]
     loss, loader = SegmentationLoss(task.training.loss), OneBatch(batch)
     setup = TrainingSetup(task, fabric, TrainingOptions(), 1, wrapped, optimizer, loss, loader, loader)  # type: ignore[arg-type]
-    next(train_epoch(setup, 0, [1.0]))
+    next(train_epoch(setup, epoch, [1.0]))
     moved = [(weight.detach() - old).norm() ** 2 for weight, old in zip(network.parameters(), before, strict=True)]
     return float(sum(moved)) ** 0.5
 
@@ -110,6 +113,19 @@ def test_clipping_limits_the_norm_of_the_gradient(spine: Task) -> None:
     assert (
         steps[0.01] == pytest.approx(0.01, rel=1e-3) and steps[None] == pytest.approx(steps[1e6]) and steps[None] > 0.1
     )
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_hausdorff_term_moves_the_weights_by_its_ratio(precision: str, spine: Task) -> None:
+    steps = {}
+    for ratio in (0.1, 3.0):
+        torch.manual_seed(0)
+        loss = {"hausdorff": {"start_epoch": 1, "ramp_epochs": 1, "max_gradient_ratio": ratio}}
+        task = changed(spine, training=spine.training.model_dump() | {"loss": loss})
+        network, batch = nn.Conv2d(1, 4, 3, padding=1), Batch(torch.randn(2, 1, 32, 48), squares())
+        steps[ratio] = [one_step(task, copy.deepcopy(network), batch, precision, epoch) for epoch in (0, 1)]
+    assert steps[0.1][0] == steps[3.0][0], "not yet in the first epoch"
+    assert steps[3.0][1] != pytest.approx(steps[0.1][1], rel=0.05)
 
 
 def test_a_ratio_of_gradients_is_reached_whatever_the_scale_of_the_term() -> None:
