@@ -25,7 +25,7 @@ def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], class_names: 
     if "dice/mean" in scalars:
         classes = "  ".join(f"{name} {scalars[f'dice/{name}']:.3f}" for name in class_names)
         dice = f"validation Dice {scalars['dice/mean']:.4f}  ({classes})"
-    boundary = f"  hausdorff weight {weight:.2f}" if (weight := scalars["schedule/hausdorff_weight"]) else ""
+    boundary = f"  hausdorff {weight:.2f}" if (weight := scalars["schedule/hausdorff_weight"]) else ""
     return (
         f"epoch {epoch:3d}/{epochs}  loss {scalars['loss/total']:.4f}  {dice}{boundary}  "
         f"{scalars['time/epoch_s']:.0f} s{'  best so far' if is_best and dice else ''}"
