@@ -24,7 +24,15 @@ PAGES = [README, *GUIDE, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG
 PAGES += [*sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "Datasets" / "README.md"]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 SCRIPTS = sorted(path.name for path in REPOSITORY.glob("*.py"))
-MODULES = ("sonoseg", "sonoseg.phantom", "benchmarks", "stress.fuzz", "stress.killtest", "stress.load")
+MODULES = (
+    "sonoseg",
+    "sonoseg.phantom",
+    "benchmarks",
+    "benchmarks.ablation",
+    "stress.fuzz",
+    "stress.killtest",
+    "stress.load",
+)
 OTHER_PROGRAMS = {"jupyter", "pip", "pre-commit", "sha256sum", "tensorboard", "."}
 """Programs of other projects: their flags are not checked."""
 
