@@ -9,6 +9,7 @@ image is read. Rows that are in `results.jsonl` of the output folder are not tra
 import argparse
 import json
 import random
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 continue
             epochs = (overrides or {}).get("epochs", plan["epochs"])
             settings = {key: value for key, value in (overrides or {}).items() if key != "epochs"}
-            task, data = prepare(arguments.out, f"{arguments.list.stem}_{name}", plan["task"], settings, arguments.data)
+            task_name = re.sub(r"\W", "_", f"{arguments.list.stem}_{name}".lower())  # of the task's folders
+            task, data = prepare(arguments.out, task_name, plan["task"], settings, arguments.data)
             if plan.get("images"):
                 data = subset(data, plan["images"], plan["validation"], seed)
             row = {"row": name, "seed": seed, "epochs": epochs, **train_and_score(task, data, epochs, seed)}
