@@ -129,9 +129,8 @@ def score(setup: TrainingSetup, data: FoldData) -> dict[str, Any]:
     task, predictor = setup.task, predictor_of(setup)
     scores = mean_scores(predictor, task, data)
     if task.postprocessing.shape_mask:
-        raw = task.postprocessing.model_copy(update={"shape_mask": False})
-        raw_scores = mean_scores(predictor, task.model_copy(update={"postprocessing": raw}), data)
-        scores |= {f"raw_{key}": value for key, value in raw_scores.items()}
+        raw = mean_scores(predictor, task.with_raw_masks(), data)
+        scores |= {f"raw_{key}": value for key, value in raw.items()}
     if flips := trained_flips(task.augmentation):
         scores |= {
             f"tta_{key}": value for key, value in mean_scores(replace(predictor, flips=flips), task, data).items()

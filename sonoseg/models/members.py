@@ -55,9 +55,8 @@ class Member:
         return replace(self, flips=flips)
 
     def with_raw_masks(self) -> "Member":
-        """Return the member with a task whose masks are the network's, `postprocessing.shape_mask` false."""
-        postprocessing = self.task.postprocessing.model_copy(update={"shape_mask": False})
-        return replace(self, task=self.task.model_copy(update={"postprocessing": postprocessing}))
+        """Return the member with the network's masks, see `Task.with_raw_masks`."""
+        return replace(self, task=self.task.with_raw_masks())
 
 
 def model_files(paths: Sequence[Path]) -> list[Path]:

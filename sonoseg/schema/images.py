@@ -90,6 +90,7 @@ ZoomFactor = Annotated[float, Field(ge=1, le=10)]
 GreyValues = Annotated[float, Field(ge=0, le=255)]
 GaussianPx = Annotated[float, Field(ge=0.1, le=50)]
 Reduction = Annotated[float, Field(ge=0.05, le=1)]
+Fractions = Annotated[tuple[Probability, Probability], IN_ORDER]
 Divergence = Annotated[float, Field(ge=0, le=10)]
 
 
@@ -106,9 +107,7 @@ class Speckle(Section):
     """Multiplies by 1 + a smoothed Gaussian field: speckle, which is wider across the beam than along it."""
 
     probability: Probability
-    strength: Annotated[tuple[Probability, Probability], IN_ORDER] = Field(
-        (0.05, 0.2), description="standard deviation of the field"
-    )
+    strength: Fractions = Field((0.05, 0.2), description="standard deviation of the field")
     size_px: Annotated[tuple[GaussianPx, GaussianPx], IN_ORDER] = Field(
         (1.0, 2.0), description="sigma of the smoothing along the beam; across it is twice as much"
     )
@@ -118,15 +117,11 @@ class Shadow(Section):
     """Acoustic shadow: a band along the beam, darkened below a start point, with soft edges."""
 
     probability: Probability
-    strength: Annotated[tuple[Probability, Probability], IN_ORDER] = Field(
+    strength: Fractions = Field(
         (0.4, 0.9), description="share of the brightness that is lost in the middle of the band"
     )
-    width: Annotated[tuple[Probability, Probability], IN_ORDER] = Field(
-        (0.1, 0.3), description="width of the band at its start / image width"
-    )
-    depth: Annotated[tuple[Probability, Probability], IN_ORDER] = Field(
-        (0.1, 0.6), description="row at which the band starts / image height"
-    )
+    width: Fractions = Field((0.1, 0.3), description="width of the band at its start / image width")
+    depth: Fractions = Field((0.1, 0.6), description="row at which the band starts / image height")
     divergence: Annotated[tuple[Divergence, Divergence], IN_ORDER] = Field(
         (0.0, 1.5), description="how much farther apart beams are at the bottom than at the top; 0: a linear probe"
     )

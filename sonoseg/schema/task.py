@@ -74,6 +74,11 @@ class Task(Section):
         """All that is measured, in order: its keys are columns of the tables and keys of the JSON files."""
         return [quantity for measurement in self.measurements for quantity in measurement.quantities]
 
+    def with_raw_masks(self) -> "Task":
+        """Return the task with the network's masks in place of filled ellipses, `postprocessing.shape_mask` false."""
+        postprocessing = self.postprocessing.model_copy(update={"shape_mask": False})
+        return self.model_copy(update={"postprocessing": postprocessing})
+
     def label_map_settings(self) -> list[dict[str, object]]:
         """Return the settings on which label maps depend: the classes in order, and how each is drawn."""
         fields = {"name", "shape", "thickness_px", "covered_by"}

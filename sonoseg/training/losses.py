@@ -101,13 +101,11 @@ class SegmentationLoss(nn.Module):
         logits = logits.view_as(logits)
         terms = {self.name: self._region(logits, labels)}
         if coarser:
-            sizes = [tuple(output.shape[2:]) for output in coarser]
             losses = [
-                self._region(output, scaled_labels(labels, size)) for output, size in zip(coarser, sizes, strict=True)
+                weight * self._region(output, scaled_labels(labels, output.shape[2:]))
+                for weight, output in zip(self._coarser_weights, coarser, strict=True)
             ]
-            terms["deep_supervision"] = torch.stack(
-                [weight * loss for weight, loss in zip(self._coarser_weights, losses, strict=True)]
-            ).sum()
+            terms["deep_supervision"] = torch.stack(losses).sum()
         weight = self.weight(epoch)
         if self.boundary is not None and weight > 0:
             boundary = self.boundary(logits, labels, squares)

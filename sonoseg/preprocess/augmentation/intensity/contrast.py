@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from sonoseg.preprocess.augmentation.intensity.step import apply_levels
+from sonoseg.preprocess.augmentation.intensity.step import apply_levels, draw_factor
 from sonoseg.schema.images import Contrast
 from sonoseg.types import Pixels
 
@@ -19,7 +19,7 @@ class ContrastStep:
     @classmethod
     def draw(cls, settings: Contrast, rng: Generator) -> "ContrastStep":
         """Draw the factor."""
-        return cls(1 + float(rng.uniform(-1, 1)) * settings.limit)
+        return cls(draw_factor(settings.limit, rng))
 
     def apply(self, image: Pixels) -> Pixels:
         """Return the image, `(H, W)` uint8. Black pixels stay black and do not count for the mean: most are padding.

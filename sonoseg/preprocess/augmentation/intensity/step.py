@@ -21,6 +21,11 @@ class IntensityStep(Protocol):
         """Return the changed image, `(H, W)` uint8; the same parameters and image give the same bytes."""
 
 
+def draw_factor(limit: float, rng: Generator) -> float:
+    """Draw a factor between 1 - limit and 1 + limit."""
+    return 1 + float(rng.uniform(-1, 1)) * limit
+
+
 def apply_levels(image: Pixels, levels: NDArray[np.floating]) -> Pixels:
     """Replace each grey value by `levels[value]`. levels: `(256,)`, rounded and limited to 0 to 255."""
     return cv2.LUT(image, to_pixels(levels))
