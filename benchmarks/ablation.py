@@ -23,15 +23,18 @@ import yaml
 import image_preprocessing
 import train_test_data_preparation
 from benchmarks.samples import quietly
+from sonoseg.errors import UsageError, choices
 from sonoseg.evaluation.folds import FoldData, load_data
 from sonoseg.evaluation.segment import segment_and_compare
 from sonoseg.evaluation.summary import summarise
 from sonoseg.io.names import patient_key
 from sonoseg.models.engines.torch_engine import torch_predictor
 from sonoseg.models.predictor import Predictor, trained_flips
+from sonoseg.runs.command_line import run_guarded
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
+from sonoseg.schema.yaml_text import read_yaml
 from sonoseg.training.processes import start_fabric
 from sonoseg.training.progress import Progress
 from sonoseg.training.setup import TrainingOptions, TrainingSetup, build_training
@@ -40,28 +43,37 @@ from training import train_and_validate
 RESULTS = "results.jsonl"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train and score the rows that are not done, and print a table of all of them."""
+def run(argv: Sequence[str] | None) -> int:
+    """Train and score the rows that are not done, and print a table of all of them. Raises SonoSegError and OSError."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("list", type=Path, help="YAML file of the rows")
     parser.add_argument("--data", type=Path, required=True, help="annotated images, as stage 1 takes them")
     parser.add_argument("--out", type=Path, required=True, help="folder for workspaces and results")
     parser.add_argument("--rows", nargs="*", help="only these rows")
     arguments = parser.parse_args(argv)
-    plan = yaml.safe_load(arguments.list.read_text(encoding="utf-8"))
+    plan = read_yaml(arguments.list)
+    missing = {"task", "epochs", "rows"} - set(plan if isinstance(plan, dict) else ())
+    if missing:
+        raise UsageError(
+            f"{arguments.list}: not a list of variants, as benchmarks/*.yaml are; lacks {', '.join(sorted(missing))}"
+        )
+    unknown = set(arguments.rows or ()) - set(plan["rows"])
+    if unknown:
+        raise UsageError(
+            f"--rows: {arguments.list} has no {choices(sorted(unknown))}; expected {choices(list(plan['rows']))}"
+        )
     results = arguments.out / RESULTS
     done = read_results(results)
     for seed in plan.get("seeds", [0]):
         for name, overrides in plan["rows"].items():
             if (name, seed) in done or (arguments.rows and name not in arguments.rows):
                 continue
-            epochs = (overrides or {}).get("epochs", plan["epochs"])
-            settings = {key: value for key, value in (overrides or {}).items() if key != "epochs"}
             task_name = re.sub(r"\W", "_", f"{arguments.list.stem}_{name}".lower())  # of the task's folders
-            task, data = prepare(arguments.out, task_name, plan["task"], settings, arguments.data)
+            task, data = prepare(arguments.out, task_name, plan["task"], overrides or {}, arguments.data)
             if plan.get("images"):
                 data = subset(data, plan["images"], plan["validation"], seed)
-            row = {"row": name, "seed": seed, "epochs": epochs, **train_and_score(task, data, epochs, seed)}
+            scores = train_and_score(task, data, plan["epochs"], seed)
+            row = {"row": name, "seed": seed, "epochs": plan["epochs"], **scores}
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             done[name, seed] = row
@@ -167,6 +179,11 @@ def measured(summary: dict[str, Any]) -> Iterator[tuple[str, float]]:
 def line(row: dict[str, Any]) -> str:
     """Return a row as a line of a Markdown table."""
     return "| " + " | ".join(f"{key} {value}" for key, value in row.items()) + " |"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit code, see `run_guarded`."""
+    return run_guarded(run, argv)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 import image_preprocessing
 import train_test_data_preparation
 import training
+from sonoseg.errors import SonoSegError
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import list_images
 from sonoseg.phantom.__main__ import main as make_phantoms
@@ -19,12 +20,12 @@ from sonoseg.schema.task_files import load_task
 
 
 def quietly(main: Callable[[list[str]], int], arguments: list[str]) -> None:
-    """Run a script without its output. Raises RuntimeError with its output when it fails."""
+    """Run a script without its output. Raises SonoSegError with its output when it fails."""
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         code = main(arguments)
     if code != 0:
-        raise RuntimeError(f"{arguments}: exit code {code}\n{output.getvalue()}")
+        raise SonoSegError(f"{' '.join(arguments)}: exit code {code}; {output.getvalue().strip()}")
 
 
 def phantoms(workspace: Path, kind: str = "spine", images: int = 24) -> Path:

@@ -59,14 +59,17 @@ def curves_figure(
     dice.set(title="Validation Dice", xlabel="epoch", ylim=(math.floor(lowest * 10) / 10, 1))
     rate.plot(epochs, [row["schedule/learning_rate"] for row in history], color="black", label="learning rate")
     rate.set(title="Schedule", xlabel="epoch")
-    handles = rate.get_lines()
+    handles, scales = rate.get_lines(), [rate]
     if loss.hausdorff:
         weight, kind = rate.twinx(), "gradient ratio" if loss.hausdorff.is_ratio else "weight"
         weights = [row["schedule/hausdorff_weight"] for row in history]
+        scales.append(weight)
         handles += weight.plot(epochs, weights, color="tab:red", label=f"Hausdorff {kind} (right axis)")
     for axes in (losses, dice, rate):
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.legend()
-    rate.legend(handles=handles, loc="best")
+    for axes in scales:  # room for the legend above both curves
+        axes.set_ylim(top=1.35 * axes.get_ylim()[1])
+    rate.legend(handles=handles, loc="upper right")
     return figure
