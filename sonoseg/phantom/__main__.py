@@ -31,6 +31,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--size-scale", type=number_type(float, 0, 10), default=1.0, help="factor on the image size in pixels"
     )
+    parser.add_argument(
+        "--artefacts",
+        action="store_true",
+        help="spine only: three of four images begin with a frame, ring-down of the transducer, or a line of text",
+    )
     parser.add_argument("--force", action="store_true", help="write even if the folder holds other data")
     return parser.parse_args(argv)
 
@@ -58,7 +63,7 @@ def check(out: Path, settings: Settings, force: bool) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Check the folder, write the dataset, print a summary."""
     args = parse(argv)
-    settings = Settings(kind=args.kind, images=args.images, seed=args.seed, size_scale=args.size_scale)
+    settings = Settings(args.kind, args.images, args.seed, args.size_scale, args.artefacts)
     out = getattr(args, "out", default_workspace() / "Datasets" / settings.kind)
     if check(out, settings, args.force):
         print(f"{out}: already there ({settings.images} images, seed {settings.seed})")

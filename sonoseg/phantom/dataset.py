@@ -15,8 +15,9 @@ from sonoseg.errors import DataError, UsageError, choices
 from sonoseg.io.files import write_bytes, write_json
 from sonoseg.io.masks import encode_picture
 from sonoseg.io.tables import write_csv
-from sonoseg.phantom import head, nerve, spine, tumour
+from sonoseg.phantom import head, nerve, tumour
 from sonoseg.phantom.layout import Kind, Row, Settings, SimulatedImage
+from sonoseg.phantom.spine import dataset as spine
 
 MARKER = "phantom.json"
 
@@ -39,6 +40,8 @@ def plan(settings: Settings) -> list[SimulatedImage]:
         raise UsageError(
             f"size_scale {settings.size_scale}: give a factor from {kind.smallest:g} to 2 for a {settings.kind}"
         )
+    if settings.artefacts and settings.kind != "spine":
+        raise UsageError(f"artefacts are simulated at the skin of a spine, and not on a {settings.kind}")
     return list(kind.plan(settings))
 
 
@@ -126,7 +129,9 @@ def _read_marker(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    return value if "artefacts" in value or "version" not in value else {**value, "artefacts": False}  # version 1
 
 
 def _short(made_with: dict[str, Any]) -> str:

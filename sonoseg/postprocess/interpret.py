@@ -83,16 +83,20 @@ def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spa
     return findings
 
 
-def measure_labels(labels: Pixels, image: Pixels, task: Task, spacing: Spacing | None) -> Findings:
+def measure_labels(
+    labels: Pixels, image: Pixels, task: Task, spacing: Spacing | None, skin_row: float | None = None
+) -> Findings:
     """Return masks, shapes and measurements of a label map `(H, W)` uint8, such as a reference, as it is.
 
-    Nothing is cleaned, removed or reviewed, and there is no confidence.
+    Nothing is cleaned, removed or reviewed, and there is no confidence. skin_row: where the midline meets the skin, in
+    pixels; None: it is searched in the image.
     """
     masks = full_masks(labels, task.structures, task.postprocessing)
     shapes: list[Shape] = []
     for structure, mask in zip(task.structures, masks, strict=True):
         shapes += fit_shapes(mask, structure.name, structure.shape, spacing)
-    return Findings(labels, masks, shapes, measure(shapes, image, spacing, task.structures, task.measurements))
+    measurements = measure(shapes, image, spacing, task.structures, task.measurements, skin_row)
+    return Findings(labels, masks, shapes, measurements)
 
 
 def review_reasons(findings: Findings, structures: Sequence[Structure], review: Review) -> list[str]:
@@ -117,7 +121,8 @@ def review_reasons(findings: Findings, structures: Sequence[Structure], review: 
             reasons += _outside(measurement, limits)
         elif not missing and not suppressed and not measurement.is_undefined:
             reasons.append(f"{key}: {measurement.note}")
-    return reasons
+    doubts = (measurement.doubt for measurement in findings.measurements.values() if measurement.doubt)
+    return [*reasons, *dict.fromkeys(doubts)]
 
 
 def _outside(measurement: Measurement, limits: Range) -> list[str]:

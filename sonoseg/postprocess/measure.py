@@ -13,7 +13,7 @@ import numpy as np
 from sonoseg.geometry.crossing import crossing
 from sonoseg.geometry.points import Ellipse, angle_from_vertical_deg, length, scale_of
 from sonoseg.geometry.shapes import Shape
-from sonoseg.postprocess.skin import find_skin
+from sonoseg.postprocess.skin import Skin, find_skin
 from sonoseg.schema.annotations import Structure
 from sonoseg.schema.quantity import Quantity, prefer_mm
 from sonoseg.schema.results import DepthAlong, HeadBiometry, MeasurementSection, Midline
@@ -35,6 +35,7 @@ class Measurement:
     is_undefined: whether the missing value is no fault of the result: there is no such structure, the spacing is
     unknown, or a formula does not hold.
     marks: the two points `(2, 2)`, in pixels, between which a length was taken; None for other quantities.
+    doubt: why the value may be wrong, so that a person should look; empty otherwise.
     """
 
     quantity: Quantity
@@ -42,19 +43,26 @@ class Measurement:
     note: str = ""
     marks: Points | None = field(default=None, compare=False)
     is_undefined: bool = False
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
 class MeasurementInput:
     """What is measured: an image `(H, W)` uint8 and its spacing, and by name the structures and their shapes.
 
-    A structure with several shapes is measured on its first; one without a shape is not in `shapes`.
+    A structure with several shapes is measured on its first; one without a shape is not in `shapes`. skin_row: where
+    the midline meets the skin, if that is known; else it is searched in the image.
     """
 
     image: Pixels
     spacing: Spacing | None
     structures: Mapping[str, Structure]
     shapes: Mapping[str, Shape]
+    skin_row: float | None = None
+
+    def skin(self, midline: Points) -> Skin:
+        """Return the skin on a midline `(2, 2)`."""
+        return find_skin(self.image, midline) if self.skin_row is None else Skin(self.skin_row)
 
 
 def measure(
@@ -63,15 +71,17 @@ def measure(
     spacing: Spacing | None,
     structures: Sequence[Structure],
     sections: Sequence[MeasurementSection],
+    skin_row: float | None = None,
 ) -> dict[str, Measurement]:
     """Return key -> Measurement for every quantity of the task's `measurements`, in their order.
 
-    `shapes` and `image` `(H, W)` uint8 are in the original geometry.
+    `shapes` and `image` `(H, W)` uint8 are in the original geometry. skin_row: see `MeasurementInput`.
     """
     first: dict[str, Shape] = {}
     for shape in shapes:
         first.setdefault(shape.structure, shape)
-    inputs = MeasurementInput(image, spacing, {structure.name: structure for structure in structures}, first)
+    by_name = {structure.name: structure for structure in structures}
+    inputs = MeasurementInput(image, spacing, by_name, first, skin_row)
     return {
         measurement.quantity.key: measurement
         for section in sections
@@ -120,7 +130,7 @@ def depth_along(section: DepthAlong, inputs: MeasurementInput) -> list[Measureme
     target = crossing(line, shapes[section.structure])
     if target is None:
         return _not_measured(quantities, f"{section.line} does not meet {section.structure}, even when extended")
-    skin = find_skin(inputs.image, line)
+    skin = inputs.skin(line)
     if skin.row is None:
         return _not_measured(quantities, skin.reason)
     along = line[1] - line[0]
@@ -128,7 +138,8 @@ def depth_along(section: DepthAlong, inputs: MeasurementInput) -> list[Measureme
     if target[1] <= surface[1]:
         return _not_measured(quantities, f"{section.structure} lies above the skin")
     in_mm = length(surface, target, inputs.spacing) if inputs.spacing else None
-    return _length(quantities, length(surface, target), in_mm, marks=np.stack([surface, target]))
+    marks = np.stack([surface, target])
+    return _length(quantities, length(surface, target), in_mm, marks, f"skin: {skin.doubt}" if skin.doubt else "")
 
 
 def head_biometry(section: HeadBiometry, inputs: MeasurementInput) -> list[Measurement]:
@@ -200,9 +211,9 @@ def _absent(quantities: Iterable[Quantity], structure: str) -> list[Measurement]
 
 
 def _length(
-    quantities: Sequence[Quantity], in_px: float, in_mm: float | None, marks: Points | None = None
+    quantities: Sequence[Quantity], in_px: float, in_mm: float | None, marks: Points | None = None, doubt: str = ""
 ) -> list[Measurement]:
     """Return a length in mm and in pixels, `quantities` in this order; `in_mm` is None when the spacing is unknown."""
     mm, px = quantities
     note, unknown = (NO_SPACING, True) if in_mm is None else ("", False)
-    return [Measurement(mm, in_mm, note, marks, unknown), Measurement(px, in_px, marks=marks)]
+    return [Measurement(mm, in_mm, note, marks, unknown, doubt), Measurement(px, in_px, marks=marks, doubt=doubt)]

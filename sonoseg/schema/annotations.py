@@ -93,7 +93,7 @@ class Metadata(Section):
     image: str = Field("image", description="column with the image's file name or stem")
     row_mm: str = "row_mm"
     col_mm: str = "col_mm"
-    reference: dict[str, str] = Field({}, description="measurement -> column with its reference value")
+    reference: dict[str, str] = Field({}, description="measurement, or skin_row_px -> column with its reference value")
     spacing_range_mm: tuple[Positive, Positive] = Field(
         (0.005, 2.0), description="plausible pixel spacings; an image with another one is refused"
     )

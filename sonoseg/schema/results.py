@@ -46,6 +46,10 @@ class Midline(Section):
         return {self.structure: "line"}
 
 
+SKIN_ROW = "skin_row_px"
+"""Reference of tasks that measure depths: the row at which the midline meets the skin."""
+
+
 class DepthAlong(Section):
     """Distance from the skin to a structure, along a line class."""
 

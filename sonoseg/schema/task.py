@@ -10,7 +10,7 @@ from sonoseg.schema.columns import SPLIT_COLUMNS
 from sonoseg.schema.images import Augmentation, Enhancement, Input
 from sonoseg.schema.network import Network
 from sonoseg.schema.quantity import Quantity
-from sonoseg.schema.results import Evaluation, MeasurementSection, Postprocessing, Review
+from sonoseg.schema.results import SKIN_ROW, Evaluation, MeasurementSection, Postprocessing, Review
 from sonoseg.schema.section import Section
 from sonoseg.schema.training import Training
 
@@ -116,12 +116,15 @@ class Task(Section):
         repeated = {key for key in keys if keys.count(key) > 1}
         if repeated:
             raise ValueError(f"measurements: {', '.join(sorted(repeated))} would be measured twice; give other names")
-        for section, names in (("review.ranges", self.review.ranges), ("metadata.reference", self.metadata.reference)):
+        known = [*keys, SKIN_ROW] if any(section.kind == "depth_along" for section in self.measurements) else keys
+        for section, names, expected in (
+            ("review.ranges", self.review.ranges, keys),
+            ("metadata.reference", self.metadata.reference, known),
+        ):
             for name in names:
-                if name not in keys:
-                    raise ValueError(
-                        f"{section}: {name!r} is not measured; expected one of {', '.join(keys) or 'none'}"
-                    )
+                if name not in expected:
+                    listed = ", ".join(expected) or "none"
+                    raise ValueError(f"{section}: {name!r} is not measured; expected one of {listed}")
 
     def _network_fits(self) -> None:
         try:

@@ -259,3 +259,29 @@ def test_filled_ellipses_are_scored_against_the_reference_as_it_is(fetal_head: T
     common, total = int((prediction & notched).sum()), int(prediction.sum() + notched.sum())
     assert case.agreement["HEAD"].dice == pytest.approx(2 * common / total)
     assert case.measurements == raw.measurements and case.reference_measurements == raw.reference_measurements
+
+
+def test_the_rows_of_skin_and_structure_are_compared_apart(spine: Task, tmp_path: Path) -> None:
+    """EPI is predicted 4 rows too deep, and the skin is found at a bright band, 20 rows above the true one."""
+    spine = changed(spine, input={"size": (96, 160), "fit": "resize", "intensity": "unit"})
+    truth, predicted = (spine_map(drop=drop)[:96] for drop in (0, 4))
+    pixels = np.full((96, 160), 40, np.uint8)
+    pixels[:2], pixels[2:6] = 10, 200
+    image = write_image(tmp_path / "a.png", pixels)
+    mask = write_label_map(tmp_path / "a_mask.png", truth, spine.colors)
+    present = dict.fromkeys(("MID", "VTB", "EPI"), True)
+    logits = torch.from_numpy(np.where(np.arange(4)[:, None, None] == predicted, 9.0, -9.0)).float()[None]
+    predictor = torch_predictor(Fixed(logits), spine.network, spine.enhancement, spine.input)
+
+    def scored(reference: dict[str, float]) -> Case:
+        sample = Sample("a", ImageRef(image), mask, "p", None, present, 96, 160, (0.5, 0.5), "", "", reference)
+        return next(segment_and_compare([predictor], [sample], spine, in_mm=True))
+
+    shared, known = scored({}), scored({"skin_row_px": 24.0})
+    assert shared.errors["mid_skin_row_mm"] == 0 and shared.errors["skin_to_epi_mm"] == pytest.approx(2, abs=0.2)
+    assert known.errors["mid_skin_row_mm"] == pytest.approx((3.5 - 24) / 2, abs=0.3)
+    for case, label in ((shared, "same search on both sides"), (known, "true row")):
+        assert label in case.reference_measurements["mid_skin_row_px"].quantity.label
+        assert case.errors["skin_to_epi_end_row_mm"] == pytest.approx(2, abs=0.2)
+        difference = case.errors["skin_to_epi_end_row_mm"] - case.errors["mid_skin_row_mm"]
+        assert case.errors["skin_to_epi_mm"] == pytest.approx(difference, abs=0.05)

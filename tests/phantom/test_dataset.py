@@ -38,13 +38,14 @@ def test_layout(written):
     assert points and all(type(value) is int for point in points for value in point)
     with (written / "metadata.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["image", "patient", "row_mm", "col_mm", "skin_to_epi_mm"]
+    assert list(rows[0]) == ["image", "patient", "row_mm", "col_mm", "skin_to_epi_mm", "skin_row_px"]
     assert [row["image"] for row in rows] == names and rows[0]["patient"] == "P01"
     for row in rows:
         image = cv2.imread(str(written / "images" / f"{row['image']}.png"), cv2.IMREAD_UNCHANGED)
         assert image.ndim == 2 and image.dtype.name == "uint8"
         labels = {entry[0] for entry in annotations[row["image"]]}
         assert bool(row["skin_to_epi_mm"]) == ({"MID", "EPI"} <= labels)
+        assert bool(row["skin_row_px"]) == ("MID" in labels)
         assert float(row["row_mm"]) > 0 and float(row["col_mm"]) > 0
 
 

@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sonoseg.phantom.anatomy import VIEWS, share_patients, share_views
 from sonoseg.phantom.layout import Settings
-from sonoseg.phantom.spine import Scene, SpineCase, plan_spine
+from sonoseg.phantom.spine.anatomy import VIEWS, share_patients, share_views
+from sonoseg.phantom.spine.dataset import Scene, SpineCase, plan_spine
 from sonoseg.phantom.tissue import Frame
 
 SETTINGS = Settings(images=20, seed=7, size_scale=0.65)

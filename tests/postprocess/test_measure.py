@@ -1,4 +1,4 @@
-"""Measurements and skin surface on drawn images (hand arithmetic) and on real images."""
+"""Measurements on drawn images (hand arithmetic) and on real images."""
 
 import csv
 import json
@@ -12,13 +12,11 @@ from sonoseg.io.masks import read_mask
 from sonoseg.io.readers import read_image
 from sonoseg.postprocess.interpret import Findings, interpret, measure_labels
 from sonoseg.postprocess.measure import Measurement, hadlock_weeks, measure
-from sonoseg.postprocess.skin import find_skin
 from sonoseg.schema.results import HeadBiometry
 from tests.conftest import changed
 from tests.geometry import drawn_shapes as drawn
 
 SHAPE = (300, 401)
-MIDLINE = np.array([[200.0, 60], [200, 280]])
 
 
 def tissue(skin_row: int = 30) -> np.ndarray:
@@ -123,23 +121,6 @@ def test_hadlock_and_its_limits(fetal_head):
         assert ("gestational_age_weeks" in notes(findings)) != valid
 
 
-@pytest.mark.parametrize("skin_row", [8, 30, 60])
-def test_skin_line_is_found_where_it_was_drawn(skin_row):
-    noisy = tissue(skin_row).astype(float) + np.random.default_rng(0).normal(0, 8, SHAPE)
-    assert find_skin(np.clip(noisy, 0, 255).astype(np.uint8), MIDLINE).row == pytest.approx(skin_row, abs=1)
-
-
-def test_skin_at_the_top_and_no_skin_at_all():
-    image = np.full(SHAPE, 40, np.uint8)
-    image[200:] = 120
-    assert find_skin(image, MIDLINE).row is None
-    image[:4] = 220
-    assert find_skin(image, MIDLINE).row == 0
-    assert find_skin(np.zeros(SHAPE, np.uint8), MIDLINE).row is None
-    level = find_skin(tissue(), np.array([[10.0, 150], [300, 160]]))
-    assert level.row is None and "closer to horizontal" in level.reason
-
-
 def probabilities(labels: np.ndarray, classes: int, sure: float = 0.9) -> np.ndarray:
     """`sure` for the label's own class, the rest shared."""
     one_hot = np.arange(classes + 1)[:, None, None] == labels
@@ -206,13 +187,6 @@ def test_depth_on_the_real_spine_image(spine, spine_sample):
     assert findings.measurements["midline_angle_deg"].value == pytest.approx(np.degrees(np.arctan2(7, 300)), abs=0.1)
     for shape in findings.shapes:
         assert np.abs(shape.points - np.array(shapes[shape.structure])).max() < 0.5
-
-
-def test_a_saturated_skin_echo_has_a_finite_row():
-    image = np.full((400, 300), 20, np.uint8)
-    image[20:60] = 255
-    skin = find_skin(image, np.array([[150.0, 80.0], [150.0, 300.0]]))
-    assert skin.row is not None and 20 <= skin.row < 60
 
 
 def test_the_outlines_width_is_taken_off_the_head(fetal_head):

@@ -8,7 +8,7 @@ Source: Chin et al. 2011, "Ultrasonography of the adult thoracic and lumbar spin
 
 <out>/images/Image_001.png
 <out>/annotations.json  {"Image_001": [["MID", "line", [[x, y], [x, y]]], ...], ...}
-<out>/metadata.csv      image,patient,row_mm,col_mm,skin_to_epi_mm
+<out>/metadata.csv      image,patient,row_mm,col_mm,skin_to_epi_mm,skin_row_px
 """
 
 from dataclasses import dataclass, replace
@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 
 from sonoseg.geometry.shapes import KindName, Shape
 from sonoseg.phantom.acoustics import Medium, form_image
-from sonoseg.phantom.anatomy import Patient, View, draw_patient, draw_view, share_patients, share_views
 from sonoseg.phantom.layout import Kind, Settings, Simulated, generators, numbered, streams
-from sonoseg.phantom.spine_medium import SpineMedium
+from sonoseg.phantom.spine.anatomy import Patient, View, draw_patient, draw_view, share_patients, share_views
+from sonoseg.phantom.spine.artefacts import ARTEFACTS, draw_artefact
+from sonoseg.phantom.spine.medium import SpineMedium
 from sonoseg.phantom.tissue import Frame
 from sonoseg.schema.annotations import ShapesJson
+
+_MORE_GEL_MM = 4.0
+"""Gel above the skin in which an artefact has room, beyond that of the patient."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,16 @@ def make_scene(patient: Patient, view: View, rng: np.random.Generator) -> Scene:
 
 @dataclass(frozen=True)
 class SpineCase:
-    """An image to be simulated: its file stem, who and what it shows, and the seed of its texture."""
+    """An image to be simulated: its file stem, who and what it shows, and the seed of its texture.
+
+    artefact: what begins at its first row, a key of `ARTEFACTS`; empty for none.
+    """
 
     name: str
     patient: Patient
     view: View
     seed: np.random.SeedSequence
+    artefact: str = ""
 
     @property
     def subject(self) -> str:
@@ -87,7 +95,11 @@ class SpineCase:
 
     def make(self) -> Scene:
         """The image and its truth; the same at every call."""
-        return make_scene(self.patient, self.view, np.random.default_rng(self.seed))
+        rng = np.random.default_rng(self.seed)
+        if not self.artefact:
+            return make_scene(self.patient, self.view, rng)
+        scene = make_scene(replace(self.patient, gel_mm=self.patient.gel_mm + _MORE_GEL_MM), self.view, rng)
+        return replace(scene, image=draw_artefact(self.artefact, scene.image, scene.skin_row, rng))
 
     def simulate(self) -> Simulated:
         """Return the image, its annotation, and the true depth."""
@@ -99,6 +111,7 @@ class SpineCase:
             "row_mm": device.row_mm,
             "col_mm": device.col_mm,
             "skin_to_epi_mm": None if depth is None else f"{depth:.3f}",
+            "skin_row_px": f"{scene.skin_row:.2f}" if "MID" in self.view.labels else None,
         }
         return Simulated(scene.image, row, scene.annotation)
 
@@ -118,13 +131,14 @@ def plan_spine(settings: Settings) -> list[SpineCase]:
     for i, (view_rng, texture_seed) in enumerate(zip(view_rngs, textures, strict=True)):
         patient = patients[owners[i]]
         view = draw_view(kinds[i], patient, view_rng)
-        cases.append(SpineCase(numbered("Image_", i, settings.images), patient, view, texture_seed))
+        artefact = ("", *ARTEFACTS)[i % (1 + len(ARTEFACTS))] if settings.artefacts else ""
+        cases.append(SpineCase(numbered("Image_", i, settings.images), patient, view, texture_seed, artefact))
     return cases
 
 
 KIND = Kind(
     plan=plan_spine,
     annotations=ShapesJson(format="shapes_json"),
-    tables={"metadata.csv": ("image", "patient", "row_mm", "col_mm", "skin_to_epi_mm")},
+    tables={"metadata.csv": ("image", "patient", "row_mm", "col_mm", "skin_to_epi_mm", "skin_row_px")},
     smallest=0.3,
 )

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from sonoseg.phantom.acoustics import Curve, Medium, Surface
-from sonoseg.phantom.anatomy import Patient, View
 from sonoseg.phantom.canvas import Canvas
+from sonoseg.phantom.spine.anatomy import Patient, View
 from sonoseg.phantom.tissue import Frame, blend, step, wavy
 
 

@@ -1,0 +1,1 @@
+"""Phantoms of the spine: anatomy, medium, artefacts of scanners, and the dataset of annotated images."""
