@@ -86,7 +86,7 @@ def load(images: int, seed: int, root: Path) -> dict[str, int]:
     without = [name for name in failed if not rows[name]["reason"]]
     if without or set(rows) != set(names) or code != 1:
         raise Miscounted(f"{len(rows)} rows for {len(names)} images, {len(without)} without a reason, exit code {code}")
-    if counts["inputs"] != len(names) or counts["ok"] + counts["flagged"] + counts["failed"] != len(names):
+    if counts["inputs"] != len(names) or sum(counts.values()) - counts["inputs"] != len(names):
         raise Miscounted(f"run.json counts {counts} for {len(names)} images")
     return counts
 

@@ -20,6 +20,7 @@ LAYERS = (
     ("runs", "reporting"),
     ("annotations",),
     ("phantom", "prepare", "preprocess", "postprocess"),
+    ("quality",),
     ("models",),
     ("evaluation",),
     ("training", "inference"),
@@ -36,14 +37,15 @@ IMPORTS = {
     "prepare": "errors sizes types geometry schema io runs reporting annotations",
     "preprocess": "errors compiled sizes types schema io runs",
     "postprocess": "sizes types geometry schema",
-    "models": "errors sizes types geometry schema io runs preprocess postprocess",
-    "evaluation": "errors sizes types geometry schema io runs reporting prepare preprocess postprocess models",
-    "training": "errors types sizes schema io runs reporting preprocess postprocess models evaluation",
-    "inference": "errors sizes types geometry schema io runs reporting annotations prepare postprocess models",
+    "quality": "types postprocess",
+    "models": "errors sizes types geometry schema io runs preprocess postprocess quality",
+    "evaluation": "errors sizes types geometry schema io runs reporting prepare preprocess postprocess quality models",
+    "training": "errors types sizes schema io runs reporting preprocess postprocess quality models evaluation",
+    "inference": "errors sizes types geometry schema io runs reporting annotations prepare postprocess quality models",
 }
 """Package -> what it imports, lower layers only; a package that is not listed imports none."""
 NO_TORCH = ("io", "schema", "geometry", "runs", "reporting", "annotations", "phantom")
-NO_TORCH += ("prepare", "preprocess", "postprocess", *LAYERS[0])
+NO_TORCH += ("prepare", "preprocess", "postprocess", "quality", *LAYERS[0])
 MODULES = {
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((REPOSITORY / "sonoseg").rglob("*.py"))

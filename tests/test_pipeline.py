@@ -168,7 +168,7 @@ def test_stage_4_gives_every_image_a_mask_an_overlay_and_a_row(workspace: Path) 
         name = sample.image.path.stem
         assert read_mask(folder / f"{name}_mask.png").shape == (sample.height, sample.width)
         assert read_image_header(folder / f"{name}_overlay.png").size == (sample.height, sample.width)
-        assert json.loads((folder / f"{name}.json").read_text())["status"] in ("ok", "flagged")
+        assert json.loads((folder / f"{name}.json").read_text())["status"] in ("ok", "check", "reject")
 
 
 def test_the_score_is_of_what_stage_4_gives(workspace: Path) -> None:

@@ -11,7 +11,7 @@ from sonoseg.io.masks import rgb
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.postprocess.measure import reported
 from sonoseg.reporting.drawing import tint
-from sonoseg.reporting.image_text import FLAGGED, OK, TINY_PX, WHITE, Color, TextLayer, text_scale
+from sonoseg.reporting.image_text import STATUS_COLORS, TINY_PX, WHITE, Color, TextLayer, text_scale
 from sonoseg.schema.annotations import Structure
 from sonoseg.types import Picture, Pixels, Points
 
@@ -68,7 +68,7 @@ def _first_depth(findings: Findings) -> tuple[str, Points] | None:
     """Return the text and the two end points of the first measurement that has marks; None without one."""
     for measurement in reported(findings.measurements):
         if measurement.marks is not None:
-            return measurement_line(measurement), measurement.marks
+            return measurement_line(measurement, findings), measurement.marks
     return None
 
 
@@ -80,7 +80,7 @@ def _with_text(
     scale: float,
 ) -> Picture:
     layer = TextLayer(picture, scale)
-    taken = [layer.strip(headline(findings), OK if findings.status == "ok" else FLAGGED)]
+    taken = [layer.strip(headline(findings), STATUS_COLORS[findings.status])]
     if depth is not None:
         (x, y), shift = depth[1].mean(axis=0), _offset(depth[1], scale)
         taken.append(layer.label(depth[0], (float(x + shift[0] * 1.5), float(y + shift[1]))))

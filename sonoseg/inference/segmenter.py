@@ -19,6 +19,7 @@ from sonoseg.models.members import Member, check_same_classes, load_member, mode
 from sonoseg.models.model_header import ModelHeader, digest_of, read_header
 from sonoseg.models.predictor import Predictor, mean_and_variance, mean_probabilities, predict_each
 from sonoseg.postprocess.interpret import Findings, interpret
+from sonoseg.quality.assess import assess
 from sonoseg.schema.annotations import Metadata
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
@@ -140,7 +141,8 @@ class Segmenter:
         """
         predictors = self._predictors  # first, because OpenCV's threads are missing in a forked process as well
         spacing, grey = check_spacing(spacing, self.task.metadata), check_image(image)
-        return interpret(mean_probabilities(predictors, grey), grey, self.task, spacing)
+        findings = interpret(mean_probabilities(predictors, grey), grey, self.task, spacing)
+        return assess(findings, grey, [member.quality for member in self.members])
 
     def probabilities(self, image: Pixels) -> Maps:
         """Return class probabilities `(1 + K, H, W)` float32, background first, for a grey image `(H, W)` uint8."""

@@ -14,7 +14,7 @@ Row = dict[str, Any]
 """Column -> value; also, not written: `reused`, whether the results are those of an earlier run, and for the terminal
 `remark`, only where something happened to an image that is no fault of it."""
 
-STATUSES = ("ok", "flagged", "failed")
+STATUSES = ("ok", "check", "reject", "failed")
 
 
 def result_row(source: Source, facts: Mapping[str, Any], reused: bool = False) -> Row:
@@ -24,9 +24,12 @@ def result_row(source: Source, facts: Mapping[str, Any], reused: bool = False) -
         **{name: facts[name] for name in ("image", "frame", "status", "width", "height", "spacing_from")},
         "name": source.name,
         "reason": "; ".join(facts["reasons"]),
+        "quality": facts["quality"],
         "row_mm": spacing["row"],
         "col_mm": spacing["col"],
         **facts["measurements"],
+        **{f"{key}_low": low for key, (low, _) in facts["intervals"].items()},
+        **{f"{key}_high": high for key, (_, high) in facts["intervals"].items()},
         **{f"confidence_{name}": value for name, value in facts["confidence"].items()},
         "reused": reused,
     }
@@ -42,7 +45,13 @@ def failed_row(source: Source, reason: str) -> Row:
 def write_table(
     output: OutputFolder, rows: Sequence[Mapping[str, Any]], quantities: Sequence[Quantity], class_names: Sequence[str]
 ) -> Path:
-    """Write `results.csv`, with columns for the quantities and for each class; missing values are empty cells."""
-    columns = ["image", "frame", "name", "status", "reason", "width", "height", "row_mm", "col_mm", "spacing_from"]
-    columns += [quantity.key for quantity in quantities] + [f"confidence_{name}" for name in class_names]
+    """Write `results.csv`, with columns for the quantities and for each class; missing values are empty cells.
+
+    A quantity of which a row has an interval is followed by its lower and upper end.
+    """
+    columns = ["image", "frame", "name", "status", "reason", "quality", "width", "height", "row_mm", "col_mm"]
+    columns.append("spacing_from")
+    for key in (quantity.key for quantity in quantities):
+        columns += [key, f"{key}_low", f"{key}_high"] if any(f"{key}_low" in row for row in rows) else [key]
+    columns += [f"confidence_{name}" for name in class_names]
     return output.write_csv(RESULTS_TABLE, columns, rows)

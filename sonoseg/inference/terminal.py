@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.inference.segmenter import Segmenter
+from sonoseg.inference.table import STATUSES
 from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.runs.workspace import RESULTS_TABLE
 
 SHOWN = 10
-"""Failed and flagged images in the summary; the table contains all of them."""
+"""Images in the summary that failed, are rejected or to be checked; the table contains all of them."""
 
 
 def start_lines(segmenter: Segmenter, images: str, remarks: Iterable[str]) -> list[str]:
@@ -57,8 +58,8 @@ def summary_lines(rows: Sequence[Mapping[str, Any]], folder: Path, seconds: floa
         lines.append(f"{len(repeated)} of them {repeated[0]}")
     count = Counter(row["status"] for row in rows)
     rate = "" if seconds is None else f"; {seconds / len(rows):.2f} s an image"
-    lines.append(f"{count['ok']} ok, {count['flagged']} flagged, {count['failed']} failed{rate}")
-    to_review = [row for status in ("failed", "flagged") for row in rows if row["status"] == status]
+    lines.append(", ".join(f"{count[status]} {status}" for status in STATUSES) + rate)
+    to_review = [row for status in ("failed", "reject", "check") for row in rows if row["status"] == status]
     lines += [f"  {row_line(row)}" for row in to_review[:SHOWN]]
     if len(to_review) > SHOWN:
         lines.append(f"  ... and {len(to_review) - SHOWN} more in {RESULTS_TABLE}")

@@ -14,6 +14,7 @@ from sonoseg.models.engines.base import Engine
 from sonoseg.models.engines.choose import EngineOptions, load_engine
 from sonoseg.models.model_header import ModelHeader, no_such_model
 from sonoseg.models.predictor import Flip, Predictor, trained_flips
+from sonoseg.quality.model import QualityModel
 from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.schema.annotations import Structure
 from sonoseg.schema.images import Enhancement
@@ -25,6 +26,7 @@ class Member:
     """A network that is ready to run, with the task that it was trained for.
 
     file, sha256, info: path, digest and facts of the training of its model file; empty for a network of no file.
+    quality: the model's, if its file has one.
     flips: see `Predictor`.
     """
 
@@ -33,6 +35,7 @@ class Member:
     file: str = ""
     sha256: str = ""
     info: dict[str, Any] = field(default_factory=dict)
+    quality: QualityModel | None = None
     flips: tuple[Flip, ...] = ()
 
     @property
@@ -89,7 +92,7 @@ def load_member(model: ModelHeader, options: EngineOptions) -> Member:
         compiled = pool.submit(_load_compiled, model.task.enhancement, model.task.structures)
         engine = load_engine(model, options)
         compiled.result()
-    return Member(engine, model.task, str(model.path), model.sha256, model.info)
+    return Member(engine, model.task, str(model.path), model.sha256, model.info, model.quality)
 
 
 def _load_compiled(enhancement: Enhancement, structures: Sequence[Structure]) -> None:

@@ -18,21 +18,26 @@ from sonoseg.models.model_header import KEY, MAX_BYTES, ModelHeader, header_text
 from sonoseg.models.networks import build_network
 from sonoseg.models.probe import TOLERANCE, TOLERANCE_FEW_BITS, Probe, probe_input
 from sonoseg.models.weights import weights_problem
+from sonoseg.quality.model import QualityModel
 from sonoseg.schema.task import Task
 
 
-def save_model(path: Path, state: Mapping[str, Tensor], task: Task, info: Mapping[str, Any]) -> str:
+def save_model(
+    path: Path, state: Mapping[str, Tensor], task: Task, info: Mapping[str, Any], quality: QualityModel | None = None
+) -> str:
     """Write the model atomically, read it back before it replaces an earlier one, and return the file's SHA-256.
 
     `info` consists of JSON values: versions, data hashes, the chosen epoch. Raises OSError, and ModelError as
     `model_bytes` does; then nothing is written.
     """
-    data = model_bytes(state, task, info)
+    data = model_bytes(state, task, info, quality)
     write_bytes(path, data, reread=True)
     return hashlib.sha256(data).hexdigest()
 
 
-def model_bytes(state: Mapping[str, Tensor], task: Task, info: Mapping[str, Any]) -> bytes:
+def model_bytes(
+    state: Mapping[str, Tensor], task: Task, info: Mapping[str, Any], quality: QualityModel | None = None
+) -> bytes:
     """Return the model as the bytes of a safetensors file, with the output of the network on the probe image.
 
     Raises ModelError for weights that are not those of the task's network, or not finite.
@@ -48,7 +53,7 @@ def model_bytes(state: Mapping[str, Tensor], task: Task, info: Mapping[str, Any]
             f"weights of task {task.name}: not saved, and an earlier model is kept ({problem}); train again, with a "
             "lower training.optimizer.learning_rate where values are not finite"
         )
-    return safetensors.torch.save(tensors, metadata={KEY: header_text(task, info, Probe.of(output))})
+    return safetensors.torch.save(tensors, metadata={KEY: header_text(task, info, Probe.of(output), quality)})
 
 
 def load_network(header: ModelHeader, device: str | torch.device = "cpu") -> nn.Module:

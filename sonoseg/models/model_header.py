@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sonoseg.errors import ModelError, SonoSegError, TaskError, printable
 from sonoseg.io.reading import parse_json, read_regular
 from sonoseg.models.probe import Probe
+from sonoseg.quality.model import QualityModel
 from sonoseg.runs.verify import Finding
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import parse_task
@@ -56,8 +57,9 @@ class _Facts(BaseModel):
 class ModelHeader:
     """A model file without its weights.
 
-    info: facts of the training, JSON values. sha256: of the whole file. probe: the expected output of the network; None
-    in files of versions that did not store it.
+    info: facts of the training, JSON values. sha256: of the whole file. probe: the expected output of the network;
+    quality: what is known about its accuracy; None in files of versions that did not store them, and in those of
+    trainings with too few images for a quality model.
     """
 
     path: Path
@@ -65,12 +67,17 @@ class ModelHeader:
     info: dict[str, Any]
     sha256: str
     probe: Probe | None = None
+    quality: QualityModel | None = None
 
 
-def header_text(task: Task, info: Mapping[str, Any], probe: Probe | None = None) -> str:
+def header_text(
+    task: Task, info: Mapping[str, Any], probe: Probe | None = None, quality: QualityModel | None = None
+) -> str:
     """Return the header as JSON text; `info` consists of JSON values."""
     header = {"format": FORMAT, "task": task.model_dump(mode="json"), "info": dict(info)}
-    return json.dumps(header | ({"probe": probe.to_json()} if probe else {}), sort_keys=True)
+    header |= {"probe": probe.to_json()} if probe else {}
+    header |= {"quality": quality.model_dump(mode="json")} if quality else {}
+    return json.dumps(header, sort_keys=True)
 
 
 def read_header(path: Path) -> ModelHeader:
@@ -95,10 +102,27 @@ def read_header(path: Path) -> ModelHeader:
         _Facts.model_validate(info)
         probe = Probe.from_json(header.get("probe"), len(task.structures), task.input)
     except ValueError as error:
-        raise ModelError(
-            f"{path}: its header was edited: {first_problem(error, 'info')}; restore it from a copy"
-        ) from error
-    return ModelHeader(path, task, info, hashlib.sha256(data).hexdigest(), probe)
+        raise _edited(path, error, "info") from error
+    try:
+        quality = read_quality(header.get("quality"), task)
+    except ValueError as error:
+        raise _edited(path, error, "quality") from error
+    return ModelHeader(path, task, info, hashlib.sha256(data).hexdigest(), probe, quality)
+
+
+def read_quality(value: Any, task: Task) -> QualityModel | None:
+    """Return the quality model of JSON values; None for None. Raises ValueError when it does not fit the task."""
+    if value is None:
+        return None
+    quality = QualityModel.model_validate(value)
+    unknown = sorted(quality.structures.keys() - set(task.class_names))
+    if unknown:
+        raise ValueError(f"structures: {', '.join(unknown)} is no class of the task")
+    return quality
+
+
+def _edited(path: Path, error: ValueError, section: str) -> ModelError:
+    return ModelError(f"{path}: its header was edited: {first_problem(error, section)}; restore it from a copy")
 
 
 def no_such_model(path: Path) -> str:

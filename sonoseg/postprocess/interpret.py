@@ -12,6 +12,7 @@ from sonoseg.geometry.extent import extent
 from sonoseg.geometry.shapes import Shape, fit_shapes
 from sonoseg.postprocess.anatomy import apply_rules
 from sonoseg.postprocess.class_map import class_map
+from sonoseg.postprocess.features import quality_features
 from sonoseg.postprocess.gaps import clean, full_masks
 from sonoseg.postprocess.measure import Measurement, measure
 from sonoseg.postprocess.shape_masks import with_ellipses
@@ -34,7 +35,10 @@ class Findings:
     confidence: class -> mean probability of its own pixels, for classes with a pixel; empty for references.
     shape_agreement: class -> intersection over union of its mask and its shape, for ellipses and rectangles; empty for
     references.
-    reasons: why a person should review the result; empty when the status is `ok`.
+    features: class -> quality feature -> value, see `quality_features`; empty for references.
+    status: `ok`; `check`: usable, to be reviewed; `reject`: not to be used as it is. reasons: why it is not `ok`.
+    quality: expected Dice, 0 to 1, the mean of the classes that were found; None, with the reason in `quality_note`.
+    intervals: key of a measurement -> interval that is expected to contain the true value in 9 of 10 images.
     suppressed: class -> the anatomical rule that removed it.
     probabilities: (1 + K, H, W) float32, background first, from which the result was made; None for references.
     """
@@ -45,10 +49,14 @@ class Findings:
     measurements: dict[str, Measurement]
     confidence: dict[str, float] = field(default_factory=dict)
     shape_agreement: dict[str, float] = field(default_factory=dict)
-    status: Literal["ok", "flagged"] = "ok"
+    features: dict[str, dict[str, float]] = field(default_factory=dict)
+    status: Literal["ok", "check", "reject"] = "ok"
     reasons: list[str] = field(default_factory=list)
     suppressed: dict[str, str] = field(default_factory=dict)
     probabilities: NDArray[np.float32] | None = None
+    quality: float | None = None
+    quality_note: str = ""
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spacing: Spacing | None) -> Findings:
@@ -72,11 +80,12 @@ def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spa
         findings,
         confidence=confidence,
         shape_agreement=agreement,
+        features=quality_features(findings.masks, findings.shapes, confidence, probabilities, task.structures),
         suppressed=suppressed,
         probabilities=probabilities,
     )
     reasons = review_reasons(findings, task.structures, task.review)
-    findings = replace(findings, reasons=reasons, status="flagged" if reasons else "ok")
+    findings = replace(findings, reasons=reasons, status="check" if reasons else "ok")
     if task.postprocessing.shape_mask:
         labels, masks = with_ellipses(labels, findings.masks, findings.shapes, task.structures)
         findings = replace(findings, labels=labels, masks=masks)

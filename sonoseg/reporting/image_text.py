@@ -14,7 +14,7 @@ Color = tuple[int, int, int]
 TINY_PX = 120
 """Images with a shorter side below this get colours and lines but no text, which would cover them."""
 WHITE = (255, 255, 255)
-OK, FLAGGED = (59, 206, 120), (255, 176, 32)
+STATUS_COLORS = {"ok": (59, 206, 120), "check": (255, 176, 32), "reject": (255, 92, 92)}
 _SOFT = (205, 210, 216)
 _PANEL = 0.62
 _DISCLAIMER = "Not for clinical use"

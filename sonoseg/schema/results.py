@@ -118,7 +118,7 @@ class Evaluation(Section):
 
 
 class ShapeAgreement(Section):
-    """Least intersection over union of a structure's mask and the shape fitted to it, below which it is flagged.
+    """Least intersection over union of a structure's mask and the shape fitted to it, below which it is to be checked.
 
     Lines and regions have none: a line has no width of its own, and a region is the outline of its mask.
     """
@@ -129,9 +129,14 @@ class ShapeAgreement(Section):
 
 
 class Review(Section):
-    """When a result is flagged for review by a person. These settings do not change the result itself."""
+    """When a person should check a result, or not use it. These settings do not change the result itself."""
 
     min_confidence: Probability = 0.5
+    acceptable_dice: Probability | None = Field(
+        None,
+        description="Dice from which a result is acceptable: results are rejected below the expected Dice at which at "
+        "most 5 % of the others are not acceptable; null: 90 % of the median Dice on images that were not trained on",
+    )
     expected: list[str] = Field([], description="classes whose absence flags the result")
     ranges: dict[str, Range] = Field({}, description="measurement -> plausible range")
     shape_agreement: ShapeAgreement = ShapeAgreement()

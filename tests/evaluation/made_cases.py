@@ -80,7 +80,7 @@ def made_case(
         image=ImageRef(folder / f"{name}.png"),
         mask=folder / f"{name}_mask.png",
         prediction=encode_label_map(prediction, task.colors),
-        status="ok" if prediction.any() else "flagged",
+        status="ok" if prediction.any() else "check",
         reasons=[] if prediction.any() else ["nothing found"],
         diagonal={"px": diagonal(SIZE, None)} | ({"mm": diagonal(SIZE, spacing)} if spacing else {}),
     )

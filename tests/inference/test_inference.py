@@ -106,12 +106,12 @@ def test_bad_files_do_not_stop_the_batch(fake_model, pictures, tmp_path, capsys)
     }
     assert "every pixel has the grey value 0" in rows["constant.png"]["reason"]
     assert all(row["reason"] for row in rows.values() if row["status"] != "ok")
-    assert rows["nothing.png"]["status"] == "flagged" and rows["nothing.png"]["reason"] == "HEAD not found"
+    assert rows["nothing.png"]["status"] == "check" and rows["nothing.png"]["reason"] == "HEAD not found"
     assert rows["a.png"]["status"] == "ok" and rows["a.png"]["hc_mm"] == "" and float(rows["a.png"]["hc_px"]) > 300
     counts = json.loads((out / "run.json").read_text())["counts"]
-    assert counts == {"inputs": 8, "ok": 3, "flagged": 1, "failed": 4}
+    assert counts == {"inputs": 8, "ok": 3, "check": 1, "reject": 0, "failed": 4}
     assert not list(out.glob("broken*")) and not list(out.glob("*.tmp")) and not list(out.glob(".*"))
-    assert "3 ok, 1 flagged, 4 failed" in capsys.readouterr().out
+    assert "3 ok, 1 check, 0 reject, 4 failed" in capsys.readouterr().out
 
 
 def frames(path: Path, count: int) -> None:

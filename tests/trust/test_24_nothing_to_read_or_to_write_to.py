@@ -171,14 +171,14 @@ def test_counts_add_up_over_good_and_bad_images(
 
     code, rows = segmented(folder, out)
     assert code == 1 and sorted(rows) == sorted(kinds)
-    ends = {"good": "ok", "dark": "flagged", "cut": "failed", "empty": "failed", "text": "failed"}
+    ends = {"good": "ok", "dark": "check", "cut": "failed", "empty": "failed", "text": "failed"}
     assert {name: row["status"] for name, row in rows.items()} == {name: ends[kind] for name, kind in kinds.items()}
     assert all(bool(row["reason"]) == (row["status"] != "ok") for row in rows.values())
     expected = Counter(row["status"] for row in rows.values())
     assert min(expected.values()) >= 5
     counts = json.loads((out / "run.json").read_text())["counts"]
-    assert counts == {"inputs": 60, **expected}
-    assert f"{expected['ok']} ok, {expected['flagged']} flagged, {expected['failed']} failed" in capsys.readouterr().out
+    assert counts == {"inputs": 60, "reject": 0, **expected}
+    assert f"{expected['ok']} ok, {expected['check']} check, 0 reject, {expected['failed']} failed" in capsys.readouterr().out
     written = {name.name for name in out.iterdir()} - {"results.csv", "run.json", "stage4.sha256"}
     done = [row["name"] for row in rows.values() if row["status"] != "failed"]
     assert written == {f"{name}{end}" for name in done for end in ("_mask.png", "_overlay.png", ".json")}

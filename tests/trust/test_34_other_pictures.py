@@ -57,7 +57,7 @@ def picture(kind: str) -> Pixels:
     return image
 
 
-@pytest.mark.parametrize(("kind", "status"), [("ellipse", "ok"), ("half", "flagged"), ("triangle", "flagged")])
+@pytest.mark.parametrize(("kind", "status"), [("ellipse", "ok"), ("half", "check"), ("triangle", "check")])
 def test_a_mask_that_is_no_ellipse_is_flagged(
     kind: str, status: str, segmented: Segmented, tmp_path: Path, bright: Task
 ) -> None:
@@ -66,7 +66,7 @@ def test_a_mask_that_is_no_ellipse_is_flagged(
     segmented(tmp_path / "in", tmp_path / "out")
     (row,) = rows_of(tmp_path / "out" / "results.csv")
     reasons = [reason for reason in row["reason"].split("; ") if "agree by" in reason]
-    assert (row["status"] == "ok") == (status == "ok") and bool(reasons) == (status == "flagged"), row
+    assert (row["status"] == "ok") == (status == "ok") and bool(reasons) == (status == "check"), row
     assert all(reason.endswith("(IoU), below 0.9") for reason in reasons)
 
 
