@@ -31,7 +31,9 @@ class Case:
     shape_errors: class -> key -> ShapeError, for classes that have a shape.
     image, mask: the files of the image and of its reference label map.
     prediction: the predicted label map as PNG bytes.
-    status, reasons: `ok`, or `flagged` and why, as inference would report them.
+    status, reasons: `ok`, `check` or `reject`, and why, as inference would report them.
+    quality: expected Dice; None when nothing was found, or without a quality model (`has_quality_model`).
+    intervals: key of a measurement -> its interval.
     diagonal: unit (`px`, and `mm` where the spacing is known) -> the image's diagonal.
     """
 
@@ -48,6 +50,9 @@ class Case:
     prediction: bytes = b""
     status: str = "ok"
     reasons: list[str] = field(default_factory=list)
+    quality: float | None = None
+    has_quality_model: bool = False
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     diagonal: dict[str, float] = field(default_factory=dict)
 
     def measured(self, key: str) -> float | None:
@@ -88,7 +93,7 @@ class Case:
 
     def row(self) -> dict[str, Any]:
         """Return the case as a row of `per_case.csv`."""
-        row: dict[str, Any] = {"id": self.id, "patient": self.patient, "status": self.status}
+        row: dict[str, Any] = {"id": self.id, "patient": self.patient, "status": self.status, "quality": self.quality}
         row |= {"reasons": "; ".join(self.reasons), "distance_unit": self.distance_unit}
         row["pixel_accuracy"] = self.pixel_accuracy
         for name, agreement in self.agreement.items():
@@ -96,6 +101,8 @@ class Case:
             row |= {f"{name}_{key}": error.value for key, error in self.shape_errors.get(name, {}).items()}
         for key, reference in self.reference_measurements.items():
             row |= {key: self.measured(key), f"{key}_reference": reference.value}
+            if key in self.intervals:
+                row |= dict(zip((f"{key}_low", f"{key}_high"), self.intervals[key], strict=True))
         return row
 
 

@@ -78,7 +78,8 @@ def score_images(scoring: Scoring, device: torch.device) -> Iterator[Case]:
         torch_predictor(load_network(model, device), task.network, task.enhancement, task.input, device)
         for model in scoring.models
     ]
-    yield from segment_and_compare(predictors, scoring.samples, task, in_mm, scoring.limits)
+    qualities = [model.quality for model in scoring.models]
+    yield from segment_and_compare(predictors, scoring.samples, task, in_mm, scoring.limits, qualities)
 
 
 def read_trained_model(path: Path, data: FoldData, task: Task, any_fold: bool = False) -> ModelHeader:

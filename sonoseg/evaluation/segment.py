@@ -14,6 +14,8 @@ from sonoseg.io.readers import read_image
 from sonoseg.models.predictor import Predictor, mean_probabilities
 from sonoseg.postprocess.interpret import Findings, interpret, measure_labels
 from sonoseg.postprocess.measure import Measurement
+from sonoseg.quality.assess import NO_QUALITY_MODEL, assess
+from sonoseg.quality.model import QualityModel
 from sonoseg.runs.split_tables import Sample
 from sonoseg.schema.quantity import Quantity
 from sonoseg.schema.results import SKIN_ROW, DepthAlong, MeasurementSection
@@ -26,17 +28,19 @@ def segment_and_compare(
     task: Task,
     in_mm: bool,
     limits: ReadLimits = DEFAULT_LIMITS,
+    qualities: Sequence[QualityModel | None] = (),
 ) -> Iterator[Case]:
     """Yield a Case per annotated image: the result of stage 4, compared with the reference in the image's geometry.
 
     Several predictors of one task, at least one, are an ensemble: the mean of their probabilities is taken. References
     are measured on the reference mask by the same code as the prediction; a value that the metadata table gives for an
     image replaces the measured one, and its row of the skin is where reference depths begin. `in_mm`: the unit of all
-    distances, which needs the spacing of every image.
+    distances, which needs the spacing of every image. qualities: of the predictors' models.
     """
     for sample in samples:
         image, reference = read_image(sample.image, limits).pixels, read_mask(sample.mask, limits)
         prediction = interpret(mean_probabilities(predictors, image), image, task, sample.spacing)
+        prediction = assess(prediction, image, qualities)
         expected = measure_labels(reference, image, task, sample.spacing, sample.reference.get(SKIN_ROW))
         yield _case(sample, prediction, expected, task, in_mm)
 
@@ -65,6 +69,9 @@ def _case(sample: Sample, prediction: Findings, reference: Findings, task: Task,
         prediction=encode_label_map(prediction.labels, task.colors),
         status=prediction.status,
         reasons=list(prediction.reasons),
+        quality=prediction.quality,
+        has_quality_model=prediction.quality_note != NO_QUALITY_MODEL,
+        intervals=prediction.intervals,
         diagonal={"px": diagonal(size, None)} | ({"mm": diagonal(size, sample.spacing)} if sample.spacing else {}),
     )
 

@@ -11,7 +11,9 @@ def test_only_pixels_in_the_boxes_change(size: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     before = picture.copy()
     layer = TextLayer(picture, text_scale(picture))
-    strip = layer.strip("flagged: a reason that is long enough to be cut, whatever the width of the picture " * 3, STATUS_COLORS["ok"])
+    strip = layer.strip(
+        "flagged: a reason that is long enough to be cut, whatever the width of the picture " * 3, STATUS_COLORS["ok"]
+    )
     boxes = [strip, layer.label("skin to EPI 17.4 mm", (0.8 * size[1], 0.4 * size[0]))]
     boxes.append(layer.panel([((255, 0, 0), "HEAD 98%"), ((0, 255, 0), "jÄgÅ|")], np.zeros(size, bool), boxes))
     written = layer.finish()

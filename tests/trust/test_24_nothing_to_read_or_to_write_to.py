@@ -178,7 +178,10 @@ def test_counts_add_up_over_good_and_bad_images(
     assert min(expected.values()) >= 5
     counts = json.loads((out / "run.json").read_text())["counts"]
     assert counts == {"inputs": 60, "reject": 0, **expected}
-    assert f"{expected['ok']} ok, {expected['check']} check, 0 reject, {expected['failed']} failed" in capsys.readouterr().out
+    assert (
+        f"{expected['ok']} ok, {expected['check']} check, 0 reject, {expected['failed']} failed"
+        in capsys.readouterr().out
+    )
     written = {name.name for name in out.iterdir()} - {"results.csv", "run.json", "stage4.sha256"}
     done = [row["name"] for row in rows.values() if row["status"] != "failed"]
     assert written == {f"{name}{end}" for name in done for end in ("_mask.png", "_overlay.png", ".json")}
