@@ -18,7 +18,7 @@ from sonoseg.inference.sources import Source
 from sonoseg.io.files import sha256_of
 from sonoseg.runs.versions import versions
 
-RESULT_FORMAT = 2
+RESULT_FORMAT = 3
 """To be raised with every change of the code that changes a result file, so that earlier results are not reused."""
 
 
