@@ -13,7 +13,7 @@ import numpy as np
 from sonoseg.geometry.crossing import crossing
 from sonoseg.geometry.points import Ellipse, angle_from_vertical_deg, length, scale_of
 from sonoseg.geometry.shapes import Shape
-from sonoseg.postprocess.skin import find_skin
+from sonoseg.postprocess.skin import Skin, find_skin
 from sonoseg.schema.annotations import Structure
 from sonoseg.schema.quantity import Quantity, prefer_mm
 from sonoseg.schema.results import DepthAlong, HeadBiometry, MeasurementSection, Midline
@@ -48,13 +48,21 @@ class Measurement:
 class MeasurementInput:
     """What is measured: an image `(H, W)` uint8 and its spacing, and by name the structures and their shapes.
 
-    A structure with several shapes is measured on its first; one without a shape is not in `shapes`.
+    A structure with several shapes is measured on its first; one without a shape is not in `shapes`. `skins` keeps
+    what `skin_on` has found.
     """
 
     image: Pixels
     spacing: Spacing | None
     structures: Mapping[str, Structure]
     shapes: Mapping[str, Shape]
+    skins: dict[str, Skin] = field(default_factory=dict)
+
+    def skin_on(self, line: str) -> Skin:
+        """Return the skin on a structure that is a line and has a shape; searched once for all measurements."""
+        if line not in self.skins:
+            self.skins[line] = find_skin(self.image, self.shapes[line].points)
+        return self.skins[line]
 
 
 def measure(
@@ -89,19 +97,24 @@ def reported(measurements: Mapping[str, Measurement]) -> list[Measurement]:
 def midline(section: Midline, inputs: MeasurementInput) -> list[Measurement]:
     """Angle from vertical (degrees, positive when the lower end lies to the right) and offset from the image's centre.
 
-    The offset is that of the midline's middle from the centre column, positive to the right. Without a spacing the
-    angle takes pixels as square, which its note states.
+    The offset is the distance from the centre column to the point where the midline, extended straight, crosses the
+    skin, positive to the right: where a needle would enter, however long the visible part of the midline is. Without a
+    skin there is no offset, and its note has the reason. Without a spacing the angle takes pixels as square, which its
+    note states. A midline that is too short to have a direction has neither.
     """
-    line, spacing = inputs.shapes.get(section.structure), inputs.spacing
-    if line is None:
-        return _absent(section.quantities, section.structure)
+    name, spacing = section.structure, inputs.spacing
+    if name not in inputs.shapes:
+        return _absent(section.quantities, name)
+    line = inputs.shapes[name].points
+    if not has_direction(line, inputs.structures[name]):
+        return _not_measured(section.quantities, f"{name} is too short to have a direction")
     angle, *offset = section.quantities
-    if has_direction(line.points, inputs.structures[section.structure]):
-        angle_deg = angle_from_vertical_deg(line.points[0], line.points[1], spacing)
-        measurements = [Measurement(angle, angle_deg, "" if spacing else SQUARE_PIXELS)]
-    else:
-        measurements = _not_measured([angle], f"{section.structure} is too short to have a direction")
-    offset_px = float(line.points[:, 0].mean()) - (inputs.image.shape[1] - 1) / 2
+    angle_deg = angle_from_vertical_deg(line[0], line[1], spacing)
+    measurements = [Measurement(angle, angle_deg, "" if spacing else SQUARE_PIXELS)]
+    skin = inputs.skin_on(name)
+    if skin.row is None:
+        return measurements + _not_measured(offset, skin.reason)
+    offset_px = float(_at_row(line, skin.row)[0]) - (inputs.image.shape[1] - 1) / 2
     return measurements + _length(offset, offset_px, offset_px * spacing[1] if spacing else None)
 
 
@@ -120,11 +133,10 @@ def depth_along(section: DepthAlong, inputs: MeasurementInput) -> list[Measureme
     target = crossing(line, shapes[section.structure])
     if target is None:
         return _not_measured(quantities, f"{section.line} does not meet {section.structure}, even when extended")
-    skin = find_skin(inputs.image, line)
+    skin = inputs.skin_on(section.line)
     if skin.row is None:
         return _not_measured(quantities, skin.reason)
-    along = line[1] - line[0]
-    surface = line[0] + along * (skin.row - line[0, 1]) / along[1]
+    surface = _at_row(line, skin.row)
     if target[1] <= surface[1]:
         return _not_measured(quantities, f"{section.structure} lies above the skin")
     in_mm = length(surface, target, inputs.spacing) if inputs.spacing else None
@@ -189,6 +201,12 @@ MEASUREMENTS: dict[str, Callable[[Any, MeasurementInput], list[Measurement]]] = 
 def has_direction(line: Points, structure: Structure) -> bool:
     """Return whether a line `(2, 2)` is longer than it is drawn thick; the axis of a shorter one is arbitrary."""
     return math.dist(*line) >= (structure.thickness_px or 1.0)
+
+
+def _at_row(line: Points, row: float) -> Points:
+    """Return the point `(2,)` where a line `(2, 2)` that is not level, extended straight, crosses a row."""
+    along = line[1] - line[0]
+    return line[0] + along * (row - line[0, 1]) / along[1]
 
 
 def _not_measured(quantities: Iterable[Quantity], reason: str) -> list[Measurement]:
