@@ -27,7 +27,10 @@ if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.inference.sources import Inputs, SpacingOptions
     from sonoseg.inference.table import Row
 
-SETTINGS = ("images", "model", "metadata", "spacing", "device", "engine", "jobs", "watch", "raw_masks", "tta")
+SETTINGS = (
+    *("images", "model", "metadata", "spacing", "device", "engine", "jobs", "watch"),
+    *("full_masks", "raw_masks", "tta"),
+)
 """Flags that are recorded in `run.json`."""
 
 
@@ -56,6 +59,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=JOBS, default=jobs, help="images processed in parallel")
     parser.add_argument("--watch", action="store_true", help="process images as they arrive in --images, until Ctrl-C")
     parser.add_argument("--heatmap", action="store_true", help="also write the probability of each class")
+    parser.add_argument("--full-masks", action="store_true", help="also write a whole mask of each class, without gaps")
     parser.add_argument(
         "--raw-masks", action="store_true", help="masks of the network, also where the task has ellipses as masks"
     )
@@ -99,7 +103,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
     # Torch and the inference engines take seconds to import; the arguments have been checked by now.
     from sonoseg.inference.process_image import InferenceRun
     from sonoseg.inference.results import ResultFiles, check_results, claim_files
-    from sonoseg.inference.resume import run_fingerprint
+    from sonoseg.inference.resume import OptionalFiles, run_fingerprint
     from sonoseg.inference.run_record import write_run_record
     from sonoseg.inference.segmenter import Segmenter, choose_device, first_use_remarks, read_models
     from sonoseg.inference.sources import Inputs, check_output_folder
@@ -127,20 +131,21 @@ def run_stage(argv: Sequence[str] | None) -> int:
     print_lines(start_lines(segmenter, images, inputs.remarks))
 
     # Process the images; the table, the record of the run and the integrity list are written last.
-    heatmap, limits = arguments.heatmap or task.review.heatmap, ReadLimits(arguments.max_pixels)
+    optional = OptionalFiles(arguments.heatmap or task.review.heatmap, arguments.full_masks)
     with locked(folder) as remarks, OutputFolder(folder, "stage4") as output:
         print_lines(remarks)
-        files = [ResultFiles.of(source.name, task.class_names).written(heatmap) for source in inputs.sources]
+        files = [ResultFiles.of(source.name, task.class_names).written(optional) for source in inputs.sources]
         claim_files(output, [INFERENCE_RECORD, RESULTS_TABLE, *chain(*files)])
         output.begin_changes()
         output.remove(INFERENCE_RECORD)
-        run = InferenceRun(segmenter, output, heatmap, run_fingerprint(segmenter, heatmap), limits)
+        fingerprint = run_fingerprint(segmenter, optional)
+        run = InferenceRun(segmenter, output, optional, fingerprint, ReadLimits(arguments.max_pixels))
         started = time.monotonic()
         rows = watch(arguments, run) if arguments.watch else process(inputs, run, arguments.jobs)
         seconds = time.monotonic() - started
         check_results(output)
         write_table(output, rows, task.quantities, task.class_names)
-        settings = {**{name: getattr(arguments, name) for name in SETTINGS}, "heatmap": heatmap}
+        settings = {**{name: getattr(arguments, name) for name in SETTINGS}, "heatmap": optional.heatmap}
         settings = json.loads(json.dumps(settings, default=str))  # paths as text
         write_run_record(output, rows, segmenter, settings, seconds, arguments.command)
         output.keep_earlier()  # results of other images in the same folder

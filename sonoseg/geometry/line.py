@@ -4,6 +4,7 @@ import numpy as np
 
 from sonoseg.geometry.extent import CENTRE_TOLERANCE, Window, pixel_window
 from sonoseg.geometry.line_fit import fit_line
+from sonoseg.geometry.line_pieces import line_pieces
 from sonoseg.geometry.shape_kind import ShapeKind
 from sonoseg.sizes import Size, Spacing
 from sonoseg.types import Mask, Points
@@ -32,6 +33,10 @@ class LineKind(ShapeKind):
         position = np.clip(projection / squared if squared else np.zeros_like(projection), 0, 1)
         distance = np.hypot(x - start[0] - position * along[0], y - start[1] - position * along[1])
         return window, distance <= radius + CENTRE_TOLERANCE
+
+    def without_stray_pieces(self, mask: Mask, between: Mask | None = None) -> Mask:
+        """Return the pieces of a mask that lie on one straight line, see `line_pieces`."""
+        return line_pieces(mask, between)
 
     def _fit(self, mask: Mask, spacing: Spacing | None) -> list[Points]:
         return [fit_line(mask)]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.geometry.extent import mask_indices
+from sonoseg.geometry.line_pieces import line_pieces
 from sonoseg.types import Points
 
 Array = NDArray[np.float64]
@@ -29,11 +30,15 @@ a thick line. A line of 10 px across a large image has fewer."""
 def fit_line(mask: NDArray[np.bool_]) -> Points:
     """Return the ends `(2, 2)` of the segment (x, y) in pixels whose drawing is nearest to a mask `(H, W)` bool.
 
+    Only the pieces that lie on one line are fitted, see `line_pieces`: a line that is broken into pieces is fitted over
+    its whole length, and a stray piece beside it changes nothing.
+
     The upper end is first, the left one of a horizontal segment. The start is the capsule on the principal axis with
     the mask's area and variance; least squares between its soft rendering and the mask then recover drawn lines to a
-    fraction of a pixel at any angle, with little influence of stray pixels. A disc or a single pixel gives two (nearly)
+    fraction of a pixel at any angle, with little influence of ragged edges. A disc or a single pixel gives two (nearly)
     equal ends: a position without a direction. Raises ValueError for an empty mask.
     """
+    mask = line_pieces(mask)
     rows, columns = mask_indices(mask)
     if not rows.size:
         raise ValueError("an empty mask has no line")

@@ -72,6 +72,13 @@ class ShapeKind(ABC):
         off; the window may be empty. `thickness_px` is the width of a line, and other kinds ignore it.
         """
 
+    def without_stray_pieces(self, mask: Mask, between: Mask | None = None) -> Mask:
+        """Return the pixels of a mask `(H, W)` bool that decide the shape; most kinds take all of them.
+
+        Pieces that pixels of `between` `(H, W)` bool connect count as one.
+        """
+        return mask
+
     def fit(self, mask: Mask, spacing: Spacing | None = None) -> list[Points]:
         """Return the points of each shape fitted to `mask` `(H, W)` bool; an empty mask has none.
 

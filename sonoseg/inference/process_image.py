@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sonoseg.errors import DataError, is_machine_error, printable
 from sonoseg.inference.results import ResultFiles, claim_files, describe, remove_results, render, write_results
-from sonoseg.inference.resume import ResultInputs, build_record, read_reusable
+from sonoseg.inference.resume import NO_OPTIONAL_FILES, OptionalFiles, ResultInputs, build_record, read_reusable
 from sonoseg.inference.segmenter import Segmenter, check_image
 from sonoseg.inference.sources import Source
 from sonoseg.inference.table import Row, failed_row, result_row
@@ -22,13 +22,13 @@ from sonoseg.runs.output_folder import OutputFolder
 class InferenceRun:
     """What all images of a run share.
 
-    heatmap: whether heat map and probabilities are written. fingerprint: see `resume.run_fingerprint`; empty when
+    optional: which optional files are written. fingerprint: see `resume.run_fingerprint`; empty when
     results of earlier runs are not reused.
     """
 
     segmenter: Segmenter
     output: OutputFolder
-    heatmap: bool = False
+    optional: OptionalFiles = NO_OPTIONAL_FILES
     fingerprint: str = ""
     limits: ReadLimits = DEFAULT_LIMITS
 
@@ -47,11 +47,11 @@ def process_image(source: Source, run: InferenceRun) -> Row:
         check_file_name(source.path)
         if source.problem:
             raise DataError(source.problem)
-        claim_files(output, files.written(run.heatmap))
+        claim_files(output, files.written(run.optional))
         # Digest and pixels are of the same bytes, also when the file is replaced meanwhile.
         data = read_file(source.path, run.limits)
         inputs = ResultInputs(source, hashlib.sha256(data).hexdigest(), run.fingerprint)
-        reusable = read_reusable(output.path(files.record), inputs, files.pictures(run.heatmap))
+        reusable = read_reusable(output.path(files.record), inputs, files.pictures(run.optional))
         if reusable:
             for path, digest in reusable.digests.items():
                 output.keep(path, digest)
@@ -59,7 +59,7 @@ def process_image(source: Source, run: InferenceRun) -> Row:
 
         image = check_image(read_image(source.image, run.limits, data).pixels)
         findings = run.segmenter(image, source.spacing)
-        pictures = render(image, findings, task.structures, task.postprocessing.threshold, files, run.heatmap)
+        pictures = render(image, findings, task.structures, task.postprocessing.threshold, files, run.optional)
         facts = describe(source, image, findings, run.segmenter)
     except Exception as error:  # an unexpected error of one image must not end the run
         if is_machine_error(error):

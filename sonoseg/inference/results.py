@@ -1,16 +1,19 @@
 """The result files of one image: their names, their contents, and how they are written and removed."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sonoseg.errors import DataError
 from sonoseg.inference.heatmap import draw_heatmap, probability_levels
 from sonoseg.inference.overlay import draw_overlay
-from sonoseg.inference.resume import recorded_files
+from sonoseg.inference.resume import OptionalFiles, recorded_files
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source
 from sonoseg.io.masks import encode_label_map
@@ -22,6 +25,7 @@ from sonoseg.schema.annotations import Structure
 from sonoseg.types import Pixels
 
 DISCLAIMER = "not for clinical use"
+ALL_OPTIONAL_FILES = OptionalFiles(heatmap=True, full_masks=True)
 
 _SECONDS_PER_IMAGE = 10
 """At most this long before or after the last record are the pictures of an image in progress written."""
@@ -31,7 +35,7 @@ _SECONDS_PER_IMAGE = 10
 class ResultFiles:
     """Names of the result files of an image; `record` is the JSON of its findings, written last.
 
-    `heatmap` and `probabilities` (a file per class) are optional.
+    `heatmap`, `probabilities` and `full_masks` (a file per class each) are optional.
     """
 
     mask: str
@@ -39,31 +43,34 @@ class ResultFiles:
     record: str
     heatmap: str
     probabilities: tuple[str, ...]
+    full_masks: tuple[str, ...]
 
     @classmethod
     def of(cls, name: str, class_names: Sequence[str]) -> "ResultFiles":
         """Return the file names of the image whose results are called `name`."""
         classes = [""] if len(class_names) == 1 else [f"_{class_name}" for class_name in class_names]
         probabilities = tuple(f"{name}_probability{suffix}.png" for suffix in classes)
-        return cls(f"{name}_mask.png", f"{name}_overlay.png", f"{name}.json", f"{name}_heatmap.png", probabilities)
+        full_masks = tuple(f"{name}_full_mask_{class_name}.png" for class_name in class_names)
+        usual = f"{name}_mask.png", f"{name}_overlay.png", f"{name}.json"
+        return cls(*usual, f"{name}_heatmap.png", probabilities, full_masks)
 
-    @property
-    def maps(self) -> tuple[str, ...]:
-        """Return the names of the heat map and of the probability image of each class."""
-        return (self.heatmap, *self.probabilities)
+    def optional(self, chosen: OptionalFiles) -> tuple[str, ...]:
+        """Return the names of the chosen optional files."""
+        maps = (self.heatmap, *self.probabilities) if chosen.heatmap else ()
+        return (*maps, *(self.full_masks if chosen.full_masks else ()))
 
     @property
     def all(self) -> tuple[str, ...]:
         """Return the names of all files that the image may have."""
-        return (self.mask, self.overlay, self.record, *self.maps)
+        return self.written(ALL_OPTIONAL_FILES)
 
-    def pictures(self, heatmap: bool) -> tuple[str, ...]:
-        """Return the PNG files of a run with or without probabilities."""
-        return (self.mask, self.overlay, *(self.maps if heatmap else ()))
+    def pictures(self, chosen: OptionalFiles) -> tuple[str, ...]:
+        """Return the PNG files of a run with these optional files."""
+        return (self.mask, self.overlay, *self.optional(chosen))
 
-    def written(self, heatmap: bool) -> tuple[str, ...]:
-        """Return the files that a run with or without probabilities writes."""
-        return (*self.pictures(heatmap), self.record)
+    def written(self, chosen: OptionalFiles) -> tuple[str, ...]:
+        """Return the files that a run with these optional files writes."""
+        return (*self.pictures(chosen), self.record)
 
 
 def render(
@@ -72,9 +79,9 @@ def render(
     structures: Sequence[Structure],
     threshold: float,
     files: ResultFiles,
-    heatmap: bool,
+    optional: OptionalFiles,
 ) -> dict[str, bytes]:
-    """Return the PNG files of one image, name -> bytes: label map and overlay; `heatmap` also the probabilities.
+    """Return the PNG files of one image, name -> bytes: label map, overlay, and the chosen optional files.
 
     image: `(H, W)` uint8; all pictures have its height and width, except the heat map of several classes. threshold: of
     a single class, drawn on its heat map.
@@ -83,7 +90,10 @@ def render(
         files.mask: encode_label_map(findings.labels, [structure.color for structure in structures]),
         files.overlay: encode_png(draw_overlay(image, findings, structures)),
     }
-    if heatmap:
+    if optional.full_masks:
+        masks = findings.masks.astype(np.uint8) * 255
+        pictures |= {name: encode_png(mask) for name, mask in zip(files.full_masks, masks, strict=True)}
+    if optional.heatmap:
         assert findings.probabilities is not None  # None for references only
         levels = probability_levels(findings.probabilities[1:])
         heatmap_picture = draw_heatmap(image, findings.probabilities, structures, threshold)
@@ -122,9 +132,14 @@ def describe(source: Source, image: Pixels, findings: Findings, segmenter: Segme
 def claim_files(output: OutputFolder, names: Sequence[str]) -> None:
     """Claim files of stage 4. Raises DataError when one of them exists and was not written by it.
 
+    Raises DataError also when two images would have a file of the same name.
+
     Without an integrity list that names them, earlier results are recognised by the records of their images, and the
     pictures of an image in progress by their time.
     """
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    if doubled:
+        raise DataError(f"{doubled[0]} would be the name of a result of two images; rename one of the images")
     unclaimed = [path.name for path in output.unclaimed(names)]
     if unclaimed:
         recorded = recorded_files(output.folder, [name for name in unclaimed if name.endswith(".json")])
@@ -155,10 +170,10 @@ def write_results(
 ) -> None:
     """Write the pictures and then the record, whose presence means that all files are of the same run.
 
-    Heat map and probabilities of an earlier run are removed. Raises OSError.
+    Optional files of an earlier run are removed. Raises OSError.
     """
     output.remove(files.record)
-    output.remove(*files.maps)
+    output.remove(*files.optional(ALL_OPTIONAL_FILES))
     for name, data in pictures.items():
         output.write_bytes(name, data)
     output.write_json(files.record, record)

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,25 @@ RESULT_FORMAT = 3
 """To be raised with every change of the code that changes a result file, so that earlier results are not reused."""
 
 
-def run_fingerprint(segmenter: Segmenter, heatmap: bool) -> str:
+@dataclass(frozen=True)
+class OptionalFiles:
+    """Which result files a run writes besides the usual ones.
+
+    heatmap: heat map and probabilities. full_masks: a mask per class, with the pixels that another class covers.
+    """
+
+    heatmap: bool = False
+    full_masks: bool = False
+
+
+NO_OPTIONAL_FILES = OptionalFiles()
+
+
+def run_fingerprint(segmenter: Segmenter, optional: OptionalFiles) -> str:
     """Return 64 hexadecimal digits that identify what decides the results of an image, apart from the image itself.
 
-    That is: models with their tasks, engines with the digests of what they run, device, test-time augmentation, whether
-    probabilities are written, the versions of SonoSeg and of the packages it uses, and `RESULT_FORMAT`. Masks that are
+    That is: models with their tasks, engines with the digests of what they run, device, test-time augmentation, which
+    optional files are written, the versions of SonoSeg and of the packages it uses, and `RESULT_FORMAT`. Masks that are
     raw by choice are in the tasks, see `Segmenter.task`. Empty when a model comes from no file and so has no digest.
     """
     members = segmenter.members
@@ -38,7 +52,7 @@ def run_fingerprint(segmenter: Segmenter, heatmap: bool) -> str:
         "engines": [(member.engine.name, member.engine.version, member.engine.sha256) for member in members],
         "device": segmenter.device,
         "tta": segmenter.tta,
-        "heatmap": heatmap,
+        **asdict(optional),
         "versions": versions(),
         "result_format": RESULT_FORMAT,
     }

@@ -4,12 +4,14 @@ A label map holds one class per pixel. Where one class is drawn over another (EP
 class has a gap there, so its components are filtered together, and its mask is completed before it is measured.
 """
 
+import math
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.extent import extent
 from sonoseg.schema.annotations import Structure, drawing_order, label_values
 from sonoseg.schema.results import Postprocessing
@@ -17,6 +19,9 @@ from sonoseg.types import Mask, Pixels
 
 _WIDEST_CROSSING = 2.0
 """Longest gap that is bridged, in widths of the covering class: it crosses at 30 degrees or more."""
+
+_STRAIGHT_CROSSING = 1.2
+"""Longest gap across which pieces of a line are one whatever their direction: pieces as short as the gap have none."""
 
 
 def clean(labels: Pixels, structures: Sequence[Structure], postprocessing: Postprocessing) -> Pixels:
@@ -39,12 +44,12 @@ def clean(labels: Pixels, structures: Sequence[Structure], postprocessing: Postp
         own = cleaned == value
         if postprocessing.fill_gaps:
             # Pixels removed from a covering class belong to the class below where that surrounds them.
-            own |= inside_hull(own, _union(dropped, structure, labels.shape))
+            own = _completed(own, _union(dropped, structure, labels.shape), structure)
             cleaned[own] = value
         cover = _union(full, structure, labels.shape)
         kept = _kept(own, cover, smallest, only_largest=structure.keep == "largest")
         cleaned[own & ~kept] = 0
-        full[structure.name] = _completed(kept, cover)
+        full[structure.name] = _completed(kept, cover, structure)
         dropped[structure.name] = (labels == value) & ~kept
     return whole
 
@@ -53,7 +58,8 @@ def full_masks(labels: Pixels, structures: Sequence[Structure], postprocessing: 
     """Return one mask per class, `(K, H, W)` bool in task order, from a label map `(H, W)` uint8.
 
     With `postprocessing.fill_gaps` a class also gets the pixels of the classes that cover it which lie inside the
-    convex hull of its own pixels; without it, only its own. A class without a pixel stays empty.
+    convex hull of its own pixels; without it, only its own. A class without a pixel stays empty. Pieces of a line that
+    lie beside it stay in the mask, but the hull leaves them out.
     """
     if not postprocessing.fill_gaps:
         return np.stack([labels == index for index in range(1, len(structures) + 1)])
@@ -67,7 +73,7 @@ def full_masks(labels: Pixels, structures: Sequence[Structure], postprocessing: 
     # From the top: where EPI lies over MID over VTB, MID is completed first, and then VTB.
     for structure in reversed(drawing_order(structures)):
         own = labels == values[structure.name]
-        full[structure.name] = _completed(own, _union(full, structure, labels.shape))
+        full[structure.name] = _completed(own, _union(full, structure, labels.shape), structure)
     for mask, name in zip(masks, values, strict=True):
         mask[rows, columns] = full[name]
     return masks
@@ -100,8 +106,15 @@ def _union(full: dict[str, Mask], structure: Structure, shape: tuple[int, ...]) 
     return np.logical_or.reduce(covers) if covers else np.zeros(shape, bool)
 
 
-def _completed(own: Mask, cover: Mask) -> Mask:
-    return own | inside_hull(own, cover)
+def _completed(own: Mask, cover: Mask, structure: Structure) -> Mask:
+    """Return `own` and the pixels of `cover` in its convex hull, which stray pieces of a line would widen."""
+    if not cover.any():
+        return own
+    kind = SHAPE_KINDS[structure.shape]
+    main = kind.without_stray_pieces(own)
+    if not np.array_equal(main, own):  # or they are separated by `cover`
+        main = kind.without_stray_pieces(own, _bridges(own, cover, _STRAIGHT_CROSSING))
+    return own | inside_hull(main, cover)
 
 
 def _kept(own: Mask, cover: Mask, smallest: float, only_largest: bool) -> Mask:
@@ -118,15 +131,22 @@ def _kept(own: Mask, cover: Mask, smallest: float, only_largest: bool) -> Mask:
     return own & np.append(kept, False)[np.minimum(components, kept.size)]
 
 
-def _bridges(own: Mask, cover: Mask) -> Mask:
+def _bridges(own: Mask, cover: Mask, widest: float = _WIDEST_CROSSING) -> Mask:
     """Return the pixels of `cover` that may join two components of `own`.
 
-    They lie no further from `own` than the cover is wide. Without that limit a small component anywhere along a midline
-    would be joined through it to the vertebral body at its end.
+    They lie no further from `own` than half of the longest gap, which is `widest` widths of the cover. Without that
+    limit a small component anywhere along a midline would be joined through it to the vertebral body at its end.
     """
+    bridges = np.zeros_like(own)
+    rows, columns = extent(cover)
+    # No pixel of `cover` is further from its border than half its smaller side: what lies beyond has no influence.
+    side = min(rows.stop - rows.start, columns.stop - columns.start)
+    part = extent(cover, margin=math.ceil(widest * (side + 1) / 2))
+    own, cover = own[part], cover[part]
     if not cover.any() or not own.any():
-        return np.zeros_like(own)
+        return bridges
     half_width = cv2.distanceTransform(np.pad(cover, 1).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max()
     distance = cv2.distanceTransform((~own).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # Both sides reach half of the longest gap.
-    return cover & (distance <= _WIDEST_CROSSING * half_width)
+    bridges[part] = cover & (distance <= widest * half_width)
+    return bridges

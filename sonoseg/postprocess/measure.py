@@ -51,7 +51,8 @@ class MeasurementInput:
     """What is measured: an image `(H, W)` uint8 and its spacing, and by name the structures and their shapes.
 
     A structure with several shapes is measured on its first; one without a shape is not in `shapes`. skin_row: where
-    the midline meets the skin, if that is known; else it is searched in the image.
+    the midline meets the skin, if that is known; else it is searched in the image. `skins` keeps what `skin_on` has
+    found.
     """
 
     image: Pixels
@@ -59,10 +60,15 @@ class MeasurementInput:
     structures: Mapping[str, Structure]
     shapes: Mapping[str, Shape]
     skin_row: float | None = None
+    skins: dict[str, Skin] = field(default_factory=dict)
 
-    def skin(self, midline: Points) -> Skin:
-        """Return the skin on a midline `(2, 2)`."""
-        return find_skin(self.image, midline) if self.skin_row is None else Skin(self.skin_row)
+    def skin_on(self, line: str) -> Skin:
+        """Return the skin on a structure that is a line and has a shape; searched once for all measurements."""
+        if self.skin_row is not None:
+            return Skin(self.skin_row)
+        if line not in self.skins:
+            self.skins[line] = find_skin(self.image, self.shapes[line].points)
+        return self.skins[line]
 
 
 def measure(
@@ -99,20 +105,26 @@ def reported(measurements: Mapping[str, Measurement]) -> list[Measurement]:
 def midline(section: Midline, inputs: MeasurementInput) -> list[Measurement]:
     """Angle from vertical (degrees, positive when the lower end lies to the right) and offset from the image's centre.
 
-    The offset is that of the midline's middle from the centre column, positive to the right. Without a spacing the
-    angle takes pixels as square, which its note states.
+    The offset is the distance from the centre column to the point where the midline, extended straight, crosses the
+    skin, positive to the right: where a needle would enter, however long the visible part of the midline is. Without a
+    skin there is no offset, and its note has the reason. Without a spacing the angle takes pixels as square, which its
+    note states. A midline that is too short to have a direction has neither.
     """
-    line, spacing = inputs.shapes.get(section.structure), inputs.spacing
-    if line is None:
-        return _absent(section.quantities, section.structure)
+    name, spacing = section.structure, inputs.spacing
+    if name not in inputs.shapes:
+        return _absent(section.quantities, name)
+    line = inputs.shapes[name].points
+    if not has_direction(line, inputs.structures[name]):
+        return _not_measured(section.quantities, f"{name} is too short to have a direction")
     angle, *offset = section.quantities
-    if has_direction(line.points, inputs.structures[section.structure]):
-        angle_deg = angle_from_vertical_deg(line.points[0], line.points[1], spacing)
-        measurements = [Measurement(angle, angle_deg, "" if spacing else SQUARE_PIXELS)]
-    else:
-        measurements = _not_measured([angle], f"{section.structure} is too short to have a direction")
-    offset_px = float(line.points[:, 0].mean()) - (inputs.image.shape[1] - 1) / 2
-    return measurements + _length(offset, offset_px, offset_px * spacing[1] if spacing else None)
+    angle_deg = angle_from_vertical_deg(line[0], line[1], spacing)
+    measurements = [Measurement(angle, angle_deg, "" if spacing else SQUARE_PIXELS)]
+    skin = inputs.skin_on(name)
+    if skin.row is None:
+        return measurements + _not_measured(offset, skin.reason)
+    offset_px = float(_at_row(line, skin.row)[0]) - (inputs.image.shape[1] - 1) / 2
+    offset_mm = offset_px * spacing[1] if spacing else None
+    return measurements + _length(offset, offset_px, offset_mm, doubt=_doubt(skin))
 
 
 def depth_along(section: DepthAlong, inputs: MeasurementInput) -> list[Measurement]:
@@ -130,16 +142,15 @@ def depth_along(section: DepthAlong, inputs: MeasurementInput) -> list[Measureme
     target = crossing(line, shapes[section.structure])
     if target is None:
         return _not_measured(quantities, f"{section.line} does not meet {section.structure}, even when extended")
-    skin = inputs.skin(line)
+    skin = inputs.skin_on(section.line)
     if skin.row is None:
         return _not_measured(quantities, skin.reason)
-    along = line[1] - line[0]
-    surface = line[0] + along * (skin.row - line[0, 1]) / along[1]
+    surface = _at_row(line, skin.row)
     if target[1] <= surface[1]:
         return _not_measured(quantities, f"{section.structure} lies above the skin")
     in_mm = length(surface, target, inputs.spacing) if inputs.spacing else None
     marks = np.stack([surface, target])
-    return _length(quantities, length(surface, target), in_mm, marks, f"skin: {skin.doubt}" if skin.doubt else "")
+    return _length(quantities, length(surface, target), in_mm, marks, _doubt(skin))
 
 
 def head_biometry(section: HeadBiometry, inputs: MeasurementInput) -> list[Measurement]:
@@ -200,6 +211,16 @@ MEASUREMENTS: dict[str, Callable[[Any, MeasurementInput], list[Measurement]]] = 
 def has_direction(line: Points, structure: Structure) -> bool:
     """Return whether a line `(2, 2)` is longer than it is drawn thick; the axis of a shorter one is arbitrary."""
     return math.dist(*line) >= (structure.thickness_px or 1.0)
+
+
+def _at_row(line: Points, row: float) -> Points:
+    """Return the point `(2,)` where a line `(2, 2)` that is not level, extended straight, crosses a row."""
+    along = line[1] - line[0]
+    return line[0] + along * (row - line[0, 1]) / along[1]
+
+
+def _doubt(skin: Skin) -> str:
+    return f"skin: {skin.doubt}" if skin.doubt else ""
 
 
 def _not_measured(quantities: Iterable[Quantity], reason: str) -> list[Measurement]:

@@ -30,7 +30,7 @@ class Postprocessing(Section):
 
 
 class Midline(Section):
-    """Angle from vertical and offset from the image's centre of a line class."""
+    """Angle from vertical of a line class, and the offset from the image's centre at which it crosses the skin."""
 
     kind: Literal["midline"]
     structure: str

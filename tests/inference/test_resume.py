@@ -13,6 +13,7 @@ import inference
 from sonoseg import __version__
 from sonoseg.__main__ import main as sonoseg
 from sonoseg.inference import resume
+from sonoseg.inference.resume import OptionalFiles
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.runs.versions import versions
 from sonoseg.schema.task import Task
@@ -79,7 +80,7 @@ def test_an_interrupted_run_continues(run: Run, tmp_path: Path) -> None:
     assert run() == ["c", "d"]
 
 
-@pytest.mark.parametrize("flags", [("--spacing", "0.2"), ("--heatmap",)])
+@pytest.mark.parametrize("flags", [("--spacing", "0.2"), ("--heatmap",), ("--full-masks",)])
 def test_another_setting_invalidates_every_result(run: Run, flags: tuple[str, ...]) -> None:
     assert run(*flags) == [*NAMES]
     assert run(*flags) == [] and run() == [*NAMES]
@@ -96,10 +97,12 @@ def test_another_model_version_or_format_invalidates_every_result(run: Run, monk
 
 def test_the_fingerprint_reads_no_source_file(fetal_head: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter = Segmenter([member(bright, fetal_head, "model", "m" * 64)])
-    before = resume.run_fingerprint(segmenter, False)
+    before = resume.run_fingerprint(segmenter, OptionalFiles())
     monkeypatch.setattr(Path, "glob", lambda *_: [])
     monkeypatch.setattr(Path, "read_bytes", lambda _: b"another docstring")
-    assert resume.run_fingerprint(segmenter, False) == before != resume.run_fingerprint(segmenter, True)
+    assert resume.run_fingerprint(segmenter, OptionalFiles()) == before
+    others = [resume.run_fingerprint(segmenter, OptionalFiles(*chosen)) for chosen in ((True, False), (False, True))]
+    assert len({before, *others}) == 3
     assert versions()["sonoseg"] == __version__
 
 

@@ -115,3 +115,18 @@ def test_pixels_of_a_removed_component_go_to_the_class_below(spine):
     cleaned = clean(labels, task.structures, task.postprocessing)
     assert (cleaned[speck] == MID).all()
     np.testing.assert_array_equal(full_masks(cleaned, task.structures, task.postprocessing)[MID - 1], whole[MID])
+
+
+def test_a_stray_piece_does_not_fill_the_covering_class_beside_the_line(spine):
+    labels, whole = label_map()
+    stray = drawn.rectangle(SHAPE, 184, 96, 192, 106)  # touches the end of EPI, 30 px from MID
+    labels[stray & (labels == 0)] = MID
+    masks = full_masks(labels, spine.structures, spine.postprocessing)
+    np.testing.assert_array_equal(masks[MID - 1], whole[MID] | (stray & ~whole[EPI]))
+
+
+def test_short_ends_on_both_sides_of_the_covering_class_are_completed(spine):
+    whole = drawn.rectangle(SHAPE, 145, 80, 154, 100)
+    epi = drawn.line(SHAPE, (110, 90), (190, 90))
+    labels = np.where(epi, EPI, np.where(whole, MID, 0)).astype(np.uint8)
+    np.testing.assert_array_equal(full_masks(labels, spine.structures, spine.postprocessing)[MID - 1], whole)

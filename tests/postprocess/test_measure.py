@@ -57,9 +57,39 @@ def test_tilted_midline_is_measured_in_millimetre_space(spine):
     labels = spine_labels(mid=((180, 60), (240, 280)), epi=((150, 150), (260, 150)))
     measured = values(measure_labels(labels, tissue(), spine, (0.2, 0.3)).measurements)
     assert measured["midline_angle_deg"] == pytest.approx(np.degrees(np.arctan2(18, 44)), abs=0.2)
-    assert measured["midline_offset_mm"] == pytest.approx(10 * 0.3, abs=0.1)
+    # 30 rows above the upper end, where the skin is: 30 * 60 / 220 columns to its left.
+    assert measured["midline_offset_mm"] == pytest.approx((180 - 30 * 60 / 220 - 200) * 0.3, abs=0.1)
     # 120 rows down along it: 24 mm down and 120 * 60 / 220 * 0.3 mm across.
     assert measured["skin_to_epi_mm"] == pytest.approx(np.hypot(24, 120 * 60 / 220 * 0.3), abs=0.15)
+
+
+@pytest.mark.parametrize("length_px", [40, 80, 160])
+def test_the_offset_is_that_at_the_skin_however_long_the_midline_is(spine, length_px):
+    """At 10 degrees, and 6 mm to the right of the centre at the skin, 30 rows below the top."""
+    slope = np.tan(np.radians(10))
+    mid = [(230 + slope * (row - 30), row) for row in (90, 90 + length_px)]
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[drawn.line(SHAPE, *mid)] = 1
+    measured = values(measure_labels(labels, tissue(), spine, (0.2, 0.2)).measurements)
+    assert measured["midline_angle_deg"] == pytest.approx(10, abs=0.5)
+    assert measured["midline_offset_mm"] == pytest.approx(6, abs=0.25)
+    assert measured["midline_offset_px"] == pytest.approx(30, abs=1.25)
+
+
+def test_without_a_skin_there_is_no_offset_but_an_angle(spine):
+    findings = measure_labels(spine_labels(), np.full(SHAPE, 60, np.uint8), spine, (0.2, 0.2))
+    assert findings.measurements["midline_angle_deg"].value == pytest.approx(0, abs=0.05)
+    for key in ("midline_offset_mm", "midline_offset_px", "skin_to_epi_mm"):
+        assert findings.measurements[key].value is None and "skin not found" in notes(findings)[key]
+
+
+def test_the_skin_is_searched_once_for_all_measurements_along_a_line(spine, monkeypatch):
+    searched = []
+    monkeypatch.setattr(
+        "sonoseg.postprocess.measure.find_skin", lambda *inputs: searched.append(inputs) or find_skin(*inputs)
+    )
+    measure_labels(spine_labels(), tissue(), spine, None)
+    assert len(searched) == 1
 
 
 def test_a_short_midline_is_extended_straight_both_ways(spine):
@@ -85,7 +115,12 @@ def test_every_absent_value_has_a_reason(spine, fetal_head):
     lone = np.zeros(SHAPE, np.uint8)
     lone[100, 200], lone[150, 200] = 1, 3
     reasons = notes(measure_labels(lone, tissue(), spine, (0.2, 0.2)))
-    assert reasons["midline_angle_deg"] == reasons["skin_to_epi_mm"] == "MID is too short to have a direction"
+    assert (
+        reasons["midline_angle_deg"]
+        == reasons["midline_offset_mm"]
+        == reasons["skin_to_epi_mm"]
+        == "MID is too short to have a direction"
+    )
 
 
 def test_structure_far_beside_the_midline_has_no_depth(spine):

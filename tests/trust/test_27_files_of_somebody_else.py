@@ -42,7 +42,11 @@ def images(tmp_path: Path, scene: Pixels) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["c_mask.png", "c_overlay.png", "c.json", "results.csv", "run.json", "c_heatmap.png", "c_probability.png"]
+    "name",
+    [
+        *("c_mask.png", "c_overlay.png", "c.json", "results.csv", "run.json"),
+        *("c_heatmap.png", "c_probability.png", "c_full_mask_HEAD.png"),
+    ],
 )
 @pytest.mark.parametrize("kind", ["file", "link", "dangling", "folder"])
 def test_stage_4_ends_before_its_work(
@@ -59,7 +63,7 @@ def test_stage_4_ends_before_its_work(
     }
     make_entry[kind]()
     before = everything(tmp_path)
-    stages = ["--task", "fetal_head", "--images", str(images), "--output", str(out), "--heatmap"]
+    stages = ["--task", "fetal_head", "--images", str(images), "--output", str(out), "--heatmap", "--full-masks"]
     assert stage4.main(stages) == 2
     said = capsys.readouterr().err
     assert f"{out / name} exists and was not written by this stage" in said and "choose another output folder" in said
