@@ -12,6 +12,7 @@ from sonoseg.io.masks import read_mask
 from sonoseg.io.readers import read_image
 from sonoseg.postprocess.interpret import Findings, interpret, measure_labels
 from sonoseg.postprocess.measure import Measurement, hadlock_weeks, measure
+from sonoseg.postprocess.skin import find_skin
 from sonoseg.schema.results import HeadBiometry
 from tests.conftest import changed
 from tests.geometry import drawn_shapes as drawn

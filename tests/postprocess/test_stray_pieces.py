@@ -6,8 +6,8 @@ import numpy as np
 
 from sonoseg.geometry.points import length
 from sonoseg.phantom.layout import Settings
-from sonoseg.phantom.spine import annotate, plan_spine
-from sonoseg.phantom.spine_medium import SpineMedium
+from sonoseg.phantom.spine.dataset import annotate, plan_spine
+from sonoseg.phantom.spine.medium import SpineMedium
 from sonoseg.postprocess.interpret import Findings, interpret
 from sonoseg.schema.task import Task
 
