@@ -9,6 +9,8 @@ import numpy as np
 from sonoseg.errors import ModelError
 from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.folds import FoldData
+from sonoseg.evaluation.quality.files import read_observations, write_pooled_quality
+from sonoseg.evaluation.quality.validation import judge_observations
 from sonoseg.evaluation.results import remove_fold_scores, write_evaluation, write_model_evaluation
 from sonoseg.evaluation.scoring import Scoring, read_trained_model
 from sonoseg.runs.output_folder import OutputFolder
@@ -64,8 +66,8 @@ def write_cross_validation(
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Write the evaluations of `cross_validation_scorings`; return the summary of all folds, and of the ensemble.
 
-    Writes an evaluation per fold beside its model, `out_of_fold/`, `ensemble/` unless the test split is empty, and
-    last `cross_validation.json`.
+    Writes an evaluation per fold beside its model, the quality model of all folds together, `out_of_fold/`, `ensemble/`
+    unless the test split is empty, and last `cross_validation.json`.
     """
     remove_fold_scores(output)
     summaries: list[dict[str, Any]] = []
@@ -79,7 +81,10 @@ def write_cross_validation(
     ensemble = scorings[-1]
     samples = [sample for scoring in scorings[:-1] for sample in scoring.samples]
     together = Scoring("out-of-fold", "out-of-fold", ensemble.models, samples, limits=ensemble.limits)
-    out_of_fold = write_evaluation(output.subfolder(OUT_OF_FOLD), together, pooled, workspace)
+    observations = [one for data in folds for one in read_observations(output.subfolder(fold_folder(data.fold)).folder)]
+    write_pooled_quality(output, observations, folds, ensemble.task)
+    judged = judge_observations(observations, ensemble.task.review.acceptable_dice)
+    out_of_fold = write_evaluation(output.subfolder(OUT_OF_FOLD), together, pooled, workspace, judged=judged)
     test = write_evaluation(output.subfolder(ENSEMBLE), ensemble, cases[-1], workspace) if cases[-1] else None
     result = summarise_folds(summaries, out_of_fold, [model.sha256 for model in ensemble.models])
     output.write_json(CROSS_VALIDATION, result)

@@ -13,6 +13,7 @@ from sonoseg.evaluation.folds import FoldData, table_name
 from sonoseg.evaluation.history import read_history
 from sonoseg.evaluation.model_card import write_model_card
 from sonoseg.evaluation.page import evaluation_page
+from sonoseg.evaluation.quality.validation import Judged, judge_cases, summarise_quality
 from sonoseg.evaluation.scoring import Scoring
 from sonoseg.evaluation.summary import summarise
 from sonoseg.io import files
@@ -24,6 +25,7 @@ from sonoseg.runs.workspace import (
     EVALUATION,
     EVALUATION_PAGE,
     OUT_OF_FOLD,
+    QUALITY_MODEL,
     SCORING_RECORD,
     SCORINGS_LOG,
     Workspace,
@@ -48,16 +50,18 @@ def write_evaluation(
     cases: Sequence[Case],
     workspace: Workspace,
     history: Sequence[dict[str, float]] = (),
+    judged: Sequence[Judged] = (),
 ) -> dict[str, Any]:
     """Write `per_case.csv`, `evaluation.html` and, last, `evaluation.json` of at least one case; return the last.
 
-    `history` is that of the training, the scalars of each epoch. A scoring of the test split is first recorded in
-    `Models/<task>/evaluations.jsonl`, so that every scoring is counted before its numbers can be seen; `scored_before`
-    is the number of earlier ones.
+    `history` is that of the training, the scalars of each epoch; `judged` validates the quality model, by default on
+    the cases. A scoring of the test split is first recorded in `Models/<task>/evaluations.jsonl`, so that every scoring
+    is counted before its numbers can be seen; `scored_before` is the number of earlier ones.
     """
     task = scoring.task
     scores = summarise(cases, task.class_names, task.evaluation, task.threshold)
     summary = {"use": "not for clinical use", "part": scoring.part, **scores, "model": scoring.facts}
+    summary |= _quality(scoring, judged or judge_cases(cases))
     if scoring.part == "test":
         log = workspace.models / SCORINGS_LOG
         entry = _log_entry(summary, workspace)
@@ -69,6 +73,12 @@ def write_evaluation(
     output.write_text(EVALUATION_PAGE, evaluation_page(summary, cases, task, scoring.limits, history))
     output.write_json(EVALUATION, summary)
     return summary
+
+
+def _quality(scoring: Scoring, judged: Sequence[Judged]) -> dict[str, Any]:
+    """Return the entry `quality` of an evaluation; nothing without a quality model."""
+    qualities = [model.quality for model in scoring.models if model.quality]
+    return {"quality": summarise_quality(judged, qualities[0].acceptable_dice)} if judged and qualities else {}
 
 
 def remove_scores(output: OutputFolder) -> None:
@@ -83,7 +93,7 @@ def remove_scores(output: OutputFolder) -> None:
 
 def remove_fold_scores(output: OutputFolder) -> None:
     """Remove the scores of a cross-validation over all folds; those of each fold are beside its model."""
-    output.remove(CROSS_VALIDATION, SCORING_RECORD)
+    output.remove(CROSS_VALIDATION, QUALITY_MODEL, SCORING_RECORD)
     for name in (OUT_OF_FOLD, ENSEMBLE):
         output.remove(*output.path(name).glob("*"))
 

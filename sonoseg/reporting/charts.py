@@ -114,6 +114,29 @@ def dice_distribution(dice: dict[str, Sequence[float]]) -> "Figure":
     return figure
 
 
+def risk_coverage(
+    coverage: Sequence[float], quality: Sequence[float], oracle: Sequence[float], random: float
+) -> "Figure":
+    """Draw the mean of 1 - Dice of the results that are kept against their share of all images, worst left out first.
+
+    quality: left out by expected Dice; oracle: by their Dice itself; random: the mean of all, in whatever order.
+    """
+    from matplotlib import rc_context
+
+    with rc_context(FONT):
+        figure = new_figure(CHART_WIDTH_PX, CHART_HEIGHT_PX)
+        axes = _axes(figure)
+        share = 100 * np.asarray(coverage)
+        axes.axhline(random, color="0.5", linewidth=1.2, linestyle=":", label="random order")
+        axes.plot(share, oracle, color=REFERENCE_COLOR, linewidth=1.6, linestyle="--", label="by Dice (oracle)")
+        axes.plot(share, quality, color=LINE_COLOR, linewidth=2, label="by expected Dice")
+        axes.set_title("What is kept, and how wrong it is", loc="left", fontweight="bold")
+        axes.set(xlabel="images kept (%)", ylabel="mean of 1 \N{MINUS SIGN} Dice of those", xlim=(0, 100))
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False)
+    return figure
+
+
 def outlines(image: Pixels, reference: Pixels, prediction: Pixels, width: int) -> tuple[Pixels, NDArray[np.uint8]]:
     """Return the image `(h, width)` uint8, and `(h, width, 3)` with the outlines of both label maps drawn on it.
 

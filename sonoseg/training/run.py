@@ -29,6 +29,7 @@ from sonoseg.runs.workspace import (
     FILES_OF_TRAINING,
     HISTORY,
     OUT_OF_FOLD,
+    QUALITY_MODEL,
     SCORING_RECORD,
     TRAINING_RECORD,
 )
@@ -78,7 +79,7 @@ def claim_files(output: OutputFolder, outputs: Sequence[OutputFolder], only_scor
     resume: the checkpoint is claimed once it has been read.
     """
     scores = (EVALUATION, EVALUATION_PAGE, CASES_TABLE)
-    names = [output.path(name) for name in (SCORING_RECORD, CROSS_VALIDATION)]
+    names = [output.path(name) for name in (SCORING_RECORD, CROSS_VALIDATION, QUALITY_MODEL)]
     names += [output.subfolder(name).path(score) for name in (OUT_OF_FOLD, ENSEMBLE) for score in scores]
     names += [one.path(name) for one in outputs for name in (*scores, SCORING_RECORD)]
     trained = [one.path(name) for one in outputs for name in FILES_OF_TRAINING]
