@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.evaluation.folds import FoldData
-from sonoseg.evaluation.summary import in_one_unit
+from sonoseg.evaluation.intervals import interval_note
+from sonoseg.evaluation.summary import error_means, in_one_unit, score_means
 from sonoseg.io.names import patient_key
 from sonoseg.models.model_header import ModelHeader
 from sonoseg.runs.output_folder import OutputFolder
@@ -116,8 +117,8 @@ def _scores(summary: Mapping[str, Any] | None) -> str:
         return "None: the test split is empty."
     unit = summary["distance_unit"]
     lines = [
-        f"On the {summary['part']} images: {summary['images']} of {summary['patients']} patients. Means over patients, "
-        "with 95 % intervals by resampling them.",
+        f"On the {summary['part']} images: {summary['images']} of {summary['patients']} patients. Means over patients; "
+        f"{interval_note(score_means(summary))}.",
         "",
         f"| class | Dice | IoU | surface Dice at {summary['surface_tolerance']:g} {unit} | HD95, {unit} | missed |",
         "|---|---|---|---|---|---|",
@@ -128,10 +129,14 @@ def _scores(summary: Mapping[str, Any] | None) -> str:
         lines.append(f"| {name} | {means} | {missed} |")
     measured = in_one_unit(summary["measurements"])
     if measured:
-        lines += ["", "| measurement | mean absolute error | bias | missed |", "|---|---|---|---|"]
+        lines += ["", f"Prediction minus reference; {interval_note(error_means(summary))}.", ""]
+        lines += [
+            "| measurement | mean absolute error | bias | limits of agreement | missed |",
+            "|---|---|---|---|---|",
+        ]
     for key in measured:
         entry = summary["measurements"][key]
-        errors = f"{_mean(entry['mean_absolute_error'], 2)} | {_mean(entry['bias'], 2)}"
+        errors = f"{_mean(entry['mean_absolute_error'], 2)} | {_mean(entry['bias'], 2)} | {_limits(entry)}"
         lines.append(f"| {key} | {errors} | {entry['n_missed']} |")
     if "warning" in summary:
         lines += ["", f"{summary['warning']}."]
@@ -151,6 +156,15 @@ SCORE_COLUMNS = (("dice", 3), ("iou", 3), ("surface_dice", 3), ("hd95", 1))
 def _mean(score: Mapping[str, Any], digits: int) -> str:
     bounds = score["interval_95"]
     return f"{score['mean']:.{digits}f}" + (f" ({bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})" if bounds else "")
+
+
+def _limits(entry: Mapping[str, Any]) -> str:
+    """Return both limits of agreement with their intervals; a dash for a single patient."""
+    limits, intervals = entry["limits_of_agreement"], entry.get("limits_of_agreement_intervals_95") or (None, None)
+    if limits[0] is None:
+        return "-"
+    each = zip(limits, intervals, strict=True)
+    return " to ".join(_mean({"mean": limit, "interval_95": interval}, 2) for limit, interval in each)
 
 
 def _section(name: str, text: str) -> str:

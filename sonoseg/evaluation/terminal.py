@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from sonoseg.evaluation.cross_validation import FOLD_SCORES
+from sonoseg.evaluation.intervals import interval_note
 from sonoseg.evaluation.summary import in_one_unit
 
 
@@ -46,7 +47,8 @@ def _classes_table(summary: Mapping[str, Any], part: str) -> Table:
     unit = summary["distance_unit"]
     table = Table(
         title=f"{part}: {summary['images']} images of {summary['patients']} patients",
-        caption=f"surface Dice: share of the outlines within {summary['surface_tolerance']:g} {unit}",
+        caption=f"{interval_note(scores['dice'] for scores in summary['classes'].values())}\n"
+        f"surface Dice: share of the outlines within {summary['surface_tolerance']:g} {unit}",
     )
     for column in ("class", "Dice,\n95 % interval", "IoU", "surface\nDice", f"HD95,\n{unit}", "missed", "false\nalarm"):
         table.add_column(column, justify="left" if column == "class" else "right")
@@ -65,12 +67,12 @@ def _classes_table(summary: Mapping[str, Any], part: str) -> Table:
 
 def _measurements_table(summary: Mapping[str, Any]) -> Table:
     table = Table(title="measurements: prediction against reference")
-    for column in ("measurement", "mean absolute error", "median", "bias", "n", "missed"):
+    for column in ("measurement", "mean\nabsolute\nerror", "median", "bias", "limits of\nagreement", "n", "missed"):
         table.add_column(column, justify="left" if column == "measurement" else "right")
     for key in in_one_unit(summary["measurements"]):
         entry = summary["measurements"][key]
         mean, bias = entry["mean_absolute_error"]["mean"], entry["bias"]["mean"]
-        errors = (f"{mean:.2f}", f"{entry['median_absolute_error']:.2f}", f"{bias:+.2f}")
+        errors = (f"{mean:.2f}", f"{entry['median_absolute_error']:.2f}", f"{bias:+.2f}", _limits(entry))
         table.add_row(key, *errors, str(entry["n"]), str(entry["n_missed"]))
     return table
 
@@ -90,6 +92,11 @@ def _shapes_table(summary: Mapping[str, Any]) -> Table:
 def _interval(bounds: list[float] | None) -> str:
     """Return an interval as a second line of its cell, which fits a narrow terminal."""
     return f"\n{bounds[0]:.3f}\N{EN DASH}{bounds[1]:.3f}" if bounds else ""
+
+
+def _limits(entry: Mapping[str, Any]) -> str:
+    low, high = entry["limits_of_agreement"]
+    return "" if low is None else f"{low:+.2f} to\n{high:+.2f}"
 
 
 def _plus_minus(spread: Mapping[str, Any]) -> str:

@@ -81,6 +81,8 @@ def test_median_and_mean_error_are_over_patients(fetal_head: Task) -> None:
     assert hc["median_absolute_error"] == pytest.approx(3)
     assert hc["mean_absolute_error"]["mean"] == pytest.approx((3 + 1 + 8) / 3)
     assert hc["bias"]["mean"] == pytest.approx((-2 + 0 + 8) / 3)
+    # The limits are about this bias, and not about that of all images, 4/5.
+    assert sum(hc["limits_of_agreement"]) / 2 == pytest.approx(hc["bias"]["mean"])
 
 
 def test_a_single_pair_has_no_limits(fetal_head: Task) -> None:
@@ -154,13 +156,17 @@ def test_shape_errors_are_listed_by_class(spine: Task) -> None:
     assert row["EPI_angle_error_deg"] is None and row["VTB_centre_distance_mm"] == 0
 
 
-def test_the_interval_of_two_patients_is_known(fetal_head: Task) -> None:
-    # Two patients with 1 and 0 are drawn as (0, 0), (0, 1), (1, 0), (1, 1): means 0, 1/2, 1/2, 1, so that the 2.5th
-    # and 97.5th percentiles are 0 and 1, however many images the two have.
+def test_two_patients_have_no_interval_and_three_a_wide_one(fetal_head: Task) -> None:
     sure = Agreement(1.0, 1.0, 1.0, 0.0, 0.0, 1.0, reference_empty=False, missed=False, false_alarm=False)
     cases = [case("A", sure) for _ in range(40)] + [case("B", MISSED) for _ in range(40)]
     summary = summary_of(cases, fetal_head)
+    assert summary["classes"]["HEAD"]["dice"]["interval_95"] is None and summary["mean_dice_interval_95"] is None
+    assert "2 patients: too few for intervals" in summary["warning"]
+    summary = summary_of([*cases, case("C", sure)], fetal_head)
+    # Two patients with 1 and one with 0: t of 2 degrees of freedom gives 0.67 -/+ 1.43; no Dice is outside 0 to 1.
     assert summary["classes"]["HEAD"]["dice"]["interval_95"] == [0, 1] == summary["mean_dice_interval_95"]
+    assert summary["classes"]["HEAD"]["dice"]["interval_method"] == "t" == summary["mean_dice_interval_method"]
+    assert summary["classes"]["HEAD"]["hd95"]["interval_95"][0] == 0
     alone = summary_of([case(str(n), sure) for n in range(9)], fetal_head)["classes"]["HEAD"]["dice"]
     assert alone["interval_95"] == [1, 1] and alone["standard_deviation"] == 0
 

@@ -75,11 +75,16 @@ def test_the_page_contains_the_numbers_of_the_summary(page: Path, spine: Task) -
     text = text_of(page)
     summary = summary_of(spine_cases(spine), spine)
     low, high = summary["mean_dice_interval_95"]
-    assert f"{summary['mean_dice']:.3f} mean Dice, 95 % interval {low:.3f} to {high:.3f}" in text
+    assert f"{summary['mean_dice']:.3f} mean Dice, 95 % t interval {low:.3f} to {high:.3f}" in text
     assert "4 missed, of 45 structures" in text
     assert "15 images" in text and "8 patients" in text and "Not for clinical use" in text
     depth = summary["measurements"]["skin_to_epi_mm"]
     assert f"{depth['mean_absolute_error']['mean']:.2f}" in text and "Skin to EPI" in text
+    bias, (low, high) = depth["bias"]["mean"], depth["limits_of_agreement"]
+    assert abs((low + high) / 2 - bias) < 1e-9 and f"{low:.2f}".replace("-", "\N{MINUS SIGN}") in text
+    (first, last), _ = depth["limits_of_agreement_intervals_95"]
+    assert f"{first:.2f} to {last:.2f}".replace("-", "\N{MINUS SIGN}") in text
+    assert text.count("95 % intervals: t intervals on patient means") == 3
     assert "skin_to_epi_px" not in text
     for fact in (SHA256, *FACTS["data"].values(), "torch 2.13.0", "8 patients: intervals are wide"):
         assert fact in text
