@@ -19,6 +19,18 @@ def start_line(setup: TrainingSetup) -> str:
     )
 
 
+def absent_lines(setup: TrainingSetup, fold: int | None) -> list[str]:
+    """Return a warning for classes that the fold that validates does not show; without such classes no line."""
+    if not setup.absent:
+        return []
+    scored = [name for name in setup.task.class_names if name not in setup.absent]
+    chosen = f"the Dice of {', '.join(scored)} alone" if scored else "the absence of false alarms alone"
+    return [
+        f"warning: no image of fold {fold} shows {', '.join(setup.absent)}: {chosen} chooses the epoch; validate with "
+        "another fold, or divide the training part into fewer folds"
+    ]
+
+
 def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], class_names: Sequence[str], is_best: bool) -> str:
     """Return a line on a complete epoch (from 1)."""
     dice = ""  # no image validates in a refit
