@@ -11,7 +11,7 @@ from typing import Any
 
 from sonoseg.evaluation.folds import FoldData
 from sonoseg.evaluation.intervals import interval_note
-from sonoseg.evaluation.summary import error_means, in_one_unit, score_means
+from sonoseg.evaluation.summary import WHERE_PRESENT, error_means, in_one_unit, score_means
 from sonoseg.io.names import patient_key
 from sonoseg.models.model_header import ModelHeader
 from sonoseg.runs.output_folder import OutputFolder
@@ -92,9 +92,11 @@ def _training(info: Mapping[str, Any]) -> str:
             f"* Refit: trained {info['epochs']} epochs, seed {info['seed']}, on the images of all folds. No fold "
             "validated it: its settings and number of epochs were chosen in trainings before"
         )
+    absent = _plain(", ".join(info.get("validation_without", [])))
+    without = f", without {absent}, which no image of that fold shows" if absent else ""
     return (
         f"* Trained {info['epochs']} epochs, seed {info['seed']}; epoch {info['best_epoch']} kept for its "
-        f"validation Dice, {info['validation_dice']:.4f} on fold {info['fold']}"
+        f"validation Dice, {info['validation_dice']:.4f} on fold {info['fold']}{without}"
     )
 
 
@@ -118,14 +120,16 @@ def _scores(summary: Mapping[str, Any] | None) -> str:
     unit = summary["distance_unit"]
     lines = [
         f"On the {summary['part']} images: {summary['images']} of {summary['patients']} patients. Means over patients; "
-        f"{interval_note(score_means(summary))}.",
+        f"{interval_note(score_means(summary))}. A rightly empty mask counts as Dice 1; Dice where present is that of "
+        "the images whose reference has the class.",
         "",
-        f"| class | Dice | IoU | surface Dice at {summary['surface_tolerance']:g} {unit} | HD95, {unit} | missed |",
-        "|---|---|---|---|---|---|",
+        "| class | Dice | Dice where present | IoU "
+        f"| surface Dice at {summary['surface_tolerance']:g} {unit} | HD95, {unit} | missed |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, scores in summary["classes"].items():
         missed = f"{scores['n_missed']} of {scores['n'] - scores['n_empty_reference']}"
-        means = " | ".join(_mean(scores[score], digits) for score, digits in SCORE_COLUMNS)
+        means = " | ".join(_mean(scores.get(score), digits) for score, digits in SCORE_COLUMNS)
         lines.append(f"| {name} | {means} | {missed} |")
     measured = in_one_unit(summary["measurements"])
     if measured:
@@ -150,10 +154,13 @@ def _scores(summary: Mapping[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
-SCORE_COLUMNS = (("dice", 3), ("iou", 3), ("surface_dice", 3), ("hd95", 1))
+SCORE_COLUMNS = (("dice", 3), (WHERE_PRESENT, 3), ("iou", 3), ("surface_dice", 3), ("hd95", 1))
 
 
-def _mean(score: Mapping[str, Any], digits: int) -> str:
+def _mean(score: Mapping[str, Any] | None, digits: int) -> str:
+    """Return a mean with its interval; a dash for None, of a class that no reference has."""
+    if score is None:
+        return "-"
     bounds = score["interval_95"]
     return f"{score['mean']:.{digits}f}" + (f" ({bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})" if bounds else "")
 

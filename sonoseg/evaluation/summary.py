@@ -23,6 +23,10 @@ from sonoseg.io.names import patient_key
 from sonoseg.schema.quantity import Quantity, prefer_mm
 from sonoseg.schema.results import Evaluation
 
+WHERE_PRESENT = "dice_where_present"
+"""Key of the Dice over the images whose reference has the class: a rightly empty mask counts 1 in `dice`, which for a
+rare class is mostly that of its absence."""
+
 RANGES = {"hd95": SIZE, "hausdorff": SIZE}
 """Possible values of the SCORES that are no shares."""
 
@@ -35,6 +39,7 @@ def summarise(
     threshold: of a single class; None with several classes.
 
     Values are averaged within a patient first, so that patients count equally, however many images they have.
+    `dice_where_present` of a class, and the mean of them, is None when no reference has it.
     """
     patients = [case.patient for case in cases]
     count, unit = len(set(map(patient_key, patients))), cases[0].distance_unit
@@ -51,6 +56,8 @@ def summarise(
     for score in ("dice", "iou"):
         summary[f"mean_{score}"] = float(np.mean([scores[score]["mean"] for scores in summary["classes"].values()]))
     means = [float(np.mean([agreement.dice for agreement in case.agreement.values()])) for case in cases]
+    present = [scores[WHERE_PRESENT]["mean"] for scores in summary["classes"].values() if scores[WHERE_PRESENT]]
+    summary[f"mean_{WHERE_PRESENT}"] = float(np.mean(present)) if present else None
     interval = mean_with_interval(means, patients, SHARE)
     summary |= {f"mean_dice_{name}": interval[name] for name in ("interval_95", "interval_method")}
     summary["pixel_accuracy"] = spread([case.pixel_accuracy for case in cases], patients, SHARE)
@@ -72,7 +79,8 @@ def in_one_unit(measurements: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def score_means(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the means of a summary's scores of classes, for `interval_note`."""
-    return [scores[score] for scores in summary["classes"].values() for score in SCORES]
+    means = [scores.get(score) for scores in summary["classes"].values() for score in (*SCORES, WHERE_PRESENT)]
+    return [mean for mean in means if mean]
 
 
 def error_means(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -91,6 +99,11 @@ def _class(name: str, cases: Sequence[Case]) -> dict[str, Any]:
         "n_missed": int(table["missed"].sum()),
         "n_false_alarm": int(table["false_alarm"].sum()),
     }
+    present = [(case.agreement[name].dice, case.patient) for case in cases if not case.agreement[name].reference_empty]
+    summary[WHERE_PRESENT] = None
+    if present:
+        dice, owners = zip(*present, strict=True)
+        summary[WHERE_PRESENT] = spread(dice, owners, SHARE) | {"n": len(present)}
     errors = cases[0].shape_errors.get(name, {})
     if errors:
         summary["shape_errors"] = {key: _shape_error(name, error.quantity, cases) for key, error in errors.items()}

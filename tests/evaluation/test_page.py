@@ -145,6 +145,21 @@ def test_a_page_of_missed_structures(fetal_head: Task, tmp_path: Path) -> None:
     assert "2 missed, of 2 structures" in text and "HEAD missed" in text and "pixels, because not every image" in text
 
 
+def test_dice_where_present_stands_beside_dice(spine: Task, tmp_path: Path) -> None:
+    pairs = [(spine_map(without=(3,)), spine_map(without=(3,)))] * 3 + [(spine_map(drop=2), spine_map())]
+    cases = [made_case(f"c{n}", f"p{n}", *pair, spine, root=tmp_path) for n, pair in enumerate(pairs)]
+    facts = {**FACTS, "validation_without": ["EPI"]}
+    workspace = Workspace(tmp_path, "spine")
+    summary = write_evaluation(output_of(tmp_path / "out"), scoring_of("validation", spine, facts), cases, workspace)
+    text, epi = text_of(tmp_path / "out" / "evaluation.html"), summary["classes"]["EPI"]
+    assert epi["dice"]["mean"] > 0.9 > epi["dice_where_present"]["mean"]
+    low, high = epi["dice"]["interval_95"]
+    row = f"EPI {epi['dice']['mean']:.3f} {low:.3f}\N{EN DASH}{high:.3f} {epi['dice_where_present']['mean']:.3f}"
+    assert f"; where present {summary['mean_dice_where_present']:.3f}" in text
+    assert "Dice Dice where present Median (SD)" in text and row in text
+    assert "(validation Dice 0.7500 without EPI, absent from the fold)" in text
+
+
 def test_worst_and_typical_cases(spine: Task) -> None:
     cases = spine_cases(spine)
     dice, good = sorted(case.dice for case in cases), cases[0].agreement["MID"]
