@@ -11,7 +11,7 @@ from typing import Any
 
 from sonoseg.evaluation.folds import FoldData
 from sonoseg.evaluation.intervals import interval_note
-from sonoseg.evaluation.summary import WHERE_PRESENT, error_means, in_one_unit, score_means
+from sonoseg.evaluation.summary import WHERE_PRESENT, error_means, in_one_unit, notes_of, score_means
 from sonoseg.io.names import patient_key
 from sonoseg.models.model_header import ModelHeader
 from sonoseg.runs.output_folder import OutputFolder
@@ -142,6 +142,7 @@ def _scores(summary: Mapping[str, Any] | None) -> str:
         entry = summary["measurements"][key]
         errors = f"{_mean(entry['mean_absolute_error'], 2)} | {_mean(entry['bias'], 2)} | {_limits(entry)}"
         lines.append(f"| {key} | {errors} | {entry['n_missed']} |")
+    lines += [line for note in notes_of(summary) for line in ("", f"{note[0].upper()}{note[1:]}.")]
     if "warning" in summary:
         lines += ["", f"{summary['warning']}."]
     if summary.get("scored_before"):

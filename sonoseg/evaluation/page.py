@@ -6,7 +6,7 @@ from typing import Any
 
 from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.intervals import interval_note
-from sonoseg.evaluation.summary import error_means, in_one_unit, quantity_of, score_means
+from sonoseg.evaluation.summary import error_means, in_one_unit, notes_of, quantity_of, score_means
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.masks import decode_label_map, read_mask
 from sonoseg.io.names import patient_key
@@ -65,6 +65,7 @@ def evaluation_page(
             "measurements": interval_note(error_means(summary)),
             "shapes": interval_note(entry for entry in shape_errors if entry["n"]),
         },
+        notes=notes_of(summary),
         distribution=figure_uri(
             dice_distribution({name: [case.agreement[name].dice for case in cases] for name in task.class_names})
         ),

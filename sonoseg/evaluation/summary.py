@@ -20,12 +20,16 @@ from sonoseg.evaluation.intervals import (
     spread,
 )
 from sonoseg.io.names import patient_key
+from sonoseg.postprocess.gestational_age import ERROR_NOTE
 from sonoseg.schema.quantity import Quantity, prefer_mm
 from sonoseg.schema.results import Evaluation
 
 WHERE_PRESENT = "dice_where_present"
 """Key of the Dice over the images whose reference has the class: a rightly empty mask counts 1 in `dice`, which for a
 rare class is mostly that of its absence."""
+
+NOTES = {"gestational_age": ERROR_NOTE}
+"""Name of a quantity -> what its errors mean, where that is not evident."""
 
 RANGES = {"hd95": SIZE, "hausdorff": SIZE}
 """Possible values of the SCORES that are no shares."""
@@ -89,6 +93,11 @@ def error_means(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [entry[error] for entry in paired for error in ("mean_absolute_error", "bias")]
 
 
+def notes_of(summary: Mapping[str, Any]) -> list[str]:
+    """Return the notes on the measurements of a summary that have pairs."""
+    return [entry["note"] for entry in summary["measurements"].values() if entry["n"] and "note" in entry]
+
+
 def _class(name: str, cases: Sequence[Case]) -> dict[str, Any]:
     table = pd.DataFrame([asdict(case.agreement[name]) for case in cases])
     patients = [case.patient for case in cases]
@@ -134,6 +143,8 @@ def _measurement(quantity: Quantity, cases: Sequence[Case]) -> dict[str, Any]:
     n_extra = sum(case.reference(key) is None and case.measured(key) is not None for case in cases)
     summary: dict[str, Any] = {**asdict(quantity), "n": len(paired)}
     summary |= {"n_missed": len(expected) - len(paired), "n_false_alarm": n_extra}
+    if quantity.name in NOTES:
+        summary["note"] = NOTES[quantity.name]
     if expected:
         values = [abs(case.errors[key]) if key in case.errors else case.largest_error(quantity) for case in expected]
         patients = [case.patient for case in expected]

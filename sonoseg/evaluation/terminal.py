@@ -7,13 +7,14 @@ from rich.table import Table
 
 from sonoseg.evaluation.cross_validation import FOLD_SCORES
 from sonoseg.evaluation.intervals import interval_note
-from sonoseg.evaluation.summary import WHERE_PRESENT, in_one_unit
+from sonoseg.evaluation.summary import WHERE_PRESENT, in_one_unit, notes_of
 
 
 def score_report(summary: Mapping[str, Any], part: str) -> list[Table | str]:
     """Return the tables of classes, measurements and shapes of an evaluation, and notes on its use, for a terminal."""
     tables = (_classes_table(summary, part), _measurements_table(summary), _shapes_table(summary))
     report: list[Table | str] = [table for table in tables if table.row_count]
+    report += [f"note: {note}" for note in notes_of(summary)]
     if "warning" in summary:
         report.append(f"note: {summary['warning']}")
     if summary.get("scored_before"):

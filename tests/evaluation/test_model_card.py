@@ -43,7 +43,7 @@ def test_a_card_says_what_the_files_say_and_keeps_what_a_person_wrote(tmp_path: 
     }
     save_unchecked(tmp_path / "best_model.safetensors", {"w": torch.zeros(1)}, task, facts)
     header = read_header(tmp_path / "best_model.safetensors")
-    cases = [made_case(str(n), f"p{n}", head_map(x=80 + n), head_map(), fetal_head) for n in range(3)]
+    cases = [made_case(str(n), f"p{n}", head_map(x=80 + n), head_map(), fetal_head, (1.0, 1.0)) for n in range(3)]
     summary = {"part": "test", **summary_of(cases, fetal_head)}
     path = write_model_card(OutputFolder(tmp_path, "stage3"), header, data_of("aabb"), summary)
     text = path.read_text()
@@ -53,6 +53,8 @@ def test_a_card_says_what_the_files_say_and_keeps_what_a_person_wrote(tmp_path: 
     low, high = dice["interval_95"]
     mean = f"{dice['mean']:.3f} ({low:.3f} to {high:.3f})"
     assert "| class | Dice | Dice where present |" in text and f"| HEAD | {mean} | {mean} |" in text
+    assert "Gestational age: its error is that of the head circumference" in text
+    assert "1.5 weeks from 18 to 24 weeks" in text
     assert "95 % intervals: t intervals on patient means" in text
     bias, (lower, upper) = (
         summary["measurements"]["hc_mm"]["bias"],

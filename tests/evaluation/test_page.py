@@ -132,6 +132,18 @@ def test_later_scorings_and_other_parts_are_named(spine: Task, tmp_path: Path) -
     assert "Not the test split" in text and "Scoring number" not in text and "ab" in text
 
 
+def test_an_error_of_gestational_age_is_explained(fetal_head: Task, spine: Task, tmp_path: Path) -> None:
+    maps = head_map(), head_map()
+    for task, spacing, explained in ((fetal_head, (1.0, 1.0), True), (fetal_head, None, False), (spine, None, False)):
+        pair = maps if task is fetal_head else (spine_map(), spine_map())
+        cases = [made_case("a", "p", *pair, task, spacing, root=tmp_path)]
+        write_evaluation(
+            output_of(tmp_path / "out"), scoring_of("validation", task, {}), cases, Workspace(tmp_path, task.name)
+        )
+        text = text_of(tmp_path / "out" / "evaluation.html")
+        assert ("no error of dating" in text and "3.0 weeks from 30 to 36 weeks" in text) == explained
+
+
 def test_a_page_of_missed_structures(fetal_head: Task, tmp_path: Path) -> None:
     nothing = np.zeros_like(head_map())
     cases = [made_case(f"c{n}", "p", nothing, head_map(), fetal_head, spacing=None, root=tmp_path) for n in range(2)]

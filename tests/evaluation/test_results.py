@@ -152,8 +152,10 @@ def test_the_report_fits_80_columns(spine: Task, tmp_path: Path, cases: list[Cas
 
 
 def test_the_report_of_heads_fits_80_columns(fetal_head: Task) -> None:
-    cases = [made_case(str(n), str(n), head_map(x=80 + n), head_map(), fetal_head) for n in range(4)]
+    cases = [made_case(str(n), str(n), head_map(x=80 + n), head_map(), fetal_head, (1.0, 1.0)) for n in range(4)]
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(*score_report(summary_of(cases, fetal_head), "test"), sep="\n")
     text = console.export_text()
+    said = " ".join(text.split())
+    assert "note: gestational age: its error is that of the head circumference" in said and "no error of dating" in said
     assert "gestational_age_weeks" in text and "…" not in text and max(map(len, text.splitlines())) <= 80
