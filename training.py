@@ -209,7 +209,7 @@ def train(run: "TrainingRun") -> None:
                 scalars = train_and_validate(setup, progress, signals)
                 is_best = progress.finish_epoch(setup.validated, scalars)
                 save_epoch(run)
-                line = epoch_line(progress.epoch, setup.epochs, scalars, setup.task.class_names, is_best)
+                line = epoch_line(progress.epoch, setup.epochs, scalars, setup.scored, is_best)
                 print_lines([line] if shown else [])
                 stop_if_received(signals)
         except Stopped as stop:

@@ -194,10 +194,9 @@ def _missing_in_folds(counts: Counts, fold: NDArray[np.int_], classes: Sequence[
         missing = [index for index in range(int(fold.max()) + 1) if not images[fold == index].any()]
         patients = np.count_nonzero(images[fold != _TEST])
         if missing and patients:
-            message = (
-                f"no image of fold {', '.join(map(str, missing))} shows it ({patients} training "
-                f"{'patient does' if patients == 1 else 'patients do'}): such a fold validates without this class"
-            )
+            where = f"fold{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}"
+            who = "1 training patient does" if patients == 1 else f"{patients} training patients do"
+            message = f"no image of {where} shows it ({who}): such a fold validates without this class"
             faults.append(warning(f"class {name}", message, "class_missing_in_fold"))
     return faults
 

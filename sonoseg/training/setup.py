@@ -55,6 +55,12 @@ class TrainingSetup:
     absent: Sequence[str] = ()
 
     @property
+    def scored(self) -> list[str]:
+        """The classes whose mean Dice chooses the epoch: those that the validation images show, or else all."""
+        names = self.task.class_names
+        return [name for name in names if name not in self.absent] or names
+
+    @property
     def validated(self) -> nn.Module:
         """The plain module that is validated and saved: the network, or the average of its weights."""
         module: nn.Module = self.average.module if self.average else self.network.module

@@ -32,7 +32,7 @@ def absent_lines(setup: TrainingSetup, fold: int | None) -> list[str]:
 
 
 def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], class_names: Sequence[str], is_best: bool) -> str:
-    """Return a line on a complete epoch (from 1)."""
+    """Return a line on a complete epoch (from 1), with the Dice of `class_names`."""
     dice = ""  # no image validates in a refit
     if "dice/mean" in scalars:
         classes = "  ".join(f"{name} {scalars[f'dice/{name}']:.3f}" for name in class_names)

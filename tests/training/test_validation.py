@@ -13,7 +13,7 @@ from sonoseg.runs.split_tables import Prepared, Sample
 from sonoseg.schema.task import Task
 from sonoseg.training.progress import Progress, ValidationTotals
 from sonoseg.training.records import model_facts
-from sonoseg.training.terminal import absent_lines
+from sonoseg.training.terminal import absent_lines, epoch_line
 from tests.training.setups import setup_of
 
 NAMES = ("MID", "VTB", "EPI")
@@ -66,6 +66,15 @@ def test_a_warning_names_class_and_fold() -> None:
     assert line.startswith("warning: no image of fold 1 shows EPI: the Dice of MID, VTB alone chooses the epoch")
     (line,) = absent_lines(replace(setup, absent=list(NAMES)), 1)
     assert "the absence of false alarms alone" in line
+
+
+def test_an_epoch_is_reported_by_the_classes_that_choose_it() -> None:
+    setup = setup_of(torch.nn.Linear(1, 1), Fabric(accelerator="cpu", devices=1))
+    assert setup.scored == list(NAMES) == replace(setup, absent=NAMES).scored
+    scalars = {**totals_of([0.6, 0.8, 1.0], ("EPI",)), "loss/total": 0.1, "time/epoch_s": 1.0}
+    scalars["schedule/hausdorff_weight"] = 0.0
+    line = epoch_line(1, 2, scalars, replace(setup, absent=["EPI"]).scored, is_best=True)
+    assert "validation Dice 0.7000  (MID 0.600  VTB 0.800)" in line
 
 
 def test_the_model_states_what_chose_its_epoch(spine: Task) -> None:
