@@ -197,10 +197,10 @@ def train(run: "TrainingRun") -> None:
     Raises Stopped when a signal has ended it, after a checkpoint of the step that it was at.
     """
     from sonoseg.training.run import save_epoch, save_run, write_model
-    from sonoseg.training.terminal import epoch_line, start_line
+    from sonoseg.training.terminal import absent_lines, epoch_line, start_line
 
     setup, progress, shown = run.setup, run.progress, run.setup.fabric.is_global_zero
-    print_lines([start_line(setup)] if shown else [])
+    print_lines([start_line(setup), *absent_lines(setup, run.data.fold)] if shown else [])
     # Several processes would have to agree on a step to stop at: they end at once, and resume after their last epoch.
     stops_at_step = setup.fabric.world_size == 1 and not setup.options.sanity_check
     with deferred_signals(enabled=stops_at_step) as signals:
@@ -209,7 +209,7 @@ def train(run: "TrainingRun") -> None:
                 scalars = train_and_validate(setup, progress, signals)
                 is_best = progress.finish_epoch(setup.validated, scalars)
                 save_epoch(run)
-                line = epoch_line(progress.epoch, setup.epochs, scalars, setup.task.class_names, is_best)
+                line = epoch_line(progress.epoch, setup.epochs, scalars, setup.scored, is_best)
                 print_lines([line] if shown else [])
                 stop_if_received(signals)
         except Stopped as stop:
@@ -224,7 +224,7 @@ def train_and_validate(setup: "TrainingSetup", progress: "Progress", signals: li
     from sonoseg.training.progress import ValidationTotals
 
     epoch, steps = progress.epoch, len(setup.training)
-    totals, scores = progress.current_epoch, ValidationTotals(setup.task.class_names)
+    totals, scores = progress.current_epoch, ValidationTotals(setup.task.class_names, setup.absent)
     began = time.perf_counter() - totals.seconds
 
     # Train: every image of the other folds once, in an order that depends on seed and epoch alone.

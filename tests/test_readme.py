@@ -29,6 +29,7 @@ MODULES = (
     "sonoseg.phantom",
     "benchmarks",
     "benchmarks.ablation",
+    "benchmarks.coverage",
     "stress.fuzz",
     "stress.killtest",
     "stress.load",

@@ -13,6 +13,7 @@ from sonoseg.evaluation.quality.files import read_observations, write_pooled_qua
 from sonoseg.evaluation.quality.validation import judge_observations
 from sonoseg.evaluation.results import remove_fold_scores, write_evaluation, write_model_evaluation
 from sonoseg.evaluation.scoring import Scoring, read_trained_model
+from sonoseg.evaluation.summary import WHERE_PRESENT
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import (
     ANY_FOLD,
@@ -103,7 +104,8 @@ def summarise_folds(
     first = summaries[0]
     classes = {
         name: {
-            score: _spread([summary["classes"][name][score]["mean"] for summary in summaries]) for score in FOLD_SCORES
+            **{score: _spread([one["classes"][name][score]["mean"] for one in summaries]) for score in FOLD_SCORES},
+            WHERE_PRESENT: _spread_where_present([one["classes"][name][WHERE_PRESENT] for one in summaries]),
         }
         for name in first["classes"]
     }
@@ -124,6 +126,13 @@ def summarise_folds(
         "out_of_fold": dict(out_of_fold),
         "models": list(members),
     }
+
+
+def _spread_where_present(scores: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """Return the spread over the folds that show a class; `folds` is None for the others. None when no fold does."""
+    values = [score["mean"] if score else None for score in scores]
+    defined = [value for value in values if value is not None]
+    return _spread(defined) | {"folds": values} if defined else None
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:

@@ -43,6 +43,11 @@ class FoldData:
         """The annotated images of the test split."""
         return self._sources(self.test)
 
+    def absent_from_validation(self, classes: Sequence[str]) -> list[str]:
+        """Return the classes that no image of the fold that validates shows; none when no image validates."""
+        samples = self.validation_samples
+        return [name for name in classes if samples and not any(sample.present[name] for sample in samples)]
+
     def _sources(self, rows: Sequence[Prepared]) -> list[Sample]:
         return [self._by_id[row.source_id] for row in rows]
 

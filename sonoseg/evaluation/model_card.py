@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.evaluation.folds import FoldData
-from sonoseg.evaluation.summary import in_one_unit
+from sonoseg.evaluation.intervals import interval_note
+from sonoseg.evaluation.summary import WHERE_PRESENT, error_means, in_one_unit, notes_of, score_means
 from sonoseg.io.names import patient_key
 from sonoseg.models.model_header import ModelHeader
 from sonoseg.runs.output_folder import OutputFolder
@@ -91,9 +92,11 @@ def _training(info: Mapping[str, Any]) -> str:
             f"* Refit: trained {info['epochs']} epochs, seed {info['seed']}, on the images of all folds. No fold "
             "validated it: its settings and number of epochs were chosen in trainings before"
         )
+    absent = _plain(", ".join(info.get("validation_without", [])))
+    without = f", without {absent}, which no image of that fold shows" if absent else ""
     return (
         f"* Trained {info['epochs']} epochs, seed {info['seed']}; epoch {info['best_epoch']} kept for its "
-        f"validation Dice, {info['validation_dice']:.4f} on fold {info['fold']}"
+        f"validation Dice, {info['validation_dice']:.4f} on fold {info['fold']}{without}"
     )
 
 
@@ -116,23 +119,30 @@ def _scores(summary: Mapping[str, Any] | None) -> str:
         return "None: the test split is empty."
     unit = summary["distance_unit"]
     lines = [
-        f"On the {summary['part']} images: {summary['images']} of {summary['patients']} patients. Means over patients, "
-        "with 95 % intervals by resampling them.",
+        f"On the {summary['part']} images: {summary['images']} of {summary['patients']} patients. Means over patients; "
+        f"{interval_note(score_means(summary))}. A rightly empty mask counts as Dice 1; Dice where present is that of "
+        "the images whose reference has the class.",
         "",
-        f"| class | Dice | IoU | surface Dice at {summary['surface_tolerance']:g} {unit} | HD95, {unit} | missed |",
-        "|---|---|---|---|---|---|",
+        "| class | Dice | Dice where present | IoU "
+        f"| surface Dice at {summary['surface_tolerance']:g} {unit} | HD95, {unit} | missed |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, scores in summary["classes"].items():
         missed = f"{scores['n_missed']} of {scores['n'] - scores['n_empty_reference']}"
-        means = " | ".join(_mean(scores[score], digits) for score, digits in SCORE_COLUMNS)
+        means = " | ".join(_mean(scores.get(score), digits) for score, digits in SCORE_COLUMNS)
         lines.append(f"| {name} | {means} | {missed} |")
     measured = in_one_unit(summary["measurements"])
     if measured:
-        lines += ["", "| measurement | mean absolute error | bias | missed |", "|---|---|---|---|"]
+        lines += ["", f"Prediction minus reference; {interval_note(error_means(summary))}.", ""]
+        lines += [
+            "| measurement | mean absolute error | bias | limits of agreement | missed |",
+            "|---|---|---|---|---|",
+        ]
     for key in measured:
         entry = summary["measurements"][key]
-        errors = f"{_mean(entry['mean_absolute_error'], 2)} | {_mean(entry['bias'], 2)}"
+        errors = f"{_mean(entry['mean_absolute_error'], 2)} | {_mean(entry['bias'], 2)} | {_limits(entry)}"
         lines.append(f"| {key} | {errors} | {entry['n_missed']} |")
+    lines += [line for note in notes_of(summary) for line in ("", f"{note[0].upper()}{note[1:]}.")]
     if "warning" in summary:
         lines += ["", f"{summary['warning']}."]
     if summary.get("scored_before"):
@@ -145,12 +155,24 @@ def _scores(summary: Mapping[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
-SCORE_COLUMNS = (("dice", 3), ("iou", 3), ("surface_dice", 3), ("hd95", 1))
+SCORE_COLUMNS = (("dice", 3), (WHERE_PRESENT, 3), ("iou", 3), ("surface_dice", 3), ("hd95", 1))
 
 
-def _mean(score: Mapping[str, Any], digits: int) -> str:
+def _mean(score: Mapping[str, Any] | None, digits: int) -> str:
+    """Return a mean with its interval; a dash for None, of a class that no reference has."""
+    if score is None:
+        return "-"
     bounds = score["interval_95"]
     return f"{score['mean']:.{digits}f}" + (f" ({bounds[0]:.{digits}f} to {bounds[1]:.{digits}f})" if bounds else "")
+
+
+def _limits(entry: Mapping[str, Any]) -> str:
+    """Return both limits of agreement with their intervals; a dash for a single patient."""
+    limits, intervals = entry["limits_of_agreement"], entry.get("limits_of_agreement_intervals_95") or (None, None)
+    if limits[0] is None:
+        return "-"
+    each = zip(limits, intervals, strict=True)
+    return " to ".join(_mean({"mean": limit, "interval_95": interval}, 2) for limit, interval in each)
 
 
 def _section(name: str, text: str) -> str:

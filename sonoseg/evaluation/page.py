@@ -5,7 +5,8 @@ from itertools import count
 from typing import Any
 
 from sonoseg.evaluation.cases import Case
-from sonoseg.evaluation.summary import in_one_unit, quantity_of
+from sonoseg.evaluation.intervals import interval_note
+from sonoseg.evaluation.summary import error_means, in_one_unit, notes_of, quantity_of, score_means
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.masks import decode_label_map, read_mask
 from sonoseg.io.names import patient_key
@@ -45,7 +46,7 @@ def evaluation_page(
     number = count(1)
     worst, typical = worst_and_typical(cases)
     best_epoch = summary["model"].get("best_epoch", 0)
-    classes = summary["classes"].values()
+    classes, shape_errors = summary["classes"].values(), _shape_error_rows(summary)
     names = ("n", "n_missed", "n_empty_reference", "n_false_alarm")
     counts = {name: sum(scores[name] for scores in classes) for name in names}
     return render(
@@ -57,8 +58,14 @@ def evaluation_page(
         false_alarms=counts["n_false_alarm"],
         absent=counts["n_empty_reference"],
         flagged=sum(case.status != "ok" for case in cases),
-        shape_errors=_shape_error_rows(summary),
+        shape_errors=shape_errors,
         measurements=_measurement_rows(summary["measurements"]),
+        intervals={
+            "scores": interval_note(score_means(summary)),
+            "measurements": interval_note(error_means(summary)),
+            "shapes": interval_note(entry for entry in shape_errors if entry["n"]),
+        },
+        notes=notes_of(summary),
         distribution=figure_uri(
             dice_distribution({name: [case.agreement[name].dice for case in cases] for name in task.class_names})
         ),
@@ -117,9 +124,8 @@ def _bland_altman_plots(summary: dict[str, Any], cases: Sequence[Case]) -> list[
             quantity = quantity_of(entry)
             references = [float(case.reference(key) or 0.0) for case in paired]
             predictions = [value + case.errors[key] for value, case in zip(references, paired, strict=True)]
-            figure = bland_altman(
-                quantity.title, quantity.symbol, predictions, references, entry["limits_of_agreement"]
-            )
+            lines = entry["bias"]["mean"], entry["limits_of_agreement"]
+            figure = bland_altman(quantity.title, quantity.symbol, predictions, references, *lines)
             patients = len({patient_key(case.patient) for case in paired})
             plots.append({"uri": figure_uri(figure), "title": quantity.title, "patients": patients, "n": len(paired)})
     return plots

@@ -20,7 +20,7 @@ from sonoseg.runs.workspace import BEST_MODEL
 from sonoseg.schema.task import Task
 
 SANITY_CHECK_IMAGES = 2
-OF_EACH_MEMBER = ("best_epoch", "epochs", "validation_dice", "images")
+OF_EACH_MEMBER = ("best_epoch", "epochs", "validation_dice", "validation_without", "images")
 """Facts of a model that an ensemble does not have."""
 
 

@@ -6,13 +6,15 @@ from typing import Any
 from rich.table import Table
 
 from sonoseg.evaluation.cross_validation import FOLD_SCORES
-from sonoseg.evaluation.summary import in_one_unit
+from sonoseg.evaluation.intervals import interval_note
+from sonoseg.evaluation.summary import WHERE_PRESENT, in_one_unit, notes_of
 
 
 def score_report(summary: Mapping[str, Any], part: str) -> list[Table | str]:
     """Return the tables of classes, measurements and shapes of an evaluation, and notes on its use, for a terminal."""
     tables = (_classes_table(summary, part), _measurements_table(summary), _shapes_table(summary))
     report: list[Table | str] = [table for table in tables if table.row_count]
+    report += [f"note: {note}" for note in notes_of(summary)]
     if "warning" in summary:
         report.append(f"note: {summary['warning']}")
     if summary.get("scored_before"):
@@ -34,11 +36,20 @@ def folds_table(result: Mapping[str, Any]) -> Table:
     whole, folds = result["out_of_fold"], result["folds"]
     title = f"cross-validation: mean ± standard deviation of {folds} folds"
     table = Table(caption=result["note"], title=f"{title}\n{whole['images']} images of {whole['patients']} patients")
-    for column in ("class", "Dice", "IoU", "surface Dice", f"HD95, {result['distance_unit']}", "Dice of each fold"):
-        table.add_column(column, justify="left" if column == "class" else "right")
+    for column in (
+        "class",
+        "Dice",
+        "where present",
+        "IoU",
+        "surface Dice",
+        f"HD95, {result['distance_unit']}",
+        "Dice of each fold",
+    ):
+        table.add_column(column, justify="left" if column == "class" else "right", overflow="fold")
     for name, scores in result["classes"].items():
         each = " ".join(f"{value:.3f}" for value in scores["dice"]["folds"])
-        table.add_row(name, *(_plus_minus(scores[score]) for score in FOLD_SCORES), each)
+        columns = ("dice", WHERE_PRESENT, *FOLD_SCORES[1:])
+        table.add_row(name, *(_plus_minus(scores.get(score)) for score in columns), each)
     return table
 
 
@@ -46,14 +57,17 @@ def _classes_table(summary: Mapping[str, Any], part: str) -> Table:
     unit = summary["distance_unit"]
     table = Table(
         title=f"{part}: {summary['images']} images of {summary['patients']} patients",
-        caption=f"surface Dice: share of the outlines within {summary['surface_tolerance']:g} {unit}",
+        caption=f"{interval_note(scores['dice'] for scores in summary['classes'].values())}\n"
+        f"surface Dice: share of the outlines within {summary['surface_tolerance']:g} {unit}",
     )
-    for column in ("class", "Dice,\n95 % interval", "IoU", "surface\nDice", f"HD95,\n{unit}", "missed", "false\nalarm"):
-        table.add_column(column, justify="left" if column == "class" else "right")
+    columns = ["class", "Dice,\n95 %\ninterval", "Dice\nwhere\npresent", "IoU", "surface\nDice", f"HD95,\n{unit}"]
+    for column in (*columns, "missed", "false\nalarm"):
+        table.add_column(column, justify="left" if column == "class" else "right", overflow="fold")
     for name, scores in summary["classes"].items():
         table.add_row(
             name,
             f"{scores['dice']['mean']:.4f}{_interval(scores['dice']['interval_95'])}",
+            _where_present(scores),
             f"{scores['iou']['mean']:.4f}",
             f"{scores['surface_dice']['mean']:.4f}",
             f"{scores['hd95']['mean']:.2f}",
@@ -65,12 +79,12 @@ def _classes_table(summary: Mapping[str, Any], part: str) -> Table:
 
 def _measurements_table(summary: Mapping[str, Any]) -> Table:
     table = Table(title="measurements: prediction against reference")
-    for column in ("measurement", "mean absolute error", "median", "bias", "n", "missed"):
+    for column in ("measurement", "mean\nabsolute\nerror", "median", "bias", "limits of\nagreement", "n", "missed"):
         table.add_column(column, justify="left" if column == "measurement" else "right")
     for key in in_one_unit(summary["measurements"]):
         entry = summary["measurements"][key]
         mean, bias = entry["mean_absolute_error"]["mean"], entry["bias"]["mean"]
-        errors = (f"{mean:.2f}", f"{entry['median_absolute_error']:.2f}", f"{bias:+.2f}")
+        errors = (f"{mean:.2f}", f"{entry['median_absolute_error']:.2f}", f"{bias:+.2f}", _limits(entry))
         table.add_row(key, *errors, str(entry["n"]), str(entry["n_missed"]))
     return table
 
@@ -92,6 +106,20 @@ def _interval(bounds: list[float] | None) -> str:
     return f"\n{bounds[0]:.3f}\N{EN DASH}{bounds[1]:.3f}" if bounds else ""
 
 
-def _plus_minus(spread: Mapping[str, Any]) -> str:
+def _where_present(scores: Mapping[str, Any]) -> str:
+    """Return the Dice over the images that have the class; empty for none, and in evaluations of version 0.2."""
+    present = scores.get(WHERE_PRESENT)
+    return f"{present['mean']:.4f}" if present else ""
+
+
+def _limits(entry: Mapping[str, Any]) -> str:
+    low, high = entry["limits_of_agreement"]
+    return "" if low is None else f"{low:+.2f} to\n{high:+.2f}"
+
+
+def _plus_minus(spread: Mapping[str, Any] | None) -> str:
+    """Return mean and standard deviation; empty for a class that no fold shows."""
+    if spread is None:
+        return ""
     deviation = spread["standard_deviation"]
     return f"{spread['mean']:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")

@@ -55,6 +55,9 @@ KINDS = {
         "differences of the split from what was requested", "add patients, or report the difference with the results"
     ),
     "class_missing": FaultKind("classes that are missing in a part", "annotate more patients that show them"),
+    "class_missing_in_fold": FaultKind(
+        "classes that are missing in a fold", "annotate more patients that show them, or divide into fewer folds"
+    ),
     "constant": FaultKind("images of a single grey value", "remove them: they show nothing"),
     "empty": FaultKind(
         "empty masks: nothing is annotated", "correct if the structure is not visible; otherwise annotate it"

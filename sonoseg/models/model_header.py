@@ -50,6 +50,7 @@ class _Facts(BaseModel):
     planned_epochs: int = 0
     deterministic: bool = False
     validation_dice: float | None = 0
+    validation_without: list[str] = []
     use: str = ""
 
 

@@ -18,6 +18,9 @@ DRAWS = 20
 GOOD_ENOUGH = 0.005
 """Mean deviation of the shares from their target below which no further draw is tried."""
 
+_TEST = -1
+"""Fold of the patients in the test part."""
+
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.float64]
 
@@ -36,9 +39,10 @@ def split_patients(
     """Split patients into training folds and test, alike in the classes that their images show.
 
     `images` are (patient, one flag per class), one per image in any order: the same set gives the same split. Iterative
-    stratification (Sechidis 2011) runs on each patient's union of classes; of 20 seeded draws that one is taken whose
-    image counts, in all and per class, lie closest to `test_size` and to equal folds. A single patient trains; with
-    fewer patients than folds there are fewer folds. Both, and unequal shares, give warnings. No images: no patients.
+    stratification (Sechidis 2011) runs on each patient's union of classes; of 20 seeded draws those with the fewest
+    classes missing in a part are considered, and that one is taken whose image counts, in all and per class, lie
+    closest to `test_size` and to equal folds. A single patient trains; with fewer patients than folds there are fewer
+    folds. Both, unequal shares, and classes that a part or a fold lacks give warnings. No images: no patients.
     """
     flags_of: dict[str, list[Sequence[bool]]] = defaultdict(list)
     for patient, flags in images:
@@ -54,11 +58,11 @@ def split_patients(
         testing = _draw_test(counts, test_size, seed)
     training = np.flatnonzero(~testing)
     used = min(folds, len(training))
-    fold = np.zeros(len(patients), dtype=int)
+    fold = np.where(testing, _TEST, 0)
     if used > 1:
         fold[training] = _draw_folds(counts[training], used, seed)
     fold_of = {name: None if testing[row] else int(fold[row]) for row, name in enumerate(patients)}
-    return Split(fold_of, _warnings(counts, testing, classes, test_size, folds, used))
+    return Split(fold_of, _warnings(counts, fold, classes, test_size, folds))
 
 
 def _draw_test(counts: Counts, test_size: float, seed: int) -> Flags:
@@ -113,36 +117,51 @@ def _best(
     shares: NDArray[np.float64],
     seed: int,
 ) -> NDArray[np.int_]:
-    """Return the draw whose parts come closest to `shares` of every column; plain draws stand in where, with classes
-    that one patient each has, every stratified one leaves a part empty."""
-    parts = len(shares)
+    """Return the draw with the fewest classes missing in a part, and of those the one closest to `shares`.
+
+    Plain draws stand in where, with classes that one patient each has, every stratified one leaves a part empty.
+    """
+    parts, owners = len(shares), np.count_nonzero(counts, axis=0)
+    # A class of fewer patients than parts is missing in some, whatever the draw.
+    unavoidable = int(np.maximum(parts - owners[owners > 0], 0).sum())
     for draw in (stratified, plain):
-        best, lowest = None, np.inf
+        best: NDArray[np.int_] | None = None
+        lowest: tuple[float, float] = (np.inf, np.inf)
         for attempt in np.random.default_rng(seed).integers(2**31, size=DRAWS):
             part_of = draw(int(attempt))
             if len(np.unique(part_of)) < parts:
                 continue
-            deviation = _deviation(part_of, counts, shares)
-            if deviation < lowest:
-                best, lowest = part_of, deviation
-            if lowest <= GOOD_ENOUGH:
+            rank = _rank(part_of, counts, shares)
+            if rank < lowest:
+                best, lowest = part_of, rank
+            if lowest[0] <= unavoidable and lowest[1] <= GOOD_ENOUGH:
                 break
         if best is not None:
             return best
     raise AssertionError("a plain draw fills every part")
 
 
-def _deviation(part_of: NDArray[np.int_], counts: Counts, shares: NDArray[np.float64]) -> float:
-    """Return the mean distance of the parts' shares from the wanted ones, half for images and half for classes."""
+def _rank(part_of: NDArray[np.int_], counts: Counts, shares: NDArray[np.float64]) -> tuple[int, float]:
+    """Return how many classes are missing in a part, and how far the shares are from the wanted ones."""
     counts = counts[:, counts.sum(axis=0) > 0]
-    got = np.stack([counts[part_of == part].sum(axis=0) for part in range(len(shares))]) / counts.sum(axis=0)
+    totals = np.stack([counts[part_of == part].sum(axis=0) for part in range(len(shares))])
+    return int((totals == 0).sum()), _deviation(totals, shares)
+
+
+def _deviation(totals: Counts, shares: NDArray[np.float64]) -> float:
+    """Return the mean distance of the parts' shares from the wanted ones, half for images and half for classes.
+
+    totals: images of each part `(parts, 1 + classes)`, in all and by class.
+    """
+    got = totals / totals.sum(axis=0)
     distance = np.abs(got - shares[:, None]).mean(axis=0)
     return float((distance[0] + distance[1:].mean()) / 2) if len(distance) > 1 else float(distance[0])
 
 
 def _warnings(
-    counts: Counts, testing: Flags, classes: Sequence[str], test_size: float, folds: int, used: int
+    counts: Counts, fold: NDArray[np.int_], classes: Sequence[str], test_size: float, folds: int
 ) -> list[Fault]:
+    testing, used = fold == _TEST, int(fold.max()) + 1
     if len(counts) == 1:
         message = (
             "a single patient: all images are in the training part, the test part is empty, and no score can be trusted"
@@ -165,6 +184,20 @@ def _warnings(
         elif in_test in (0, in_all):
             side = "test" if in_test == 0 else "training"
             faults.append(warning(f"class {name}", f"no image of the {side} part shows it", "class_missing"))
+    return faults + _missing_in_folds(counts, fold, classes)
+
+
+def _missing_in_folds(counts: Counts, fold: NDArray[np.int_], classes: Sequence[str]) -> list[Fault]:
+    """Return a warning for each class that the training part shows, but one or more of its folds do not."""
+    faults = []
+    for name, images in zip(classes, counts[:, 1:].T, strict=True):
+        missing = [index for index in range(int(fold.max()) + 1) if not images[fold == index].any()]
+        patients = np.count_nonzero(images[fold != _TEST])
+        if missing and patients:
+            where = f"fold{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}"
+            who = "1 training patient does" if patients == 1 else f"{patients} training patients do"
+            message = f"no image of {where} shows it ({who}): such a fold validates without this class"
+            faults.append(warning(f"class {name}", message, "class_missing_in_fold"))
     return faults
 
 

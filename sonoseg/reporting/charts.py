@@ -34,18 +34,27 @@ _TINT = 0.4
 
 
 def bland_altman(
-    title: str, unit: str, predictions: Sequence[float], references: Sequence[float], limits: Sequence[float]
+    title: str,
+    unit: str,
+    predictions: Sequence[float],
+    references: Sequence[float],
+    bias: float,
+    limits: Sequence[float | None],
 ) -> "Figure":
     """Draw prediction minus reference against the mean of the two, with the bias and the 95 % limits of agreement.
 
-    Bland and Altman 1986. All values are in `unit`, which may be empty; `limits` are the lower and the upper limit.
+    Bland and Altman 1986. All values are in `unit`, which may be empty; `limits` are the lower and the upper limit,
+    not drawn when they are None.
     """
     from matplotlib import rc_context
 
     predicted, reference = np.asarray(predictions, dtype=float), np.asarray(references, dtype=float)
     errors = predicted - reference
     low, high = limits
-    bias, in_unit = float(errors.mean()), f" ({unit})" if unit else ""
+    in_unit = f" ({unit})" if unit else ""
+    lines = {"bias": bias}
+    if low is not None and high is not None:
+        lines = {"+1.96 SD": high, "bias": bias, "\N{MINUS SIGN}1.96 SD": low}
     with rc_context(FONT):
         figure = new_figure(CHART_WIDTH_PX, CHART_HEIGHT_PX)
         axes = _axes(figure)
@@ -53,15 +62,15 @@ def bland_altman(
         axes.plot(
             (predicted + reference) / 2, errors, "o", color=POINT_COLOR, alpha=0.6, markersize=4.5, markeredgewidth=0
         )
-        axes.axhline(bias, color=LINE_COLOR, linewidth=1.4)
-        for limit in (low, high):
-            axes.axhline(limit, color=LINE_COLOR, linewidth=1.2, linestyle="--")
+        for name, value in lines.items():
+            width, style = (1.4, "-") if name == "bias" else (1.2, "--")
+            axes.axhline(value, color=LINE_COLOR, linewidth=width, linestyle=style)
         axes.set_title(f"{title}, n = {len(errors)}", loc="left", fontweight="bold")
         axes.set(
             xlabel=f"mean of prediction and reference{in_unit}", ylabel=f"prediction \N{MINUS SIGN} reference{in_unit}"
         )
         axes.margins(y=0.12)
-        _label_lines(axes, {"+1.96 SD": high, "bias": bias, "\N{MINUS SIGN}1.96 SD": low}, unit)
+        _label_lines(axes, lines, unit)
     return figure
 
 
@@ -71,8 +80,10 @@ def _label_lines(axes: "Axes", lines: dict[str, float], unit: str) -> None:
     axes.set_ylim(bottom, top)
     apart = 0.13 * (top - bottom)
     names, values = list(lines), list(lines.values())
-    middle = values[1]
-    places = [max(values[0], middle + apart), middle, min(values[2], middle - apart)]
+    middle = values[len(values) // 2]
+    places = [middle]
+    if len(values) > 1:
+        places = [max(values[0], middle + apart), middle, min(values[-1], middle - apart)]
     digits = 2 if max(map(abs, values)) < 100 else 1
     for name, value, place in zip(names, values, places, strict=True):
         text = f"{name}\n{value:+.{digits}f} {unit}".replace("-", "\N{MINUS SIGN}").rstrip()

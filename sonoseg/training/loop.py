@@ -92,7 +92,7 @@ def validate(setup: TrainingSetup, epoch: int, totals: ValidationTotals | None =
     Raises ModelError when the loss is no longer a finite number.
     """
     task, fabric = setup.task, setup.fabric
-    totals = ValidationTotals(task.class_names) if totals is None else totals
+    totals = ValidationTotals(task.class_names, setup.absent) if totals is None else totals
     network = setup.validated.eval()
     for batch in setup.validation:
         with torch.inference_mode(), fabric.autocast():

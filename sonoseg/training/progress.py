@@ -34,20 +34,24 @@ class TrainingTotals:
 class ValidationTotals:
     """Scores of the validation images so far: the loss of each, and Dice and IoU `(B, K)` of each batch.
 
-    Empty when no image validates, as in a refit.
+    Empty when no image validates, as in a refit. absent: classes that no validation image shows. A rightly empty
+    prediction of them counts 1, so they are left out of the mean that chooses the epoch, unless all are absent.
     """
 
     class_names: Sequence[str]
+    absent: Sequence[str] = ()
     losses: list[float] = field(default_factory=list)
     dice: list[Tensor] = field(default_factory=list)
     iou: list[Tensor] = field(default_factory=list)
 
     def scalars(self) -> dict[str, float]:
-        """Return the mean loss, and mean Dice and IoU per class and over the classes; nothing without images."""
+        """Return the mean loss, mean Dice and IoU per class, and mean Dice over the classes; nothing without images."""
         if not self.losses:
             return {}
         dice, iou = torch.cat(self.dice).mean(dim=0), torch.cat(self.iou).mean(dim=0)
-        scalars = {"loss/validation": sum(self.losses) / len(self.losses), "dice/mean": float(dice.mean())}
+        shown = [index for index, name in enumerate(self.class_names) if name not in self.absent]
+        mean = float(dice[shown or slice(None)].mean())
+        scalars = {"loss/validation": sum(self.losses) / len(self.losses), "dice/mean": mean}
         for index, name in enumerate(self.class_names):
             scalars[f"dice/{name}"] = float(dice[index])
             scalars[f"iou/{name}"] = float(iou[index])

@@ -54,9 +54,11 @@ def write_run_record(
 def model_facts(progress: Progress, data: FoldData, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the facts that a model file contains: versions, data hashes, settings, and the chosen epoch (from 1).
 
-    A refit has no `fold` and no `validation_dice`: null.
+    A refit has no `fold` and no `validation_dice`: null. `validation_without` are the classes that `validation_dice`
+    leaves out, because the fold does not show them; without such classes there is no such key.
     """
-    return {
+    absent = data.absent_from_validation([structure["name"] for structure in settings["task"]["structures"]])
+    facts = {
         "versions": versions(),
         "data": data.hashes,
         "images": {"train": len(data.train), "validation": len(data.validation)},
@@ -69,3 +71,4 @@ def model_facts(progress: Progress, data: FoldData, settings: dict[str, Any]) ->
         "validation_dice": None if data.fold is None else progress.best_dice,
         "use": "not for clinical use",
     }
+    return facts | ({"validation_without": absent} if absent else {})

@@ -1,5 +1,6 @@
 """What a training consists of, built from a task: network, optimizer, loss, and the batches of both sets of images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,7 @@ class TrainingSetup:
     """Everything that the steps of a training use; the same on a CPU, a GPU, or in each of several processes.
 
     epochs: number of epochs at most. network: Fabric's wrapper; the plain module is `network.module`. average: of its
-    weights, for tasks with an `ema_decay`.
+    weights, for tasks with an `ema_decay`. absent: classes that no validation image shows.
     """
 
     task: Task
@@ -51,6 +52,13 @@ class TrainingSetup:
     training: Loader
     validation: Loader
     average: AveragedModel | None = None
+    absent: Sequence[str] = ()
+
+    @property
+    def scored(self) -> list[str]:
+        """The classes whose mean Dice chooses the epoch: those that the validation images show, or else all."""
+        names = self.task.class_names
+        return [name for name in names if name not in self.absent] or names
 
     @property
     def validated(self) -> nn.Module:
@@ -93,4 +101,5 @@ def build_training(
         training=Loader(training, sampler, limit),
         validation=Loader(validation, SequentialBatchSampler(len(validation), size), limit),
         average=average,
+        absent=data.absent_from_validation(task.class_names),
     )

@@ -19,8 +19,20 @@ def start_line(setup: TrainingSetup) -> str:
     )
 
 
+def absent_lines(setup: TrainingSetup, fold: int | None) -> list[str]:
+    """Return a warning for classes that the fold that validates does not show; without such classes no line."""
+    if not setup.absent:
+        return []
+    scored = [name for name in setup.task.class_names if name not in setup.absent]
+    chosen = f"the Dice of {', '.join(scored)} alone" if scored else "the absence of false alarms alone"
+    return [
+        f"warning: no image of fold {fold} shows {', '.join(setup.absent)}: {chosen} chooses the epoch; validate with "
+        "another fold, or divide the training part into fewer folds"
+    ]
+
+
 def epoch_line(epoch: int, epochs: int, scalars: dict[str, float], class_names: Sequence[str], is_best: bool) -> str:
-    """Return a line on a complete epoch (from 1)."""
+    """Return a line on a complete epoch (from 1), with the Dice of `class_names`."""
     dice = ""  # no image validates in a refit
     if "dice/mean" in scalars:
         classes = "  ".join(f"{name} {scalars[f'dice/{name}']:.3f}" for name in class_names)

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from sonoseg.evaluation.cases import SCORES, Case
+from sonoseg.evaluation.cross_validation import summarise_folds
 from sonoseg.evaluation.metrics import Agreement
 from sonoseg.evaluation.segment import segment_and_compare
 from sonoseg.evaluation.summary import in_one_unit
+from sonoseg.evaluation.terminal import folds_table
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import decode_label_map, read_mask, write_label_map
 from sonoseg.io.png import write_image
@@ -74,6 +76,52 @@ def test_missed_and_false_alarm_measurements_are_counted(fetal_head: Task) -> No
     assert hc["limits_of_agreement"] == pytest.approx([1 - 1.96 * 8**0.5, 1 + 1.96 * 8**0.5])
 
 
+EMPTY = Agreement(1.0, 1.0, 1.0, 0.0, 0.0, 1.0, reference_empty=True, missed=False, false_alarm=False)
+
+
+def test_dice_where_present_leaves_out_rightly_empty_masks(fetal_head: Task) -> None:
+    # Nine patients without the structure, rightly empty or a false alarm; one missed, one found with 0.9.
+    cases = [case(str(n), EMPTY if n else ALARM) for n in range(9)] + [case("A", MISSED), case("B"), case("B", EMPTY)]
+    summary = summary_of(cases, fetal_head)
+    head = summary["classes"]["HEAD"]
+    assert head["dice"]["mean"] == pytest.approx((8 * 1 + 0 + 0 + (0.9 + 1) / 2) / 11)
+    assert head["dice_where_present"]["mean"] == pytest.approx((0 + 0.9) / 2) and head["dice_where_present"]["n"] == 2
+    assert head["dice_where_present"]["interval_95"] is None  # two patients
+    assert summary["mean_dice_where_present"] == pytest.approx(0.45)
+
+
+def test_a_class_that_no_reference_has_has_no_dice_where_present(spine: Task) -> None:
+    cases = [made_case(str(n), str(n), spine_map(tilt=n), spine_map(), spine) for n in range(3)]
+    alike = summary_of(cases, spine)
+    for scores in alike["classes"].values():
+        assert scores["dice_where_present"]["mean"] == scores["dice"]["mean"]
+    without = [made_case(str(n), str(n), *[spine_map(without=(3,))] * 2, spine) for n in range(3)]
+    summary = summary_of(without, spine)
+    assert summary["classes"]["EPI"]["dice_where_present"] is None and summary["classes"]["EPI"]["dice"]["mean"] == 1
+    assert summary["mean_dice_where_present"] == 1
+
+
+def test_folds_that_lack_a_class_do_not_count_where_present(spine: Task) -> None:
+    parts = [((), ()), ((3,), ())], [((3,), (3,))], [((), ())]
+    summaries = [
+        summary_of(
+            [
+                made_case(str(n), str(n), *(spine_map(without=one) for one in pair), spine)
+                for n, pair in enumerate(part)
+            ],
+            spine,
+        )
+        for part in parts
+    ]
+    found = summarise_folds(summaries, summaries[0], [])["classes"]["EPI"]
+    assert found["dice"]["folds"] == [0.5, 1, 1]
+    assert found["dice_where_present"]["folds"] == [0.5, None, 1] and found["dice_where_present"]["mean"] == 0.75
+    absent = summarise_folds(summaries[1:2], summaries[1], [])
+    assert absent["classes"]["EPI"]["dice_where_present"] is None
+    table = folds_table(absent)
+    assert [str(column.header) for column in table.columns][1:3] == ["Dice", "where present"] and table.row_count == 3
+
+
 def test_median_and_mean_error_are_over_patients(fetal_head: Task) -> None:
     # Patients' mean errors: A (1 + 5) / 2 = 3, B 1, C 8. Over images the median would be 3 as well, without C 1.
     cases = [case("A", hc=101), case("A", hc=95), case("B", hc=101), case("C", hc=108), case("B", hc=99)]
@@ -81,6 +129,8 @@ def test_median_and_mean_error_are_over_patients(fetal_head: Task) -> None:
     assert hc["median_absolute_error"] == pytest.approx(3)
     assert hc["mean_absolute_error"]["mean"] == pytest.approx((3 + 1 + 8) / 3)
     assert hc["bias"]["mean"] == pytest.approx((-2 + 0 + 8) / 3)
+    # The limits are about this bias, and not about that of all images, 4/5.
+    assert sum(hc["limits_of_agreement"]) / 2 == pytest.approx(hc["bias"]["mean"])
 
 
 def test_a_single_pair_has_no_limits(fetal_head: Task) -> None:
@@ -154,13 +204,17 @@ def test_shape_errors_are_listed_by_class(spine: Task) -> None:
     assert row["EPI_angle_error_deg"] is None and row["VTB_centre_distance_mm"] == 0
 
 
-def test_the_interval_of_two_patients_is_known(fetal_head: Task) -> None:
-    # Two patients with 1 and 0 are drawn as (0, 0), (0, 1), (1, 0), (1, 1): means 0, 1/2, 1/2, 1, so that the 2.5th
-    # and 97.5th percentiles are 0 and 1, however many images the two have.
+def test_two_patients_have_no_interval_and_three_a_wide_one(fetal_head: Task) -> None:
     sure = Agreement(1.0, 1.0, 1.0, 0.0, 0.0, 1.0, reference_empty=False, missed=False, false_alarm=False)
     cases = [case("A", sure) for _ in range(40)] + [case("B", MISSED) for _ in range(40)]
     summary = summary_of(cases, fetal_head)
+    assert summary["classes"]["HEAD"]["dice"]["interval_95"] is None and summary["mean_dice_interval_95"] is None
+    assert "2 patients: too few for intervals" in summary["warning"]
+    summary = summary_of([*cases, case("C", sure)], fetal_head)
+    # Two patients with 1 and one with 0: t of 2 degrees of freedom gives 0.67 -/+ 1.43; no Dice is outside 0 to 1.
     assert summary["classes"]["HEAD"]["dice"]["interval_95"] == [0, 1] == summary["mean_dice_interval_95"]
+    assert summary["classes"]["HEAD"]["dice"]["interval_method"] == "t" == summary["mean_dice_interval_method"]
+    assert summary["classes"]["HEAD"]["hd95"]["interval_95"][0] == 0
     alone = summary_of([case(str(n), sure) for n in range(9)], fetal_head)["classes"]["HEAD"]["dice"]
     assert alone["interval_95"] == [1, 1] and alone["standard_deviation"] == 0
 

@@ -1,6 +1,7 @@
 """The card beside a model: facts from files, a person's words kept, nothing invented."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,10 +33,17 @@ def data_of(patients: str) -> FoldData:
 
 def test_a_card_says_what_the_files_say_and_keeps_what_a_person_wrote(tmp_path: Path, fetal_head: Task) -> None:
     task = changed(fetal_head, title="Head <script>|x")
-    facts = {"seed": 3, "epochs": 7, "best_epoch": 5, "validation_dice": 0.87654, "fold": 0, "versions": {"torch": "9"}}
+    facts: dict[str, Any] = {
+        "seed": 3,
+        "epochs": 7,
+        "best_epoch": 5,
+        "validation_dice": 0.87654,
+        "fold": 0,
+        "versions": {"torch": "9"},
+    }
     save_unchecked(tmp_path / "best_model.safetensors", {"w": torch.zeros(1)}, task, facts)
     header = read_header(tmp_path / "best_model.safetensors")
-    cases = [made_case(str(n), f"p{n}", head_map(x=80 + n), head_map(), fetal_head) for n in range(3)]
+    cases = [made_case(str(n), f"p{n}", head_map(x=80 + n), head_map(), fetal_head, (1.0, 1.0)) for n in range(3)]
     summary = {"part": "test", **summary_of(cases, fetal_head)}
     path = write_model_card(OutputFolder(tmp_path, "stage3"), header, data_of("aabb"), summary)
     text = path.read_text()
@@ -43,13 +51,31 @@ def test_a_card_says_what_the_files_say_and_keeps_what_a_person_wrote(tmp_path: 
     assert "epoch 5 kept for its validation Dice, 0.8765 on fold 0" in text and "torch 9" in text
     dice = summary["classes"]["HEAD"]["dice"]
     low, high = dice["interval_95"]
-    assert f"| HEAD | {dice['mean']:.3f} ({low:.3f} to {high:.3f}) |" in text
+    mean = f"{dice['mean']:.3f} ({low:.3f} to {high:.3f})"
+    assert "| class | Dice | Dice where present |" in text and f"| HEAD | {mean} | {mean} |" in text
+    assert "Gestational age: its error is that of the head circumference" in text
+    assert "1.5 weeks from 18 to 24 weeks" in text
+    assert "95 % intervals: t intervals on patient means" in text
+    bias, (lower, upper) = (
+        summary["measurements"]["hc_mm"]["bias"],
+        summary["measurements"]["hc_mm"]["limits_of_agreement"],
+    )
+    assert f"{bias['mean']:.2f} ({bias['interval_95'][0]:.2f} to" in text
+    assert f"| {lower:.2f} (" in text and f" to {upper:.2f} (" in text
     assert text.count(TO_COMPLETE) == 3
 
     path.write_text(text.replace(f"{TO_COMPLETE} For which question", "Measuring heads of dolls; for which question"))
     again = write_model_card(OutputFolder(tmp_path, "stage3"), header, data_of("aabb"), None).read_text()
     assert "Measuring heads of dolls" in again and again.count(TO_COMPLETE) == 2
     assert "None: the test split is empty." in again
+
+
+def test_a_card_names_classes_that_did_not_choose_the_epoch(tmp_path: Path, spine: Task) -> None:
+    facts = {"seed": 3, "epochs": 7, "best_epoch": 5, "validation_dice": 0.9, "fold": 1, "validation_without": ["EPI"]}
+    save_unchecked(tmp_path / "best_model.safetensors", {"w": torch.zeros(1)}, spine, facts)
+    header = read_header(tmp_path / "best_model.safetensors")
+    text = write_model_card(OutputFolder(tmp_path, "stage3"), header, data_of("aabb"), None).read_text()
+    assert "0.9000 on fold 1, without EPI, which no image of that fold shows" in text
 
 
 def test_disjointness_is_never_claimed_for_unknown_patients() -> None:

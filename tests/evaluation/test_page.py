@@ -75,11 +75,16 @@ def test_the_page_contains_the_numbers_of_the_summary(page: Path, spine: Task) -
     text = text_of(page)
     summary = summary_of(spine_cases(spine), spine)
     low, high = summary["mean_dice_interval_95"]
-    assert f"{summary['mean_dice']:.3f} mean Dice, 95 % interval {low:.3f} to {high:.3f}" in text
+    assert f"{summary['mean_dice']:.3f} mean Dice, 95 % t interval {low:.3f} to {high:.3f}" in text
     assert "4 missed, of 45 structures" in text
     assert "15 images" in text and "8 patients" in text and "Not for clinical use" in text
     depth = summary["measurements"]["skin_to_epi_mm"]
     assert f"{depth['mean_absolute_error']['mean']:.2f}" in text and "Skin to EPI" in text
+    bias, (low, high) = depth["bias"]["mean"], depth["limits_of_agreement"]
+    assert abs((low + high) / 2 - bias) < 1e-9 and f"{low:.2f}".replace("-", "\N{MINUS SIGN}") in text
+    (first, last), _ = depth["limits_of_agreement_intervals_95"]
+    assert f"{first:.2f} to {last:.2f}".replace("-", "\N{MINUS SIGN}") in text
+    assert text.count("95 % intervals: t intervals on patient means") == 3
     assert "skin_to_epi_px" not in text
     for fact in (SHA256, *FACTS["data"].values(), "torch 2.13.0", "8 patients: intervals are wide"):
         assert fact in text
@@ -127,6 +132,18 @@ def test_later_scorings_and_other_parts_are_named(spine: Task, tmp_path: Path) -
     assert "Not the test split" in text and "Scoring number" not in text and "ab" in text
 
 
+def test_an_error_of_gestational_age_is_explained(fetal_head: Task, spine: Task, tmp_path: Path) -> None:
+    maps = head_map(), head_map()
+    for task, spacing, explained in ((fetal_head, (1.0, 1.0), True), (fetal_head, None, False), (spine, None, False)):
+        pair = maps if task is fetal_head else (spine_map(), spine_map())
+        cases = [made_case("a", "p", *pair, task, spacing, root=tmp_path)]
+        write_evaluation(
+            output_of(tmp_path / "out"), scoring_of("validation", task, {}), cases, Workspace(tmp_path, task.name)
+        )
+        text = text_of(tmp_path / "out" / "evaluation.html")
+        assert ("no error of dating" in text and "3.0 weeks from 30 to 36 weeks" in text) == explained
+
+
 def test_a_page_of_missed_structures(fetal_head: Task, tmp_path: Path) -> None:
     nothing = np.zeros_like(head_map())
     cases = [made_case(f"c{n}", "p", nothing, head_map(), fetal_head, spacing=None, root=tmp_path) for n in range(2)]
@@ -138,6 +155,21 @@ def test_a_page_of_missed_structures(fetal_head: Task, tmp_path: Path) -> None:
     )
     text = text_of(tmp_path / "out" / "evaluation.html")
     assert "2 missed, of 2 structures" in text and "HEAD missed" in text and "pixels, because not every image" in text
+
+
+def test_dice_where_present_stands_beside_dice(spine: Task, tmp_path: Path) -> None:
+    pairs = [(spine_map(without=(3,)), spine_map(without=(3,)))] * 3 + [(spine_map(drop=2), spine_map())]
+    cases = [made_case(f"c{n}", f"p{n}", *pair, spine, root=tmp_path) for n, pair in enumerate(pairs)]
+    facts = {**FACTS, "validation_without": ["EPI"]}
+    workspace = Workspace(tmp_path, "spine")
+    summary = write_evaluation(output_of(tmp_path / "out"), scoring_of("validation", spine, facts), cases, workspace)
+    text, epi = text_of(tmp_path / "out" / "evaluation.html"), summary["classes"]["EPI"]
+    assert epi["dice"]["mean"] > 0.9 > epi["dice_where_present"]["mean"]
+    low, high = epi["dice"]["interval_95"]
+    row = f"EPI {epi['dice']['mean']:.3f} {low:.3f}\N{EN DASH}{high:.3f} {epi['dice_where_present']['mean']:.3f}"
+    assert f"; where present {summary['mean_dice_where_present']:.3f}" in text
+    assert "Dice Dice where present Median (SD)" in text and row in text
+    assert "(validation Dice 0.7500 without EPI, absent from the fold)" in text
 
 
 def test_worst_and_typical_cases(spine: Task) -> None:

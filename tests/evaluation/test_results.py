@@ -14,7 +14,7 @@ from sonoseg.evaluation.results import append_line, count_scorings, write_evalua
 from sonoseg.evaluation.terminal import score_report
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
-from tests.evaluation.made_cases import made_case, output_of, scoring_of, spine_map
+from tests.evaluation.made_cases import head_map, made_case, output_of, scoring_of, spine_map, summary_of
 
 
 def facts(digest: str = "aa") -> dict[str, Any]:
@@ -113,6 +113,26 @@ def test_the_table_has_every_value_of_every_case(spine: Task, tmp_path: Path, ca
     assert float(rows[3]["skin_to_epi_mm_reference"]) > 0
 
 
+def test_an_evaluation_of_version_0_2_is_shown(spine: Task, tmp_path: Path, cases: list[Case]) -> None:
+    """Its entries do not state the method of their intervals, which was the bootstrap, and limits have none."""
+    summary = write_evaluation(output_of(tmp_path), scoring_of("test", spine, facts()), cases, Workspace(tmp_path, "a"))
+
+    def older(entry: Any) -> Any:
+        added = (
+            "dice_where_present",
+            "mean_dice_where_present",
+            "interval_method",
+            "mean_dice_interval_method",
+            "limits_of_agreement_intervals_95",
+        )
+        return {k: older(v) for k, v in entry.items() if k not in added} if isinstance(entry, dict) else entry
+
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(*score_report(older(summary), "test"), sep="\n")
+    text = console.export_text()
+    assert "95 % intervals: percentile bootstrap over patients" in text and "t intervals" not in text
+
+
 def test_the_report_fits_80_columns(spine: Task, tmp_path: Path, cases: list[Case]) -> None:
     workspace = Workspace(tmp_path, "spine")
     for _ in range(2):
@@ -124,7 +144,18 @@ def test_the_report_fits_80_columns(spine: Task, tmp_path: Path, cases: list[Cas
     rows = {name: next(line for line in text.splitlines() if name in line) for name in spine.class_names}
     cells = {name: [cell.strip() for cell in row.strip("│ ").split("│")] for name, row in rows.items()}
     scores = summary["classes"]["MID"]
-    expected = [f"{scores[score]['mean']:.4f}" for score in ("dice", "iou", "surface_dice")]
-    assert [cells["MID"][column] for column in (1, 2, 3)] == expected and len(set(expected)) == 3
-    assert cells["EPI"][5:] == ["1 of 4", "0 of 0"]
+    expected = [f"{scores[score]['mean']:.4f}" for score in ("dice", "dice_where_present", "iou", "surface_dice")]
+    assert cells["MID"][1:5] == expected and len(set(expected)) == 3
+    assert cells["EPI"][6:] == ["1 of 4", "0 of 0"]
+    assert "95 % intervals: t intervals on patient means" in text
     assert "within 1 mm" in text and "scoring number 2 of this test split" in text and "Not for clinical use" in text
+
+
+def test_the_report_of_heads_fits_80_columns(fetal_head: Task) -> None:
+    cases = [made_case(str(n), str(n), head_map(x=80 + n), head_map(), fetal_head, (1.0, 1.0)) for n in range(4)]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(*score_report(summary_of(cases, fetal_head), "test"), sep="\n")
+    text = console.export_text()
+    said = " ".join(text.split())
+    assert "note: gestational age: its error is that of the head circumference" in said and "no error of dating" in said
+    assert "gestational_age_weeks" in text and "…" not in text and max(map(len, text.splitlines())) <= 80

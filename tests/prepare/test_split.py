@@ -98,6 +98,29 @@ def test_a_draw_that_leaves_a_part_empty_is_never_taken():
     assert _best(lambda seed: np.zeros(4, int), lambda seed: plain, counts, np.array([0.99, 0.01]), 1) is plain
 
 
+def test_a_draw_in_which_no_fold_lacks_a_class_is_preferred():
+    # Twelve patients in two folds, five classes in all of them and one in two. The first draw has equal folds, but both
+    # of the two in fold 0; the second has folds of 5 and 7 and is further from equal shares, with one in each.
+    counts = np.ones((12, 7))
+    counts[2:, 6] = 0
+    equal, shared = np.repeat([0, 1], 6), np.r_[0, 1, np.repeat([0, 1], [4, 6])]
+    draws = iter([equal, shared] * 20)
+    assert (_best(lambda seed: next(draws), lambda seed: equal, counts, np.array([0.5, 0.5]), 1) == shared).all()
+
+
+def test_a_fold_that_lacks_a_class_is_named():
+    images = [(f"p{i}", (True, i < 4, i == 0)) for i in range(20)]
+    result = split(images, folds=3)
+    owners = {result.fold_of[f"p{i}"] for i in range(4)}
+    said = {fault.where: fault for fault in result.warnings if fault.kind == "class_missing_in_fold"}
+    assert "class A" not in said and ("class B" in said) == (not {0, 1, 2} <= owners)
+    lonely = split([(f"p{i}", (True, i < 3, False)) for i in range(20)], folds=5)
+    inside = {fold for fold in (lonely.fold_of[f"p{i}"] for i in range(3)) if fold is not None}
+    (fault,) = [fault for fault in lonely.warnings if fault.kind == "class_missing_in_fold"]
+    missing = ", ".join(str(fold) for fold in range(5) if fold not in inside)
+    assert fault.where == "class B" and f"{missing} shows it ({len(inside)} training" in fault.message
+
+
 def test_no_labels_and_one_class():
     assert sum(f is None for f in split([(f"p{i}", (False,)) for i in range(10)], classes=["A"]).fold_of.values()) == 2
     assert sum(f is None for f in split([(f"p{i}", (True,)) for i in range(10)], classes=["A"]).fold_of.values()) == 2

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from sonoseg.evaluation.intervals import limits_of_agreement
 from sonoseg.io.masks import rgb
 from sonoseg.reporting.charts import (
     PREDICTION_COLOR,
@@ -17,23 +16,31 @@ from sonoseg.reporting.pages import figure_uri
 
 def test_bland_altman_draws_bias_and_limits() -> None:
     # Errors 1, 3, -1, 1: bias 1, standard deviation sqrt(8/3).
-    axes = bland_altman("HC", "mm", [11, 23, 29, 41], [10, 20, 30, 40], limits_of_agreement([1, 3, -1, 1])).axes[0]
-    heights = sorted(float(line.get_ydata()[0]) for line in axes.lines if len(line.get_xdata()) == 2)
     deviation = 1.96 * (8 / 3) ** 0.5
+    lines = 1, [1 - deviation, 1 + deviation]
+    axes = bland_altman("HC", "mm", [11, 23, 29, 41], [10, 20, 30, 40], *lines).axes[0]
+    heights = sorted(float(line.get_ydata()[0]) for line in axes.lines if len(line.get_xdata()) == 2)
     assert heights == pytest.approx([1 - deviation, 0, 1, 1 + deviation])
     points = next(line for line in axes.lines if len(line.get_xdata()) == 4)
     assert list(points.get_xdata()) == [10.5, 21.5, 29.5, 40.5] and list(points.get_ydata()) == [1, 3, -1, 1]
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["+1.96 SD\n+4.20 mm", "bias\n+1.00 mm", "\N{MINUS SIGN}1.96 SD\n\N{MINUS SIGN}2.20 mm"]
     assert "(mm)" in axes.get_xlabel() and "n = 4" in axes.get_title(loc="left")
-    assert figure_uri(bland_altman("A", "°", [1, 1], [1, 1], [0, 0])).startswith("data:image/png")
+    assert figure_uri(bland_altman("A", "°", [1, 1], [1, 1], 0, [0, 0])).startswith("data:image/png")
+
+
+def test_bland_altman_without_limits_has_the_bias_alone() -> None:
+    axes = bland_altman("HC", "mm", [11, 23], [10, 20], 1.5, [None, None]).axes[0]
+    assert sorted(float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() != "o") == [0, 1.5]
+    assert [text.get_text() for text in axes.texts] == ["bias\n+1.50 mm"]
 
 
 def test_labels_of_close_lines_stay_apart() -> None:
     references = np.zeros(200)
     predictions = np.r_[np.full(199, 0.01), 100.0]  # limits 14 from the bias, on an axis of more than 100
-    limits = limits_of_agreement((predictions - references).tolist())
-    axes = bland_altman("HC", "mm", predictions.tolist(), references.tolist(), limits).axes[0]
+    bias, deviation = predictions.mean(), 1.96 * predictions.std(ddof=1)
+    lines = bias, [bias - deviation, bias + deviation]
+    axes = bland_altman("HC", "mm", predictions.tolist(), references.tolist(), *lines).axes[0]
     bottom, top = axes.get_ylim()
     places = [text.get_position()[1] for text in axes.texts]
     assert places[0] - places[1] >= 0.13 * (top - bottom) and places[1] - places[2] >= 0.13 * (top - bottom)

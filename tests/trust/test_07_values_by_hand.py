@@ -1,6 +1,7 @@
 """Check 7: squares of 20 pixels that are shifted by d, with oblong pixels: Dice, HD95 and NSD are those made by hand.
 
-A square's surface is its 76 outer pixels. Shifted, both squares have the same distances to each other, by symmetry.
+A square's surface is its 76 outer pixels; its contour has 19 elements a side, each as long as a pixel there, and 4
+corners of half a pixel's diagonal. Shifted, both squares have the same distances to each other, by symmetry.
 """
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from sonoseg.evaluation.metrics import Agreement, agreement
 
 ROW_MM, COL_MM = 0.5, 0.25
+CORNER_MM = 0.5 * (ROW_MM**2 + COL_MM**2) ** 0.5
+CONTOUR_MM = 2 * 19 * (ROW_MM + COL_MM) + 4 * CORNER_MM
 
 
 def square(top: int, left: int) -> np.ndarray:
@@ -45,7 +48,11 @@ def test_the_worse_direction_counts(swapped: bool) -> None:
     found = agreement(*((line, pixel) if swapped else (pixel, line)), (ROW_MM, COL_MM), tolerance=0.5)
     assert found.hausdorff == pytest.approx(10 * COL_MM)
     assert found.hd95 == pytest.approx(9.5 * COL_MM)  # 95 % of the way from the first to the last of 0, 1, ..., 10
-    assert found.dice == pytest.approx(2 / 12) and found.surface_dice == pytest.approx((1 + 3) / 12)
+    assert found.dice == pytest.approx(2 / 12)
+    # Contours: the pixel's four corners; the line's, with 10 elements of a column's width above and below. Near are
+    # all of the pixel's, the line's two corners there, and the first three elements above and below: 0, 1, 2 columns.
+    near, contours = 6 * CORNER_MM + 6 * COL_MM, 8 * CORNER_MM + 20 * COL_MM
+    assert found.surface_dice == pytest.approx(near / contours)
 
 
 def test_three_tenths_are_three_tenths() -> None:
@@ -53,20 +60,33 @@ def test_three_tenths_are_three_tenths() -> None:
     assert agreement(square(10, 13), square(10, 10), (0.1, 0.1), 0.3).surface_dice == 1
 
 
-# 3 to the right: distances 0 (34 pixels), 0.25 (2), 0.5 (4) and 0.75 (36). The far side's 20 lie 3 columns off. Of the
-# 18 of the side within, the outer 2 lie 1 row from the other's edge, 16 lie 3 columns off. Of the two long sides, 16
-# pixels each lie on the other's, then one each 1 and 2 columns beyond. The 2 corners within lie on the other's edges.
+# 3 to the right: the far side and its corners lie 3 columns (0.75) off. Of the two long sides 17 elements each lie on
+# the other's, one each 1 and 2 columns beyond. The corners within lie on the other's edges, the outer 2 elements of
+# that side 1 row from them, the other 17 3 columns from the other's side.
 @pytest.mark.parametrize(
-    ("tolerance", "near"), [(0, 34), (0.24, 34), (0.25, 36), (0.49, 36), (0.5, 40), (0.74, 40), (0.75, 76)]
+    ("tolerance", "columns", "rows", "corners"),
+    [(0, 34, 0, 2), (0.24, 34, 0, 2), (0.25, 36, 0, 2), (0.49, 36, 0, 2), (0.5, 38, 2, 2), (0.75, 38, 38, 4)],
 )
-def test_surface_dice_to_the_right(tolerance: float, near: int) -> None:
-    assert shifted(0, 3, tolerance).surface_dice == pytest.approx(near / 76)
+def test_surface_dice_to_the_right(tolerance: float, columns: int, rows: int, corners: int) -> None:
+    near = columns * COL_MM + rows * ROW_MM + corners * CORNER_MM
+    assert shifted(0, 3, tolerance).surface_dice == pytest.approx(near / CONTOUR_MM)
 
 
-# 3 down: 0 (34 pixels), 0.25 (2), 0.5 (4), 0.75 (2), 1.0 (4), 1.25 (2) and 1.5 (28). As above, but the side within is
-# now 1.5 mm from the other's, so that its outer 10 pixels are nearer to the other's ends, 1 to 5 columns away.
+# 3 down: 1.5 to the far side. As above, but the side within is now 1.5 mm from the other's, so that its outer 10
+# elements are nearer to the other's ends, 1 to 5 columns away.
 @pytest.mark.parametrize(
-    ("tolerance", "near"), [(0, 34), (0.25, 36), (0.5, 40), (0.75, 42), (1.0, 46), (1.25, 48), (1.49, 48), (1.5, 76)]
+    ("tolerance", "columns", "rows", "corners"),
+    [
+        (0, 0, 34, 2),
+        (0.25, 2, 34, 2),
+        (0.5, 4, 36, 2),
+        (0.75, 6, 36, 2),
+        (1.0, 8, 38, 2),
+        (1.25, 10, 38, 2),
+        (1.49, 10, 38, 2),
+        (1.5, 38, 38, 4),
+    ],
 )
-def test_surface_dice_down(tolerance: float, near: int) -> None:
-    assert shifted(3, 0, tolerance).surface_dice == pytest.approx(near / 76)
+def test_surface_dice_down(tolerance: float, columns: int, rows: int, corners: int) -> None:
+    near = columns * COL_MM + rows * ROW_MM + corners * CORNER_MM
+    assert shifted(3, 0, tolerance).surface_dice == pytest.approx(near / CONTOUR_MM)
