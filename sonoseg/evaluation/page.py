@@ -1,6 +1,6 @@
 """`evaluation.html`: scores, figures, and the cases of lowest Dice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -18,6 +18,7 @@ from sonoseg.reporting.charts import (
     bland_altman,
     dice_distribution,
     outlines,
+    risk_coverage,
 )
 from sonoseg.reporting.pages import figure_uri, picture_uri, render
 from sonoseg.reporting.training_curves import curves_figure
@@ -57,7 +58,8 @@ def evaluation_page(
         present=counts["n"] - counts["n_empty_reference"],
         false_alarms=counts["n_false_alarm"],
         absent=counts["n_empty_reference"],
-        flagged=sum(case.status != "ok" for case in cases),
+        to_check=sum(case.status == "check" for case in cases),
+        rejected=sum(case.status == "reject" for case in cases),
         shape_errors=shape_errors,
         measurements=_measurement_rows(summary["measurements"]),
         intervals={
@@ -72,6 +74,7 @@ def evaluation_page(
         distribution_number=next(number),
         plots=[{**plot, "number": next(number)} for plot in _bland_altman_plots(summary, cases)],
         chart_width=CHART_WIDTH_PX,
+        **_quality_section(summary, number),
         worst=[_picture(case, limits) for case in worst],
         worst_number=next(number),
         typical=[_picture(case, limits) for case in typical],
@@ -105,6 +108,23 @@ def _measurement_rows(measurements: dict[str, Any]) -> list[dict[str, Any]]:
         for key, entry in measurements.items()
         if key in shown or entry["name"] not in paired
     ]
+
+
+def _quality_section(summary: dict[str, Any], number: Iterator[int]) -> dict[str, Any]:
+    """Return the values of the section on the quality score; `quality` None without a quality model."""
+    quality = summary.get("quality")
+    if not quality:
+        return {"quality": None}
+    shown = [key for key in in_one_unit(summary["measurements"]) if key in quality["intervals"]]
+    quantities = {key: quantity_of(summary["measurements"][key]) for key in shown}
+    rows = [
+        {**quality["intervals"][key], "title": quantity.title, "symbol": quantity.symbol}
+        for key, quantity in quantities.items()
+    ]
+    risk = quality["risk"]
+    figure = risk_coverage(quality["coverage"], risk["quality"], risk["oracle"], quality["aurc"]["random"])
+    plot = {"uri": figure_uri(figure), "number": next(number)}
+    return {"quality": quality, "measured_intervals": rows, "risk_plot": plot}
 
 
 def _shape_error_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:

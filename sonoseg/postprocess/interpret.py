@@ -1,6 +1,6 @@
 """From class probabilities to masks, shapes, measurements and a status, in evaluation and in inference."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -85,7 +85,8 @@ def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spa
         probabilities=probabilities,
     )
     reasons = review_reasons(findings, task.structures, task.review)
-    findings = replace(findings, reasons=reasons, status="check" if reasons else "ok")
+    measurements = _with_notes(findings.measurements, task.review)
+    findings = replace(findings, measurements=measurements, reasons=reasons, status="check" if reasons else "ok")
     if task.postprocessing.shape_mask:
         labels, masks = with_ellipses(labels, findings.masks, findings.shapes, task.structures)
         findings = replace(findings, labels=labels, masks=masks)
@@ -141,6 +142,17 @@ def _outside(measurement: Measurement, limits: Range) -> list[str]:
     if value is None or low <= value <= high:
         return []
     return [f"{key}: {value:.1f} is outside {low:g} to {high:g}"]
+
+
+def _with_notes(measurements: Mapping[str, Measurement], review: Review) -> dict[str, Measurement]:
+    """Return the measurements, with a note where a value lies outside its usual range."""
+    noted = dict(measurements)
+    for key, limits in review.ranges.items():
+        measurement, usual = measurements[key], limits.usual
+        if usual and measurement.value is not None and not usual[0] <= measurement.value <= usual[1]:
+            note = f"{measurement.value:.1f} is outside the usual {usual[0]:g} to {usual[1]:g}"
+            noted[key] = replace(measurement, note="; ".join(filter(None, (measurement.note, note))))
+    return noted
 
 
 def _shape_agreement(findings: Findings, structures: Sequence[Structure], review: Review) -> dict[str, float]:

@@ -98,15 +98,18 @@ MeasurementSection = Annotated[Midline | DepthAlong | HeadBiometry, Field(discri
 
 
 class Range(Section):
-    """Values outside [low, high] flag the result; null is no limit."""
+    """A result with a value outside [low, high] is to be checked; null is no limit. Outside `usual` there is a note."""
 
     low: float | None = None
     high: float | None = None
+    usual: tuple[float, float] | None = Field(None, description="values outside get a note, and no other status")
 
     @model_validator(mode="after")
     def _in_order(self) -> "Range":
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        if self.usual is not None and self.usual[0] > self.usual[1]:
+            raise ValueError(f"usual: {self.usual[0]:g} is above {self.usual[1]:g}")
         return self
 
 
@@ -137,7 +140,7 @@ class Review(Section):
         description="Dice from which a result is acceptable: results are rejected below the expected Dice at which at "
         "most 5 % of the others are not acceptable; null: 90 % of the median Dice on images that were not trained on",
     )
-    expected: list[str] = Field([], description="classes whose absence flags the result")
+    expected: list[str] = Field([], description="classes without which a result is to be checked")
     ranges: dict[str, Range] = Field({}, description="measurement -> plausible range")
     shape_agreement: ShapeAgreement = ShapeAgreement()
     heatmap: bool = Field(False, description="stage 4 also draws the probability of each class")
