@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoseg.errors import UsageError
@@ -43,7 +44,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs="+",
         metavar="FILE",
         help="a model, or several, or a folder of them, whose probabilities are averaged; threshold, postprocessing, "
-        "measurements and review are those of the first model's task (default: Models/<task>/best_model.safetensors)",
+        "measurements and review are those of the first model's task; also a name that `sonoseg models` lists "
+        "(default: Models/<task>/best_model.safetensors, or else the model of the task that comes with SonoSeg)",
     )
     parser.add_argument("--output", type=path_type, help="folder of the results (default: result/<task>)")
     parser.add_argument("--spacing", nargs="+", metavar="MM", help="mm per pixel: ROW [COL]")
@@ -98,7 +100,6 @@ def run_stage(argv: Sequence[str] | None) -> int:
     from sonoseg.schema.task_files import load_task
 
     requested = load_task(arguments.task or "spine")
-    models = arguments.model or [Workspace(arguments.workspace, requested.name).best_model]
 
     # Torch and the inference engines take seconds to import; the arguments have been checked by now.
     from sonoseg.inference.process_image import InferenceRun
@@ -112,6 +113,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
     from sonoseg.models.engines.choose import EngineOptions
 
     # Load the models. From here on the task is the one that they were trained for.
+    models = arguments.model or [default_model(Workspace(arguments.workspace, requested.name))]
     headers = read_models(models)
     options = EngineOptions(arguments.engine, choose_device(arguments.device), arguments.jobs)
     print_lines(first_use_remarks(headers, options))
@@ -151,6 +153,19 @@ def run_stage(argv: Sequence[str] | None) -> int:
         output.keep_earlier()  # results of other images in the same folder
     print_lines(summary_lines(rows, folder, None if arguments.watch else seconds))
     return EXIT_SOME_FAILED if any(row["status"] == "failed" for row in rows) else EXIT_OK
+
+
+def default_model(workspace: Workspace) -> Path:
+    """Return the model that was trained here, or else the one of the task that comes with SonoSeg, and say so."""
+    from sonoseg.models.registry import model_for_task
+
+    trained = workspace.best_model
+    shipped = None if trained.is_file() else model_for_task(workspace.task)
+    if not shipped:
+        return trained
+    origin = f"trained on {shipped.trained_on} ({shipped.licence})"
+    print_lines([f"no {trained}: {shipped.name} {shipped.version}, which comes with SonoSeg, is used, {origin}"])
+    return shipped.path
 
 
 def list_images(arguments: argparse.Namespace, segmenter: "Segmenter", workspace: Workspace) -> "Inputs":

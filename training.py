@@ -197,10 +197,10 @@ def train(run: "TrainingRun") -> None:
     Raises Stopped when a signal has ended it, after a checkpoint of the step that it was at.
     """
     from sonoseg.training.run import save_epoch, save_run, write_model
-    from sonoseg.training.terminal import absent_lines, epoch_line, start_line
+    from sonoseg.training.terminal import epoch_line, start_lines
 
     setup, progress, shown = run.setup, run.progress, run.setup.fabric.is_global_zero
-    print_lines([start_line(setup), *absent_lines(setup, run.data.fold)] if shown else [])
+    print_lines(start_lines(setup, run.data.fold) if shown else [])
     # Several processes would have to agree on a step to stop at: they end at once, and resume after their last epoch.
     stops_at_step = setup.fabric.world_size == 1 and not setup.options.sanity_check
     with deferred_signals(enabled=stops_at_step) as signals:

@@ -26,12 +26,36 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="a folder such as Train_Test_Dataset/spine, Models/spine or result/spine, or a file in one",
     )
     verify.add_argument("--list", action="store_true", help="also list the unchanged files")
+    verify.set_defaults(run=verify_paths)
+    purpose = "list the trained models that come with SonoSeg"
+    models = commands.add_parser("models", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+    models.set_defaults(run=list_models)
     return parser.parse_args(argv)
 
 
 def run_tool(argv: Sequence[str] | None) -> int:
     arguments = parse_arguments(argv)
+    code: int = arguments.run(arguments)
+    return code
 
+
+def list_models(arguments: argparse.Namespace) -> int:
+    """Print the registry: what each model is for, what it was trained on, and how it scored."""
+    from sonoseg.models.registry import registered_models
+
+    for entry in registered_models():
+        print(f"{entry.name} {entry.version}: task {entry.task}")
+        print(f"  trained on {entry.trained_on}")
+        print(f"  scores on {entry.scored_on}: {', '.join(score.text for score in entry.scores)}")
+        print(f"  licence {entry.licence}; {entry.attribution}")
+        print(f"  file {entry.path}")
+        print(f"  SHA-256 {entry.sha256}")
+    print("use: inference.py --model NAME, or network.init: NAME in a task file; not for clinical use")
+    return EXIT_OK
+
+
+def verify_paths(arguments: argparse.Namespace) -> int:
+    """Compare files with the lists that the stages wrote; see `sonoseg verify --help` for the exit code."""
     from rich.progress import track
 
     from sonoseg.models.engines.verify import check_engines, engine_folders, is_in_engines

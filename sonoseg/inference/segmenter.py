@@ -18,6 +18,7 @@ from sonoseg.models.engines.choose import EngineOptions, engines_to_try
 from sonoseg.models.members import Member, check_same_classes, load_member, model_files
 from sonoseg.models.model_header import ModelHeader, digest_of, read_header
 from sonoseg.models.predictor import Predictor, mean_and_variance, mean_probabilities, predict_each
+from sonoseg.models.registry import resolve
 from sonoseg.postprocess.interpret import Findings, interpret
 from sonoseg.quality.assess import assess
 from sonoseg.schema.annotations import Metadata
@@ -66,7 +67,8 @@ class Segmenter:
     ) -> "Segmenter":
         """Return the segmenter of a model file, of several, or of a folder, ready to run.
 
-        A folder stands for the `best_model.safetensors` in it, or else for those in its direct sub-folders.
+        A folder stands for the `best_model.safetensors` in it, or else for those in its direct sub-folders. The name of
+        a model that comes with SonoSeg, such as `fetal_head`, stands for its file where there is no such path.
         device: `auto` (CUDA when there is one), `cpu` or `cuda`.
         engine: `auto` (on the CPU the fastest installed one that agrees with torch, found at a model's first load and
         stored beside the model; on CUDA torch), `torch`, `openvino`, `onnxruntime` or `openvino_bf16`.
@@ -186,12 +188,12 @@ def load_once(
 
 
 def read_models(path: Path | str | Sequence[Path | str]) -> list[ModelHeader]:
-    """Return the headers of a model file, of several, or of a folder, as `Segmenter.load` takes them.
+    """Return the headers of a model file, of several, of a folder, or of a name that `sonoseg models` lists.
 
     Raises ModelError for a file that is missing, given twice or not a SonoSeg model, and for a folder without models.
     """
     paths = [path] if isinstance(path, Path | str) else path
-    return [read_header(file) for file in model_files([Path(file) for file in paths])]
+    return [read_header(file) for file in model_files([resolve(file) for file in paths])]
 
 
 def first_use_remarks(models: Sequence[ModelHeader], options: EngineOptions) -> list[str]:

@@ -65,7 +65,7 @@ def load_network(header: ModelHeader, device: str | torch.device = "cpu") -> nn.
     data = read_regular(header.path, MAX_BYTES, follow_link=True)
     if hashlib.sha256(data).hexdigest() != header.sha256:
         raise ModelError(f"{header.path}: changed while it was being read; run the same command again")
-    network, problem = _network_of(header.task, safetensors.torch.load(data))
+    network, problem = _network_of(header.task, _in_32_bits(safetensors.torch.load(data)))
     if problem:
         raise ModelError(
             f"{header.path}: its weights do not fit its own network settings ({problem}); train the model again"
@@ -79,6 +79,46 @@ def torch_probe(header: ModelHeader) -> Probe:
     """Return the output of a model's network in torch on the CPU. Raises ModelError as `load_network` does."""
     run = network_function(load_network(header), header.task.network)
     return Probe.of(run(probe_input(header.task.input)))
+
+
+def compact_model(header: ModelHeader, quality: QualityModel | None = None) -> bytes:
+    """Return a model file with weights of 16 bits, for networks whose output they do not change beyond the tolerance.
+
+    quality: in place of the file's own. The probe image's output is that of the weights of 16 bits, with which the
+    network computes in 32 bits. Raises ModelError as `load_network` and `model_bytes` do.
+    """
+    rounded = {name: _in_16_bits(tensor) for name, tensor in load_network(header).state_dict().items()}
+    network, _ = _network_of(header.task, _in_32_bits(rounded))
+    output = network_function(network, header.task.network)(probe_input(header.task.input))
+    _check_output(network, header, "cpu")
+    text = header_text(header.task, header.info, Probe.of(output), quality or header.quality)
+    return safetensors.torch.save(rounded, metadata={KEY: text})
+
+
+def _in_16_bits(tensor: Tensor) -> Tensor:
+    """Return a tensor of floating point numbers in 16 bits, contiguous; others, such as counts, as they are."""
+    return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+
+
+def _in_32_bits(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a file, those of 16 bits as 32 bits."""
+    return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in state.items()}
+
+
+def initial_state(network: nn.Module, header: ModelHeader) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the network's weights with those of a model file where name and shape fit, and the names that do not.
+
+    Raises ModelError when no tensor fits.
+    """
+    own = network.state_dict()
+    given = _in_32_bits(safetensors.torch.load(read_regular(header.path, MAX_BYTES, follow_link=True)))
+    fitting = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
+    if not fitting:
+        raise ModelError(
+            f"{header.path}: none of its weights fits the network of this task; expected a model of the same kind of "
+            "network (network.init); leave network.init out, or choose another model"
+        )
+    return own | fitting, sorted(own.keys() - fitting.keys())
 
 
 def _network_of(task: Task, state: Mapping[str, Tensor]) -> tuple[nn.Module, str]:

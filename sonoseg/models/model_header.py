@@ -82,7 +82,7 @@ def header_text(
 
 
 def read_header(path: Path) -> ModelHeader:
-    """Read a model file's header, and check that its weights are whole, of 32 bits and finite.
+    """Read a model file's header, and check that its weights are whole, of 32 or 16 bits and finite.
 
     The file is read once, so that all of it has the digest. Raises ModelError when it is missing, not safetensors, not
     written by SonoSeg, or its weights or facts are not usable.
@@ -159,9 +159,10 @@ def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
 
 def _values_problem(dtype: str, data: bytes) -> str:
     """Return what makes the values of a tensor unusable; empty when they are usable. Integers are counts of batches."""
-    if dtype == "F32":
-        return "" if np.isfinite(np.frombuffer(data, "<f4")).all() else "have values that are not finite"
-    return "" if dtype.startswith(("I", "U")) else f"are of type {dtype}, expected F32"
+    if dtype in ("F32", "F16"):
+        values = np.frombuffer(data, "<f4" if dtype == "F32" else "<f2")
+        return "" if np.isfinite(values).all() else "have values that are not finite"
+    return "" if dtype.startswith(("I", "U")) else f"are of type {dtype}, expected F32 or F16"
 
 
 def first_problem(error: Exception, where: str = "") -> str:

@@ -141,7 +141,7 @@ def risk_coverage(
         axes.axhline(random, color="0.5", linewidth=1.2, linestyle=":", label="random order")
         axes.plot(share, oracle, color=REFERENCE_COLOR, linewidth=1.6, linestyle="--", label="by Dice (oracle)")
         axes.plot(share, quality, color=LINE_COLOR, linewidth=2, label="by expected Dice")
-        axes.set_title("What is kept, and how wrong it is", loc="left", fontweight="bold")
+        axes.set_title("Risk and coverage", loc="left", fontweight="bold")
         axes.set(xlabel="images kept (%)", ylabel="mean of 1 \N{MINUS SIGN} Dice of those", xlim=(0, 100))
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False)

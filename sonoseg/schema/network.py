@@ -46,7 +46,14 @@ def _few_outputs(weights: list[float], levels: int) -> None:
 
 
 class AnyNetwork(Section):
-    """Base of the networks' sections: accepted input sizes, and the size of the output."""
+    """Base of the networks' sections: initial weights, accepted input sizes, and the size of the output."""
+
+    init: str | None = Field(
+        None,
+        max_length=1000,
+        description="initial weights of a training: a model that comes with SonoSeg (`sonoseg models`) or a file; "
+        "tensors whose name and shape fit are taken, the others are drawn; null: all are drawn",
+    )
 
     @property
     def downsampling(self) -> int:

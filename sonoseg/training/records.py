@@ -13,12 +13,12 @@ from sonoseg.runs.provenance import run_record
 from sonoseg.runs.versions import versions
 from sonoseg.schema.task import Task
 from sonoseg.training.progress import Progress
-from sonoseg.training.setup import TrainingSetup
+from sonoseg.training.setup import TrainingSetup, digest_of_init
 
 
 def training_settings(setup: TrainingSetup, data: FoldData) -> dict[str, Any]:
     """Return what decides the weights of a training; it can be resumed with equal settings only."""
-    settings = {
+    settings: dict[str, Any] = {
         "task": setup.task.model_dump(mode="json"),
         "fold": data.fold,
         "seed": setup.options.seed,
@@ -26,6 +26,8 @@ def training_settings(setup: TrainingSetup, data: FoldData) -> dict[str, Any]:
         "data": data.hashes,
         "precision": setup.fabric.strategy.precision.precision,
     }
+    if setup.task.network.init:
+        settings["init_sha256"] = digest_of_init(setup.task.network.init)
     return settings | ({"deterministic": True} if torch.are_deterministic_algorithms_enabled() else {})
 
 

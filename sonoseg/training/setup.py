@@ -10,7 +10,10 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from sonoseg.evaluation.folds import FoldData
+from sonoseg.models.model_file import initial_state
+from sonoseg.models.model_header import read_header
 from sonoseg.models.networks import build_network
+from sonoseg.models.registry import resolve
 from sonoseg.schema.task import Task
 from sonoseg.training.datasets import Loader, SegmentationDataset, SequentialBatchSampler, ShuffledBatchSampler
 from sonoseg.training.losses import SegmentationLoss
@@ -18,6 +21,8 @@ from sonoseg.training.optimizer import averaged, build_optimizer
 from sonoseg.training.processes import synchronise_batch_norm
 
 SANITY_CHECK_BATCHES = 2
+_LISTED = 3
+"""Names of tensors in a message."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class TrainingSetup:
     """Everything that the steps of a training use; the same on a CPU, a GPU, or in each of several processes.
 
     epochs: number of epochs at most. network: Fabric's wrapper; the plain module is `network.module`. average: of its
-    weights, for tasks with an `ema_decay`. absent: classes that no validation image shows.
+    weights, for tasks with an `ema_decay`. absent: classes that no validation image shows. remark: on initial
+    weights that were taken from a model.
     """
 
     task: Task
@@ -53,6 +59,7 @@ class TrainingSetup:
     validation: Loader
     average: AveragedModel | None = None
     absent: Sequence[str] = ()
+    remark: str = ""
 
     @property
     def scored(self) -> list[str]:
@@ -75,7 +82,9 @@ def build_training(
     Raises UsageError when a batch cannot be divided among the processes.
     """
     fabric.seed_everything(options.seed, workers=True, verbose=False)
-    network = synchronise_batch_norm(build_network(task), fabric.world_size)
+    network = build_network(task)
+    remark = start_from(network, task.network.init) if task.network.init else ""
+    network = synchronise_batch_norm(network, fabric.world_size)
     optimizer = build_optimizer(task.training.optimizer, network.parameters())
     decay = task.training.ema_decay
     average = averaged(network, decay, fabric.device) if decay else None
@@ -102,4 +111,26 @@ def build_training(
         validation=Loader(validation, SequentialBatchSampler(len(validation), size), limit),
         average=average,
         absent=data.absent_from_validation(task.class_names),
+        remark=remark,
     )
+
+
+def start_from(network: nn.Module, init: str) -> str:
+    """Give a network the weights of a model where name and shape fit, and return a line on what was taken.
+
+    init: a name in the registry, or the path of a model file. Raises ModelError for a model that is missing or damaged,
+    and for one of which nothing fits.
+    """
+    header = read_header(resolve(init))
+    state, drawn = initial_state(network, header)
+    network.load_state_dict(state)
+    listed = ", ".join(drawn[:_LISTED]) + (f" and {len(drawn) - _LISTED} more" if len(drawn) > _LISTED else "")
+    rest = f"; drawn at random: {listed}" if drawn else ""
+    return (
+        f"initial weights: {len(state) - len(drawn)} of {len(state)} tensors of {init} (task {header.task.name}){rest}"
+    )
+
+
+def digest_of_init(init: str) -> str:
+    """Return the SHA-256 of the model file that gives the initial weights. Raises ModelError as `start_from` does."""
+    return read_header(resolve(init)).sha256

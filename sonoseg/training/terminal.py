@@ -7,16 +7,20 @@ from sonoseg.runs.workspace import BEST_MODEL, CROSS_VALIDATION, CURVES, ENSEMBL
 from sonoseg.training.setup import TrainingSetup
 
 
-def start_line(setup: TrainingSetup) -> str:
-    """Return a line on the task, its numbers of images, the network and the device."""
+def start_lines(setup: TrainingSetup, fold: int | None) -> list[str]:
+    """Return lines on the task, its numbers of images, the network and the device, initial weights, and absent classes.
+
+    fold: the one that validates.
+    """
     task = setup.task
     parameters = sum(parameter.numel() for parameter in setup.network.parameters()) / 1e6
     training, validation = len(setup.training.dataset), len(setup.validation.dataset) or "no"
     size = "x".join(map(str, task.input.size))
-    return (
+    line = (
         f"{task.name}: {training} training and {validation} validation images of {size} pixels, "
         f"{task.network.name} with {parameters:.2f} M parameters on {setup.fabric.device}"
     )
+    return [line, *filter(None, [setup.remark]), *absent_lines(setup, fold)]
 
 
 def absent_lines(setup: TrainingSetup, fold: int | None) -> list[str]:
