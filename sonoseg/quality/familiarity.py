@@ -65,7 +65,8 @@ def fit_familiarity(statistics: Sequence[Array]) -> Familiarity | None:
     """Return the range of the images with these statistics; None for fewer than `MIN_IMAGES`.
 
     The distance is Mahalanobis', with a covariance that is drawn a tenth towards its diagonal, so that statistics which
-    hardly vary do not decide alone. The limit follows from distances that each half of the images has from the other.
+    hardly vary do not decide alone. The limit follows from distances that each half of the images has from the other,
+    and is at least 1, the distance of one standard deviation.
     """
     if len(statistics) < MIN_IMAGES:
         return None
@@ -76,7 +77,7 @@ def fit_familiarity(statistics: Sequence[Array]) -> Familiarity | None:
         for one, (centre, whitening) in zip(halves, map(_whitening, halves[::-1]), strict=True)
     ]
     centre, whitening = _whitening(values)
-    limit = MARGIN * float(np.quantile(np.concatenate(distances), ACCEPTED))
+    limit = max(MARGIN * float(np.quantile(np.concatenate(distances), ACCEPTED)), 1.0)
     return Familiarity(centre=centre.tolist(), whitening=whitening.tolist(), limit=limit)
 
 

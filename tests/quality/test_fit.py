@@ -1,0 +1,135 @@
+"""Quality models on simulated results whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sonoseg.postprocess.features import FEATURES
+from sonoseg.quality.fit import (
+    MIN_IMAGES,
+    Observation,
+    acceptance_limit,
+    cross_fitted,
+    fit_interval,
+    fit_quality,
+    fit_structures,
+    image_quality,
+)
+from sonoseg.quality.regression import fit_monotone
+
+
+def simulated(count: int, seed: int = 0, worst: float = 0.3, images: int = 1) -> list[Observation]:
+    """Results of `count` patients: their loss and the spread of their errors grow with uncertainty and band."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for index in range(count * images):
+        loss = float(rng.uniform(0.01, worst))
+        features = dict.fromkeys(FEATURES, 0.0)
+        features |= {"uncertainty": loss * math.exp(rng.normal(0, 0.2)), "band": loss * math.exp(rng.normal(0, 0.4))}
+        features |= {"smallness": float(rng.uniform(1, 3))}
+        value = float(rng.uniform(100, 300))
+        error = float(rng.normal(0, 0.2 * loss * value))
+        dice = {"HEAD": 1 - loss}
+        found.append(
+            Observation(f"P{index // images}", {"HEAD": features}, dice, 1 - loss, {"mm": value}, {"mm": error})
+        )
+    return found
+
+
+def test_weights_are_never_negative_and_found_where_they_are_positive() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(400, 3)) * [1, 10, 0.1]
+    line = fit_monotone(np.c_[values, np.full(400, 7.0)], 2 + 0.5 * values[:, 0] - values[:, 1] + 3 * values[:, 2])
+    assert line.weights.min() >= 0 and line.weights[1] == line.weights[3] == 0
+    only = fit_monotone(values, 2 + 0.5 * values[:, 0] + 3 * values[:, 2])
+    assert only.intercept == pytest.approx(2, abs=0.02) and only.weights == pytest.approx([0.5, 0, 3], abs=0.02)
+
+
+def test_expected_dice_is_right_on_average_and_ranks_new_results() -> None:
+    structures = fit_structures(simulated(300))
+    new = simulated(300, seed=1)
+    expected = np.array([image_quality(structures, one) for one in new])
+    dice = np.array([one.image_dice for one in new])
+    assert expected.mean() == pytest.approx(dice.mean(), abs=0.01)
+    assert np.corrcoef(expected, dice)[0, 1] > 0.9
+    assert ((expected >= 0) & (expected <= 1)).all()
+
+
+def test_degraded_copies_widen_the_range_and_do_not_shift_the_mean() -> None:
+    """A network that fails on none of the images at hand: the copies show what failures look like."""
+    good, bad = simulated(60, worst=0.03), simulated(60, seed=1, worst=0.9)
+    copies = [Observation(o.patient, o.features, o.dice, o.image_dice, {}, {}, is_copy=True) for o in bad]
+    structures = fit_structures([*good, *copies])
+    assert np.mean([image_quality(structures, one) for one in good]) == pytest.approx(
+        np.mean([one.image_dice for one in good]), abs=0.001
+    )
+    failures = [one for one in simulated(100, seed=2, worst=0.9) if one.image_dice < 0.7]
+    assert max(image_quality(structures, one) or 0 for one in failures) < min(
+        image_quality(structures, one) or 0 for one in good
+    )
+
+
+def test_the_limit_is_the_lowest_with_few_bad_results_above_it() -> None:
+    qualities, dice = [0.99 - 0.001 * index for index in range(100)], [0.97] * 60 + [0.5] * 40
+    # (b + 1) / (n + 1) <= 0.05: with 60 good results first, b = 2 of 62 is the last that fits.
+    assert acceptance_limit(qualities, dice, 0.95) == pytest.approx(qualities[61])
+    assert acceptance_limit(qualities, [0.97] * 100, 0.95) == pytest.approx(qualities[99])  # below 0.95, so it stays
+    assert acceptance_limit([0.99] * 100, [0.97] * 100, 0.95) == 0.95
+    assert acceptance_limit(qualities[:18], [0.97] * 18, 0.95) is None  # 1 / 19 is more than 5 %
+    assert acceptance_limit(qualities, [0.5] * 100, 0.95) is None
+
+
+def test_at_most_five_percent_of_the_accepted_are_not_acceptable() -> None:
+    shares = []
+    for seed in range(40):
+        quality = fit_quality(simulated(150, seed, worst=0.1), 0.95, None, "fold 0")
+        assert quality is not None and quality.limit is not None
+        new = simulated(300, 1000 + seed, worst=0.1)
+        accepted = [one for one in new if (image_quality(quality.structures, one) or 0) >= quality.limit]
+        shares.append(np.mean([one.image_dice < 0.95 for one in accepted]))
+        assert len(accepted) > 60
+    assert np.mean(shares) < 0.06
+
+
+def test_intervals_contain_the_truth_in_nine_of_ten_at_every_size() -> None:
+    by_third = []
+    for seed in range(20):
+        interval = fit_interval("mm", simulated(200, seed))
+        assert interval is not None and interval.patients == 200
+        new = sorted(simulated(300, 1000 + seed), key=lambda one: one.image_dice)
+        holds = []
+        for one in new:
+            low, high = interval.interval(one.values["mm"], one.features) or (0, 0)
+            holds.append(low <= one.values["mm"] - one.errors["mm"] <= high)
+        by_third.append([part.mean() for part in np.array_split(np.array(holds, float), 3)])
+    assert np.mean(by_third) == pytest.approx(0.9, abs=0.02)
+    assert np.mean(by_third, axis=0) == pytest.approx([0.9] * 3, abs=0.06)  # a single width would give 1, 1 and 0.7
+
+
+def test_an_interval_counts_a_patient_once_and_needs_nineteen() -> None:
+    assert fit_interval("mm", simulated(18)) is None
+    assert fit_interval("mm", simulated(9, images=10)) is None
+    interval = fit_interval("mm", simulated(19, images=10))
+    assert interval is not None and interval.patients == 19
+    assert interval.interval(100.0, {}) is None and fit_interval("unknown", simulated(30)) is None
+
+
+def test_each_patient_is_judged_without_its_own_images() -> None:
+    seen: list[set[str]] = []
+
+    def fit(some: list[Observation]) -> set[str]:
+        seen.append({one.patient for one in some})
+        return seen[-1]
+
+    results = cross_fitted(simulated(12, images=3), fit, lambda patients, one: one.patient in patients)
+    assert len(results) == 36 and not any(results) and len(seen) == 5
+
+
+def test_few_images_have_no_quality_model() -> None:
+    assert fit_quality(simulated(MIN_IMAGES - 1), 0.95, None, "fold 0") is None
+    quality = fit_quality(simulated(MIN_IMAGES), None, None, "fold 0")
+    assert quality is not None
+    median = np.median([one.image_dice for one in simulated(MIN_IMAGES)])
+    assert quality.acceptable_dice == pytest.approx(0.9 * median)
+    assert quality.images == quality.patients == MIN_IMAGES
