@@ -50,7 +50,7 @@ MODULES = {
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((REPOSITORY / "sonoseg").rglob("*.py"))
 }
-TOOLS = sorted(path for folder in ("benchmarks", "stress") for path in (REPOSITORY / folder).rglob("*.py"))
+TOOLS = sorted(path for folder in ("benchmarks", "stress", "tools") for path in (REPOSITORY / folder).rglob("*.py"))
 COMMAND_LINE = ("sonoseg.runs.command_line", "sonoseg.runs.terminal")
 """Besides `__main__` modules, the modules of the package that may print and parse flags: the scripts use them."""
 OTHER_PROGRAMS_FLAGS = {"--logdir", "--porcelain", "--untracked-files"}

@@ -66,7 +66,7 @@ def test_every_structure_has_all_features_and_a_missing_one_none(spine: Task) ->
     assert all(
         set(values) == set(FEATURES) and np.isfinite(list(values.values())).all() for values in features.values()
     )
-    assert features["MID"]["residual"] == 0 and features["MID"]["disagreement"] < 0.1  # a line, at its thickness
+    assert features["MID"]["residual"] == 0 and features["MID"]["disagreement"] < 0.2  # a line, at its thickness
 
 
 @pytest.mark.parametrize("points", [[(150, 200)], [(150, 200), (150, 201)], [(0, 0)], [(299, 400)]])
