@@ -82,10 +82,10 @@ def torch_probe(header: ModelHeader) -> Probe:
 
 
 def compact_model(header: ModelHeader, quality: QualityModel | None = None) -> bytes:
-    """Return a model file with weights of 16 bits, for networks whose output they do not change beyond the tolerance.
+    """Return a model file whose convolutions have weights of 16 bits; the network still computes in 32 bits.
 
-    quality: in place of the file's own. The probe image's output is that of the weights of 16 bits, with which the
-    network computes in 32 bits. Raises ModelError as `load_network` and `model_bytes` do.
+    quality: in place of the file's own. The output on the probe image is that of the rounded weights. Raises ModelError
+    when it differs from the file's by more than the tolerance, and as `load_network` does.
     """
     rounded = {name: _in_16_bits(tensor) for name, tensor in load_network(header).state_dict().items()}
     network, _ = _network_of(header.task, _in_32_bits(rounded))
@@ -96,8 +96,11 @@ def compact_model(header: ModelHeader, quality: QualityModel | None = None) -> b
 
 
 def _in_16_bits(tensor: Tensor) -> Tensor:
-    """Return a tensor of floating point numbers in 16 bits, contiguous; others, such as counts, as they are."""
-    return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+    """Return the weights of a convolution in 16 bits, contiguous; biases, statistics of a norm and counts as they are.
+
+    Those take little room, and a running variance can be larger than any number of 16 bits.
+    """
+    return (tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor).contiguous()
 
 
 def _in_32_bits(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
