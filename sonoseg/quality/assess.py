@@ -17,6 +17,8 @@ NOTHING_FOUND = "no structure was found"
 def assess(findings: Findings, image: Pixels, models: Sequence[QualityModel | None]) -> Findings:
     """Return the findings of a prediction with expected Dice, intervals and, where a limit says so, status `reject`.
 
+    A rejected result has no intervals: it is not like those that they were calibrated on.
+
     image: `(H, W)` uint8, from which the prediction was made. models: of each member of the ensemble, whose expected
     Dice, limits and intervals are averaged; where one has none, there is no quality, with the reason.
     """
@@ -34,7 +36,7 @@ def assess(findings: Findings, image: Pixels, models: Sequence[QualityModel | No
         findings,
         quality=quality,
         quality_note="" if dice else NOTHING_FOUND,
-        intervals=_intervals(findings, known),
+        intervals={} if rejections else _intervals(findings, known),
         status="reject" if rejections else findings.status,
         reasons=[*rejections, *findings.reasons],
     )

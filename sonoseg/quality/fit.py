@@ -23,6 +23,8 @@ COVERAGE = 0.9
 """Share of future measurements whose true value the interval shall contain."""
 MIN_PATIENTS = 19
 """Patients below which the largest of all errors does not reach 95 % coverage: no interval is given."""
+SPREAD_RIDGE = 10.0
+"""Penalty of the regression of spreads: single errors say little about a spread, and there is one per patient."""
 PARTS = 5
 """Parts of patients for cross-fitting: limits are chosen by predictions for patients that a fit has not seen."""
 
@@ -134,18 +136,20 @@ def fit_interval(key: str, observations: Sequence[Observation]) -> IntervalModel
 
     def fit(some: Sequence[Observation]) -> Line:
         targets = np.log([max(abs(one.errors[key]), least) for one in some])
-        return fit_monotone(np.stack([inputs(one) for one in some]), targets)
+        return fit_monotone(np.stack([inputs(one) for one in some]), targets, SPREAD_RIDGE)
 
     scores = cross_fitted(
         chosen, fit, lambda line, one: abs(one.errors[key]) / math.exp(float(line(inputs(one)[None])[0]))
     )
     rank = math.ceil((len(scores) + 1) * COVERAGE)
     line = fit(chosen)
+    spreads = line(np.stack([inputs(one) for one in chosen]))
     return IntervalModel(
         structures=names,
         intercept=line.intercept,
         weights=line.weights[:-1].tolist(),
         size_weight=float(line.weights[-1]),
+        spreads=[float(spreads.min()), float(spreads.max())],
         quantile=max(float(np.sort(scores)[min(rank, len(scores)) - 1]), 1e-9),
         patients=len(chosen),
     )

@@ -42,7 +42,8 @@ class IntervalModel(_Numbers):
     """Interval of a measurement: value ± quantile * exp(intercept + weights . features).
 
     structures: those whose features count, their weights in this order; where a structure is absent there is no
-    interval. size_weight: of the logarithm of the value. patients: how many it was calibrated on.
+    interval. size_weight: of the logarithm of the value. spreads: range of the exponent in the calibration, to which
+    others are limited: how errors grow beyond it is unknown. patients: how many it was calibrated on.
     """
 
     structures: list[str]
@@ -50,6 +51,7 @@ class IntervalModel(_Numbers):
     weights: Weights
     size_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     quantile: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    spreads: Annotated[list[Finite], Field(min_length=2, max_length=2)]
     patients: int
 
     def interval(self, value: float, features: Mapping[str, Mapping[str, float]]) -> tuple[float, float] | None:
@@ -59,12 +61,8 @@ class IntervalModel(_Numbers):
         values = np.concatenate([transformed(features[name]) for name in self.structures])
         exponent = self.intercept + float(np.dot(self.weights, values))
         exponent += self.size_weight * math.log(value) if self.size_weight else 0.0
-        half = self.quantile * math.exp(min(exponent, MAX_EXPONENT))
+        half = self.quantile * math.exp(min(max(exponent, self.spreads[0]), self.spreads[1]))
         return value - half, value + half
-
-
-MAX_EXPONENT = 20.0
-"""Beyond it a spread has no meaning."""
 
 
 class Familiarity(_Numbers):

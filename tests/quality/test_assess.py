@@ -36,6 +36,7 @@ def quality_model(limit: float | None = 0.9, factor: float = 1.0, familiar: bool
                     "weights": [0.0] * len(FEATURES),
                     "size_weight": 1.0,
                     "quantile": 1.0,
+                    "spreads": [-10.0, 10.0],
                     "patients": 40,
                 }
             },
@@ -63,6 +64,7 @@ def test_a_good_result_keeps_its_status_and_gets_quality_and_interval(fetal_head
 def test_a_low_expected_dice_is_a_rejection_with_its_reason_first(fetal_head: Task) -> None:
     after = assess(result(fetal_head, 0.8), image(), [quality_model()])
     assert after.status == "reject" and after.reasons[0] == "expected Dice 0.80 is below 0.90"
+    assert after.intervals == {}
     assert assess(result(fetal_head, 0.8), image(), [quality_model(limit=None)]).status != "reject"
 
 
