@@ -1,4 +1,4 @@
-# make demo: from a fresh clone to segmented and measured images.   make test: linters, type checks and all tests.
+# make demo: a first look at once, then from simulated images to a trained model and measured images.   make test: linters, type checks and all tests.
 # make test-fast: the same without the tests that train networks.    make bench: measure the speed.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,6 +6,10 @@ BIN := .venv/bin
 .PHONY: demo test test-fast lint bench fuzz killtest loadtest clean
 
 demo: .venv/ready
+	$(BIN)/python inference.py --task spine_realtime --images Datasets/spine_sample/images --output result/first_look
+	@echo
+	@echo "Measured with a model that comes with SonoSeg: result/first_look/*_overlay.png. Now one is trained, in some minutes."
+	@echo
 	$(BIN)/python -m sonoseg.phantom --out Datasets/spine_demo
 	$(BIN)/python train_test_data_preparation.py --task spine_demo
 	$(BIN)/python image_preprocessing.py --task spine_demo

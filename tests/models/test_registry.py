@@ -12,17 +12,20 @@ import inference
 from sonoseg.errors import ModelError
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.io.png import write_image
+from sonoseg.io.readers import read_image
 from sonoseg.models.model_file import compact_model, initial_state, load_network, save_model
 from sonoseg.models.model_header import read_header
 from sonoseg.models.networks import build_network
 from sonoseg.models.registry import FOLDER, ModelEntry, model_for_task, registered_models, resolve
 from sonoseg.phantom.dataset import plan
 from sonoseg.phantom.layout import Settings
+from sonoseg.quality.familiarity import image_statistics
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
 from sonoseg.training.setup import start_from
 from tests.conftest import changed
 from tests.models.small_networks import UNET
+from tests.quality.unrelated import unrelated_pictures
 
 MAX_BYTES = 15_000_000
 ENTRIES = registered_models()
@@ -56,6 +59,25 @@ def test_a_folder_of_images_is_measured_without_training(tmp_path: Path, capsys:
     with (tmp_path / "result" / "fetal_head" / "results.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert float(row["hc_mm_low"]) < float(row["hc_mm"]) < float(row["hc_mm_high"]) and 0 < float(row["quality"]) < 1
+
+
+def test_unrelated_pictures_are_rejected_or_empty() -> None:
+    """At least 95 of 100: text, noise, black, gradients, scenes, clouds, phantoms of other organs."""
+    segmenter = Segmenter.load("fetal_head")
+    passed = 0
+    for picture in unrelated_pictures(40):
+        findings = segmenter(picture, (0.2, 0.2))
+        passed += findings.status == "reject" or not findings.masks.any()
+    assert passed >= 38
+
+
+def test_heads_are_not_rejected_as_unfamiliar(hc18: Path) -> None:
+    segmenter = Segmenter.load("fetal_head")
+    (quality,) = (member.quality for member in segmenter.members)
+    assert quality is not None and quality.familiarity is not None
+    images = [read_image(path).pixels for path in sorted((hc18 / "training_set").glob("*HC.png"))[::8]]
+    far = [quality.familiarity.distance(image_statistics(image)) > quality.familiarity.limit for image in images]
+    assert sum(far) <= 0.01 * len(far)
 
 
 def test_a_model_is_found_by_its_name_unless_there_is_such_a_path(tmp_path: Path, monkeypatch) -> None:
