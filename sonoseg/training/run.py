@@ -29,6 +29,7 @@ from sonoseg.runs.workspace import (
     FILES_OF_TRAINING,
     HISTORY,
     OUT_OF_FOLD,
+    QUALITY_DATA,
     QUALITY_MODEL,
     SCORING_RECORD,
     TRAINING_RECORD,
@@ -149,6 +150,7 @@ def fit_quality_of(run: TrainingRun) -> QualityModel | None:
     A refit has no image that it was not trained on, and takes over an earlier one (`earlier_quality`).
     """
     setup, task = run.setup, run.setup.task
+    run.output.remove(QUALITY_DATA)  # that of the model which is replaced
     if run.data.fold is None:
         return earlier_quality(run.output.folder, task, run.data)
     if setup.options.sanity_check:

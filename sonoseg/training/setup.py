@@ -126,9 +126,8 @@ def start_from(network: nn.Module, init: str) -> str:
     network.load_state_dict(state)
     listed = ", ".join(drawn[:_LISTED]) + (f" and {len(drawn) - _LISTED} more" if len(drawn) > _LISTED else "")
     rest = f"; drawn at random: {listed}" if drawn else ""
-    return (
-        f"initial weights: {len(state) - len(drawn)} of {len(state)} tensors of {init} (task {header.task.name}){rest}"
-    )
+    taken = f"{len(state) - len(drawn)} of {len(state)} tensors"
+    return f"initial weights: {taken} from {init} (task {header.task.name}){rest}"
 
 
 def digest_of_init(init: str) -> str:
