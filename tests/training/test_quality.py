@@ -19,8 +19,6 @@ from sonoseg.runs.workspace import BEST_MODEL, QUALITY_DATA, QUALITY_MODEL, Work
 from sonoseg.schema.task_files import load_task
 from tests.small import phantoms, small_task
 
-pytestmark = pytest.mark.training
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
