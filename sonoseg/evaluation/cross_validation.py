@@ -84,7 +84,7 @@ def write_cross_validation(
     together = Scoring("out-of-fold", "out-of-fold", ensemble.models, samples, limits=ensemble.limits)
     observations = [one for data in folds for one in read_observations(output.subfolder(fold_folder(data.fold)).folder)]
     write_pooled_quality(output, observations, folds, ensemble.task)
-    judged = judge_observations(observations, ensemble.task.review.acceptable_dice)
+    judged = judge_observations(observations, ensemble.task)
     out_of_fold = write_evaluation(output.subfolder(OUT_OF_FOLD), together, pooled, workspace, judged=judged)
     test = write_evaluation(output.subfolder(ENSEMBLE), ensemble, cases[-1], workspace) if cases[-1] else None
     result = summarise_folds(summaries, out_of_fold, [model.sha256 for model in ensemble.models])

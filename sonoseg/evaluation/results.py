@@ -13,7 +13,8 @@ from sonoseg.evaluation.folds import FoldData, table_name
 from sonoseg.evaluation.history import read_history
 from sonoseg.evaluation.model_card import write_model_card
 from sonoseg.evaluation.page import evaluation_page
-from sonoseg.evaluation.quality.validation import Judged, judge_cases, summarise_quality
+from sonoseg.evaluation.quality.files import read_observations
+from sonoseg.evaluation.quality.validation import Judged, judge_cases, judge_observations, summarise_quality
 from sonoseg.evaluation.scoring import Scoring
 from sonoseg.evaluation.summary import summarise
 from sonoseg.io import files
@@ -39,7 +40,11 @@ def write_model_evaluation(
 
     Without cases there is only a model card, and the result is None.
     """
-    summary = write_evaluation(output, scoring, cases, workspace, read_history(output.folder)) if cases else None
+    summary, history = None, read_history(output.folder)
+    if cases:
+        observations = read_observations(output.folder) if scoring.part == "validation" else []
+        judged = judge_observations(observations, scoring.task)
+        summary = write_evaluation(output, scoring, cases, workspace, history, judged)
     write_model_card(output, scoring.models[0], data, summary)
     return summary
 
@@ -54,14 +59,15 @@ def write_evaluation(
 ) -> dict[str, Any]:
     """Write `per_case.csv`, `evaluation.html` and, last, `evaluation.json` of at least one case; return the last.
 
-    `history` is that of the training, the scalars of each epoch; `judged` validates the quality model, by default on
-    the cases. A scoring of the test split is first recorded in `Models/<task>/evaluations.jsonl`, so that every scoring
-    is counted before its numbers can be seen; `scored_before` is the number of earlier ones.
+    `history` is that of the training, the scalars of each epoch; `judged` validates the quality model where the part is
+    not the test split, whose images are new to it. A scoring of the test split is first recorded in
+    `Models/<task>/evaluations.jsonl`, so that every scoring is counted before its numbers can be seen; `scored_before`
+    is the number of earlier ones.
     """
     task = scoring.task
     scores = summarise(cases, task.class_names, task.evaluation, task.threshold)
     summary = {"use": "not for clinical use", "part": scoring.part, **scores, "model": scoring.facts}
-    summary |= _quality(scoring, judged or judge_cases(cases))
+    summary |= _quality(scoring, judge_cases(cases) if scoring.part == "test" else judged)
     if scoring.part == "test":
         log = workspace.models / SCORINGS_LOG
         entry = _log_entry(summary, workspace)

@@ -81,7 +81,8 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
         return Skin(None, "skin not found: the midline leaves the image through a side")
     band, inside = _band(image, centres)
     darkest, brightest = _level(image, 0.01), _level(image, 0.99)
-    graphics = _graphics(band[:depth], brightest)
+    even = _even_rows(band[:depth], brightest)
+    graphics = _graphics(band[:depth], even, brightest)
     top = _end_of_graphics(graphics, band[:depth].mean(axis=1) >= BRIGHT * brightest)
     profile = _row_profile(band[top : top + depth], inside[top : top + depth], height * SMOOTHING)
     span = float(np.ptp(profile))
@@ -90,8 +91,12 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
     skin = _choose(profile, top, PROMINENCE * span)
     if skin.row is None or skin.doubt:
         return skin
-    near = graphics[round(skin.row) : round(skin.row + NEAR * height) + _GAP + 1]
-    return replace(skin, doubt=f"letters lie across row {skin.row:.0f}, taken as the skin") if near.any() else skin
+    row = round(skin.row)
+    if graphics[row : round(skin.row + NEAR * height) + _GAP + 1].any():
+        return replace(skin, doubt=f"letters lie across row {row}, taken as the skin")
+    if even[max(row - 1, 0) : row + 2].any():
+        return replace(skin, doubt=f"row {row}, taken as the skin, has a single grey value, as graphics have")
+    return skin
 
 
 def _level(image: Pixels, fraction: float) -> int:
@@ -109,15 +114,22 @@ def _band(image: Pixels, centres: Array) -> tuple[Array, NDArray[np.bool_]]:
     return values, (columns >= 0) & (columns < width)
 
 
-def _graphics(band: Array, brightest: float) -> NDArray[np.bool_]:
-    """Return which rows of a band `(R, N)` belong to a bar that begins at the first row, or have letters."""
-    means = band.mean(axis=1)
-    even = (np.abs(band - np.median(band, axis=1, keepdims=True)) <= EVEN).mean(axis=1) >= EVEN_SHARE
-    bar = int(np.cumprod(even & (means >= BRIGHT * brightest)).sum())
+def _even_rows(band: Array, brightest: float) -> NDArray[np.bool_]:
+    """Return which rows of a band `(R, N)` are bright and have a single grey value, but for a few pixels."""
+    even = np.abs(band - np.median(band, axis=1, keepdims=True)) <= EVEN
+    return (even.mean(axis=1) >= EVEN_SHARE) & (band.mean(axis=1) >= BRIGHT * brightest)
+
+
+def _graphics(band: Array, even: NDArray[np.bool_], brightest: float) -> NDArray[np.bool_]:
+    """Return which rows of a band `(R, N)` belong to bars, which are even and have sharp edges, or to letters."""
     steps = np.maximum(abs(band[:, 2:] - band[:, :-2]), abs(band[:, 1:-1] - band[:, :-2])) >= brightest / 2
     rows = steps.mean(axis=1) >= SHARP_SHARE
-    if 0 < bar < len(means) - 1 and means[bar + 1] < means[bar - 1] / 2:  # ring-down and echoes fade out instead
-        rows[:bar] = True
+    means = np.concatenate([[0.0, 0.0], band.mean(axis=1), [255.0, 255.0]])  # dark above the image, unknown below
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], even, [0]])))
+    for start, end in edges.reshape(-1, 2):
+        # An echo fades in and out over several rows. One row may lie between, after JPEG.
+        half = means[start + 2 : end + 2].max() / 2
+        rows[start:end] |= means[start] < half and means[end + 3] < half
     return rows
 
 

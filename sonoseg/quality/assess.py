@@ -10,7 +10,8 @@ from sonoseg.quality.familiarity import image_statistics
 from sonoseg.quality.model import QualityModel
 from sonoseg.types import Pixels
 
-NO_QUALITY_MODEL = "the model file has no quality model"
+NO_QUALITY_MODEL = "no quality model"
+"""Of a model file of an earlier version, of a training with few images, or of one member of an ensemble."""
 NOTHING_FOUND = "no structure was found"
 
 
@@ -20,44 +21,44 @@ def assess(findings: Findings, image: Pixels, models: Sequence[QualityModel | No
     A rejected result has no intervals: it is not like those that they were calibrated on.
 
     image: `(H, W)` uint8, from which the prediction was made. models: of each member of the ensemble, whose expected
-    Dice, limits and intervals are averaged; where one has none, there is no quality, with the reason.
+    Dice, limits and intervals are averaged; where one has none, there is no quality, with the reason. An image that is
+    unlike the training images of a member is rejected.
     """
     known = [model for model in models if model is not None]
-    if not known or len(known) < len(models):
-        return replace(findings, quality_note=NO_QUALITY_MODEL)
-    rejections = _unfamiliar(image, known)
-    expected = [model.expected_dice(findings.features) for model in known]
+    rejections = _unfamiliar(image, known) if known else []
+    complete = known if len(known) == len(models) else []
+    expected = [model.expected_dice(findings.features) for model in complete]
     dice = [value for each in expected for value in each.values()]
-    quality = float(np.mean(dice)) if dice else None
-    limits = [model.limit for model in known if model.limit is not None]
-    if quality is not None and limits and quality < np.mean(limits):
-        rejections.append(f"expected Dice {quality:.2f} is below {np.mean(limits):.2f}")
+    quality, limit = float(np.mean(dice)) if dice else None, float(np.mean([model.limit for model in complete] or [0]))
+    if quality is not None and quality < limit:
+        rejections.append(f"expected Dice {quality:.2f} is below {limit:.2f}")
     return replace(
         findings,
         quality=quality,
-        quality_note="" if dice else NOTHING_FOUND,
-        intervals={} if rejections else _intervals(findings, known),
+        quality_note="" if dice else NOTHING_FOUND if complete else NO_QUALITY_MODEL,
+        intervals={} if rejections else _intervals(findings, complete),
         status="reject" if rejections else findings.status,
         reasons=[*rejections, *findings.reasons],
     )
 
 
 def _unfamiliar(image: Pixels, models: Sequence[QualityModel]) -> list[str]:
-    """Return why an image is unlike the training images; often nothing. The members of an ensemble share them."""
-    familiarity = models[0].familiarity
-    if familiarity is None:
-        return []
-    distance = familiarity.distance(image_statistics(image))
-    if distance <= familiarity.limit:
-        return []
-    return [f"the image is unlike the training images (distance {distance:.1f}, at most {familiarity.limit:.1f})"]
+    """Return why an image is unlike the training images of a member; often nothing."""
+    statistics = image_statistics(image)
+    for familiarity in (model.familiarity for model in models):
+        distance = familiarity.distance(statistics) if familiarity else 0.0
+        if familiarity and distance > familiarity.limit:
+            return [
+                f"the image is unlike the training images (distance {distance:.1f}, at most {familiarity.limit:.1f})"
+            ]
+    return []
 
 
 def _intervals(findings: Findings, models: Sequence[QualityModel]) -> dict[str, tuple[float, float]]:
     """Return key -> interval, for measurements with a value for which every model has one."""
     intervals = {}
     for key, measurement in findings.measurements.items():
-        if measurement.value is not None:
+        if models and measurement.value is not None:
             found = [_interval(model, key, measurement.value, findings.features) for model in models]
             ends = [interval for interval in found if interval is not None]
             if len(ends) == len(models):

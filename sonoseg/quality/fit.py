@@ -8,7 +8,15 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.quality.model import LEAST_LOSS, Familiarity, IntervalModel, QualityModel, StructureQuality, transformed
+from sonoseg.quality.model import (
+    LARGEST,
+    LEAST_LOSS,
+    Familiarity,
+    IntervalModel,
+    QualityModel,
+    StructureQuality,
+    transformed,
+)
 from sonoseg.quality.regression import Line, fit_monotone
 
 Array = NDArray[np.float64]
@@ -17,6 +25,9 @@ Value = TypeVar("Value")
 
 MIN_IMAGES = 20
 """Fewer images cannot show that at most 5 % of the accepted are not acceptable, nor carry seven weights."""
+MAX_EXPONENT = 50.0
+"""Spreads beyond are no spread."""
+_BISECTIONS = 100
 MAX_NOT_ACCEPTABLE = 0.05
 """Share of the accepted results that may be below the acceptable Dice."""
 COVERAGE = 0.9
@@ -56,14 +67,24 @@ def fit_structures(observations: Sequence[Observation]) -> dict[str, StructureQu
     for name in dict.fromkeys(name for one in observations for name in one.features):
         seen = [one for one in observations if name in one.features]
         originals = [one for one in seen if not one.is_copy] or seen
-        values = np.stack([transformed(one.features[name]) for one in seen])
-        losses = np.array([max(1 - one.dice[name], LEAST_LOSS) for one in seen])
-        line = fit_monotone(values, np.log(losses))
-        expected = np.exp(line(np.stack([transformed(one.features[name]) for one in originals])))
+        line = fit_monotone(
+            np.stack([transformed(one.features[name]) for one in seen]),
+            np.log([max(1 - one.dice[name], LEAST_LOSS) for one in seen]),
+        )
+        expected = np.exp(np.minimum(line(np.stack([transformed(one.features[name]) for one in originals])), 0.0))
         loss = float(np.mean([max(1 - one.dice[name], LEAST_LOSS) for one in originals]))
-        factor = loss / float(expected.mean())
+        factor = _factor(expected, loss)
         fitted[name] = StructureQuality(intercept=line.intercept, weights=line.weights.tolist(), factor=factor)
     return fitted
+
+
+def _factor(expected: Array, loss: float) -> float:
+    """Return the factor with which the expected losses `(N,)`, at most 1 each, have this mean (bisection)."""
+    low, high = 1e-6, LARGEST
+    for _ in range(_BISECTIONS):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if np.minimum(middle * expected, 1.0).mean() < loss else (low, middle)
+    return high
 
 
 def image_quality(structures: Mapping[str, StructureQuality], observation: Observation) -> float | None:
@@ -92,75 +113,104 @@ def cross_fitted(
     return [apply(models[part], one) for one, part in zip(observations, parts, strict=True)]
 
 
-def acceptance_limit(qualities: Sequence[float], dice: Sequence[float], acceptable: float) -> float | None:
-    """Return the lowest expected Dice to be accepted, by conformal risk control; None when no limit is proven.
+def acceptance_limit(qualities: Sequence[float], dice: Sequence[float], acceptable: float) -> float:
+    """Return the lowest expected Dice to be accepted, in the manner of conformal risk control.
 
     It is the lowest quality at which, of the n results with this quality or a higher one, (b + 1) / (n + 1) is at most
-    `MAX_NOT_ACCEPTABLE`, b of them being below the acceptable Dice (Angelopoulos et al. 2024, Conformal Risk Control).
-    Where that accepts all results, the limit is not above `acceptable`: none of them has shown that it should be.
+    `MAX_NOT_ACCEPTABLE`, b of them being below the acceptable Dice. The 1 that is added is that of Angelopoulos et al.
+    (2024, Conformal Risk Control), whose guarantee holds for a risk over all results and not, as here, over the
+    accepted ones. Where that accepts all results, the limit is not above `acceptable`; where no limit does it, because
+    results are few or bad, it is `acceptable`.
     """
-    order = np.argsort(qualities)[::-1]
-    sorted_qualities = np.asarray(qualities)[order]
+    order = np.argsort(qualities, kind="stable")[::-1]
+    ranked = np.asarray(qualities, dtype=float)[order]
     bad = np.cumsum(np.asarray(dice)[order] < acceptable)
     risk = (bad + 1) / (np.arange(len(order)) + 2)
-    proven = np.flatnonzero(risk <= MAX_NOT_ACCEPTABLE)
+    ends_a_tie = np.append(ranked[1:] < ranked[:-1], True)
+    proven = np.flatnonzero((risk <= MAX_NOT_ACCEPTABLE) & ends_a_tie)
     if not proven.size:
-        return None
+        return acceptable
     last = int(proven[-1])
-    limit = float(sorted_qualities[last])
-    return min(limit, acceptable) if last == len(order) - 1 else limit
+    return min(float(ranked[last]), acceptable) if last == len(order) - 1 else float(ranked[last])
 
 
-def fit_interval(key: str, observations: Sequence[Observation]) -> IntervalModel | None:
-    """Return the interval of a measurement: split conformal with a spread that follows from the features.
+@dataclass(frozen=True)
+class Measured:
+    """What an interval of a measurement depends on: its structures, and whether its errors grow with its value."""
+
+    structures: tuple[str, ...]
+    is_relative: bool
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """Regression of log |error| and the range of its predictions, to which others are limited."""
+
+    line: Line
+    low: float
+    high: float
+
+    def __call__(self, inputs: Array) -> float:
+        """Return the spread for the features `(F,)` of one result."""
+        return math.exp(min(max(float(self.line(inputs[None])[0]), self.low), self.high))
+
+
+def fit_interval(key: str, measured: Measured, observations: Sequence[Observation]) -> IntervalModel | None:
+    """Return the interval of a measurement: conformal, with a spread that follows from the features.
 
     One image per patient counts, the first with a value and a reference; below `MIN_PATIENTS` patients there is none.
-    The spread of an error is a regression of log |error|, with the logarithm of the value where all are positive; the
-    errors that choose the quantile are divided by the spread that the other patients' fit gives (Lei et al. 2018,
-    Distribution-Free Predictive Inference for Regression).
+    The spread is a regression of log |error|, of relative errors where they grow with the value. The errors that choose
+    the quantile are divided by the spread of a regression without their patient (Lei et al. 2018, Distribution-Free
+    Predictive Inference for Regression); it is applied with the regression on all patients. The share of intervals that
+    contain the reference is right on average, and not for each kind of image.
     """
     by_patient: dict[str, Observation] = {}
     for one in observations:
-        if key in one.errors and not one.is_copy and one.features:
+        usable = key in one.errors and not one.is_copy and all(name in one.features for name in measured.structures)
+        if usable and (one.values[key] > 0 or not measured.is_relative):
             by_patient.setdefault(one.patient, one)
-    names = sorted({name for one in by_patient.values() for name in one.features})
-    chosen = [one for one in by_patient.values() if set(names) == set(one.features)]
+    chosen = list(by_patient.values())
     if len(chosen) < MIN_PATIENTS:
         return None
-    scaled = all(one.values[key] > 0 for one in chosen)
-    least = 0.1 * float(np.median([abs(one.errors[key]) for one in chosen])) or 1e-6
+
+    def error(one: Observation) -> float:
+        return abs(one.errors[key]) / (one.values[key] if measured.is_relative else 1.0)
 
     def inputs(one: Observation) -> Array:
-        values = [transformed(one.features[name]) for name in names]
-        return np.concatenate([*values, [math.log(one.values[key]) if scaled else 0.0]])
+        return np.concatenate([transformed(one.features[name]) for name in measured.structures])
 
-    def fit(some: Sequence[Observation]) -> Line:
-        targets = np.log([max(abs(one.errors[key]), least) for one in some])
-        return fit_monotone(np.stack([inputs(one) for one in some]), targets, SPREAD_RIDGE)
+    least = 0.1 * float(np.median([error(one) for one in chosen])) or 1e-6
 
-    scores = cross_fitted(
-        chosen, fit, lambda line, one: abs(one.errors[key]) / math.exp(float(line(inputs(one)[None])[0]))
-    )
-    rank = math.ceil((len(scores) + 1) * COVERAGE)
-    line = fit(chosen)
-    spreads = line(np.stack([inputs(one) for one in chosen]))
+    def fit(some: Sequence[Observation]) -> _Spread:
+        values = np.stack([inputs(one) for one in some])
+        line = fit_monotone(values, np.log([max(error(one), least) for one in some]), SPREAD_RIDGE)
+        spreads = np.clip(line(values), -MAX_EXPONENT, MAX_EXPONENT)
+        return _Spread(line, float(spreads.min()), float(spreads.max()))
+
+    scores = cross_fitted(chosen, fit, lambda spread, one: error(one) / spread(inputs(one)))
+    rank, spread = math.ceil((len(scores) + 1) * COVERAGE), fit(chosen)
     return IntervalModel(
-        structures=names,
-        intercept=line.intercept,
-        weights=line.weights[:-1].tolist(),
-        size_weight=float(line.weights[-1]),
-        spreads=[float(spreads.min()), float(spreads.max())],
+        structures=list(measured.structures),
+        intercept=spread.line.intercept,
+        weights=spread.line.weights.tolist(),
+        is_relative=measured.is_relative,
         quantile=max(float(np.sort(scores)[min(rank, len(scores)) - 1]), 1e-9),
+        spreads=[spread.low, spread.high],
         patients=len(chosen),
     )
 
 
 def fit_quality(
-    observations: Sequence[Observation], acceptable: float | None, familiarity: Familiarity | None, source: str
+    observations: Sequence[Observation],
+    acceptable: float | None,
+    familiarity: Familiarity | None,
+    source: str,
+    measured: Mapping[str, Measured],
 ) -> QualityModel | None:
     """Return the quality model of these observations; None for fewer than `MIN_IMAGES` originals with a structure.
 
-    acceptable: Dice from which a result is acceptable; None: 90 % of the originals' median.
+    acceptable: Dice from which a result is acceptable; None: 90 % of the originals' median. measured: key of a
+    measurement -> what its interval depends on; others have none.
     """
     originals = [one for one in observations if not one.is_copy]
     if sum(bool(one.features) for one in originals) < MIN_IMAGES:
@@ -173,9 +223,7 @@ def fit_quality(
         for quality, one in zip(qualities, observations, strict=True)
         if quality is not None and not one.is_copy
     ]
-    intervals = {
-        key: fit_interval(key, originals) for key in dict.fromkeys(key for one in originals for key in one.errors)
-    }
+    intervals = {key: fit_interval(key, what, originals) for key, what in measured.items()}
     return QualityModel(
         structures=fit_structures(observations),
         acceptable_dice=acceptable,

@@ -8,7 +8,7 @@ from typing import Any
 from sonoseg.evaluation.folds import FoldData
 from sonoseg.evaluation.history import write_history
 from sonoseg.evaluation.quality.files import earlier_quality, write_observations
-from sonoseg.evaluation.quality.observe import familiarity_of, validation_observations
+from sonoseg.evaluation.quality.observe import familiarity_of, measured_of, validation_observations
 from sonoseg.evaluation.results import remove_scores
 from sonoseg.models.model_file import model_bytes
 from sonoseg.models.networks import build_network
@@ -135,29 +135,26 @@ def write_model(run: TrainingRun) -> None:
     if run.tracker:
         run.tracker.close()
         progress, task = run.progress, run.setup.task
-        facts = model_facts(progress, run.data, run.settings)
-        data = model_bytes(progress.best_state, task, facts)
-        quality = fit_quality_of(run)
-        data = model_bytes(progress.best_state, task, facts, quality) if quality else data
+        facts, is_refit = model_facts(progress, run.data, run.settings), run.data.fold is None
+        # No image is left out of a refit, which so takes over the quality model of an earlier training.
+        quality = earlier_quality(run.output.folder, task, run.data) if is_refit else None
+        data = model_bytes(progress.best_state, task, facts, quality)
         remove_scores(run.output)
         run.output.write_bytes(BEST_MODEL, data, reread=True)
+        run.output.remove(QUALITY_DATA)
+        if not is_refit and not run.setup.options.sanity_check:
+            data = model_bytes(progress.best_state, task, facts, fit_quality_of(run))
+            run.output.write_bytes(BEST_MODEL, data, reread=True)
         run.output.write_bytes(CURVES, curves_png(progress.history, task, progress.best_epoch))
 
 
 def fit_quality_of(run: TrainingRun) -> QualityModel | None:
-    """Return the quality model of the best epoch, and write the results that it is fitted to; None for too few images.
-
-    A refit has no image that it was not trained on, and takes over an earlier one (`earlier_quality`).
-    """
+    """Return the quality model of the best epoch and write the results that it is fitted to; None for too few images."""
     setup, task = run.setup, run.setup.task
-    run.output.remove(QUALITY_DATA)  # that of the model which is replaced
-    if run.data.fold is None:
-        return earlier_quality(run.output.folder, task, run.data)
-    if setup.options.sanity_check:
-        return None
     network = build_network(task)
     network.load_state_dict(run.progress.best_state)
     device = str(setup.fabric.device)
     observations = validation_observations(network.to(setup.fabric.device).eval(), run.data, task, device)
     write_observations(run.output, observations)
-    return fit_quality(observations, task.review.acceptable_dice, familiarity_of(run.data), f"fold {run.data.fold}")
+    familiarity, source = familiarity_of(run.data), f"fold {run.data.fold}"
+    return fit_quality(observations, task.review.acceptable_dice, familiarity, source, measured_of(task))

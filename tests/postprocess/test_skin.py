@@ -56,8 +56,9 @@ def test_no_skin_at_all():
 
 
 def test_a_saturated_skin_echo_has_a_finite_row():
-    image = np.full((400, 300), 20, np.uint8)
-    image[20:60] = 255
+    image = np.full((400, 300), 20.0)
+    image[20:60] = 600
+    image = np.clip(cv2.GaussianBlur(image, (0, 0), 4.0), 0, 255).astype(np.uint8)
     skin = find_skin(image, np.array([[150.0, 80.0], [150.0, 300.0]]))
     assert skin.row is not None and 20 <= skin.row < 60
 
@@ -75,9 +76,25 @@ def test_a_bar_at_the_top_is_not_the_skin():
     assert skin.row == pytest.approx(40, abs=1) and not skin.doubt
 
 
+@pytest.mark.parametrize("rows", [(1, 20), (3, 20), (3, 5), (10, 30), (12, 14), (40, 44)])
+@pytest.mark.parametrize("grey", [255, 150])
+def test_a_bar_below_dark_rows_is_not_the_skin_either(rows, grey):
+    image = tissue(63)
+    image[slice(*rows)] = grey
+    skin = find_skin(image, MIDLINE)
+    assert skin.row == pytest.approx(63, abs=1) and not skin.doubt
+
+
+def test_an_even_row_that_fades_in_is_doubtful():
+    image = tissue(63)
+    image[30:51] = np.rint(200 * np.sin(np.linspace(0, np.pi, 21))).astype(np.uint8)[:, None]
+    skin = find_skin(image, MIDLINE)
+    assert skin.row == pytest.approx(40, abs=1) and "single grey value" in skin.doubt
+
+
 def test_a_bar_that_may_hide_the_skin_is_doubtful():
     image = tissue(8)
-    image[48:52] = 180  # the deep fascia
+    image[48:52] = np.clip(12.0 * tissue(9999)[48:52], 0, 255)  # the deep fascia
     skin = find_skin(with_bar(image, 40), MIDLINE)
     assert "graphics end at row 42" in skin.doubt
 

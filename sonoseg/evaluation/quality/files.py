@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from sonoseg.errors import SonoSegError
 from sonoseg.evaluation.folds import FoldData
-from sonoseg.evaluation.quality.observe import familiarity_of
+from sonoseg.evaluation.quality.observe import familiarity_of, measured_of
 from sonoseg.io.reading import parse_json, read_regular
 from sonoseg.models.model_header import MAX_BYTES, read_header
 from sonoseg.quality.fit import Observation, fit_quality
@@ -43,7 +43,8 @@ def write_pooled_quality(
     output: OutputFolder, observations: Sequence[Observation], folds: Sequence[FoldData], task: Task
 ) -> QualityModel | None:
     """Write the quality model of all folds of a cross-validation together, which a refit takes over; return it."""
-    quality = fit_quality(observations, task.review.acceptable_dice, familiarity_of(folds[0]), f"{len(folds)} folds")
+    familiarity, source = familiarity_of(folds[0]), f"{len(folds)} folds"
+    quality = fit_quality(observations, task.review.acceptable_dice, familiarity, source, measured_of(task))
     if quality:
         output.write_json(
             QUALITY_MODEL, {**_made_from(task, folds[0].hashes), "quality": quality.model_dump(mode="json")}
@@ -76,4 +77,4 @@ def _made_from(task: Task, hashes: Mapping[str, str]) -> dict[str, Any]:
     """Return what a quality model depends on, as JSON values: the length of a training may differ."""
     settings = task.model_dump(mode="json", exclude={"review", "evaluation"})
     settings["training"].pop("epochs")
-    return {"task": settings, "data": dict(hashes)}
+    return {"task": settings, "acceptable_dice": task.review.acceptable_dice, "data": dict(hashes)}

@@ -14,7 +14,7 @@ from sonoseg.models.predictor import Predictor, mean_probabilities
 from sonoseg.postprocess.interpret import Findings, interpret, measure_labels
 from sonoseg.preprocess.augmentation import apply, copy_generator, draw_parameters
 from sonoseg.quality.familiarity import fit_familiarity, image_statistics
-from sonoseg.quality.fit import Observation
+from sonoseg.quality.fit import Measured, Observation
 from sonoseg.quality.model import Familiarity
 from sonoseg.runs.split_tables import Sample
 from sonoseg.schema.images import Augmentation
@@ -43,6 +43,21 @@ def validation_observations(network: nn.Module, data: FoldData, task: Task, devi
     """Return the observations of the images of the fold that validates; network: on `device`, in evaluation mode."""
     predictor = torch_predictor(network, task.network, task.enhancement, task.input, device)
     return list(observe([predictor], data.validation_samples, task, data.limits))
+
+
+def measured_of(task: Task) -> dict[str, Measured]:
+    """Return key -> what an interval of it depends on, for the measurements that get one.
+
+    None for ages, because the spread of the formula is not in the errors; and for offsets in pixels, which depend on
+    the image's size.
+    """
+    measured = {}
+    for section in task.measurements:
+        for quantity in section.quantities:
+            is_relative = section.kind != "midline"
+            if quantity.unit != "weeks" and (is_relative or quantity.unit != "px"):
+                measured[quantity.key] = Measured(tuple(section.shapes_needed), is_relative)
+    return measured
 
 
 def familiarity_of(data: FoldData) -> Familiarity | None:

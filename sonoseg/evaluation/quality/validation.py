@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from sonoseg.evaluation.cases import Case
+from sonoseg.evaluation.quality.observe import measured_of
 from sonoseg.quality.fit import COVERAGE, Observation, cross_fitted, fit_quality, image_quality
+from sonoseg.schema.task import Task
 
 FAILURE = 0.9
 """Results with a lower Dice are the failures that a quality score shall find."""
@@ -58,17 +60,18 @@ def judge_cases(cases: Iterable[Case]) -> list[Judged]:
     return judged
 
 
-def judge_observations(observations: Sequence[Observation], acceptable: float | None) -> list[Judged]:
+def judge_observations(observations: Sequence[Observation], task: Task) -> list[Judged]:
     """Return the original images, each judged by a quality model that was fitted without its patient.
 
-    Images whose quality model could not be fitted are left out.
+    Images whose quality model could not be fitted are left out. Whether they look familiar is not judged.
     """
+    acceptable, measured = task.review.acceptable_dice, measured_of(task)
 
     def judge(quality: Any, one: Observation) -> Judged | None:
         if quality is None:
             return None
         expected = image_quality(quality.structures, one)
-        below = expected is None or (quality.limit is not None and expected < quality.limit)
+        below = expected is None or expected < quality.limit
         intervals = {}
         for key, error in one.errors.items():
             ends = quality.intervals[key].interval(one.values[key], one.features) if key in quality.intervals else None
@@ -76,7 +79,7 @@ def judge_observations(observations: Sequence[Observation], acceptable: float | 
                 intervals[key] = JudgedInterval(ends[0], ends[1], one.values[key] - error)
         return Judged(one.image_dice, expected, below, intervals)
 
-    judged = cross_fitted(observations, lambda others: fit_quality(others, acceptable, None, ""), judge)
+    judged = cross_fitted(observations, lambda others: fit_quality(others, acceptable, None, "", measured), judge)
     return [item for item, one in zip(judged, observations, strict=True) if item is not None and not one.is_copy]
 
 
