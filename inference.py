@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.inference.segmenter import Segmenter
     from sonoseg.inference.sources import Inputs, SpacingOptions
     from sonoseg.inference.table import Row
+    from sonoseg.schema.task import Task
 
 SETTINGS = (
     *("images", "model", "metadata", "spacing", "device", "engine", "jobs", "watch"),
@@ -113,7 +114,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
     from sonoseg.models.engines.choose import EngineOptions
 
     # Load the models. From here on the task is the one that they were trained for.
-    models = arguments.model or [default_model(Workspace(arguments.workspace, requested.name))]
+    models = arguments.model or [default_model(Workspace(arguments.workspace, requested.name), requested)]
     headers = read_models(models)
     options = EngineOptions(arguments.engine, choose_device(arguments.device), arguments.jobs)
     print_lines(first_use_remarks(headers, options))
@@ -146,7 +147,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
         rows = watch(arguments, run) if arguments.watch else process(inputs, run, arguments.jobs)
         seconds = time.monotonic() - started
         check_results(output)
-        write_table(output, rows, task.quantities, task.class_names)
+        write_table(output, rows, segmenter)
         settings = {**{name: getattr(arguments, name) for name in SETTINGS}, "heatmap": optional.heatmap}
         settings = json.loads(json.dumps(settings, default=str))  # paths as text
         write_run_record(output, rows, segmenter, settings, seconds, arguments.command)
@@ -155,12 +156,12 @@ def run_stage(argv: Sequence[str] | None) -> int:
     return EXIT_SOME_FAILED if any(row["status"] == "failed" for row in rows) else EXIT_OK
 
 
-def default_model(workspace: Workspace) -> Path:
+def default_model(workspace: Workspace, requested: "Task") -> Path:
     """Return the model that was trained here, or else the one of the task that comes with SonoSeg, and say so."""
     from sonoseg.models.registry import model_for_task
 
     trained = workspace.best_model
-    shipped = None if trained.is_file() else model_for_task(workspace.task)
+    shipped = None if trained.is_file() else model_for_task(requested)
     if not shipped:
         return trained
     origin = f"trained on {shipped.trained_on} ({shipped.licence})"
@@ -215,7 +216,7 @@ def watch(arguments: argparse.Namespace, run: "InferenceRun") -> list["Row"]:
                 if folder.record(source, row):
                     print_lines([watch_line(row)])
             if event.is_last:
-                write_table(run.output, folder.rows(), task.quantities, task.class_names)
+                write_table(run.output, folder.rows(), run.segmenter)
     return folder.rows(also_waiting=True)
 
 

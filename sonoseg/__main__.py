@@ -45,7 +45,7 @@ def list_models(arguments: argparse.Namespace) -> int:
 
     for entry in registered_models():
         print(f"{entry.name} {entry.version}: task {entry.task}")
-        print(f"  trained on {entry.trained_on}")
+        print(f"  trained on {entry.trained_on}; quality model from {entry.quality_from}")
         print(f"  scores on {entry.scored_on}: {', '.join(score.text for score in entry.scores)}")
         print(f"  licence {entry.licence}; {entry.attribution}")
         print(f"  file {entry.path}")

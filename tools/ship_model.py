@@ -72,6 +72,10 @@ def ship(arguments: argparse.Namespace) -> int:
     if len(data) > MAX_BYTES:
         raise ModelError(f"{header.path}: {len(data)} bytes with 16-bit weights; expected at most {MAX_BYTES}")
     evaluation = json.loads((arguments.folder / EVALUATION).read_text(encoding="utf-8"))
+    if evaluation["model"].get("sha256") != header.sha256 or evaluation["part"] != "test" or header.quality is None:
+        raise ModelError(
+            f"{arguments.folder}: its scores are not of this model on the test split, or it has no quality"
+        )
     entry = ModelEntry(
         name=arguments.name,
         task=header.task.name,
@@ -81,6 +85,7 @@ def ship(arguments: argparse.Namespace) -> int:
         licence=arguments.licence,
         attribution=arguments.attribution,
         trained_on=arguments.trained_on,
+        quality_from=f"{header.quality.images} images of {header.quality.patients} patients, {header.quality.source}",
         scored_on=f"{evaluation['images']} {evaluation['part']} images of {evaluation['patients']} other patients",
         scores=scores_of(evaluation),
     )

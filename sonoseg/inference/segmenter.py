@@ -18,7 +18,7 @@ from sonoseg.models.engines.choose import EngineOptions, engines_to_try
 from sonoseg.models.members import Member, check_same_classes, load_member, model_files
 from sonoseg.models.model_header import ModelHeader, digest_of, read_header
 from sonoseg.models.predictor import Predictor, mean_and_variance, mean_probabilities, predict_each
-from sonoseg.models.registry import resolve
+from sonoseg.models.registry import check_registered, resolve
 from sonoseg.postprocess.interpret import Findings, interpret
 from sonoseg.quality.assess import assess
 from sonoseg.schema.annotations import Metadata
@@ -125,6 +125,12 @@ class Segmenter:
         return self.task.threshold
 
     @property
+    def interval_keys(self) -> set[str]:
+        """Return the keys of the measurements that have intervals: those for which every member has them."""
+        keys = [set(member.quality.intervals) if member.quality else set() for member in self.members]
+        return set.intersection(*keys)
+
+    @property
     def sha256(self) -> str:
         """Return 64 hexadecimal digits that identify the model; of several members see `digest_of`."""
         return digest_of([member.sha256 for member in self.members])
@@ -193,7 +199,10 @@ def read_models(path: Path | str | Sequence[Path | str]) -> list[ModelHeader]:
     Raises ModelError for a file that is missing, given twice or not a SonoSeg model, and for a folder without models.
     """
     paths = [path] if isinstance(path, Path | str) else path
-    return [read_header(file) for file in model_files([resolve(file) for file in paths])]
+    headers = [read_header(file) for file in model_files([resolve(file) for file in paths])]
+    for header in headers:
+        check_registered(header.path, header.sha256)
+    return headers
 
 
 def first_use_remarks(models: Sequence[ModelHeader], options: EngineOptions) -> list[str]:

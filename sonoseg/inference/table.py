@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import printable
+from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import RESULTS_TABLE
-from sonoseg.schema.quantity import Quantity
 
 Row = dict[str, Any]
 """Column -> value; also, not written: `reused`, whether the results are those of an earlier run, and for the terminal
@@ -42,16 +42,14 @@ def failed_row(source: Source, reason: str) -> Row:
     return {**row, "status": "failed", "reason": printable(reason), "reused": False}
 
 
-def write_table(
-    output: OutputFolder, rows: Sequence[Mapping[str, Any]], quantities: Sequence[Quantity], class_names: Sequence[str]
-) -> Path:
+def write_table(output: OutputFolder, rows: Sequence[Mapping[str, Any]], segmenter: Segmenter) -> Path:
     """Write `results.csv`, with columns for the quantities and for each class; missing values are empty cells.
 
-    A quantity of which a row has an interval is followed by its lower and upper end.
+    A quantity of which the segmenter's models have intervals is followed by columns of their lower and upper end.
     """
     columns = ["image", "frame", "name", "status", "reason", "quality", "width", "height", "row_mm", "col_mm"]
     columns.append("spacing_from")
-    for key in (quantity.key for quantity in quantities):
-        columns += [key, f"{key}_low", f"{key}_high"] if any(f"{key}_low" in row for row in rows) else [key]
-    columns += [f"confidence_{name}" for name in class_names]
+    for key in (quantity.key for quantity in segmenter.task.quantities):
+        columns += [key, f"{key}_low", f"{key}_high"] if key in segmenter.interval_keys else [key]
+    columns += [f"confidence_{name}" for name in segmenter.task.class_names]
     return output.write_csv(RESULTS_TABLE, columns, rows)

@@ -6,7 +6,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from sonoseg.errors import ModelError
 from sonoseg.io.reading import parse_json
+from sonoseg.schema.task import Task
+from sonoseg.schema.task_files import load_task
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 REGISTRY = FOLDER / "registry.json"
@@ -34,7 +37,8 @@ class ModelEntry(BaseModel):
     """One model of the registry.
 
     name: by which stage 4 and `network.init` find it; task: of its recipe. scored_on: the images of the
-    scores. licence, attribution: of the weights and of the data that they were trained on.
+    scores. quality_from: the images that its quality model was fitted to. licence, attribution: of the weights and of
+    the data that they were trained on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +51,7 @@ class ModelEntry(BaseModel):
     licence: str
     attribution: str
     trained_on: str
+    quality_from: str
     scored_on: str
     scores: list[Score]
 
@@ -66,13 +71,39 @@ def registered_model(name: str) -> ModelEntry | None:
     return next((entry for entry in registered_models() if entry.name == name), None)
 
 
-def model_for_task(task: str) -> ModelEntry | None:
-    """Return the first model of a task; None when none comes with SonoSeg."""
-    return next((entry for entry in registered_models() if entry.task == task), None)
+def model_for_task(task: Task) -> ModelEntry | None:
+    """Return the model of a task; None when none comes with SonoSeg, or its results would follow from other settings.
+
+    An own task may have the name of one that comes with SonoSeg, and other structures.
+    """
+    for entry in registered_models():
+        if entry.task == task.name:
+            shipped = load_task(entry.task)
+            if all(getattr(task, section) == getattr(shipped, section) for section in _OF_RESULTS):
+                return entry
+    return None
+
+
+_OF_RESULTS = ("structures", "enhancement", "input", "network", "postprocessing", "measurements", "review")
 
 
 def resolve(model: Path | str) -> Path:
-    """Return the path of a model that is given as a path, or by its name in the registry if there is no such path."""
+    """Return the path of a model that is given as a path, or by its name in the registry if there is no such path.
+
+    Raises ModelError for a word that is neither.
+    """
     path = Path(model)
-    entry = None if path.exists() else registered_model(str(model))
+    if path.exists():
+        return path
+    entry = registered_model(str(model))
+    if not entry and len(path.parts) == 1 and not path.suffix:
+        names = [one.name for one in registered_models()]
+        raise ModelError(f"{model}: no such file or folder, and no model of that name; names are {', '.join(names)}")
     return entry.path if entry else path
+
+
+def check_registered(path: Path, sha256: str) -> None:
+    """Raise ModelError for a file of the registry that is not the one which the registry describes."""
+    entry = next((one for one in registered_models() if one.path == path.resolve()), None)
+    if entry and entry.sha256 != sha256:
+        raise ModelError(f"{path}: not the file that comes with SonoSeg (its SHA-256 differs); install SonoSeg again")

@@ -34,6 +34,8 @@ EVEN_SHARE = 0.95
 """Share of a row's pixels within `EVEN` of their median, from which the row is even."""
 BRIGHT = 0.4
 """Bars and echoes are brighter than this fraction of the image's brightest pixels; a dark even row is gel."""
+FULL = 0.8
+"""Fraction of a bar's grey value that its first two and its last two rows reach, and the rows beside it do not."""
 SHARP_SHARE = 0.04
 """Share of a row's pixels beside which the grey value changes by half of the brightest within two pixels: letters.
 Ultrasound is blurred by the beam, and has next to none."""
@@ -124,12 +126,13 @@ def _graphics(band: Array, even: NDArray[np.bool_], brightest: float) -> NDArray
     """Return which rows of a band `(R, N)` belong to bars, which are even and have sharp edges, or to letters."""
     steps = np.maximum(abs(band[:, 2:] - band[:, :-2]), abs(band[:, 1:-1] - band[:, :-2])) >= brightest / 2
     rows = steps.mean(axis=1) >= SHARP_SHARE
-    means = np.concatenate([[0.0, 0.0], band.mean(axis=1), [255.0, 255.0]])  # dark above the image, unknown below
+    means = np.pad(band.mean(axis=1), (1, 1))  # nothing above the image, and below it the same
     edges = np.flatnonzero(np.diff(np.concatenate([[0], even, [0]])))
     for start, end in edges.reshape(-1, 2):
-        # An echo fades in and out over several rows. One row may lie between, after JPEG.
-        half = means[start + 2 : end + 2].max() / 2
-        rows[start:end] |= means[start] < half and means[end + 3] < half
+        run, level = means[start + 1 : end + 1], means[start + 1 : end + 1].max()
+        # An echo fades in and out over several rows; a bar, also after JPEG, has its level in its second row.
+        sharp = min(run[:2].max(), run[-2:].max()) >= FULL * level and max(means[start], means[end + 1]) < FULL * level
+        rows[start:end] |= sharp
     return rows
 
 

@@ -149,7 +149,7 @@ def write_model(run: TrainingRun) -> None:
 
 
 def fit_quality_of(run: TrainingRun) -> QualityModel | None:
-    """Return the quality model of the best epoch and write the results that it is fitted to; None for too few images."""
+    """Return the best epoch's quality model, and write the results that it is fitted to; None for too few images."""
     setup, task = run.setup, run.setup.task
     network = build_network(task)
     network.load_state_dict(run.progress.best_state)
