@@ -85,19 +85,26 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
     darkest, brightest = _level(image, 0.01), _level(image, 0.99)
     even = _even_rows(band[:depth], brightest)
     graphics = _graphics(band[:depth], even, brightest)
-    top = _end_of_graphics(graphics, band[:depth].mean(axis=1) >= BRIGHT * brightest)
-    profile = _row_profile(band[top : top + depth], inside[top : top + depth], height * SMOOTHING)
-    span = float(np.ptp(profile))
-    if span <= max(MIN_CONTRAST * (brightest - darkest), float(np.finfo(np.float32).eps)):
-        return Skin(None, NO_BOUNDARY)
-    skin = _choose(profile, top, PROMINENCE * span)
-    if skin.row is None or skin.doubt:
-        return skin
-    row = round(skin.row)
-    if graphics[row : round(skin.row + NEAR * height) + _GAP + 1].any():
-        return replace(skin, doubt=f"letters lie across row {row}, taken as the skin")
-    if even[max(row - 1, 0) : row + 2].any():
-        return replace(skin, doubt=f"row {row}, taken as the skin, has a single grey value, as graphics have")
+    least = max(MIN_CONTRAST * (brightest - darkest), float(np.finfo(np.float32).eps))
+
+    def search(top: int) -> Skin:
+        profile = _row_profile(band[top : top + depth], inside[top : top + depth], height * SMOOTHING)
+        span = float(np.ptp(profile))
+        return _choose(profile, top, PROMINENCE * span) if span > least else Skin(None, NO_BOUNDARY)
+
+    skin = search(_end_of_graphics(graphics, band[:depth].mean(axis=1) >= BRIGHT * brightest))
+    if skin.row is None:
+        skin = search(0)  # what was skipped may be the skin after all, with a doubt
+    return skin if skin.row is None or skin.doubt else _with_doubt(skin, skin.row, graphics, even, NEAR * height)
+
+
+def _with_doubt(skin: Skin, row: float, graphics: NDArray[np.bool_], even: NDArray[np.bool_], near: float) -> Skin:
+    """Return the skin, with a doubt where letters blend with its echo, or it is as even as graphics are."""
+    at = round(row)
+    if even[max(at - 1, 0) : at + 2].any():
+        return replace(skin, doubt=f"row {at}, taken as the skin, has a single grey value, as graphics have")
+    if graphics[at : round(row + near) + _GAP + 1].any():
+        return replace(skin, doubt=f"letters lie across row {at}, taken as the skin")
     return skin
 
 

@@ -112,7 +112,7 @@ def test_initial_weights_are_taken_where_they_fit(small_model: tuple[Task, Path]
     assert all(torch.equal(tensor, given[name]) for name, tensor in network.state_dict().items())
     assert line == f"initial weights: {len(given)} of {len(given)} tensors from {path} (task fetal_head)"
 
-    wider = build_network(changed(task, network={"channels": [4, 12]}))
+    wider = build_network(changed(task, network={**UNET, "deep_supervision": [], "channels": [4, 12]}))
     drawn = wider.state_dict()
     state, others = initial_state(wider, read_header(path))
     assert 0 < len(others) < len(state)

@@ -21,10 +21,10 @@ SHAPE = (300, 401)
 
 
 def tissue(skin_row: int = 30) -> np.ndarray:
-    """Dark gel, a bright skin line three pixels thick, grey tissue."""
+    """Dark gel, a bright skin line three pixels thick with some noise, grey tissue."""
     image = np.full(SHAPE, 60, np.uint8)
     image[:skin_row] = 15
-    image[skin_row - 1 : skin_row + 2] = 200
+    image[skin_row - 1 : skin_row + 2] = np.random.default_rng(0).integers(180, 221, (3, SHAPE[1]))
     return image
 
 

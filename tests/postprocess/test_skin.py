@@ -49,10 +49,20 @@ def test_no_skin_at_all():
     image = np.full(SHAPE, 40, np.uint8)
     image[200:] = 120
     assert find_skin(image, MIDLINE).row is None
-    assert find_skin(with_bar(image, 4), MIDLINE).row is None
     assert find_skin(np.zeros(SHAPE, np.uint8), MIDLINE).row is None
     level = find_skin(tissue(), np.array([[10.0, 150], [300, 160]]))
     assert level.row is None and "closer to horizontal" in level.reason
+
+
+def test_a_bar_without_anything_below_it_may_be_the_skin():
+    image = np.full(SHAPE, 40, np.uint8)
+    image[:4] = 220
+    skin = find_skin(image, MIDLINE)
+    assert skin.row == 0 and skin.doubt
+    drawn = np.full(SHAPE, 60, np.uint8)
+    drawn[:30], drawn[29:32] = 15, 200
+    skin = find_skin(drawn, MIDLINE)
+    assert skin.row == pytest.approx(30, abs=1) and "single grey value" in skin.doubt
 
 
 def test_a_saturated_skin_echo_has_a_finite_row():
