@@ -32,6 +32,8 @@ EVEN = 3
 """Grey values that a row of a bar or frame lies within, also after JPEG. Speckle varies more."""
 EVEN_SHARE = 0.95
 """Share of a row's pixels within `EVEN` of their median, from which the row is even."""
+BRIGHTEST = 0.998
+"""Quantile of the image's grey values that counts as its brightest: an echo of the skin may be one pixel in 200."""
 BRIGHT = 0.4
 """Bars and echoes are brighter than this fraction of the image's brightest pixels; a dark even row is gel."""
 FULL = 0.8
@@ -82,7 +84,7 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
     if not 0 <= centres[0] <= width - 1:
         return Skin(None, "skin not found: the midline leaves the image through a side")
     band, inside = _band(image, centres)
-    darkest, brightest = _level(image, 0.01), _level(image, 0.99)
+    darkest, brightest = _level(image, 0.01), _level(image, BRIGHTEST)
     even = _even_rows(band[:depth], brightest)
     graphics = _graphics(band[:depth], even, brightest)
     least = max(MIN_CONTRAST * (brightest - darkest), float(np.finfo(np.float32).eps))
