@@ -1,4 +1,4 @@
-"""Put a trained model into sonoseg/weights, with 16-bit weights, and describe it in the registry.
+"""Put a trained model into sonoseg/weights, a large one with 16-bit weights, and describe it in the registry.
 
 python -m tools.ship_model Models/fetal_head --name fetal_head --version 1 --licence "CC BY 4.0" \
     --attribution "..." --trained-on "641 images ..." [--quality Models/fetal_head_fold0/best_model.safetensors]
@@ -19,7 +19,7 @@ from typing import Any
 from sonoseg.errors import ModelError
 from sonoseg.io.files import write_bytes, write_json
 from sonoseg.io.reading import parse_json
-from sonoseg.models.model_file import compact_model
+from sonoseg.models.model_file import compact_model, load_network, model_bytes
 from sonoseg.models.model_header import ModelHeader, read_header
 from sonoseg.models.registry import FOLDER, REGISTRY, ModelEntry
 from sonoseg.runs.command_line import path_type, run_guarded
@@ -27,6 +27,8 @@ from sonoseg.runs.workspace import BEST_MODEL, EVALUATION
 from sonoseg.schema.task_files import load_task
 
 MAX_BYTES = 15_000_000
+SMALL_BYTES = 5_000_000
+"""Networks up to this size keep weights of 32 bits."""
 SCORES = {"dice": "Dice", "hausdorff": "Hausdorff distance", "surface_dice": "surface Dice"}
 UNCHANGED = {"review", "evaluation"}
 """Sections of a task that change no result of its network."""
@@ -68,9 +70,11 @@ def scores_of(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
 
 def ship(arguments: argparse.Namespace) -> int:
     header = current_header(arguments.folder / BEST_MODEL, arguments.quality)
-    data = compact_model(header)
+    state = load_network(header).state_dict()
+    is_small = sum(tensor.nbytes for tensor in state.values()) <= SMALL_BYTES
+    data = model_bytes(state, header.task, header.info, header.quality) if is_small else compact_model(header)
     if len(data) > MAX_BYTES:
-        raise ModelError(f"{header.path}: {len(data)} bytes with 16-bit weights; expected at most {MAX_BYTES}")
+        raise ModelError(f"{header.path}: {len(data)} bytes; expected at most {MAX_BYTES}")
     evaluation = json.loads((arguments.folder / EVALUATION).read_text(encoding="utf-8"))
     if evaluation["model"].get("sha256") != header.sha256 or evaluation["part"] != "test" or header.quality is None:
         raise ModelError(

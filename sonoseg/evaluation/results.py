@@ -84,7 +84,9 @@ def write_evaluation(
 def _quality(scoring: Scoring, judged: Sequence[Judged]) -> dict[str, Any]:
     """Return the entry `quality` of an evaluation; nothing without a quality model."""
     qualities = [model.quality for model in scoring.models if model.quality]
-    return {"quality": summarise_quality(judged, qualities[0].acceptable_dice)} if judged and qualities else {}
+    if not qualities or all(one.quality is None for one in judged):
+        return {}
+    return {"quality": summarise_quality(judged, qualities[0].acceptable_dice)}
 
 
 def remove_scores(output: OutputFolder) -> None:

@@ -35,8 +35,8 @@ class JudgedInterval:
 class Judged:
     """A result of known Dice and what was said about it without the reference.
 
-    dice: of the image, 0 to 1. quality: expected Dice; None: nothing was found. rejected: its status was `reject`, or
-    nothing was found. intervals: by the key of the measurement.
+    dice: of the image, 0 to 1. quality: expected Dice; None: nothing was found. rejected: its status was `reject`.
+    intervals: by the key of the measurement.
     """
 
     dice: float
@@ -55,8 +55,7 @@ def judge_cases(cases: Iterable[Case]) -> list[Judged]:
                 reference = case.reference(key)
                 if reference is not None:
                     intervals[key] = JudgedInterval(low, high, reference)
-            rejected = case.status == "reject" or case.quality is None
-            judged.append(Judged(case.dice, case.quality, rejected, intervals))
+            judged.append(Judged(case.dice, case.quality, case.status == "reject", intervals))
     return judged
 
 
@@ -71,7 +70,7 @@ def judge_observations(observations: Sequence[Observation], task: Task) -> list[
         if quality is None:
             return None
         expected = image_quality(quality.structures, one)
-        below = expected is None or expected < quality.limit
+        below = expected is not None and expected < quality.limit
         intervals = {}
         for key, error in one.errors.items():
             ends = quality.intervals[key].interval(one.values[key], one.features) if key in quality.intervals else None
@@ -84,13 +83,16 @@ def judge_observations(observations: Sequence[Observation], task: Task) -> list[
 
 
 def summarise_quality(judged: Sequence[Judged], acceptable: float) -> dict[str, Any]:
-    """Return the figures of the quality score, JSON values; at least one result.
+    """Return the figures of the quality score, JSON values; at least one result in which something was found.
+
+    Images in which nothing was found have no quality; they are counted, rightly empty ones apart.
 
     risk: mean of 1 - Dice of the results with the highest quality, by the share of images that they are (coverage).
     aurc: its mean over all coverages, for this order, a random order (the mean loss) and the order of the losses.
     """
+    empty, judged = [one for one in judged if one.quality is None], [one for one in judged if one.quality is not None]
     losses = np.array([1 - one.dice for one in judged])
-    order = np.argsort([-1.0 if one.quality is None else one.quality for one in judged], kind="stable")[::-1]
+    order = np.argsort([one.quality or 0.0 for one in judged], kind="stable")[::-1]
     risks, best = _risks(losses[order]), _risks(np.sort(losses))
     failures = [one for one in judged if one.dice < FAILURE]
     accepted = [one for one in judged if not one.rejected]
@@ -98,6 +100,8 @@ def summarise_quality(judged: Sequence[Judged], acceptable: float) -> dict[str, 
     shown = np.unique(np.linspace(0, len(judged) - 1, min(len(judged), 100)).astype(int))
     return {
         "images": len(judged),
+        "nothing_found": len(empty),
+        "rightly_nothing": sum(one.dice == 1 for one in empty),
         "rejected": len(judged) - len(accepted),
         "failure_below": FAILURE,
         "failures": len(failures),
