@@ -14,10 +14,11 @@ Array = NDArray[np.float64]
 
 MIN_IMAGES = 30
 """Fewer images do not determine the covariance of the statistics."""
-ACCEPTED = 0.995
-"""Quantile of the training images' distances at which the limit begins."""
-MARGIN = 1.3
-"""Factor on that quantile: a new patient or another gain is no reason to reject an image."""
+PARTS = 5
+"""Parts of patients, each compared with the others."""
+WIDTHS = 4.7
+"""The limit lies this many times the distance from the median to the 90 % quantile above the median: a rule that single
+unusual training images do not move. Of HC18, 0.3 % of the images lie beyond it (docs/results.md)."""
 _SIDE = 256
 """Longer side, in pixels, to which an image is reduced: statistics shall not depend on its size."""
 
@@ -61,23 +62,28 @@ def image_statistics(image: Pixels) -> Array:
 _BLACK, _WHITE = 8, 247
 
 
-def fit_familiarity(statistics: Sequence[Array]) -> Familiarity | None:
-    """Return the range of the images with these statistics; None for fewer than `MIN_IMAGES`.
+def fit_familiarity(statistics: Sequence[Array], patients: Sequence[str] = ()) -> Familiarity | None:
+    """Return the range of the images with these statistics; None for fewer than `MIN_IMAGES`, or `PARTS` patients.
 
     The distance is Mahalanobis', with a covariance that is drawn a tenth towards its diagonal, so that statistics which
-    hardly vary do not decide alone. The limit follows from distances that each half of the images has from the other,
-    and is at least 1, the distance of one standard deviation.
+    hardly vary do not decide alone. The limit follows from distances of images from those of other patients, and is at
+    least 1, the distance of one standard deviation. patients: of the images; by default each is one.
     """
     if len(statistics) < MIN_IMAGES:
         return None
     values = np.stack(statistics)
-    halves = values[::2], values[1::2]
-    distances = [
-        np.linalg.norm((one - centre) @ whitening.T, axis=1)
-        for one, (centre, whitening) in zip(halves, map(_whitening, halves[::-1]), strict=True)
-    ]
+    owners = list(patients) or [str(index) for index in range(len(values))]
+    number = {patient: index for index, patient in enumerate(dict.fromkeys(owners))}
+    parts = np.array([number[patient] % PARTS for patient in owners])
+    if len(number) < PARTS:
+        return None
+    distances = []
+    for part in range(PARTS):
+        centre, whitening = _whitening(values[parts != part])
+        distances.append(np.linalg.norm((values[parts == part] - centre) @ whitening.T, axis=1))
+    median, high = np.quantile(np.concatenate(distances), (0.5, 0.9))
+    limit = max(float(median + WIDTHS * (high - median)), 1.0)
     centre, whitening = _whitening(values)
-    limit = max(MARGIN * float(np.quantile(np.concatenate(distances), ACCEPTED)), 1.0)
     return Familiarity(centre=centre.tolist(), whitening=whitening.tolist(), limit=limit)
 
 

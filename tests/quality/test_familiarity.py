@@ -39,6 +39,17 @@ def test_brightness_and_size_alone_do_not_make_an_image_unfamiliar(hc18: Path) -
             assert familiarity.distance(image_statistics(np.ascontiguousarray(changed))) < familiarity.limit
 
 
+def test_images_of_a_patient_stay_together() -> None:
+    """Patients differ more than the images of one: parts that share patients would make the limit too low."""
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(20, 11))
+    images = [means[index // 5] + 0.05 * rng.normal(size=11) for index in range(100)]
+    apart = fit_familiarity(images, [str(index // 5) for index in range(100)])
+    shared = fit_familiarity(images)
+    assert apart is not None and shared is not None and apart.limit > 1.5 * shared.limit
+    assert fit_familiarity(images, ["one"] * 100) is None
+
+
 def test_few_images_have_no_range() -> None:
     rng = np.random.default_rng(0)
     assert fit_familiarity([rng.normal(size=11) for _ in range(MIN_IMAGES - 1)]) is None

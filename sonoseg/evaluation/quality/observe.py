@@ -8,6 +8,7 @@ from torch import nn
 from sonoseg.evaluation.folds import FoldData
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import read_mask
+from sonoseg.io.names import patient_key
 from sonoseg.io.readers import read_image
 from sonoseg.models.engines.torch_engine import torch_predictor
 from sonoseg.models.predictor import Predictor, mean_probabilities
@@ -63,7 +64,8 @@ def measured_of(task: Task) -> dict[str, Measured]:
 def familiarity_of(data: FoldData) -> Familiarity | None:
     """Return the range of the training images' statistics; None for too few of them."""
     training = [sample for sample in data.samples if sample.fold is not None]
-    return fit_familiarity([image_statistics(read_image(sample.image, data.limits).pixels) for sample in training])
+    statistics = [image_statistics(read_image(sample.image, data.limits).pixels) for sample in training]
+    return fit_familiarity(statistics, [patient_key(sample.patient) for sample in training])
 
 
 def observe(
