@@ -19,7 +19,7 @@ FEATURES = ("uncertainty", "band", "disagreement", "residual", "pieces", "border
 _BAND = (0.25, 0.75)
 _LEAST_PIECE = 0.01
 """Components smaller than this fraction of the mask are not counted."""
-_OUTLINE_POINTS = 150
+_OUTLINE_POINTS = 90
 """About how many points of an outline are compared with that of the shape."""
 
 
@@ -68,21 +68,24 @@ def _of_mask(mask: Mask, shape: Shape | None, thickness_px: float | None) -> dic
         "border": float(((outline == 0) | (outline == last)).any(axis=1).mean()),
         "smallness": math.log(mask.size / area),
     }
-    if shape is not None and shape.kind != "region":
+    if shape is not None and SHAPE_KINDS[shape.kind].is_closed and shape.kind != "region":
+        values["disagreement"] = 1 - SHAPE_KINDS[shape.kind].agreement(shape.points, mask)
+        values["residual"] = _distance(outline, shape.outline(_OUTLINE_POINTS)) / _diameter(area)
+    elif shape is not None and shape.kind == "line":
         window, drawn = shape.draw((mask.shape[0], mask.shape[1]), thickness_px)
         both = int(np.count_nonzero(drawn & mask[window]))
         values["disagreement"] = 1 - both / (area + int(np.count_nonzero(drawn)) - both)
-        if SHAPE_KINDS[shape.kind].is_closed:
-            values["residual"] = _distance(outline, shape.outline(_OUTLINE_POINTS)) / _diameter(area)
     return values
 
 
 def _of_probabilities(probabilities: Maps, mask: Mask, is_single: bool) -> dict[str, float]:
     """Return the features of a class's probabilities `(H, W)` float32; `is_single`: the task has one class."""
     area = int(np.count_nonzero(mask))
-    band = cv2.inRange(probabilities, *_BAND)
-    likely = cv2.compare(probabilities, 0.5 if is_single else _BAND[1], cv2.CMP_GE)
-    _, _, sizes, _ = cv2.connectedComponentsWithStats(likely, connectivity=8)
+    possible = cv2.compare(probabilities, _BAND[0], cv2.CMP_GE)
+    part = probabilities[extent(possible)]
+    band = cv2.inRange(part, *_BAND)
+    likely = cv2.compare(part, 0.5 if is_single else _BAND[1], cv2.CMP_GE)
+    _, _, sizes, _ = cv2.connectedComponentsWithStats(likely, connectivity=8, ltype=cv2.CV_16U)
     pieces = int(np.count_nonzero(sizes[1:, cv2.CC_STAT_AREA] >= _LEAST_PIECE * area))
     # A band of width w along a disc's outline has the area pi * diameter * w.
     return {

@@ -48,7 +48,7 @@ DAMAGES: dict[str, Callable[[State], Any]] = {
     "none": lambda state: state.clear(),
     "unknown": lambda state: state.update(more=torch.zeros(2)),
     "shape": lambda state: state.update({floats(state)[0]: state[floats(state)[0]][:1].clone()}),
-    "float16": lambda state: state.update({floats(state)[0]: state[floats(state)[0]].half()}),
+    "bfloat16": lambda state: state.update({floats(state)[0]: state[floats(state)[0]].bfloat16()}),
     "float64": lambda state: state.update({floats(state)[0]: state[floats(state)[0]].double()}),
 }
 
@@ -193,7 +193,7 @@ CHECKPOINT_EDITS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "best weights are text": lambda state: state["progress"].update(best_state="none"),
     "weights are infinite": lambda state: put(float("inf"))(state["network"]),
     "weights of another shape": lambda state: DAMAGES["shape"](state["network"]),
-    "weights of another type": lambda state: DAMAGES["float16"](state["network"]),
+    "weights of another type": lambda state: DAMAGES["bfloat16"](state["network"]),
     "history of text": lambda state: state["progress"].update(history=["good"]),
     "history of texts": lambda state: state["progress"]["history"][0].update({"dice/mean": "good"}),
     "history is short": lambda state: state["progress"].update(history=[]),
