@@ -22,7 +22,17 @@ def score_report(summary: Mapping[str, Any], part: str) -> list[Table | str]:
             f"note: scoring number {summary['scored_before'] + 1} of this test split: scores are optimistic if "
             "settings were chosen after earlier ones"
         )
+    if "quality" in summary:
+        report.append(quality_line(summary["quality"]))
     return [*report, "Not for clinical use."]
+
+
+def quality_line(quality: Mapping[str, Any]) -> str:
+    """Return what the quality score did, from the entry `quality` of an evaluation."""
+    rejected = f"{quality['rejected']} of {quality['images']} images rejected"
+    failures = f"{quality['failures_rejected']} of {quality['failures']} with a Dice below {quality['failure_below']}"
+    bad = f"{quality['accepted_below_acceptable']} accepted with a Dice below {quality['acceptable_dice']:.2f}"
+    return f"quality score: {rejected}, {failures} among them; {bad}"
 
 
 def cross_validation_report(result: Mapping[str, Any], ensemble: Mapping[str, Any] | None) -> list[Table | str]:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sonoseg.evaluation.cases import Case
 from sonoseg.evaluation.results import append_line, count_scorings, write_evaluation
-from sonoseg.evaluation.terminal import score_report
+from sonoseg.evaluation.terminal import quality_line, score_report
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from tests.evaluation.made_cases import head_map, made_case, output_of, scoring_of, spine_map, summary_of
@@ -159,3 +159,13 @@ def test_the_report_of_heads_fits_80_columns(fetal_head: Task) -> None:
     said = " ".join(text.split())
     assert "note: gestational age: its error is that of the head circumference" in said and "no error of dating" in said
     assert "gestational_age_weeks" in text and "…" not in text and max(map(len, text.splitlines())) <= 80
+
+
+def test_the_terminal_says_what_the_quality_score_did() -> None:
+    quality = {
+        **{"images": 40, "rejected": 5, "failures": 4, "failures_rejected": 3, "failure_below": 0.9},
+        **{"acceptable_dice": 0.95, "accepted_below_acceptable": 2},
+    }
+    assert quality_line(quality) == (
+        "quality score: 5 of 40 images rejected, 3 of 4 with a Dice below 0.9 among them; 2 accepted with a Dice below 0.95"
+    )

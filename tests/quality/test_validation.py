@@ -1,0 +1,36 @@
+"""Figures of the quality score on results of known Dice."""
+
+import numpy as np
+import pytest
+
+from sonoseg.evaluation.quality.validation import Judged, JudgedInterval, summarise_quality
+
+
+def test_risk_and_coverage_by_hand() -> None:
+    """Losses 0.1, 0.2, 0.6 in the order of the quality: means 0.1, 0.15, 0.3; oracle the same; random 0.3."""
+    judged = [Judged(dice, quality, quality < 0.5, {}) for dice, quality in ((0.4, 0.4), (0.9, 0.95), (0.8, 0.7))]
+    summary = summarise_quality(judged, 0.85)
+    assert summary["aurc"]["quality"] == summary["aurc"]["oracle"] == pytest.approx(np.mean([0.1, 0.15, 0.3]))
+    assert summary["aurc"]["random"] == pytest.approx(0.3)
+    assert (summary["rejected"], summary["failures"], summary["failures_rejected"]) == (1, 2, 1)
+    assert summary["accepted_below_acceptable"] == 1  # the one of 0.8
+    assert summary["coverage"] == pytest.approx([1 / 3, 2 / 3, 1])
+    worst_first = [Judged(one.dice, 1 - (one.quality or 0), False, {}) for one in judged]
+    assert summarise_quality(worst_first, 0.85)["aurc"]["quality"] == pytest.approx(np.mean([0.6, 0.4, 0.3]))
+
+
+def test_images_without_a_result_are_counted_apart() -> None:
+    judged = [Judged(1.0, None, False, {}), Judged(0.0, None, False, {}), Judged(0.9, 0.9, False, {})]
+    summary = summarise_quality(judged, 0.5)
+    assert (summary["images"], summary["nothing_found"], summary["rightly_nothing"]) == (1, 2, 1)
+    assert summary["aurc"]["quality"] == pytest.approx(0.1)
+
+
+def test_coverage_of_intervals_by_size() -> None:
+    def judged(size: float, half: float) -> Judged:
+        return Judged(0.9, 0.9, False, {"hc_mm": JudgedInterval(size + 1 - half, size + 1 + half, size)})
+
+    summary = summarise_quality([judged(300, 0.5), judged(100, 2), judged(200, 1), judged(110, 2)], 0.5)
+    entry = summary["intervals"]["hc_mm"]
+    assert entry["n"] == 4 and entry["coverage"] == 0.75 and entry["median_width"] == 3
+    assert entry["by_size"] == [1, 1, 0]  # 100 and 110, 200, 300
