@@ -81,15 +81,17 @@ def _of_mask(mask: Mask, shape: Shape | None, thickness_px: float | None) -> dic
 def _of_probabilities(probabilities: Maps, mask: Mask, is_single: bool) -> dict[str, float]:
     """Return the features of a class's probabilities `(H, W)` float32; `is_single`: the task has one class."""
     area = int(np.count_nonzero(mask))
-    possible = cv2.compare(probabilities, _BAND[0], cv2.CMP_GE)
-    part = probabilities[extent(possible)]
-    band = cv2.inRange(part, *_BAND)
-    likely = cv2.compare(part, 0.5 if is_single else _BAND[1], cv2.CMP_GE)
-    _, _, sizes, _ = cv2.connectedComponentsWithStats(likely, connectivity=8, ltype=cv2.CV_16U)
+    part = probabilities[extent((probabilities >= _BAND[0]).view(np.uint8))]
+    if not part.size:  # of several classes the most probable one may have less
+        return {"band": 0.0, "pieces": 0.0}
+    # Not by OpenCV, which takes small arrays for scalars.
+    band = (part >= _BAND[0]) & (part <= _BAND[1])
+    likely = (part >= (0.5 if is_single else _BAND[1])).view(np.uint8)
+    _, _, sizes, _ = cv2.connectedComponentsWithStats(likely, connectivity=8)
     pieces = int(np.count_nonzero(sizes[1:, cv2.CC_STAT_AREA] >= _LEAST_PIECE * area))
     # A band of width w along a disc's outline has the area pi * diameter * w.
     return {
-        "band": cv2.countNonZero(band) / (math.pi * _diameter(area) ** 2),
+        "band": int(np.count_nonzero(band)) / (math.pi * _diameter(area) ** 2),
         "pieces": math.log(max(pieces, 1)),
     }
 

@@ -78,3 +78,10 @@ def test_masks_of_a_pixel_have_finite_features(points: list[tuple[int, int]], fe
         maps = probabilities(labels, len(task.structures))
         for values in interpret(maps, tissue(), task, None).features.values():
             assert np.isfinite(list(values.values())).all()
+
+
+def test_a_class_that_is_most_probable_with_little_has_features(spine: Task) -> None:
+    maps = np.full((4, *SHAPE), 0.2, np.float32)
+    maps[1, 100:200, 195:206] = 0.21
+    features = interpret(maps, tissue(), spine, None).features["MID"]
+    assert features["band"] == features["pieces"] == 0 and features["uncertainty"] == pytest.approx(0.79, abs=0.001)
