@@ -21,6 +21,12 @@ LARGEST_ERROR = {"deg": 90.0, "pct": 100.0, "weeks": 42.0}
 """Unit -> error that a missed value counts as in the averages with missed ones; for lengths the image's diagonal."""
 
 
+def signed_error(value: float, reference: float, quantity: Quantity) -> float:
+    """Return value minus reference; the angle of a line, which has no direction, is at most 90 degrees off."""
+    error = value - reference
+    return (error + 90) % 180 - 90 if quantity.unit == "deg" else error
+
+
 @dataclass(frozen=True)
 class Case:
     """One scored image.
@@ -77,8 +83,7 @@ class Case:
         for key, reference in self.reference_measurements.items():
             value = self.measured(key)
             if value is not None and reference.value is not None:
-                error = value - reference.value
-                errors[key] = (error + 90) % 180 - 90 if reference.quantity.unit == "deg" else error
+                errors[key] = signed_error(value, reference.value, reference.quantity)
         return errors
 
     @property

@@ -1,6 +1,6 @@
 """Sections of a task file about results: postprocessing, measurements, evaluation, review."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
@@ -32,6 +32,9 @@ class Postprocessing(Section):
 class Midline(Section):
     """Angle from vertical of a line class, and the offset from the image's centre at which it crosses the skin."""
 
+    is_relative: ClassVar[bool] = False
+    """Whether errors grow with the value, as those of a length; an angle or an offset may be 0."""
+
     kind: Literal["midline"]
     structure: str
 
@@ -53,6 +56,8 @@ SKIN_ROW = "skin_row_px"
 class DepthAlong(Section):
     """Distance from the skin to a structure, along a line class."""
 
+    is_relative: ClassVar[bool] = True
+
     kind: Literal["depth_along"]
     structure: str
     line: str
@@ -69,6 +74,8 @@ class DepthAlong(Section):
 
 class HeadBiometry(Section):
     """HC, BPD, OFD, cephalic index and gestational age from an ellipse class."""
+
+    is_relative: ClassVar[bool] = True
 
     kind: Literal["head_biometry"]
     structure: str

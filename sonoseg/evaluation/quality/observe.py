@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch import nn
 
+from sonoseg.evaluation.cases import signed_error
 from sonoseg.evaluation.folds import FoldData
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import read_mask
@@ -55,9 +56,8 @@ def measured_of(task: Task) -> dict[str, Measured]:
     measured = {}
     for section in task.measurements:
         for quantity in section.quantities:
-            is_relative = section.kind != "midline"
-            if quantity.unit != "weeks" and (is_relative or quantity.unit != "px"):
-                measured[quantity.key] = Measured(tuple(section.shapes_needed), is_relative)
+            if quantity.unit != "weeks" and (section.is_relative or quantity.unit != "px"):
+                measured[quantity.key] = Measured(tuple(section.shapes_needed), section.is_relative)
     return measured
 
 
@@ -97,7 +97,11 @@ def _observation(
     dice = _dice(prediction, expected, task)
     counted = [name for index, name in enumerate(task.class_names, 1) if name in dice or (reference == index).any()]
     values, references = _values(prediction), _values(expected) | given
-    errors = {key: value - references[key] for key, value in values.items() if key in references}
+    errors = {
+        key: signed_error(value, references[key], prediction.measurements[key].quantity)
+        for key, value in values.items()
+        if key in references
+    }
     return Observation(
         patient=sample.patient,
         features=prediction.features,
