@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sonoseg.geometry.extent import extent
 from sonoseg.geometry.points import scale_of
 from sonoseg.sizes import Spacing
 from sonoseg.types import Mask
@@ -73,7 +74,8 @@ def surface_distances(prediction: Mask, reference: Mask, spacing: Spacing | None
     Both masks `(H, W)` bool have at least one pixel. Distances are (N,) and (M,) float64, in mm with a spacing, else in
     pixels.
     """
-    box, scale = _box_of(prediction | reference), scale_of(spacing)
+    # Neither mask has a pixel outside this box, so a surface looks the same in it.
+    box, scale = extent(prediction | reference), scale_of(spacing)
     return _nearest(surface_points(prediction[box]) * scale, surface_points(reference[box]) * scale)
 
 
@@ -88,7 +90,7 @@ def surface_dice(prediction: Mask, reference: Mask, spacing: Spacing | None, tol
     """
     if not (prediction.any() and reference.any()):
         return 0.0 if prediction.any() or reference.any() else 1.0
-    box = _box_of(prediction | reference)
+    box = extent(prediction | reference)
     (predicted, predicted_lengths), (expected, lengths) = (
         contour(mask[box], spacing) for mask in (prediction, reference)
     )
@@ -144,12 +146,6 @@ def surface_points(mask: Mask) -> NDArray[np.float64]:
     )
     rows, cols = np.nonzero(mask & (inner == 0))
     return np.stack([cols, rows], axis=1).astype(np.float64)
-
-
-def _box_of(mask: Mask) -> tuple[slice, slice]:
-    """Return the rows and columns that the pixels of a mask lie in: within it, surfaces look the same."""
-    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    return slice(top, top + height), slice(left, left + width)
 
 
 def _nearest(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[Distances, Distances]:

@@ -14,6 +14,9 @@ from sonoseg.schema.task_files import load_task
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 REGISTRY = FOLDER / "registry.json"
 
+_OF_RESULTS = ("structures", "enhancement", "input", "network", "postprocessing", "measurements", "review")
+"""Sections of a task that its results follow from."""
+
 
 class Score(BaseModel):
     """A score with its 95 % interval; `unit` is empty for a share."""
@@ -82,9 +85,6 @@ def model_for_task(task: Task) -> ModelEntry | None:
             if all(getattr(task, section) == getattr(shipped, section) for section in _OF_RESULTS):
                 return entry
     return None
-
-
-_OF_RESULTS = ("structures", "enhancement", "input", "network", "postprocessing", "measurements", "review")
 
 
 def resolve(model: Path | str) -> Path:

@@ -26,13 +26,15 @@ _OUTLINE_POINTS = 90
 def quality_features(
     masks: NDArray[np.bool_],
     shapes: Iterable[Shape],
+    agreement: Mapping[str, float],
     confidence: Mapping[str, float],
     probabilities: Maps,
     structures: Sequence[Structure],
 ) -> dict[str, dict[str, float]]:
     """Return structure -> feature (`FEATURES`) -> value, for the structures that have a confidence.
 
-    masks: the network's, `(K, H, W)` bool in task order; probabilities: `(1 + K, H, W)` float32, background first.
+    masks: the network's, `(K, H, W)` bool in task order; agreement: of ellipses and rectangles with their masks, see
+    `Findings.shape_agreement`; probabilities: `(1 + K, H, W)` float32, background first.
     Each value is finite, and larger where less can be expected. All are pure numbers, so that they hold for any pixel
     size; the diameter is that of a disc with the mask's area.
 
@@ -50,13 +52,15 @@ def quality_features(
     for index, (structure, mask) in enumerate(zip(structures, masks, strict=True), start=1):
         if structure.name in confidence:
             values = _of_mask(mask, first.get(structure.name), structure.thickness_px)
+            if structure.name in agreement:
+                values["disagreement"] = 1 - agreement[structure.name]
             values |= _of_probabilities(probabilities[index], mask, len(probabilities) == 2)
             features[structure.name] = {"uncertainty": 1 - confidence[structure.name]} | values
     return features
 
 
 def _of_mask(mask: Mask, shape: Shape | None, thickness_px: float | None) -> dict[str, float]:
-    """Return the features of a mask `(H, W)` bool with a pixel."""
+    """Return the features of a mask `(H, W)` bool with a pixel; `disagreement` is that of a line, and else 0."""
     rows, columns = extent(mask)
     contours, _ = cv2.findContours(mask[rows, columns].view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = np.concatenate(contours)[:, 0] + np.array([columns.start, rows.start])
@@ -69,7 +73,6 @@ def _of_mask(mask: Mask, shape: Shape | None, thickness_px: float | None) -> dic
         "smallness": math.log(mask.size / area),
     }
     if shape is not None and SHAPE_KINDS[shape.kind].is_closed and shape.kind != "region":
-        values["disagreement"] = 1 - SHAPE_KINDS[shape.kind].agreement(shape.points, mask)
         values["residual"] = _distance(outline, shape.outline(_OUTLINE_POINTS)) / _diameter(area)
     elif shape is not None and shape.kind == "line":
         window, drawn = shape.draw((mask.shape[0], mask.shape[1]), thickness_px)

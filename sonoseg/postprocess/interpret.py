@@ -76,11 +76,12 @@ def interpret(probabilities: NDArray[np.float32], image: Pixels, task: Task, spa
         if own[part].size:
             confidence[name] = float(probabilities[index][part][own[part]].mean(dtype=np.float64))
     agreement = _shape_agreement(findings, task.structures, task.review)
+    seen = findings.masks, findings.shapes, agreement, confidence
     findings = replace(
         findings,
         confidence=confidence,
         shape_agreement=agreement,
-        features=quality_features(findings.masks, findings.shapes, confidence, probabilities, task.structures),
+        features=quality_features(*seen, probabilities, task.structures),
         suppressed=suppressed,
         probabilities=probabilities,
     )

@@ -73,7 +73,8 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
 
     Bars, frames and letters at the top are skipped. Where the rest is bright from its first row on, that is ring-down
     of the transducer if another boundary lies below a dark layer of gel, and else the skin. Both results are doubtful,
-    and so is a boundary without gel between it and the graphics, which may hide the skin.
+    and so is a boundary without gel between it and the graphics, which may hide the skin. Where nothing else is found,
+    what was skipped is the skin, with a doubt.
     """
     height, width = image.shape
     along = midline[1] - midline[0]
@@ -85,8 +86,10 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
         return Skin(None, "skin not found: the midline leaves the image through a side")
     band, inside = _band(image, centres)
     darkest, brightest = _level(image, 0.01), _level(image, BRIGHTEST)
-    even = _even_rows(band[:depth], brightest)
-    graphics = _graphics(band[:depth], even, brightest)
+    means = band[:depth].mean(axis=1)
+    is_bright = means >= BRIGHT * brightest
+    even = _even_rows(band[:depth]) & is_bright
+    graphics = _graphics(band[:depth], means, even, brightest)
     least = max(MIN_CONTRAST * (brightest - darkest), float(np.finfo(np.float32).eps))
 
     def search(top: int) -> Skin:
@@ -94,7 +97,7 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
         span = float(np.ptp(profile))
         return _choose(profile, top, PROMINENCE * span) if span > least else Skin(None, NO_BOUNDARY)
 
-    skin = search(_end_of_graphics(graphics, band[:depth].mean(axis=1) >= BRIGHT * brightest))
+    skin = search(_end_of_graphics(graphics, is_bright))
     if skin.row is None:
         skin = search(0)  # what was skipped may be the skin after all, with a doubt
     return skin if skin.row is None or skin.doubt else _with_doubt(skin, skin.row, graphics, even, NEAR * height)
@@ -125,17 +128,17 @@ def _band(image: Pixels, centres: Array) -> tuple[Array, NDArray[np.bool_]]:
     return values, (columns >= 0) & (columns < width)
 
 
-def _even_rows(band: Array, brightest: float) -> NDArray[np.bool_]:
-    """Return which rows of a band `(R, N)` are bright and have a single grey value, but for a few pixels."""
+def _even_rows(band: Array) -> NDArray[np.bool_]:
+    """Return which rows of a band `(R, N)` have a single grey value, but for a few pixels."""
     even = np.abs(band - np.median(band, axis=1, keepdims=True)) <= EVEN
-    return (even.mean(axis=1) >= EVEN_SHARE) & (band.mean(axis=1) >= BRIGHT * brightest)
+    return even.mean(axis=1) >= EVEN_SHARE
 
 
-def _graphics(band: Array, even: NDArray[np.bool_], brightest: float) -> NDArray[np.bool_]:
+def _graphics(band: Array, means: Array, even: NDArray[np.bool_], brightest: float) -> NDArray[np.bool_]:
     """Return which rows of a band `(R, N)` belong to bars, which are even and have sharp edges, or to letters."""
     steps = np.maximum(abs(band[:, 2:] - band[:, :-2]), abs(band[:, 1:-1] - band[:, :-2])) >= brightest / 2
     rows = steps.mean(axis=1) >= SHARP_SHARE
-    means = np.pad(band.mean(axis=1), (1, 1))  # nothing above the image, and below it the same
+    means = np.pad(means, (1, 1))  # nothing above the image, and below it the same
     edges = np.flatnonzero(np.diff(np.concatenate([[0], even, [0]])))
     for start, end in edges.reshape(-1, 2):
         run, level = means[start + 1 : end + 1], means[start + 1 : end + 1].max()

@@ -10,12 +10,11 @@ from PIL import Image
 
 import inference
 from sonoseg.__main__ import main as sonoseg
-from sonoseg.inference.process_image import process_image
 from sonoseg.io.masks import read_mask
 from sonoseg.schema.task import Task
 from tests.conftest import changed
 from tests.geometry import drawn_shapes as drawn
-from tests.models.members import always_load, member
+from tests.models.members import always_load, member, note_reused
 
 SIZE = (96, 128)
 MID, EPI = drawn.line(SIZE, (64, 12), (64, 84)), drawn.line(SIZE, (30, 46), (98, 46))
@@ -34,14 +33,7 @@ def stage4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spine: Task):
     """Return a function that runs stage 4 on one image, checks its integrity list, and tells whether it was reused."""
     (tmp_path / "in").mkdir()
     Image.fromarray(np.where(EPI, 255, np.where(MID, 128, 0)).astype(np.uint8)).save(tmp_path / "in" / "a.png")
-    reused: list[bool] = []
-
-    def noted(*arguments: object) -> dict:
-        row = process_image(*arguments)  # type: ignore[arg-type]
-        reused.append(row["reused"])
-        return row
-
-    monkeypatch.setattr("sonoseg.inference.batch.process_image", noted)
+    reused = note_reused(monkeypatch)
 
     def run(*flags: str, code: int = 0, **changes: object) -> bool:
         task = changed(spine, input={"size": SIZE}, enhancement={}, **changes)

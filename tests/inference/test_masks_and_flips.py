@@ -12,14 +12,13 @@ from PIL import Image
 import inference
 from sonoseg.errors import UsageError
 from sonoseg.geometry.points import Ellipse
-from sonoseg.inference.process_image import process_image
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.models.model_file import save_model
 from sonoseg.models.networks import build_network
 from sonoseg.schema.task import Task
 from tests.conftest import changed
 from tests.geometry import drawn_shapes as drawn
-from tests.models.members import always_load, member
+from tests.models.members import always_load, member, note_reused
 
 SIZE = (96, 128)
 HEAD = drawn.ellipse(SIZE, Ellipse(64, 48, 80, 60, 10))
@@ -49,14 +48,7 @@ def stage4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetal_head: Task):
     """Return a function that runs stage 4 on one image and returns its mask, its record, and whether it was reused."""
     (tmp_path / "in").mkdir()
     Image.fromarray(picture()).save(tmp_path / "in" / "a.png")
-    reused: list[bool] = []
-
-    def noted(*arguments: object) -> dict:
-        row = process_image(*arguments)  # type: ignore[arg-type]
-        reused.append(row["reused"])
-        return row
-
-    monkeypatch.setattr("sonoseg.inference.batch.process_image", noted)
+    reused = note_reused(monkeypatch)
 
     def run(*flags: str, task: Task | None = None) -> tuple[np.ndarray, dict, bool]:
         always_load(monkeypatch, member(bright_on_the_left, task or ellipses(fetal_head), "model", "m" * 64))

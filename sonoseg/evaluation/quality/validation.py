@@ -49,7 +49,7 @@ def judge_cases(cases: Iterable[Case]) -> list[Judged]:
     """Return the cases whose model has a quality model."""
     judged = []
     for case in cases:
-        if case.quality is not None or case.has_quality_model:
+        if case.has_quality_model:
             intervals = {}
             for key, (low, high) in case.intervals.items():
                 reference = case.reference(key)
