@@ -30,6 +30,11 @@ class TrainingTotals:
         }
 
 
+def scored_classes(class_names: Sequence[str], absent: Sequence[str]) -> list[str]:
+    """Return the classes whose mean Dice chooses the epoch: those that the validation images show, or else all."""
+    return [name for name in class_names if name not in absent] or list(class_names)
+
+
 @dataclass
 class ValidationTotals:
     """Scores of the validation images so far: the loss of each, and Dice and IoU `(B, K)` of each batch.
@@ -49,8 +54,8 @@ class ValidationTotals:
         if not self.losses:
             return {}
         dice, iou = torch.cat(self.dice).mean(dim=0), torch.cat(self.iou).mean(dim=0)
-        shown = [index for index, name in enumerate(self.class_names) if name not in self.absent]
-        mean = float(dice[shown or slice(None)].mean())
+        scored = scored_classes(self.class_names, self.absent)
+        mean = float(dice[[index for index, name in enumerate(self.class_names) if name in scored]].mean())
         scalars = {"loss/validation": sum(self.losses) / len(self.losses), "dice/mean": mean}
         for index, name in enumerate(self.class_names):
             scalars[f"dice/{name}"] = float(dice[index])

@@ -19,6 +19,7 @@ from sonoseg.training.datasets import Loader, SegmentationDataset, SequentialBat
 from sonoseg.training.losses import SegmentationLoss
 from sonoseg.training.optimizer import averaged, build_optimizer
 from sonoseg.training.processes import synchronise_batch_norm
+from sonoseg.training.progress import scored_classes
 
 SANITY_CHECK_BATCHES = 2
 _LISTED = 3
@@ -63,9 +64,8 @@ class TrainingSetup:
 
     @property
     def scored(self) -> list[str]:
-        """The classes whose mean Dice chooses the epoch: those that the validation images show, or else all."""
-        names = self.task.class_names
-        return [name for name in names if name not in self.absent] or names
+        """The classes whose mean Dice chooses the epoch."""
+        return scored_classes(self.task.class_names, self.absent)
 
     @property
     def validated(self) -> nn.Module:
