@@ -50,6 +50,9 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="annotated images, as stage 1 takes them")
     parser.add_argument("--out", type=Path, required=True, help="folder for workspaces and results")
     parser.add_argument("--rows", nargs="*", help="only these rows")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="where to train (default: cpu)"
+    )
     arguments = parser.parse_args(argv)
     plan = read_yaml(arguments.list)
     missing = {"task", "epochs", "rows"} - set(plan if isinstance(plan, dict) else ())
@@ -64,15 +67,18 @@ def run(argv: Sequence[str] | None) -> int:
         )
     results = arguments.out / RESULTS
     done = read_results(results)
+    prepared: dict[str, tuple[Task, FoldData]] = {}
     for seed in plan.get("seeds", [0]):
         for name, overrides in plan["rows"].items():
             if (name, seed) in done or (arguments.rows and name not in arguments.rows):
                 continue
-            task_name = re.sub(r"\W", "_", f"{arguments.list.stem}_{name}".lower())  # of the task's folders
-            task, data = prepare(arguments.out, task_name, plan["task"], overrides or {}, arguments.data)
+            if name not in prepared:
+                task_name = re.sub(r"\W", "_", f"{arguments.list.stem}_{name}".lower())  # of the task's folders
+                prepared[name] = prepare(arguments.out, task_name, plan["task"], overrides or {}, arguments.data)
+            task, data = prepared[name]
             if plan.get("images"):
                 data = subset(data, plan["images"], plan["validation"], seed)
-            scores = train_and_score(task, data, plan["epochs"], seed)
+            scores = train_and_score(task, data, plan["epochs"], seed, arguments.device)
             row = {"row": name, "seed": seed, "epochs": plan["epochs"], **scores}
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
@@ -96,7 +102,7 @@ def prepare(out: Path, name: str, task: str, settings: dict[str, Any], data: Pat
     file.write_text(yaml.safe_dump({"extends": task, "name": name, **settings}), encoding="utf-8")
     flags = ["--task", str(file), "--workspace", str(root)]
     quietly(train_test_data_preparation.main, [*flags, "--data", str(data)])
-    quietly(image_preprocessing.main, flags)
+    quietly(image_preprocessing.main, [*flags, "--jobs", "1"])
     loaded = load_task(str(file))
     return loaded, load_data(loaded, Workspace(root, loaded.name), 0)
 
@@ -119,18 +125,19 @@ def subset(data: FoldData, images: int, validation: int, seed: int) -> FoldData:
     return replace(data, train=[row for row in rows if row.source_id in chosen], validation=unused)
 
 
-def train_and_score(task: Task, data: FoldData, epochs: int, seed: int) -> dict[str, Any]:
+def train_and_score(task: Task, data: FoldData, epochs: int, seed: int, device: str = "cpu") -> dict[str, Any]:
     """Return the scores of the last epoch on the validation images, in their own geometry, and the training's time."""
-    fabric = start_fabric("cpu", 1, "auto")
-    setup = build_training(task, data, fabric, TrainingOptions(seed, epochs))
-    progress, seconds = Progress("ablation"), 0.0
+    setup = build_training(task, data, start_fabric(device, 1, "auto"), TrainingOptions(seed, epochs))
+    progress, began, began_cpu = Progress("ablation"), time.perf_counter(), time.process_time()
     for _ in range(epochs):
-        began = time.process_time()
         progress.finish_epoch(setup.validated, train_and_validate(setup, progress, []))
-        seconds += time.process_time() - began
         print({key: round(value, 4) for key, value in progress.history[-1].items()}, file=sys.stderr, flush=True)
+    minutes = {
+        "minutes": round((time.perf_counter() - began) / 60, 1),
+        "cpu_minutes": round((time.process_time() - began_cpu) / 60, 1),
+    }
     with torch.random.fork_rng(devices=[]):
-        return {"cpu_minutes": round(seconds / 60, 1), **score(setup, data)}
+        return {**minutes, **score(setup, data)}
 
 
 def score(setup: TrainingSetup, data: FoldData) -> dict[str, Any]:
@@ -153,7 +160,7 @@ def score(setup: TrainingSetup, data: FoldData) -> dict[str, Any]:
 def predictor_of(setup: TrainingSetup) -> Predictor:
     """Return the predictor of the network as it is now: the average of its weights, where the task has one."""
     task = setup.task
-    return torch_predictor(setup.validated.eval(), task.network, task.enhancement, task.input)
+    return torch_predictor(setup.validated.eval(), task.network, task.enhancement, task.input, setup.fabric.device)
 
 
 def mean_scores(predictor: Predictor, task: Task, data: FoldData) -> dict[str, float]:

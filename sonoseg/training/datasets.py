@@ -187,6 +187,8 @@ class Loader:
         batches = islice(self.batch_sampler.epoch(number), skip, self.limit)
         with ThreadPoolExecutor(THREADS, "batches") as pool:
             waiting: deque = deque()
+            threads = cv2.getNumThreads()
+            cv2.setNumThreads(1)  # the loader's threads are enough; OpenCV's own would compete with several trainings
             try:
                 for indices in chain(batches, [None] * AHEAD):
                     if indices is not None:
@@ -195,6 +197,7 @@ class Loader:
                         yield collate([item.result() for item in waiting.popleft()])
             finally:  # also when no more batches are asked for
                 pool.shutdown(cancel_futures=True)
+                cv2.setNumThreads(threads)
 
 
 def collate(items: Sequence[Batch]) -> Batch:

@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -120,6 +121,19 @@ def test_a_loader_that_is_not_exhausted_ends_its_threads(task: Task, rows: list[
     for _ in Loader(dataset_of(rows, task, augmented=False), SequentialBatchSampler(5, 1)):
         break
     assert threading.active_count() == before
+
+
+def test_threads_of_opencv_do_not_compete_with_the_loader(task: Task, rows: list[Prepared]) -> None:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        batches = iter(Loader(dataset_of(rows, task, augmented=False), SequentialBatchSampler(5, 1)))
+        next(batches)
+        assert cv2.getNumThreads() == 1
+        batches.close()
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def test_an_error_in_a_thread_is_raised(task: Task, rows: list[Prepared], tmp_path: Path) -> None:
