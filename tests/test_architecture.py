@@ -32,7 +32,7 @@ IMPORTS = {
     "io": "errors sizes types",
     "runs": "errors sizes schema io",
     "reporting": "types schema io",
-    "annotations": "errors types geometry schema io",
+    "annotations": "errors sizes types geometry schema io",
     "phantom": "errors types geometry schema io runs annotations",
     "prepare": "errors sizes types geometry schema io runs reporting annotations",
     "preprocess": "errors compiled sizes types schema io runs",

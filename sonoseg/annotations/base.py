@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.names import is_inside, name_key, name_problem
 from sonoseg.io.readers import list_images
 from sonoseg.schema.annotations import Structure
+from sonoseg.sizes import Size
 from sonoseg.types import Pixels
 
 
@@ -20,15 +22,16 @@ class AnnotatedImage:
 
     id: unique in the data folder: the stem of the image's file name, with the number of the frame where a file has
     several; mask: None when the annotation consists of shapes; outlined: the mask contains outlines, and the enclosed
-    area is to be filled; shapes: (position in the file, from 0; shape). An image without structures has no mask and no
-    shapes, or an empty mask.
+    area is to be filled; shapes: (position in the file, from 0; shape or bitmap). An image without structures has no
+    mask and no shapes, or an empty mask. size: of the image as the annotation states it, None when it does not.
     """
 
     id: str
     image: ImageRef
     mask: Path | None = None
     outlined: bool = False
-    shapes: tuple[tuple[int, Shape], ...] = ()
+    shapes: tuple[tuple[int, Shape | Bitmap], ...] = ()
+    size: Size | None = None
 
     def name_in(self, data: Path) -> str:
         """Return how messages name the image: its path relative to the data folder, and its frame if it has one."""
@@ -41,12 +44,13 @@ class Annotation:
 
     image: name of the image file; shapes: for formats that store shapes; mask: `(H, W)` uint8 of the values to be
     stored, for formats that store masks. Both may be given. An image without structures has no shapes, and a mask of
-    zeros.
+    zeros. size: of the image, which the formats of annotation tools store.
     """
 
     image: str
-    shapes: tuple[Shape, ...] = ()
+    shapes: tuple[Shape | Bitmap, ...] = ()
     mask: Pixels | None = None
+    size: Size | None = None
 
 
 class AnnotationFormat(Protocol):

@@ -12,7 +12,8 @@ from sonoseg.io.files import write_bytes
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import LOSSLESS_SUFFIXES, encode_picture
 from sonoseg.io.names import is_inside
-from sonoseg.schema.annotations import MaskFolder, Structure
+from sonoseg.schema.annotation_formats import MaskFolder
+from sonoseg.schema.annotations import Structure
 
 
 class MaskFolderFormat:

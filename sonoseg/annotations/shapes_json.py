@@ -8,13 +8,15 @@ from typing import Any
 from sonoseg.annotations.base import AnnotatedImage, Annotation, folder_inside, with_ids
 from sonoseg.errors import DataError, choices
 from sonoseg.geometry import SHAPE_KINDS
+from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import json_text, write_bytes
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.names import is_inside, name_problem
 from sonoseg.io.reading import read_text_file
-from sonoseg.schema.annotations import ShapesJson, Structure
+from sonoseg.schema.annotation_formats import ShapesJson
+from sonoseg.schema.annotations import Structure
 
 KIND_OF = {kind.json_name: name for name, kind in SHAPE_KINDS.items()}
 """Name of a shape in a file -> kind."""
@@ -63,7 +65,7 @@ class ShapesJsonFormat:
 
     def write(self, data: Path, section: ShapesJson, annotations: Iterable[Annotation], sync: bool = True) -> None:
         """Write the file with the shapes of all images; keys are image names without the extension."""
-        entries = {Path(item.image).stem: [_entry(shape) for shape in item.shapes] for item in annotations}
+        entries = {Path(item.image).stem: [_entry(shape, item.image) for shape in item.shapes] for item in annotations}
         write_bytes(data / section.file, json_text(entries).encode("utf-8"), sync)
 
     def image_files(self, section: ShapesJson, image: str) -> list[str]:
@@ -79,8 +81,10 @@ class ShapesJsonFormat:
         return False
 
 
-def _entry(shape: Shape) -> list[Any]:
-    """Return a shape as the file has it, whole numbers without a decimal point."""
+def _entry(shape: Shape | Bitmap, image: str) -> list[Any]:
+    """Return a shape as the file has it, whole numbers without a decimal point. Raises ValueError for a bitmap."""
+    if isinstance(shape, Bitmap):
+        raise ValueError(f"{image}: {shape.structure} is given by its pixels, which this format does not store")
     name, kind, points = shape.to_json()
     return [name, kind, [[int(value) if value.is_integer() else value for value in point] for point in points]]
 

@@ -14,6 +14,10 @@ CURVE_POINTS = 720
 """Corners of the polygon that stands for a curved outline."""
 
 
+MAX_POINTS = 10_000
+"""Most points of a shape that are read: ten times those of a head traced pixel by pixel."""
+
+
 class ShapeKind(ABC):
     """How the points of one kind of shape are read, validated, drawn, fitted to a mask, and outlined.
 
@@ -50,6 +54,8 @@ class ShapeKind(ABC):
         if len(value) < self.num_points or (len(value) > self.num_points and not self.more_points):
             needed = f"{self.num_points}{' or more' if self.more_points else ''}"
             raise ValueError(f"{len(value)} points; a {self.json_name} has {needed}")
+        if len(value) > MAX_POINTS:
+            raise ValueError(f"{len(value)} points; at most {MAX_POINTS} are read: simplify the outline")
         return np.array(value, dtype=np.float64)
 
     def write_points(self, points: Points) -> list[list[float]]:

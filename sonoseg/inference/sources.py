@@ -18,7 +18,8 @@ from sonoseg.io.readers import image_suffixes, is_image, list_images, read_image
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
 from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import INFERENCE_RECORD, Workspace
-from sonoseg.schema.annotations import MaskFolder, Metadata, ShapesJson
+from sonoseg.schema.annotation_formats import Annotations
+from sonoseg.schema.annotations import Metadata
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
 
@@ -122,7 +123,7 @@ def from_folder(
     return Inputs(sources, remarks)
 
 
-def check_output_folder(output: Path, images: Path | None, data: Path, annotations: ShapesJson | MaskFolder) -> None:
+def check_output_folder(output: Path, images: Path | None, data: Path, annotations: Annotations) -> None:
     """Raise DataError when results would be written into the folder of the images, or into one of annotated data.
 
     images: the folder that is segmented; when it is that of annotated data, so are those of its annotations. data: the

@@ -28,6 +28,9 @@ KINDS = {
     "no_mask": FaultKind("images without a mask, or with several", "add the masks, or remove the images"),
     "no_image": FaultKind("annotations without an image", "add the images, or remove the annotations"),
     "size": FaultKind("masks of another size than their image", "export the masks again at the images' own size"),
+    "annotated_size": FaultKind(
+        "annotations of an image of another size", "annotate the images that are there, or put the annotated ones there"
+    ),
     "values": FaultKind("masks with values that are no class", "correct the masks, or the classes of the task"),
     "names": FaultKind("file names that cannot be used", "rename the files"),
     "shape": FaultKind("shapes that cannot be drawn", "correct the annotation"),
@@ -64,6 +67,15 @@ KINDS = {
     ),
     "full": FaultKind("masks that cover the whole image", "check whether the masks are inverted"),
     "left_out": FaultKind("images that are not annotated, and left out", "annotate them, or remove them"),
+    "labels": FaultKind(
+        "labels that are no class",
+        "map them to a structure in annotations.labels of the task, or to null to ignore them",
+    ),
+    "not_annotated": FaultKind(
+        "images without any shape",
+        "set annotations.without_annotation in the task: empty when they show no structure, leave_out when nobody has "
+        "annotated them",
+    ),
     "open": FaultKind("outlines that are open and enclose nothing", "close the outlines"),
     "hidden": FaultKind("structures that others cover completely", "check which class is drawn on top"),
     "area": FaultKind("structures of an unusual size", "check the annotation"),

@@ -20,7 +20,7 @@ from sonoseg.phantom.layout import Kind, Settings, Simulated, generators, number
 from sonoseg.phantom.outline import Outline, draw_waves
 from sonoseg.phantom.scan import CurvedArray, draw_probe, draw_sector
 from sonoseg.phantom.tissue import step, wavy
-from sonoseg.schema.annotations import MaskFolder
+from sonoseg.schema.annotation_formats import MaskFolder
 
 WIDTH, HEIGHT = 800, 540
 OUTLINE_WIDTH_PX = 2.77  # width of HC18's drawn outline, the median over its training set

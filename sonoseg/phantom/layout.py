@@ -8,7 +8,7 @@ import numpy as np
 
 from sonoseg.annotations import FORMATS
 from sonoseg.geometry.shapes import Shape
-from sonoseg.schema.annotations import MaskFolder, ShapesJson
+from sonoseg.schema.annotation_formats import MaskFolder, ShapesJson
 from sonoseg.types import Pixels
 
 VERSION = 2  # raise it whenever the same seed gives other files

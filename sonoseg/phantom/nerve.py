@@ -20,7 +20,7 @@ from sonoseg.phantom.layout import Kind, Settings, Simulated, generators, stream
 from sonoseg.phantom.outline import Outline, draw_waves
 from sonoseg.phantom.scan import LinearArray, draw_probe
 from sonoseg.phantom.tissue import wavy
-from sonoseg.schema.annotations import MaskFolder
+from sonoseg.schema.annotation_formats import MaskFolder
 
 WIDTH, HEIGHT = 580, 420
 EMPTY_SHARE = 0.4

@@ -18,7 +18,7 @@ from sonoseg.phantom.layout import Kind, Settings, Simulated, generators, number
 from sonoseg.phantom.outline import Outline, draw_waves
 from sonoseg.phantom.scan import CurvedArray, draw_probe, draw_sector
 from sonoseg.phantom.tissue import step
-from sonoseg.schema.annotations import MaskFolder
+from sonoseg.schema.annotation_formats import MaskFolder
 
 SIZES = ((512, 384), (576, 432), (480, 384), (544, 400), (448, 352), (512, 416))  # width, height
 _HYPOECHOIC_SHARE = 0.65  # of the masses

@@ -19,10 +19,11 @@ from sonoseg.runs.workspace import (
     PREPARATION_RECORD,
     Workspace,
 )
-from sonoseg.schema.annotations import MaskFolder, Metadata, ShapesJson
+from sonoseg.schema.annotation_formats import Annotations
+from sonoseg.schema.annotations import Metadata
 
 
-def table_digests(data: Path, annotations: ShapesJson | MaskFolder, metadata: Metadata) -> dict[str, str]:
+def table_digests(data: Path, annotations: Annotations, metadata: Metadata) -> dict[str, str]:
     """Return the SHA-256 of the files beside the pictures that were read: annotations and metadata, as far as there."""
     shared = FORMATS[annotations.format].shared_files(annotations)
     return digests_of(data, [*shared, metadata.file])

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.schema.annotations import Structure, drawing_order, label_values
 from sonoseg.sizes import Size
 from sonoseg.types import Pixels
 
 
-def label_map(shapes: Iterable[Shape], size: Size, structures: Sequence[Structure]) -> Pixels:
-    """Return the label map `(H, W)` uint8 of shapes, `size` being (height, width); without shapes it is empty.
+def label_map(shapes: Iterable[Shape | Bitmap], size: Size, structures: Sequence[Structure]) -> Pixels:
+    """Return the label map `(H, W)` uint8 of shapes and bitmaps, empty without any; `size` is (height, width).
 
     Where structures overlap, the one that is named in `covered_by` is on top. What lies outside the image is cut off.
     """

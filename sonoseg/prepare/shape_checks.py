@@ -3,6 +3,7 @@
 import numpy as np
 
 from sonoseg.geometry import SHAPE_KINDS
+from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.sizes import Size
@@ -10,7 +11,7 @@ from sonoseg.sizes import Size
 PIXEL_HALF = 0.5
 
 
-def check_shapes(shapes: tuple[tuple[int, Shape], ...], size: Size, where: str, image: str) -> list[Fault]:
+def check_shapes(shapes: tuple[tuple[int, Shape | Bitmap], ...], size: Size, where: str, image: str) -> list[Fault]:
     """Return the faults of numbered shapes on an image of `size` (height, width); `where` is its path, `image` its id.
 
     Errors: points far outside the image; degenerate shapes (see `ShapeKind.problem`). Warnings: points slightly outside
@@ -18,6 +19,8 @@ def check_shapes(shapes: tuple[tuple[int, Shape], ...], size: Size, where: str, 
     """
     faults = []
     for index, shape in shapes:
+        if isinstance(shape, Bitmap):  # pixels cannot be degenerate, and what lies outside is cut off
+            continue
         shape_name = f"{where}, shape {index} ({shape.structure})"
         outside = _outside(shape, size, shape_name, image)
         faults += outside

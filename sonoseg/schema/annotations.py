@@ -1,4 +1,4 @@
-"""Sections of a task file about the annotated data: classes, annotation format, metadata, patients, split."""
+"""Sections of a task file about the annotated data: classes, metadata, patients, split."""
 
 import re
 from collections.abc import Sequence
@@ -65,25 +65,6 @@ def _cycle(structures: Sequence[Structure]) -> list[str]:
         if above in trail:
             return trail[trail.index(above) :]
         trail.append(above)
-
-
-class ShapesJson(Section):
-    """One JSON file: image name -> list of [class, shape, points]."""
-
-    format: Literal["shapes_json"]
-    images: InnerPath = Field("images", description="folder of the images, inside the data folder")
-    file: InnerPath = "annotations.json"
-
-
-class MaskFolder(Section):
-    """A mask file per image, paired by file name: <name><image_suffix> with <name><mask_suffix>."""
-
-    format: Literal["mask_folder"]
-    images: InnerPath = "images"
-    masks: InnerPath = "masks"
-    image_suffix: InnerPath = ""
-    mask_suffix: InnerPath = "_mask"
-    fill_outlines: bool = Field(False, description="masks are outlines: the enclosed area is filled")
 
 
 class Metadata(Section):

@@ -1,11 +1,11 @@
 """A validated task file. The task with which a model was trained is stored in the model file."""
 
 from math import prod
-from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from sonoseg.schema.annotations import MaskFolder, Metadata, Patients, ShapesJson, Split, Structure, drawing_order
+from sonoseg.schema.annotation_formats import Annotations
+from sonoseg.schema.annotations import Metadata, Patients, Split, Structure, drawing_order
 from sonoseg.schema.columns import SPLIT_COLUMNS
 from sonoseg.schema.images import Augmentation, Enhancement, Input
 from sonoseg.schema.network import Network
@@ -24,7 +24,7 @@ class Task(Section):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100, description="also the name of the task's folders")
     title: str
     structures: list[Structure] = Field(min_length=1, max_length=254)
-    annotations: Annotated[ShapesJson | MaskFolder, Field(discriminator="format")]
+    annotations: Annotations
     metadata: Metadata = Metadata()
     patients: Patients
     split: Split = Split()

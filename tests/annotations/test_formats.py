@@ -13,7 +13,8 @@ from sonoseg.annotations import FORMATS, Annotation
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import read_mask
-from sonoseg.schema.annotations import MaskFolder, ShapesJson, Structure
+from sonoseg.schema.annotation_formats import MaskFolder, ShapesJson
+from sonoseg.schema.annotations import Structure
 
 SIZE = (24, 40)
 STRUCTURES = [

@@ -21,7 +21,8 @@ from sonoseg.prepare.patients import collect_metadata
 from sonoseg.prepare.verify import check
 from sonoseg.runs.split_tables import Sample, read_index, read_split
 from sonoseg.runs.workspace import Workspace
-from sonoseg.schema.annotations import ShapesJson, Structure
+from sonoseg.schema.annotation_formats import ShapesJson
+from sonoseg.schema.annotations import Structure
 from sonoseg.schema.task import Task
 from tests.datasets import EPI, LINE, RECT
 

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from sonoseg.errors import TaskError
-from sonoseg.schema.annotations import MaskFolder, drawing_order
+from sonoseg.schema.annotation_formats import MaskFolder
+from sonoseg.schema.annotations import drawing_order
 from sonoseg.schema.results import Review
 from sonoseg.schema.task_files import FOLDER, available_tasks, load_task, parse_task
 
@@ -52,7 +53,7 @@ def changed(change):
         (lambda f: f.update(patients={}), "name either a column or a pattern"),
         (lambda f: f["input"].update(size=[481, 640]), "a multiple of the network's downsampling, 32"),
         (lambda f: f["network"].update(strides=[2]), "found 1 strides for 6 channels; expected 5"),
-        (lambda f: f.update(annotations={"format": "coco"}), "'shapes_json', 'mask_folder'"),
+        (lambda f: f.update(annotations={"format": "yolo"}), "'shapes_json', 'mask_folder', 'labelme', 'coco'"),
     ],
 )
 def test_a_message_names_the_field_and_the_choices(change, message):

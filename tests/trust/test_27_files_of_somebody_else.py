@@ -20,7 +20,7 @@ from sonoseg.inference.sources import Source, check_output_folder
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
-from sonoseg.schema.annotations import MaskFolder
+from sonoseg.schema.annotation_formats import MaskFolder
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 from tests.models.members import member

@@ -23,7 +23,7 @@ from sonoseg.phantom.spine.anatomy import Patient, View, draw_patient, draw_view
 from sonoseg.phantom.spine.artefacts import ARTEFACTS, draw_artefact
 from sonoseg.phantom.spine.medium import SpineMedium
 from sonoseg.phantom.tissue import Frame
-from sonoseg.schema.annotations import ShapesJson
+from sonoseg.schema.annotation_formats import ShapesJson
 
 _MORE_GEL_MM = 4.0
 """Gel above the skin in which an artefact has room, beyond that of the patient."""

@@ -1,0 +1,65 @@
+"""Shapes from what annotation tools draw: polygons, polylines, boxes and ellipses, some of them rotated.
+
+All take coordinates in pixels with whole numbers at pixel centres. Where a tool counts from the corner of the first
+pixel, the format subtracts half a pixel before. They raise ValueError with the reason, without the structure's name,
+for points that are no pairs of finite numbers, too few or too many.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sonoseg.geometry import SHAPE_KINDS
+from sonoseg.geometry.shapes import Shape
+from sonoseg.schema.annotations import Structure
+from sonoseg.types import Points
+
+
+def polygon(structure: Structure, points: Any) -> Shape:
+    """Return the filled polygon of JSON points `[[x, y], ...]`, three or more, for a structure of any kind."""
+    return Shape(structure.name, "region", SHAPE_KINDS["region"].read_points(points))
+
+
+def polyline(structure: Structure, points: Any) -> list[Shape]:
+    """Return the segments of an open line of JSON points, two or more, for a structure that is a line."""
+    if structure.shape != "line":
+        raise ValueError(f"an open line, and the structure is a {structure.shape}; draw its outline as a polygon")
+    if not isinstance(points, list) or len(points) < 2:
+        raise ValueError(f"{len(points) if isinstance(points, list) else 'no'} points; a line has 2 or more")
+    SHAPE_KINDS["region"].read_points([*points, points[0], points[0]][: max(3, len(points))])  # finite, not too many
+    read = np.array(points, dtype=np.float64)
+    return [Shape(structure.name, "line", read[index : index + 2]) for index in range(len(read) - 1)]
+
+
+def box(structure: Structure, first: Sequence[float], second: Sequence[float]) -> Shape:
+    """Return the rectangle, parallel to the image's sides, between two opposite corners (x, y)."""
+    points = SHAPE_KINDS["rectangle"].read_points([list(first), list(second)])
+    return Shape(structure.name, "rectangle", np.array([points.min(axis=0), points.max(axis=0)]))
+
+
+def rotated_box(structure: Structure, centre: Sequence[float], size: Sequence[float], angle_deg: float) -> Shape:
+    """Return the rectangle of a centre (x, y) and a size (width, height), turned clockwise as the image is seen."""
+    if angle_deg % 180 == 0:
+        half = np.array(size) / 2
+        return box(structure, (np.array(centre) - half).tolist(), (np.array(centre) + half).tolist())
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * np.array(size) / 2
+    return polygon(structure, _turned(corners, centre, angle_deg).tolist())
+
+
+def ellipse(structure: Structure, centre: Sequence[float], radii: Sequence[float], angle_deg: float = 0) -> Shape:
+    """Return the ellipse of a centre (x, y) and two radii along x and y, turned clockwise as the image is seen."""
+    if not min(radii) > 0:
+        raise ValueError("a radius of the ellipse is not above 0")
+    along, across = radii
+    ends = np.array([[-along, 0], [along, 0], [0, -across], [0, across]])
+    points = SHAPE_KINDS["ellipse"].read_points(_turned(ends, centre, angle_deg).tolist())
+    return Shape(structure.name, "ellipse", points)
+
+
+def _turned(points: Points, centre: Sequence[float], angle_deg: float) -> Points:
+    """Return points `(N, 2)` about (0, 0), turned by an angle (x towards y) and moved to a centre."""
+    cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
+    turned: Points = points @ np.array([[cos, sin], [-sin, cos]]) + np.array(centre)
+    return turned

@@ -1,0 +1,123 @@
+"""What the formats of annotation tools share: labels, names of images, and images that nobody has annotated."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
+
+from sonoseg.annotations.base import AnnotatedImage, folder_inside, with_ids
+from sonoseg.errors import choices
+from sonoseg.geometry.bitmap import Bitmap
+from sonoseg.geometry.shapes import Shape
+from sonoseg.io.faults import Fault, error, warning
+from sonoseg.io.image_ref import ImageRef
+from sonoseg.schema.annotation_formats import LabelledFormat
+from sonoseg.schema.annotations import Structure
+from sonoseg.sizes import Size
+
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-")
+"""What Label Studio puts before the name of an uploaded file."""
+
+Entry = tuple[tuple[tuple[int, Shape | Bitmap], ...], Size | None]
+"""Shapes of an image by their position in the file, and the size that the file states for the image."""
+
+
+class Labels:
+    """The labels of a format's files: which structure each means, and how often those occur that mean none."""
+
+    def __init__(self, section: LabelledFormat, structures: Sequence[Structure]):
+        self._structures = {structure.name: structure for structure in structures}
+        self._mapped = section.labels
+        self._unknown: Counter[str] = Counter()
+
+    def structure(self, label: str) -> Structure | None:
+        """Return what a label means; None for one that is ignored, or unknown and then counted for `faults`."""
+        name = self._mapped.get(label, label)
+        if name is None:
+            return None
+        if name not in self._structures:
+            self._unknown[label] += 1
+        return self._structures.get(name)
+
+    def label_of(self, structure: str) -> str:
+        """Return the label with which a structure is written: the first that means it, else its own name."""
+        return next((label for label, name in self._mapped.items() if name == structure), structure)
+
+    def faults(self, where: str) -> list[Fault]:
+        """Return an error for each unknown label; `where` names the file or folder."""
+        known = choices(list(self._structures))
+        return [
+            error(
+                f"{where}, label {label!r}",
+                f"{count} {'shape' if count == 1 else 'shapes'} of no class; map it to {known} in annotations.labels of "
+                "the task, or to null to ignore it",
+                "labels",
+            )
+            for label, count in sorted(self._unknown.items())
+        ]
+
+
+class ImageFinder:
+    """The images of a data folder, found by the names that annotation files give them.
+
+    Annotation files name an image by its file name, by a path of the machine on which it was annotated, of Windows as
+    well, or by an address. Only the last part counts.
+    """
+
+    def __init__(self, data: Path, section: LabelledFormat):
+        """Raises DataError when the folder of the images is missing."""
+        images, self.faults = folder_inside(data, section.images)
+        self.image_of, more = with_ids(images, data)
+        self.faults += more
+        self._by_name = {path.name: identity for identity, path in self.image_of.items()}
+        self._by_stem = {path.stem: identity for identity, path in self.image_of.items()}
+        self._refused = {path.name for path in images} - {path.name for path in self.image_of.values()}
+
+    def find(self, name: str) -> str | None:
+        """Return the id of the image of this name, with or without its extension; None when there is none."""
+        last = base_name(name)
+        for candidate in (last, unquote(last), _UPLOAD.sub("", unquote(last))):
+            if candidate in self._by_name:
+                return self._by_name[candidate]
+            if candidate in self._by_stem:
+                return self._by_stem[candidate]
+        return None
+
+    def is_refused(self, name: str) -> bool:
+        """Return whether the image of this name has a fault of its own already."""
+        return base_name(name) in self._refused
+
+
+def base_name(name: str) -> str:
+    """Return the last part of a path of any system, or of an address: `d=images/a.png` gives `a.png`."""
+    return PureWindowsPath(name.rsplit("=", 1)[-1] if "?" in name else name).name
+
+
+def annotated_images(
+    entries: Mapping[str, Entry], finder: ImageFinder, section: LabelledFormat, data: Path, asked: Iterable[str] = ()
+) -> tuple[list[AnnotatedImage], list[Fault]]:
+    """Return the annotated images, sorted by id, and the faults of images without a shape.
+
+    entries: id -> its shapes; without shapes the file states that the image shows no structure. asked: ids in the files
+    of which nobody can tell whether they were annotated, as the format says nothing about it; those of images that are
+    in no file are added. `section.without_annotation` decides about these.
+    """
+    items, faults = [], []
+    open_ids = {*asked, *(finder.image_of.keys() - entries.keys())}
+    for identity, image in finder.image_of.items():
+        shapes, size = entries.get(identity, ((), None))
+        if identity in open_ids and not shapes:
+            where = image.relative_to(data).as_posix()
+            if section.without_annotation == "leave_out":
+                faults.append(warning(where, "has no shape; left out", "left_out", identity))
+                continue
+            if section.without_annotation is None:
+                message = (
+                    "has no shape: set annotations.without_annotation in the task to empty, where such images show no "
+                    "structure, or to leave_out, where nobody has annotated them"
+                )
+                faults.append(error(where, message, "not_annotated", identity))
+                continue
+        items.append(AnnotatedImage(identity, ImageRef(image), shapes=shapes, size=size))
+    return sorted(items, key=lambda item: item.id), faults
