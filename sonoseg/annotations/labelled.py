@@ -50,8 +50,8 @@ class Labels:
         return [
             error(
                 f"{where}, label {label!r}",
-                f"{count} {'shape' if count == 1 else 'shapes'} of no class; map it to {known} in annotations.labels of "
-                "the task, or to null to ignore it",
+                f"{count} {'shape' if count == 1 else 'shapes'} of no class; map it to {known} in "
+                "annotations.labels of the task, or to null to ignore it",
                 "labels",
             )
             for label, count in sorted(self._unknown.items())

@@ -97,7 +97,8 @@ def check(
     image = record.pixels
     if item.size and item.size != image.shape:
         sizes = f"{item.size[1]}x{item.size[0]} pixels, this one has {image.shape[1]}x{image.shape[0]}"
-        return None, [error(where, f"was annotated as an image of {sizes}; annotate this one, or put that one here", "annotated_size", item.id)]
+        message = f"was annotated as an image of {sizes}; annotate this one, or put that one here"
+        return None, [error(where, message, "annotated_size", item.id)]
     if item.mask is None:
         labels, faults = _drawn(item, image.shape, task.structures, where)
     else:
