@@ -37,9 +37,9 @@ def run_stage(argv: Sequence[str] | None) -> int:
     """Run stage 2. Raises SonoSegError and OSError."""
     arguments = parse_arguments(argv)
 
-    from sonoseg.schema.task_files import load_task
+    from sonoseg.runs.planned_task import load_planned_task
 
-    task = load_task(arguments.task)
+    task = load_planned_task(arguments.task, arguments.workspace)
     workspace = Workspace(arguments.workspace, task.name)
     arguments.copies = number_of_copies(task.augmentation, arguments.copies)
 

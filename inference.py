@@ -98,9 +98,9 @@ def run_stage(argv: Sequence[str] | None) -> int:
     """Run stage 4. Raises SonoSegError and OSError."""
     arguments = parse_arguments(argv)
 
-    from sonoseg.schema.task_files import load_task
+    from sonoseg.schema.task_files import load_draft, task_of
 
-    requested = load_task(arguments.task or "spine")
+    requested = task_of(load_draft(arguments.task or "spine"))  # only its name, and whether it is one of SonoSeg's own
 
     # Torch and the inference engines take seconds to import; the arguments have been checked by now.
     from sonoseg.inference.process_image import InferenceRun

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from rich.table import Table
 
     from sonoseg.prepare.dataset import Dataset, VerifiedImages
+    from sonoseg.schema.drafts import Draft
     from sonoseg.schema.task import Task
 
 LINES_SHOWN = 20
@@ -47,6 +48,16 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "test part would train models; train all models again afterwards",
     )
     parser.add_argument(
+        "--drop-duplicates",
+        action="store_true",
+        help="of pictures with the same pixels keep the first, and list the others",
+    )
+    parser.add_argument(
+        "--replan",
+        action="store_true",
+        help="plan the settings that the task leaves open anew; otherwise an earlier plan is kept",
+    )
+    parser.add_argument(
         "--report-only",
         action="store_true",
         help="only verify the data and write the report page, also of faulty data; no mask and no table is written",
@@ -58,24 +69,26 @@ def run_stage(argv: Sequence[str] | None) -> int:
     """Run stage 1. Raises SonoSegError and OSError; nothing is written before every check has passed."""
     arguments = parse_arguments(argv)
 
-    from sonoseg.schema.task_files import load_task
+    from sonoseg.schema.task_files import load_draft, task_of
 
-    task = load_task(arguments.task)
+    draft = load_draft(arguments.task)
+    task = task_of(draft)
     workspace = Workspace(arguments.workspace, task.name)
     folder = arguments.data or workspace.dataset
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; put images and annotations there, or name their folder with --data")
     with locked(workspace.split) as remarks:
         print_lines(remarks)
-        prepare(task, workspace, folder, arguments)
+        prepare(draft, task, workspace, folder, arguments)
     if not arguments.report_only:
         print_lines([f"next: {next_command('image_preprocessing.py', arguments)}"])
     return EXIT_OK
 
 
-def prepare(task: "Task", workspace: Workspace, folder: Path, arguments: argparse.Namespace) -> None:
-    """Verify, split, write, and show; the caller holds the lock of the output folder."""
+def prepare(draft: "Draft", task: "Task", workspace: Workspace, folder: Path, arguments: argparse.Namespace) -> None:
+    """Verify, split, plan, write, and show; the caller holds the lock of the output folder."""
     from sonoseg.io.files import write_text
+    from sonoseg.planning.stage1 import plan_for_report, plan_lines, plan_of, plan_text
     from sonoseg.prepare.dataset import build_dataset
     from sonoseg.prepare.output import (
         check_path,
@@ -91,7 +104,7 @@ def prepare(task: "Task", workspace: Workspace, folder: Path, arguments: argpars
 
     # Verify: decode every image and annotation once.
     limits = ReadLimits(arguments.max_pixels)
-    verified = verify_images(task, folder, limits)
+    verified = verify_images(task, folder, limits, draft.exclude, arguments.drop_duplicates)
     check_images(verified, task, workspace, arguments.report_only)
 
     # Split whole patients, and compare the images with each other.
@@ -99,6 +112,11 @@ def prepare(task: "Task", workspace: Workspace, folder: Path, arguments: argpars
     settings = {name: getattr(task.split, name) if value is None else value for name, value in settings.items()}
     dataset = build_dataset(verified, task, workspace, settings)
     report = build_report(dataset)
+
+    # Plan what the task file leaves open, from the images that train.
+    plan = plan_of(draft, dataset, workspace, arguments.replan) if draft.is_open else None
+    if plan:
+        report["plan"] = plan_for_report(plan)
     page = dataset_page(dataset, report, limits)
 
     # Write and show.
@@ -117,25 +135,37 @@ def prepare(task: "Task", workspace: Workspace, folder: Path, arguments: argpars
         }
         claim_files(output, dataset, workspace)
         output.write_json(PREPARATION_RECORD, run_record(arguments.command, task, settings, inputs))
+        if plan:
+            output.write_text(workspace.planned_task, plan_text(plan))
         write_dataset(output, dataset, report, page, workspace, same_split)
+    print_lines(plan_lines(plan) if plan else [])
     status = "already prepared, with the same split: brought up to date" if same_split else "prepared"
     print_lines([*dataset_lines(dataset, report), f"{status}: {workspace.split}", f"look at: {page_path(workspace)}"])
 
 
-def verify_images(task: "Task", folder: Path, limits: ReadLimits) -> "VerifiedImages":
-    """Read the annotations and the metadata table of a folder, and verify every image."""
+def verify_images(
+    task: "Task", folder: Path, limits: ReadLimits, exclude: list[str] | str, drop_duplicates: bool
+) -> "VerifiedImages":
+    """Read the annotations and the metadata table of a folder, and verify every image that is not left out."""
     from sonoseg.annotations import FORMATS
     from sonoseg.prepare.dataset import VerifiedImages
     from sonoseg.prepare.patients import collect_metadata
+    from sonoseg.prepare.selection import excluded_names, without_duplicates, without_excluded
     from sonoseg.prepare.verify import same_pictures, verify
 
     items, faults = FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)
+    items, faults = without_excluded(items, faults, excluded_names(exclude, folder))
     images = []
     results = verify(items, folder, task, limits)
     for image, image_faults in progress_bar(results, "verify", len(items)):
         faults += image_faults
         if image is not None:
             images.append(image)
+    if drop_duplicates:
+        images, dropped = without_duplicates(images, folder)
+        left_out = {fault.image for fault in dropped}
+        items = [item for item in items if item.id not in left_out]
+        faults += dropped
     meta, metadata_faults = collect_metadata(items, images, folder, task.metadata, task.patients)
     faults += [*metadata_faults, *same_pictures(images, meta, folder)]
     return VerifiedImages(folder, images, meta, faults, len(items))

@@ -101,9 +101,9 @@ def run_stage(argv: Sequence[str] | None) -> int:
     """Run stage 3. Raises SonoSegError, Stopped and OSError."""
     arguments = parse_arguments(argv)
 
-    from sonoseg.schema.task_files import load_task
+    from sonoseg.runs.planned_task import load_planned_task
 
-    task = load_task(arguments.task)
+    task = load_planned_task(arguments.task, arguments.workspace)
     workspace = Workspace(arguments.workspace, task.name)
     if arguments.refit:
         check_refit(task, arguments.epochs)

@@ -76,6 +76,11 @@ KINDS = {
         "set annotations.without_annotation in the task: empty when they show no structure, leave_out when nobody has "
         "annotated them",
     ),
+    "annotated_twice": FaultKind(
+        "pictures of one patient that were annotated twice", "compare the annotations; keep one of each pair"
+    ),
+    "dropped": FaultKind("images with the same pixels as another, left out", "nothing, or remove them"),
+    "excluded": FaultKind("images that the task excludes", "nothing, or correct the names"),
     "open": FaultKind("outlines that are open and enclose nothing", "close the outlines"),
     "hidden": FaultKind("structures that others cover completely", "check which class is drawn on top"),
     "area": FaultKind("structures of an unusual size", "check the annotation"),

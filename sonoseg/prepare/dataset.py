@@ -11,6 +11,7 @@ from sonoseg.io.image_ref import ImageRef
 from sonoseg.prepare.metadata import ImageMetadata
 from sonoseg.prepare.near_duplicates import NearDuplicatePairs, find_near_duplicates, near_duplicate_faults
 from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
+from sonoseg.prepare.selection import annotated_twice
 from sonoseg.prepare.split import Split, assert_no_leak, split_patients
 from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.runs.split_tables import Sample
@@ -68,6 +69,7 @@ def build_dataset(verified: VerifiedImages, task: Task, workspace: Workspace, se
         *verified.faults,
         *split.warnings,
         *near_duplicate_faults(pairs, samples, names),
+        *annotated_twice(images, meta, names),
         *spacing_faults(samples, names),
         *area_faults(images, task.class_names, names),
         *ellipse_faults(images, names),

@@ -56,9 +56,9 @@ def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[st
             continue
         name = cells[metadata.image]
         try:
-            _refuse_unprintable(cells, metadata.image, patients.column)
+            _refuse_unprintable(cells, metadata.image, patients.table_column)
             _refuse_second(name, seen, line)
-            table[name] = _meta(cells, metadata, patients.column, decimal_comma)
+            table[name] = _meta(cells, metadata, patients.table_column, decimal_comma)
         except ValueError as problem:
             faults.append(error(f"{path.name}, row {line}", str(problem)))
     if faults:

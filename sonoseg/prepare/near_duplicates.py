@@ -137,12 +137,23 @@ def perceptual_hash(thumbnail: Pixels) -> int:
 def find_near_duplicates(thumbnails: Sequence[Pixels], samples: Sequence[Sample]) -> NearDuplicatePairs:
     """Return the pairs of almost equal pictures of different patients.
 
-    `thumbnails` are those of `thumbnail_of`, one per sample. Pictures without any contrast are like nothing. Time
-    grows with the square of the count (10 000 images: about a second), memory does not.
+    `thumbnails` are those of `thumbnail_of`, one per sample.
+    """
+    testing = np.array([sample.fold is None for sample in samples], dtype=bool)
+    return similar_pairs(thumbnails, [sample.patient for sample in samples], testing)
+
+
+def similar_pairs(
+    thumbnails: Sequence[Pixels], groups: Sequence[str], testing: NDArray[np.bool_]
+) -> NearDuplicatePairs:
+    """Return the pairs of almost equal pictures of different groups, one name of a group per picture.
+
+    testing: `(N,)`, whether a picture is in the test part. Pictures without any contrast are like nothing. Time grows
+    with the square of the count (10 000 images: about a second), memory does not.
     """
     hashes = np.array([perceptual_hash(thumbnail) for thumbnail in thumbnails], dtype=np.uint64)
-    group = np.unique(np.array([sample.patient for sample in samples]), return_inverse=True)[1]
-    vectors, contrast = _normalised(thumbnails)
+    group = np.unique(np.array(groups), return_inverse=True)[1]
+    vectors, contrast = unit_vectors(thumbnails)
     parts, examined, unsearched = [], 0, 0
     for start in range(0, len(hashes), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
@@ -163,7 +174,7 @@ def find_near_duplicates(thumbnails: Sequence[Pixels], samples: Sequence[Sample]
             parts.append((start + a[sure], start + b[sure], bits[a[sure], b[sure]], correlation[sure]))
         if unsearched:
             break
-    return _sorted(parts, np.array([sample.fold is None for sample in samples], dtype=bool), unsearched)
+    return _sorted(parts, testing, unsearched)
 
 
 def _sorted(
@@ -181,7 +192,7 @@ def _sorted(
     )
 
 
-def _normalised(thumbnails: Sequence[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def unit_vectors(thumbnails: Sequence[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return unit vectors `(N, 1024)` with mean 0, whose products are correlations, and which had any contrast."""
     vectors = np.array(thumbnails, dtype=np.float32).reshape(len(thumbnails), SIDE * SIDE)
     vectors -= vectors.mean(axis=1, keepdims=True)

@@ -16,6 +16,7 @@ from sonoseg.runs.workspace import (
     DATASET_PAGE,
     DATASET_REPORT,
     PARTS,
+    PLANNED_TASK,
     PREPARATION_RECORD,
     Workspace,
 )
@@ -71,7 +72,7 @@ def claim_files(output: OutputFolder, dataset: Dataset, workspace: Workspace) ->
     """Claim all files that stage 1 writes. Raises DataError when one of them exists and was not written by it."""
     names = [*(workspace.label_map(sample.id) for sample in dataset.samples), page_path(workspace)]
     names += [path for part in PARTS for path in (workspace.split_table(part), _fresh(workspace, part))]
-    names += [workspace.split / name for name in (DATASET_REPORT, PREPARATION_RECORD)]
+    names += [workspace.split / name for name in (DATASET_REPORT, PREPARATION_RECORD, PLANNED_TASK)]
     if not output.has_earlier_run and is_run_record(workspace.split / PREPARATION_RECORD):
         output.adopt(names)  # an unfinished run of an earlier version
     output.claim(names)

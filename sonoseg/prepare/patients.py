@@ -9,6 +9,7 @@ from sonoseg.io.faults import Fault, FaultsError, error, warning
 from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.names import is_inside, patient_key, similar_patient_key
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
+from sonoseg.prepare.unknown_patients import grouped_patients
 from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.schema.annotations import Metadata, Patients
 
@@ -44,7 +45,9 @@ def collect_metadata(
         if table and not any(name in entry.reference for entry in known.values()):
             message = f"column {column!r} gives no image a reference {name}"
             faults.append(warning(metadata.file, message, "no_spacing"))
-    if patients.pattern is None:
+    if patients.unknown:
+        patient_of, more = grouped_patients(items, known, images)
+    elif patients.pattern is None:
         patient_of, more = _patients_by_column(items, known, f"{metadata.file}, column {patients.column!r}")
     else:
         patient_of, more = _patients_by_pattern(items, patients, data)

@@ -101,6 +101,9 @@ def _histogram(values: Sequence[float]) -> list[int]:
     return [int(count) for count in counts]
 
 
+GROUPED = "similar pictures, as the patients are unknown"
+
+
 def patients_summary(samples: Sequence[Sample], meta: Mapping[str, ImageMetadata], task: Task) -> dict[str, Any]:
     """Return how patients are identified, the images without one, and how many patients have how many images.
 
@@ -110,8 +113,10 @@ def patients_summary(samples: Sequence[Sample], meta: Mapping[str, ImageMetadata
     unknown = sum(not meta[sample.id].patient_known for sample in samples)
     how_many = Counter(Counter(sample.patient for sample in samples).values())
     pattern = task.patients.pattern
+    by_table_or_name = f"file name, pattern {pattern}" if pattern else f"column {task.patients.column!r}"
     return {
-        "told_apart_by": f"file name, pattern {pattern}" if pattern else f"column {task.patients.column!r}",
+        "told_apart_by": GROUPED if task.patients.unknown else by_table_or_name,
+        "grouped": task.patients.unknown and unknown > 0,
         "disjoint_by": "image" if unknown == len(samples) else "patient",
         "images_without": unknown,
         "images_per_patient": [{"images": images, "patients": how_many[images]} for images in sorted(how_many)],

@@ -38,6 +38,9 @@ DATASET_CHECK_PAGE = "dataset_check.html"
 PREPROCESSING_STATE = "preprocessing.json"
 """Which images stage 2 has prepared, and with which settings."""
 
+PLANNED_TASK = "task.yaml"
+"""The task as stage 1 has planned it from the data, beside the split."""
+
 PARTS = ("train", "test")
 """Parts of a split, as its tables and folders name them."""
 IMAGES, MASKS = "images", "masks"
@@ -61,6 +64,10 @@ class Workspace:
     def split(self) -> Path:
         """Masks, tables and enhanced images: what stages 1 and 2 write."""
         return self.root / "Train_Test_Dataset" / self.task
+
+    @property
+    def planned_task(self) -> Path:
+        return self.split / PLANNED_TASK
 
     @property
     def models(self) -> Path:

@@ -3,9 +3,15 @@
 import re
 from collections.abc import Sequence
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from sonoseg.schema.section import InnerPath, Positive, Section
 from sonoseg.sizes import Spacing
@@ -96,9 +102,19 @@ class Metadata(Section):
         return f"a pixel spacing of {outside[0]:g} mm; expected {limits}; correct it"
 
 
-class Patients(Section):
-    """Where the patient of an image is taken from: a column of the metadata table, or a pattern on the file's stem."""
+UNKNOWN_PATIENTS = "unknown"
+"""`patients` of a task whose files do not say which images show one patient."""
+PATIENT_COLUMN = "patient"
+"""Column of the metadata table that is read all the same, where patients are unknown."""
 
+
+class Patients(Section):
+    """Where the patient of an image is taken from: a column of the metadata table, or a pattern on the file's stem.
+
+    `patients: unknown`, or no such section: images that look like frames of one examination are grouped.
+    """
+
+    unknown: bool = False
     column: str | None = None
     pattern: str | None = Field(None, max_length=500, description="regular expression; its first group is the patient")
 
@@ -117,11 +133,27 @@ class Patients(Section):
                 raise ValueError("the pattern needs exactly one (group), which is the patient")
         return pattern
 
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        return {"unknown": True} if value == UNKNOWN_PATIENTS else value
+
     @model_validator(mode="after")
     def _column_or_pattern(self) -> "Patients":
-        if (self.column is None) == (self.pattern is None):
-            raise ValueError("name either a column or a pattern")
+        if [self.unknown, self.column is not None, self.pattern is not None].count(True) != 1:
+            raise ValueError("name either a column or a pattern, or write 'patients: unknown'")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `unknown: false`: tasks that state their patients keep the fingerprints of earlier versions."""
+        fields = handler(self)
+        return fields if self.unknown else {name: value for name, value in fields.items() if name != "unknown"}
+
+    @property
+    def table_column(self) -> str | None:
+        """The column of the metadata table with the patients; None where they come from the file names."""
+        return PATIENT_COLUMN if self.unknown else self.column
 
     def patient_in(self, stem: str) -> str:
         """Return the patient that the pattern finds in a file's stem, empty when it does not match.

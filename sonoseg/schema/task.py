@@ -26,7 +26,7 @@ class Task(Section):
     structures: list[Structure] = Field(min_length=1, max_length=254)
     annotations: Annotations
     metadata: Metadata = Metadata()
-    patients: Patients
+    patients: Patients = Patients(unknown=True)
     split: Split = Split()
     enhancement: Enhancement = Enhancement()
     input: Input

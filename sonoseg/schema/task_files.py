@@ -1,15 +1,20 @@
 """Find, read and validate task files."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from sonoseg.errors import TaskError, choices
+from sonoseg.schema.drafts import AUTO, PROVISIONAL, Draft, Exclusion, PlanSettings, missing_settings, open_settings
+from sonoseg.schema.section import Section
 from sonoseg.schema.task import Task
 from sonoseg.schema.yaml_text import read_yaml
 
 FOLDER = Path(__file__).resolve().parents[1] / "tasks"
+
+_S = TypeVar("_S", bound=Section)
 
 MAX_PARENTS = 10
 """Longest chain of task files that extend one another."""
@@ -25,9 +30,51 @@ def load_task(name_or_file: str | Path) -> Task:
 
     Raises TaskError: an unknown name (the choices are listed), unreadable YAML, a missing, unknown or wrong field.
     """
+    draft = load_draft(name_or_file)
+    if draft.is_open:
+        raise TaskError(
+            f"{draft.source}: leaves {_some(draft.open)} to be planned from the data; run stage 1 "
+            "(train_test_data_preparation.py) first, which writes the planned task"
+        )
+    return task_of(draft)
+
+
+def load_draft(name_or_file: str | Path) -> Draft:
+    """Return the fields of a task, merged with those of the tasks that it extends, and what they leave open.
+
+    Raises TaskError: an unknown name, unreadable YAML, wrong settings of the plan or of what is excluded.
+    """
     path = _find(str(name_or_file), beside=Path.cwd())
     fields = _read_with_parents(path, seen=[])
-    return parse_task(fields, source=str(path))
+    source = str(path)
+    plan = _section(PlanSettings, fields.pop("plan", None) or {}, "plan", source)
+    exclude = _section(Exclusion, {"exclude": fields.pop("exclude", None) or []}, "", source).exclude
+    if fields.get("patients") == AUTO:
+        del fields["patients"]
+    kept, automatic = open_settings(fields)
+    if not kept.get("title") and kept.get("name"):
+        kept["title"] = str(kept["name"]).replace("_", " ").capitalize()
+    return Draft(kept, source, tuple(dict.fromkeys([*automatic, *missing_settings(kept)])), plan, exclude)
+
+
+def task_of(draft: Draft, planned: Mapping[str, Any] | None = None) -> Task:
+    """Return the task of a draft; what it leaves open is taken from `planned`, else has a provisional value.
+
+    Raises TaskError when a field is wrong.
+    """
+    base = (PROVISIONAL if planned is None else dict(planned)) if draft.is_open else {}
+    return parse_task(_merge(base, dict(draft.fields)), draft.source)
+
+
+def _section(kind: type[_S], fields: Any, name: str, source: str) -> _S:
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise _not_valid(error, source, name) from None
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more settings" if len(names) > 3 else "")
 
 
 def parse_task(fields: dict[str, Any], source: str) -> Task:
@@ -35,8 +82,12 @@ def parse_task(fields: dict[str, Any], source: str) -> Task:
     try:
         return Task.model_validate(fields)
     except ValidationError as error:
-        problems = [f"{_field(problem)}: {_sentence(problem)}" for problem in error.errors()]
-        raise TaskError(f"{source}: not a valid task file\n" + "\n".join(f"  - {p}" for p in problems)) from None
+        raise _not_valid(error, source) from None
+
+
+def _not_valid(error: ValidationError, source: str, section: str = "") -> TaskError:
+    problems = [f"{'.'.join(filter(None, (section, _field(one))))}: {_sentence(one)}" for one in error.errors()]
+    return TaskError(f"{source}: not a valid task file\n" + "\n".join(f"  - {p}" for p in problems))
 
 
 def _find(name_or_file: str, beside: Path) -> Path:

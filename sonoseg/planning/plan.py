@@ -1,0 +1,114 @@
+"""The plan of a training: all settings that a task file leaves open, from the fingerprint of its data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sonoseg.planning.choice import Choice, nested, value_at
+from sonoseg.planning.fingerprint import Fingerprint
+from sonoseg.planning.rules import (
+    FEW_PATIENTS,
+    Machine,
+    plan_augmentation,
+    plan_batch,
+    plan_images,
+    plan_loss,
+    plan_network,
+    plan_results,
+)
+from sonoseg.planning.timing import has_gpu, seconds_per_step
+from sonoseg.schema.drafts import Draft
+from sonoseg.schema.task import Task
+from sonoseg.schema.task_files import task_of
+
+FEWEST_EPOCHS, MOST_COPIES = 10, 7
+"""An epoch has as many copies of each image as leave so many epochs, after each of which the model is validated."""
+OTHER_WORK = 0.1
+"""Part of a training's time that is no step: validation, checkpoints, the quality model."""
+LEAST_DECAY, MOST_DECAY, AVERAGED = 0.9, 0.999, 0.05
+"""Decay of the average of the weights, and the part of the steps over which it averages."""
+
+
+@dataclass(frozen=True)
+class PlannedSetting:
+    """A row of the plan as people read it. pinned: the task file states the value, and the plan's is not used."""
+
+    setting: str
+    value: Any
+    reason: str
+    pinned: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The planned task, its rows, and advice on how to train with few patients, empty for many."""
+
+    task: Task
+    rows: Sequence[PlannedSetting]
+    advice: str = ""
+
+
+def make_plan(draft: Draft, facts: Fingerprint) -> Plan:
+    """Return the plan of a draft on this machine: times some training steps. Raises TaskError for settings that clash.
+
+    Settings that the task file states are kept, and others are planned with regard to them.
+    """
+    machine = Machine(has_gpu(), draft.plan.minutes)
+    fields = draft.fields
+    names = [item.name for item in facts.structures]
+    pinned_size = value_at(fields, "input.size")
+    choices = plan_images(facts, machine, pinned_size)
+    size = pinned_size or value_at(nested(choices), "input.size")
+    choices += plan_network(facts, machine, (int(size[0]), int(size[1])))
+    choices += [*plan_augmentation(facts, names), plan_batch(facts, machine), *plan_loss(facts), *plan_results(facts)]
+    choices += _optimizer()
+    one_epoch = [*choices, Choice("training.epochs", 1, "")]
+    choices += _length(task_of(draft, nested(one_epoch)), facts, machine)
+    task = task_of(draft, nested(choices))
+    whole = task.model_dump(mode="json")
+    rows = []
+    for choice in choices:
+        stated = value_at(fields, choice.setting)
+        reason = f"stated in {draft.source}" if stated is not None else choice.reason
+        value = choice.value if stated is None else value_at(whole, choice.setting)
+        rows.append(PlannedSetting(choice.setting, value, reason, stated is not None))
+    return Plan(task, rows, _advice(facts))
+
+
+def _optimizer() -> list[Choice]:
+    settings = {"name": "adamw", "learning_rate": 0.003, "weight_decay": 0.01, "schedule": "one_cycle"}
+    reason = "one cycle of the rate ends where the time does; as in the recipe that was measured on heads"
+    return [
+        Choice("training.optimizer", settings, reason),
+        Choice("training.gradient_clipping", 1.0, "as in the recipe that was measured on heads"),
+    ]
+
+
+def _length(task: Task, facts: Fingerprint, machine: Machine) -> list[Choice]:
+    """Return copies, epochs and the average's decay that fill the time; `task` has all other settings."""
+    seconds = seconds_per_step(task)
+    steps = max(1, int(machine.minutes * 60 * (1 - OTHER_WORK) / seconds))
+    batch = task.training.batch_size
+    of_images = -(-facts.images // batch)
+    copies = max(0, min(MOST_COPIES, steps // (FEWEST_EPOCHS * of_images) - 1))
+    per_epoch = -(-facts.images * (1 + copies) // batch)
+    epochs = max(1, round(steps / per_epoch))
+    decay = round(min(MOST_DECAY, max(LEAST_DECAY, 1 - 1 / (AVERAGED * epochs * per_epoch))), 4)
+    reason = (
+        f"a step takes {seconds:.2f} s here, so {machine.minutes:g} minutes are {steps} steps; {per_epoch} steps "
+        f"show each image and {copies} copies"
+    )
+    return [
+        Choice("augmentation.copies", copies, f"leave at least {FEWEST_EPOCHS} epochs"),
+        Choice("training.epochs", epochs, reason),
+        Choice("training.ema_decay", decay, f"averages the weights over {AVERAGED:.0%} of the steps"),
+    ]
+
+
+def _advice(facts: Fingerprint) -> str:
+    if facts.patients >= FEW_PATIENTS:
+        return ""
+    return (
+        f"{facts.patients} patients train: too few for one fold to tell how good a model is; estimate it with "
+        "training.py --fold all, then train the model to use with --refit"
+    )

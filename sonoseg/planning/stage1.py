@@ -1,0 +1,66 @@
+"""The plan as stage 1 makes, keeps and writes it."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from sonoseg.errors import SonoSegError
+from sonoseg.planning.fingerprint import fingerprint_of
+from sonoseg.planning.plan import Plan, PlannedSetting, make_plan
+from sonoseg.prepare.dataset import Dataset
+from sonoseg.runs.planned_task import planned_fields, planned_text
+from sonoseg.runs.workspace import DATASET_REPORT, Workspace
+from sonoseg.schema.drafts import Draft
+from sonoseg.schema.task_files import task_of
+
+
+def plan_of(draft: Draft, dataset: Dataset, workspace: Workspace, replan: bool) -> Plan:
+    """Return the plan of what a draft leaves open: the earlier one for the same structures, unless `replan`.
+
+    It is made from the images of the training part alone: the test part chooses nothing. Raises TaskError for settings
+    that clash.
+    """
+    if not replan and (earlier := _earlier_plan(draft, dataset, workspace)):
+        return earlier
+    training = {sample.id: sample.patient for sample in dataset.samples if sample.fold is not None}
+    images = [image for image in dataset.images if image.item.id in training]
+    return make_plan(draft, fingerprint_of(images, dataset.task.structures, len(set(training.values()))))
+
+
+def plan_for_report(plan: Plan) -> dict[str, Any]:
+    """Return the plan as the report has it."""
+    rows = [
+        {"setting": row.setting, "value": row.value, "reason": row.reason, "pinned": row.pinned} for row in plan.rows
+    ]
+    return {"settings": rows, "advice": plan.advice}
+
+
+def plan_text(plan: Plan) -> str:
+    """Return the text of `task.yaml`: the task, and the reasons as comments."""
+    return planned_text(plan.task, [(row.setting, row.reason) for row in plan.rows])
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Return the plan for the terminal, a line per setting that stage 1 has chosen."""
+    lines = [f"  {row.setting} {_shown(row.value)}: {row.reason}" for row in plan.rows if not row.pinned]
+    return ["planned from the training images:", *lines, *([f"note: {plan.advice}"] if plan.advice else [])]
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value).replace('"', "")
+
+
+def _earlier_plan(draft: Draft, dataset: Dataset, workspace: Workspace) -> Plan | None:
+    with suppress(SonoSegError, OSError, ValueError, KeyError, TypeError):
+        fields = planned_fields(draft, workspace.root)
+        structures = [one.model_dump(mode="json", exclude_none=True) for one in dataset.task.structures]
+        if fields["structures"] != structures:
+            return None
+        task = task_of(draft, fields)
+        report = json.loads((workspace.split / DATASET_REPORT).read_text(encoding="utf-8"))
+        rows = [
+            PlannedSetting(row["setting"], row["value"], row["reason"], row["pinned"])
+            for row in report["plan"]["settings"]
+        ]
+        return Plan(task, rows, report["plan"]["advice"])
+    return None

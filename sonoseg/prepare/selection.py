@@ -1,0 +1,116 @@
+"""Images that stage 1 leaves out, excluded or the same as others, and pictures that were annotated twice."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sonoseg.annotations.base import AnnotatedImage
+from sonoseg.errors import DataError
+from sonoseg.io.faults import Fault, warning
+from sonoseg.io.masks import decode_label_map
+from sonoseg.io.names import is_inside, patient_key
+from sonoseg.io.reading import read_text_file
+from sonoseg.prepare.metadata import ImageMetadata
+from sonoseg.prepare.near_duplicates import unit_vectors
+from sonoseg.prepare.verify import VerifiedImage
+
+SAME_CORRELATION = 0.998
+"""Pictures of one patient that correlate by this much are one picture; changed gain or compression keeps it above."""
+
+
+def excluded_names(exclude: Sequence[str] | str, data: Path) -> list[str]:
+    """Return the names of a task's `exclude`, those of a file in the data folder when it names one; without blanks.
+
+    Raises DataError for a file that is missing or no text.
+    """
+    if not isinstance(exclude, str):
+        return list(exclude)
+    path = data / exclude
+    if not is_inside(path, data):
+        raise DataError("leads out of the data folder; copy the list there", path)
+    try:
+        lines = read_text_file(path).decode("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise DataError("no such list of images; put it there, or change exclude in the task", path) from None
+    except UnicodeDecodeError:
+        raise DataError("not UTF-8 text; expected a name of an image per line", path) from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def without_excluded(
+    items: Sequence[AnnotatedImage], faults: Sequence[Fault], names: Sequence[str]
+) -> tuple[list[AnnotatedImage], list[Fault]]:
+    """Return the items and faults without those of excluded images, and a warning that names what was left out."""
+    if not names:
+        return list(items), list(faults)
+    wanted = set(names)
+    out = {item.id for item in items if wanted & {item.id, item.image.path.name, item.image.path.stem}}
+    out |= {fault.image for fault in faults if fault.image in wanted}
+    kept = [item for item in items if item.id not in out]
+    rest = [fault for fault in faults if fault.image is None or fault.image not in out]
+    known = {name for item in items for name in (item.id, item.image.path.name, item.image.path.stem)} | out
+    missing = sorted(wanted - known)
+    if out:
+        rest.append(warning("exclude", f"{len(out)} images left out: {_some(sorted(map(str, out)))}", "excluded"))
+    if missing:
+        rest.append(warning("exclude", f"no image is called {_some(missing)}; correct the name", "excluded"))
+    return kept, rest
+
+
+def without_duplicates(images: Sequence[VerifiedImage], data: Path) -> tuple[list[VerifiedImage], list[Fault]]:
+    """Return the first image, by id, of each picture that exists under several names, and a warning per other one."""
+    first: dict[str, VerifiedImage] = {}
+    faults = []
+    for image in sorted(images, key=lambda image: image.item.id):
+        kept = first.setdefault(image.pixels_sha256, image)
+        if kept is not image:
+            message = f"the same pixels as {kept.item.name_in(data)}, which is kept; left out"
+            faults.append(warning(image.item.name_in(data), message, "dropped", image.item.id))
+    return list(first.values()), faults
+
+
+def annotated_twice(
+    images: Sequence[VerifiedImage], meta: Mapping[str, ImageMetadata], names: Mapping[str, str]
+) -> list[Fault]:
+    """Return a warning per pair of almost identical pictures of one patient, with the agreement of their annotations.
+
+    It is an estimate of what one observer, or two, differ by. Pictures with the same pixels have faults of their own.
+    """
+    by_patient: dict[str, list[VerifiedImage]] = {}
+    for image in images:
+        by_patient.setdefault(patient_key(meta[image.item.id].patient or image.item.id), []).append(image)
+    faults = []
+    for group in by_patient.values():
+        if len(group) < 2:
+            continue
+        vectors, contrast = unit_vectors([image.thumbnail for image in group])
+        alike = np.triu(vectors @ vectors.T >= SAME_CORRELATION, k=1) & contrast[:, None] & contrast[None]
+        for a, b in zip(*np.nonzero(alike), strict=True):
+            first, second = group[a], group[b]
+            same_size = (first.height, first.width) == (second.height, second.width)
+            if first.pixels_sha256 == second.pixels_sha256 or not same_size:
+                continue
+            agreement = ", ".join(f"{name} {dice:.3f}" for name, dice in _agreement(first, second).items())
+            message = (
+                f"almost the same picture as {names[second.item.id]}, of the same patient; Dice of the two "
+                f"annotations: {agreement or 'no structure on either'}"
+            )
+            faults.append(warning(names[first.item.id], message, "annotated_twice", first.item.id))
+    return faults
+
+
+def _agreement(first: VerifiedImage, second: VerifiedImage) -> dict[str, float]:
+    """Return the Dice of each class that at least one of two label maps shows."""
+    one, other = decode_label_map(first.mask_png), decode_label_map(second.mask_png)
+    dice: dict[str, float] = {}
+    for index, name in enumerate(first.area_px, start=1):
+        both = np.count_nonzero((one == index) & (other == index))
+        total = first.area_px[name] + second.area_px[name]
+        if total:
+            dice[name] = 2 * both / total
+    return dice
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,95 @@
+"""Task files that leave settings open, which stage 1 plans from the data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import Field
+
+from sonoseg.schema.section import InnerPath, Section
+
+AUTO = "auto"
+"""Value of a setting that is to be planned; leaving out a required one means the same."""
+
+REQUIRED = (
+    "input.size",
+    "network.name",
+    "training.epochs",
+    "training.batch_size",
+    "training.loss",
+    "training.optimizer.learning_rate",
+)
+"""Settings without which a task cannot be trained. A file that has all of them, and no `auto`, leaves nothing open."""
+
+PROVISIONAL: dict[str, Any] = {
+    "input": {"size": [512, 512], "fit": "letterbox"},
+    "network": {"name": "unet", "channels": [8, 16], "strides": [2]},
+    "training": {"epochs": 1, "batch_size": 1, "loss": {}, "optimizer": {"learning_rate": 0.001}},
+}
+"""Values with which the rest of a draft is validated before there is a plan."""
+
+
+class PlanSettings(Section):
+    """What the plan of a training aims at."""
+
+    minutes: float = Field(30, ge=1, le=100_000, description="length of a training on the machine that runs stage 1")
+
+
+class Exclusion(Section):
+    """Images that stage 1 leaves out: names of files, with or without extension, or a text file with one per line."""
+
+    exclude: list[str] | InnerPath = Field([], max_length=100_000)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The fields of a task file, merged with those of its parents, and what it leaves open.
+
+    fields: without `auto`. source: of the file, for messages. open: settings to be planned, empty for a complete task.
+    """
+
+    fields: Mapping[str, Any]
+    source: str
+    open: tuple[str, ...] = ()
+    plan: PlanSettings = field(default_factory=PlanSettings)
+    exclude: list[str] | str = field(default_factory=list)
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self.open)
+
+    @property
+    def name(self) -> str:
+        """The task's name as the file gives it; not validated."""
+        return str(self.fields.get("name", ""))
+
+
+def open_settings(fields: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], list[str]]:
+    """Return the fields without those that are `auto`, and the dotted names of these."""
+    kept: dict[str, Any] = {}
+    found: list[str] = []
+    for key, value in fields.items():
+        if value == AUTO:
+            found.append(f"{prefix}{key}")
+        elif isinstance(value, Mapping):
+            kept[key], more = open_settings(value, f"{prefix}{key}.")
+            found += more
+        else:
+            kept[key] = value
+    return kept, found
+
+
+def missing_settings(fields: Mapping[str, Any]) -> list[str]:
+    """Return the names of required settings that are not given; those of a network when it has only its name."""
+    required = [
+        *REQUIRED,
+        *(("network.channels", "network.strides") if _value(fields, "network.name") == "unet" else ()),
+    ]
+    return [name for name in required if _value(fields, name) is None]
+
+
+def _value(fields: Mapping[str, Any], dotted: str) -> Any:
+    value: Any = fields
+    for part in dotted.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
