@@ -1,12 +1,14 @@
 """The command `sonoseg` (also `python -m sonoseg`): tools beside the four scripts, such as `sonoseg verify PATH...`."""
 
 import argparse
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from sonoseg.errors import printable
-from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, path_type, run_guarded
+from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, number_type, path_type, run_guarded
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -30,6 +32,16 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     purpose = "list the trained models that come with SonoSeg"
     models = commands.add_parser("models", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
     models.set_defaults(run=list_models)
+    purpose = "look at a folder of annotated images, and write the task file for it"
+    new = commands.add_parser("new-task", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+    new.add_argument("folder", type=path_type, help="folder of images and annotations, as stage 1 takes it")
+    new.add_argument("--name", help="name of the task (default: from the folder's)")
+    new.add_argument("--out", type=path_type, help="task file to write (default: NAME.yaml here); never overwritten")
+    new.add_argument(
+        "--minutes", type=number_type(float, 1, 100_000), default=30, help="length of a training on this machine"
+    )
+    new.add_argument("--list", action="store_true", help="write nothing: print what was recognised, as JSON")
+    new.set_defaults(run=new_task)
     return parser.parse_args(argv)
 
 
@@ -51,6 +63,39 @@ def list_models(arguments: argparse.Namespace) -> int:
         print(f"  file {entry.path}")
         print(f"  SHA-256 {entry.sha256}")
     print("use: inference.py --model NAME, or network.init: NAME in a task file; not for clinical use")
+    return EXIT_OK
+
+
+def new_task(arguments: argparse.Namespace) -> int:
+    """Write the task file of a folder, and a picture of six images; print what was recognised and what comes next."""
+    from sonoseg.errors import UsageError
+    from sonoseg.io.files import write_text
+    from sonoseg.io.png import write_image
+    from sonoseg.new_task.findings import look_at, task_name
+    from sonoseg.new_task.picture import outline_sheet, picture_path
+    from sonoseg.new_task.task_text import findings_json, findings_lines, task_text
+    from sonoseg.schema.task_files import load_draft, task_of
+
+    findings = look_at(arguments.folder)
+    if arguments.list:
+        print(findings_json(findings))
+        return EXIT_OK
+    name = arguments.name or task_name(arguments.folder)
+    out = arguments.out or Path(f"{name}.yaml")
+    picture = picture_path(out)
+    for path in (out, picture):
+        if path.exists():
+            raise UsageError(f"{path}: exists already, and is never overwritten; choose another file with --out")
+    write_text(out, task_text(name, findings, arguments.minutes))
+    task = task_of(load_draft(out))
+    sheet = outline_sheet(findings, task)
+    if sheet is not None:
+        write_image(picture, sheet)
+    for line in findings_lines(findings):
+        print(printable(line))
+    data = shlex.quote(str(arguments.folder))
+    print(f"written: {out}" + (f"\nlook at: {picture}" if sheet is not None else ""))
+    print(f"next: python train_test_data_preparation.py --task {shlex.quote(str(out))} --data {data}")
     return EXIT_OK
 
 

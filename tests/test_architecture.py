@@ -24,6 +24,7 @@ LAYERS = (
     ("models",),
     ("evaluation",),
     ("training", "inference"),
+    ("planning", "new_task"),
 )
 """Packages and single modules, lowest first; each imports itself and what lies in lower layers, nothing else."""
 IMPORTS = {
@@ -41,6 +42,8 @@ IMPORTS = {
     "models": "errors sizes types geometry schema io runs preprocess postprocess quality",
     "evaluation": "errors sizes types geometry schema io runs reporting prepare preprocess postprocess quality models",
     "training": "errors types sizes schema io runs reporting preprocess postprocess quality models evaluation",
+    "planning": "errors sizes types geometry schema io runs prepare preprocess models training",
+    "new_task": "errors types geometry schema io reporting annotations prepare",
     "inference": "errors sizes types geometry schema io runs reporting annotations prepare postprocess quality models",
 }
 """Package -> what it imports, lower layers only; a package that is not listed imports none."""

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation, folder_inside, with_ids
 from sonoseg.errors import DataError, choices
 from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.bitmap import Bitmap
-from sonoseg.geometry.shapes import Shape
+from sonoseg.geometry.shapes import KindName, Shape
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import json_text, write_bytes
 from sonoseg.io.image_ref import ImageRef
@@ -18,7 +18,7 @@ from sonoseg.io.reading import read_text_file
 from sonoseg.schema.annotation_formats import ShapesJson
 from sonoseg.schema.annotations import Structure
 
-KIND_OF = {kind.json_name: name for name, kind in SHAPE_KINDS.items()}
+KIND_OF: dict[str, KindName] = {SHAPE_KINDS[name].json_name: name for name in get_args(KindName)}
 """Name of a shape in a file -> kind."""
 
 
