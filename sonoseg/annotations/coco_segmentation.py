@@ -1,8 +1,7 @@
 """Segmentations of COCO files: polygons and run lengths, read and written.
 
-Coordinates of a file count from the corner of the first pixel, ours from its centre: `HALF` lies between them. The
-run lengths are decoded here and not by pycocotools, which reads beyond the end of a string that was cut short, and
-whose check of their sum came only with version 2.0.5.
+Coordinates of a file count from the corner of the first pixel, ours from its centre: `HALF` lies between them. Run
+lengths are decoded here: where they are too short for the image, pycocotools returns memory that nobody has set.
 """
 
 from typing import Any
