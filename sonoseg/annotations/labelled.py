@@ -73,6 +73,7 @@ class ImageFinder:
         self._by_name = {path.name: identity for identity, path in self.image_of.items()}
         self._by_stem = {path.stem: identity for identity, path in self.image_of.items()}
         self._refused = {path.name for path in images} - {path.name for path in self.image_of.values()}
+        self._refused |= {Path(name).stem for name in self._refused}
 
     def find(self, name: str) -> str | None:
         """Return the id of the image of this name, with or without its extension; None when there is none."""
@@ -85,7 +86,7 @@ class ImageFinder:
         return None
 
     def is_refused(self, name: str) -> bool:
-        """Return whether the image of this name has a fault of its own already."""
+        """Return whether the image of this name, with or without its extension, has a fault of its own already."""
         return base_name(name) in self._refused
 
 

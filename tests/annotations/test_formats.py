@@ -13,7 +13,7 @@ from sonoseg.annotations import FORMATS, Annotation
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import read_mask
-from sonoseg.schema.annotation_formats import MaskFolder, ShapesJson
+from sonoseg.schema.annotation_formats import Coco, LabelMe, MaskFolder, ShapesJson
 from sonoseg.schema.annotations import Structure
 
 SIZE = (24, 40)
@@ -78,6 +78,32 @@ FORMAT_CASES = {
         [Annotation("1_img.png", mask=indices(4)), Annotation("2_img.png", mask=indices(5))],
         {"d/1_msk.png", "d/2_msk.png"},
         images="d",
+    ),
+    "labelme": FormatCase(
+        LabelMe(format="labelme"),
+        [
+            Annotation("a.png", SHAPES, size=SIZE),
+            Annotation("b.tif", SHAPES[::-1], size=SIZE),
+            Annotation("c d.jpg", size=SIZE),
+            Annotation("é.bmp", size=SIZE),
+        ],
+        {"images/a.json", "images/b.json", "images/c d.json", "images/é.json"},
+    ),
+    "labelme, in two folders": FormatCase(
+        LabelMe(format="labelme", images="d", annotations="json", labels={"midline": "A", "other": None}),
+        [Annotation("a.png", SHAPES, size=SIZE)],
+        {"json/a.json"},
+        images="d",
+    ),
+    "coco": FormatCase(
+        Coco(format="coco", file="coco/instances.json", labels={"midline": "A"}, without_annotation="empty"),
+        [
+            Annotation("a.png", SHAPES, size=SIZE),
+            Annotation("b.tif", SHAPES[::-1], size=SIZE),
+            Annotation("c d.jpg", size=SIZE),
+            Annotation("é.bmp", size=SIZE),
+        ],
+        {"coco/instances.json"},
     ),
 }
 
