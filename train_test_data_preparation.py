@@ -149,8 +149,8 @@ def verify_images(
     """Read the annotations and the metadata table of a folder, and verify every image that is not left out."""
     from sonoseg.annotations import FORMATS
     from sonoseg.prepare.dataset import VerifiedImages
+    from sonoseg.prepare.duplicates.selection import excluded_names, without_duplicates, without_excluded
     from sonoseg.prepare.patients import collect_metadata
-    from sonoseg.prepare.selection import excluded_names, without_duplicates, without_excluded
     from sonoseg.prepare.verify import same_pictures, verify
 
     items, faults = FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)

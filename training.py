@@ -101,7 +101,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
     """Run stage 3. Raises SonoSegError, Stopped and OSError."""
     arguments = parse_arguments(argv)
 
-    from sonoseg.runs.planned_task import load_planned_task
+    from sonoseg.planning.planned_task import load_planned_task
 
     task = load_planned_task(arguments.task, arguments.workspace)
     workspace = Workspace(arguments.workspace, task.name)

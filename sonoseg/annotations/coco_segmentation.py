@@ -95,7 +95,7 @@ def _own_shape(structure: Structure, entry: dict[str, Any]) -> Shape | None:
     if kind == "line" and structure.shape != "line":  # the category was changed, and an open line has no area
         return None
     try:
-        return Shape(structure.name, kind, SHAPE_KINDS[kind].read_points(coordinate_pairs(fields[2])))  # type: ignore[arg-type]
+        return Shape(structure.name, kind, SHAPE_KINDS[kind].read_points(coordinate_pairs(fields[2])))
     except ValueError:
         return None
 

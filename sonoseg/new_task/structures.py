@@ -69,7 +69,7 @@ class _Recorder(dict[str, str | None]):
         super().__init__()
         self.seen: dict[str, str] = {}
 
-    def get(self, label: str, default: Any = None) -> str:  # type: ignore[override]
+    def get(self, label: str, default: Any = None) -> str:
         return self.seen.setdefault(label, f"LABEL_{len(self.seen) + 1}")
 
 

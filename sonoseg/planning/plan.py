@@ -109,6 +109,6 @@ def _advice(facts: Fingerprint) -> str:
     if facts.patients >= FEW_PATIENTS:
         return ""
     return (
-        f"{facts.patients} patients train: too few for one fold to tell how good a model is; estimate it with "
-        "training.py --fold all, then train the model to use with --refit"
+        f"{facts.patients} patients train: too few for one fold to tell how good a model is; estimate it by "
+        "cross-validation over all folds, then train the model to use by a refit on all of them"
     )

@@ -7,8 +7,8 @@ from typing import Any
 from sonoseg.errors import SonoSegError
 from sonoseg.planning.fingerprint import fingerprint_of
 from sonoseg.planning.plan import Plan, PlannedSetting, make_plan
+from sonoseg.planning.planned_task import planned_fields, planned_text
 from sonoseg.prepare.dataset import Dataset
-from sonoseg.runs.planned_task import planned_fields, planned_text
 from sonoseg.runs.workspace import DATASET_REPORT, Workspace
 from sonoseg.schema.drafts import Draft
 from sonoseg.schema.task_files import task_of

@@ -8,10 +8,10 @@ from typing import Any
 
 from sonoseg.io.faults import Fault
 from sonoseg.io.image_ref import ImageRef
+from sonoseg.prepare.duplicates.near_duplicates import NearDuplicatePairs, find_near_duplicates, near_duplicate_faults
+from sonoseg.prepare.duplicates.selection import annotated_twice
 from sonoseg.prepare.metadata import ImageMetadata
-from sonoseg.prepare.near_duplicates import NearDuplicatePairs, find_near_duplicates, near_duplicate_faults
 from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
-from sonoseg.prepare.selection import annotated_twice
 from sonoseg.prepare.split import Split, assert_no_leak, split_patients
 from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.runs.split_tables import Sample

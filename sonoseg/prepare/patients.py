@@ -8,8 +8,8 @@ from sonoseg.errors import TaskError
 from sonoseg.io.faults import Fault, FaultsError, error, warning
 from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.names import is_inside, patient_key, similar_patient_key
+from sonoseg.prepare.duplicates.unknown_patients import grouped_patients
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
-from sonoseg.prepare.unknown_patients import grouped_patients
 from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.schema.annotations import Metadata, Patients
 

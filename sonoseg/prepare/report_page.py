@@ -12,7 +12,7 @@ from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import decode_label_map
 from sonoseg.io.readers import read_image
 from sonoseg.prepare.dataset import Dataset
-from sonoseg.prepare.near_duplicates import NearDuplicatePair
+from sonoseg.prepare.duplicates.near_duplicates import NearDuplicatePair
 from sonoseg.reporting.drawing import thumbnail
 from sonoseg.reporting.pages import picture_uri, render
 from sonoseg.runs.split_tables import Sample

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from sonoseg.prepare.duplicates.near_duplicates import MAX_BITS, MIN_CORRELATION, NearDuplicatePairs
 from sonoseg.prepare.metadata import ImageMetadata
-from sonoseg.prepare.near_duplicates import MAX_BITS, MIN_CORRELATION, NearDuplicatePairs
 from sonoseg.prepare.statistics import SIDES
 from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.runs.split_tables import Sample

@@ -19,8 +19,8 @@ from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import encode_label_map, read_mask
 from sonoseg.io.readers import read_image
 from sonoseg.io.readers.opening import read_file
+from sonoseg.prepare.duplicates.near_duplicates import thumbnail_of
 from sonoseg.prepare.metadata import ImageMetadata
-from sonoseg.prepare.near_duplicates import thumbnail_of
 from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes
 from sonoseg.prepare.statistics import StructureStatistics, measure_structures

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from sonoseg.io.image_ref import ImageRef
-from sonoseg.prepare import near_duplicates
-from sonoseg.prepare.near_duplicates import find_near_duplicates, near_duplicate_faults, perceptual_hash, thumbnail_of
+from sonoseg.prepare.duplicates import near_duplicates
+from sonoseg.prepare.duplicates.near_duplicates import (
+    find_near_duplicates,
+    near_duplicate_faults,
+    perceptual_hash,
+    thumbnail_of,
+)
 from sonoseg.runs.split_tables import Sample
 
 

@@ -11,8 +11,8 @@ from sonoseg.io.faults import Fault, warning
 from sonoseg.io.masks import decode_label_map
 from sonoseg.io.names import is_inside, patient_key
 from sonoseg.io.reading import read_text_file
+from sonoseg.prepare.duplicates.near_duplicates import unit_vectors
 from sonoseg.prepare.metadata import ImageMetadata
-from sonoseg.prepare.near_duplicates import unit_vectors
 from sonoseg.prepare.verify import VerifiedImage
 
 SAME_CORRELATION = 0.998

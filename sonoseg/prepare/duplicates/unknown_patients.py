@@ -9,8 +9,8 @@ from scipy.sparse.csgraph import connected_components
 
 from sonoseg.annotations.base import AnnotatedImage
 from sonoseg.io.faults import Fault, warning
+from sonoseg.prepare.duplicates.near_duplicates import similar_pairs, unit_vectors
 from sonoseg.prepare.metadata import ImageMetadata
-from sonoseg.prepare.near_duplicates import similar_pairs, unit_vectors
 from sonoseg.prepare.verify import VerifiedImage
 
 RUN_CORRELATION = 0.8

@@ -13,7 +13,7 @@ from sonoseg.schema.task_files import load_draft, task_of
 from sonoseg.schema.yaml_text import read_yaml
 
 HEADER = """\
-# Planned by stage 1 (train_test_data_preparation.py) from the data, for the stages after it; --replan plans anew.
+# Planned by stage 1 (train_test_data_preparation.py) from the data, for the stages after it.
 # Settings of the task file itself take precedence: change them there.
 """
 
@@ -38,7 +38,7 @@ def planned_fields(draft: Draft, root: Path) -> dict[str, Any]:
         )
     fields = read_yaml(path)
     if not isinstance(fields, dict):
-        raise TaskError(f"{path}: not a task; run stage 1 again with --replan")
+        raise TaskError(f"{path}: not a task; remove it, and run stage 1 again")
     return fields
 
 
