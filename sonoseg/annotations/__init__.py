@@ -1,10 +1,17 @@
 """Annotation formats. A new format is a class with the interface of `AnnotationFormat` and a line in `FORMATS`."""
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation, AnnotationFormat
+from sonoseg.annotations.cvat import CvatFormat
+from sonoseg.annotations.label_studio import LabelStudioFormat
 from sonoseg.annotations.mask_folder import MaskFolderFormat
 from sonoseg.annotations.shapes_json import ShapesJsonFormat
 
-FORMATS: dict[str, AnnotationFormat] = {"shapes_json": ShapesJsonFormat(), "mask_folder": MaskFolderFormat()}
+FORMATS: dict[str, AnnotationFormat] = {
+    "shapes_json": ShapesJsonFormat(),
+    "mask_folder": MaskFolderFormat(),
+    "cvat": CvatFormat(),
+    "label_studio": LabelStudioFormat(),
+}
 """`annotations.format` of a task file -> the format."""
 
 __all__ = ["FORMATS", "AnnotatedImage", "Annotation", "AnnotationFormat"]

@@ -13,7 +13,7 @@ from sonoseg.annotations import FORMATS, Annotation
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import read_mask
-from sonoseg.schema.annotation_formats import MaskFolder, ShapesJson
+from sonoseg.schema.annotation_formats import Cvat, LabelStudio, MaskFolder, ShapesJson
 from sonoseg.schema.annotations import Structure
 
 SIZE = (24, 40)
@@ -78,6 +78,28 @@ FORMAT_CASES = {
         [Annotation("1_img.png", mask=indices(4)), Annotation("2_img.png", mask=indices(5))],
         {"d/1_msk.png", "d/2_msk.png"},
         images="d",
+    ),
+    "cvat": FormatCase(
+        Cvat(format="cvat", file="cvat/all.xml", labels={"midline": "A", "box <1>": "B"}, without_annotation="empty"),
+        [
+            Annotation("a.png", SHAPES, size=SIZE),
+            Annotation("b.tif", SHAPES[::-1], size=SIZE),
+            Annotation("c d.jpg", size=SIZE),
+            Annotation("é.png", size=SIZE),
+        ],
+        {"cvat/all.xml"},
+        without=Annotation("a.png", SHAPES),
+    ),
+    "label_studio": FormatCase(
+        LabelStudio(format="label_studio", labels={"midline": "A"}),
+        [
+            Annotation("a.png", SHAPES, size=SIZE),
+            Annotation("b.tif", SHAPES[::-1], size=SIZE),
+            Annotation("c d.jpg", size=SIZE),
+            Annotation("é.png", size=SIZE),
+        ],
+        {"annotations.json"},
+        without=Annotation("a.png", SHAPES),
     ),
 }
 
@@ -144,7 +166,7 @@ def test_images_are_told_from_annotations_by_their_names(case: FormatCase, tmp_p
 
 def test_an_annotation_that_cannot_be_stored_is_refused(case: FormatCase, tmp_path: Path) -> None:
     if case.without is not None:
-        with pytest.raises(ValueError, match=f"{case.without.image}: has no mask"):
+        with pytest.raises(ValueError, match=f"{case.without.image}: has no (mask|size)"):
             FORMATS[case.section.format].write(tmp_path, case.section, [case.without])
 
 
