@@ -175,7 +175,7 @@ def _drawn(tag: str, attributes: Attributes, structure: Structure) -> list[Shape
         return [drawn.ellipse(structure, centre, radii, _number(attributes, "rotation", 0.0))]
     if tag == "mask":
         return [_bitmap(attributes, structure)]
-    raise ValueError(f"a {quoted(tag)[1:-1]}, which covers no area; draw a polygon, a box, an ellipse or a mask")
+    raise ValueError(f"its element is {quoted(tag)}, which covers no area; draw a polygon, a box, an ellipse or a mask")
 
 
 def _number(attributes: Attributes, name: str, default: float | None = None) -> float:
