@@ -2,6 +2,8 @@
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation, AnnotationFormat
 from sonoseg.annotations.coco import CocoFormat
+from sonoseg.annotations.cvat import CvatFormat
+from sonoseg.annotations.label_studio.format import LabelStudioFormat
 from sonoseg.annotations.labelme import LabelMeFormat
 from sonoseg.annotations.mask_folder import MaskFolderFormat
 from sonoseg.annotations.shapes_json import ShapesJsonFormat
@@ -11,6 +13,8 @@ FORMATS: dict[str, AnnotationFormat] = {
     "mask_folder": MaskFolderFormat(),
     "labelme": LabelMeFormat(),
     "coco": CocoFormat(),
+    "cvat": CvatFormat(),
+    "label_studio": LabelStudioFormat(),
 }
 """`annotations.format` of a task file -> the format."""
 

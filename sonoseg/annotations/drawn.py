@@ -58,6 +58,17 @@ def ellipse(structure: Structure, centre: Sequence[float], radii: Sequence[float
     return Shape(structure.name, "ellipse", points)
 
 
+def ellipse_values(points: Points) -> tuple[Points, tuple[float, float], float]:
+    """Return centre `(2,)`, two radii and angle, as `ellipse` takes them, of the ends of two axes `(4, 2)`.
+
+    The angle is that of the longer axis, as in drawing: annotated axes may be some degrees away from a right angle.
+    """
+    first, second = points[1] - points[0], points[3] - points[2]
+    along, across = float(np.linalg.norm(first)) / 2, float(np.linalg.norm(second)) / 2
+    x, y = first if along >= across else (second[1], -second[0])
+    return points.mean(axis=0), (along, across), math.degrees(math.atan2(y, x))
+
+
 def _turned(points: Points, centre: Sequence[float], angle_deg: float) -> Points:
     """Return points `(N, 2)` about (0, 0), turned by an angle (x towards y) and moved to a centre."""
     cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))

@@ -1,20 +1,32 @@
 """What the formats of annotation tools share: labels, names of images, and images that nobody has annotated."""
 
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote
 
 from sonoseg.annotations.base import AnnotatedImage, folder_inside, with_ids
-from sonoseg.errors import choices
+from sonoseg.errors import DataError, choices
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.names import is_inside
+from sonoseg.io.reading import read_text_file
 from sonoseg.schema.annotation_formats import LabelledFormat
 from sonoseg.schema.annotations import Structure
 from sonoseg.sizes import Size
+
+MAX_SHAPES = 10_000
+"""Most shapes of an image that are read, far above what anyone draws: each may take as long as a mask of its image."""
+
+MAX_FAULTS = 100_000
+"""A file with more faults than these is refused as a whole: they would take far more memory than the file."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 """What Label Studio puts before the name of an uploaded file."""
@@ -49,7 +61,7 @@ class Labels:
         known = choices(list(self._structures))
         return [
             error(
-                f"{where}, label {label!r}",
+                f"{where}, label {quoted(label)}",
                 f"{count} {'shape' if count == 1 else 'shapes'} of no class; map it to {known} in "
                 "annotations.labels of the task, or to null to ignore it",
                 "labels",
@@ -122,3 +134,22 @@ def annotated_images(
                 continue
         items.append(AnnotatedImage(identity, ImageRef(image), shapes=shapes, size=size))
     return sorted(items, key=lambda item: item.id), faults
+
+
+def read_annotation_file(data: Path, name: str) -> bytes:
+    """Return the bytes of the file, relative to the data folder, with the annotations of all images.
+
+    Raises DataError for a missing file, one outside the data folder, and what `read_text_file` refuses; OSError.
+    """
+    path = data / name
+    if not is_inside(path, data):
+        raise DataError("leads out of the data folder; copy the file there", path)
+    try:
+        return read_text_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError("no such annotation file; put it there or name it in annotations.file", path) from None
+
+
+def quoted(value: object) -> str:
+    """Return a value of a file for a message, as Python writes it; a long one is shortened."""
+    return _SHORT.repr(value)

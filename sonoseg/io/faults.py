@@ -71,6 +71,10 @@ KINDS = {
         "labels that are no class",
         "map them to a structure in annotations.labels of the task, or to null to ignore them",
     ),
+    "several_annotations": FaultKind(
+        "images with several annotations, of which the newest is used",
+        "check that it is the right one, or remove the others",
+    ),
     "not_annotated": FaultKind(
         "images without any shape",
         "set annotations.without_annotation in the task: empty when they show no structure, leave_out when nobody has "

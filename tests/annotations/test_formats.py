@@ -13,7 +13,7 @@ from sonoseg.annotations import FORMATS, Annotation
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import read_mask
-from sonoseg.schema.annotation_formats import Coco, LabelMe, MaskFolder, ShapesJson
+from sonoseg.schema.annotation_formats import Coco, Cvat, LabelMe, LabelStudio, MaskFolder, ShapesJson
 from sonoseg.schema.annotations import Structure
 
 SIZE = (24, 40)
@@ -105,6 +105,28 @@ FORMAT_CASES = {
         ],
         {"coco/instances.json"},
     ),
+    "cvat": FormatCase(
+        Cvat(format="cvat", file="cvat/all.xml", labels={"midline": "A", "box <1>": "B"}, without_annotation="empty"),
+        [
+            Annotation("a.png", SHAPES, size=SIZE),
+            Annotation("b.tif", SHAPES[::-1], size=SIZE),
+            Annotation("c d.jpg", size=SIZE),
+            Annotation("é.png", size=SIZE),
+        ],
+        {"cvat/all.xml"},
+        without=Annotation("a.png", SHAPES),
+    ),
+    "label_studio": FormatCase(
+        LabelStudio(format="label_studio", labels={"midline": "A"}),
+        [
+            Annotation("a.png", SHAPES, size=SIZE),
+            Annotation("b.tif", SHAPES[::-1], size=SIZE),
+            Annotation("c d.jpg", size=SIZE),
+            Annotation("é.png", size=SIZE),
+        ],
+        {"annotations.json"},
+        without=Annotation("a.png", SHAPES),
+    ),
 }
 
 
@@ -170,7 +192,7 @@ def test_images_are_told_from_annotations_by_their_names(case: FormatCase, tmp_p
 
 def test_an_annotation_that_cannot_be_stored_is_refused(case: FormatCase, tmp_path: Path) -> None:
     if case.without is not None:
-        with pytest.raises(ValueError, match=f"{case.without.image}: has no mask"):
+        with pytest.raises(ValueError, match=f"{case.without.image}: has no (mask|size)"):
             FORMATS[case.section.format].write(tmp_path, case.section, [case.without])
 
 
