@@ -18,7 +18,7 @@ from sonoseg.runs.versions import versions
 
 
 def build_report(dataset: Dataset) -> dict[str, Any]:
-    """Return the report, ready for JSON. It contains no time and no path, so equal inputs give equal reports.
+    """Return the report, ready for JSON, without a plan of the training. It contains no time and no path, so equal inputs give equal reports.
 
     `data_sha256` changes with one byte of an image, a pixel of a mask, a patient or a spacing.
     """
@@ -45,6 +45,7 @@ def build_report(dataset: Dataset) -> dict[str, Any]:
         "area_px": {name: _area([image.area_px[name] for image in checked]) for name in task.class_names},
         "areas": areas(checked, samples, task),
         "intensity": intensity(checked, task),
+        "plan": None,
         "touching_border": touching_border(checked, task),
         "near_duplicates": near_duplicates(dataset.pairs, samples),
         "grey_masks": sum(fault.kind == "grey" for fault in in_order(faults)),

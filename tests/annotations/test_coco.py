@@ -309,8 +309,7 @@ def test_pycocotools_draws_what_was_written(tmp_path: Path, capsys: pytest.Captu
     assert len(squares) == 4 and all(coco.annToMask(entry).sum() == 100 for entry in squares)
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.integers(0, 2**32))
+@pytest.mark.parametrize("seed", range(60))
 def test_pycocotools_agrees_on_polygons_of_any_form(seed: int) -> None:
     """Stars of 3 to 12 corners, in both directions, corners at pixel centres or between."""
     random = np.random.default_rng(seed)
@@ -319,10 +318,10 @@ def test_pycocotools_agrees_on_polygons_of_any_form(seed: int) -> None:
     points = np.stack([120 + radii * np.cos(angles), 120 + radii * np.sin(angles)], axis=1)
     shape = Shape("R", "region", points.round() if random.random() < 0.5 else points)
     mask = mask_of(shape, (240, 240))
-    if mask.sum() < 2000:  # a thin triangle has more border than area
-        return
     run_lengths = coco_mask.merge(coco_mask.frPyObjects(write_polygon(shape), 240, 240))
-    assert iou(coco_mask.decode(run_lengths) > 0, mask, (240, 240)) >= 0.98
+    different = np.count_nonzero((coco_mask.decode(run_lengths) > 0) ^ mask)
+    perimeter = np.linalg.norm(np.diff(shape.points, axis=0, append=shape.points[:1]), axis=1).sum()
+    assert different <= 0.25 * perimeter  # it rounds corners to a fifth of a pixel
 
 
 def test_an_edited_polygon_counts_and_not_the_key(tmp_path: Path, read: Read) -> None:
