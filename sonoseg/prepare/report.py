@@ -47,6 +47,7 @@ def build_report(dataset: Dataset) -> dict[str, Any]:
         "areas": areas(checked, samples, task),
         "intensity": intensity(checked, task),
         "plan": None,
+        "added": None,
         "touching_border": touching_border(checked, task),
         "near_duplicates": near_duplicates(dataset.pairs, samples),
         "grey_masks": sum(fault.kind == "grey" for fault in in_order(faults)),
