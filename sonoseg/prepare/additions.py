@@ -83,7 +83,7 @@ def keep_patients(verified: VerifiedImages, earlier: Mapping[str, Sample]) -> Ve
         )
     meta = dict(verified.meta)
     groups: dict[str, list[Sample]] = defaultdict(list)
-    for identity, sample in earlier.items():
+    for identity, sample in sorted(earlier.items()):
         entry = meta[identity]
         groups[entry.patient or identity].append(sample)
         if entry.patient_known and patient_key(entry.patient or "") != patient_key(sample.patient):
