@@ -91,7 +91,8 @@ def test_ellipses_of_a_run(head: Task, pictures: Path, name: str, capsys: pytest
         assert [path.name for path in (out / "annotations").iterdir()] == [FILES[name]]
     # As a data folder: the images beside the annotations.
     shutil.copytree(pictures, out / "annotations" / "images")
-    fields = {"labelme": {"annotations": "."}, **dict.fromkeys(("coco", "cvat"), {"without_annotation": "empty"})}
+    empty = {"without_annotation": "empty"}
+    fields = {"labelme": {"annotations": "."}, "coco": empty, "cvat": empty}
     shapes = read(out / "annotations", name, head, **fields.get(name, {}))
     assert shapes["nothing"] == [] and shapes.keys() == {"a", "b", "c", "nothing"}
     for image in "abc":
