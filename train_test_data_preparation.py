@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,15 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "test part would train models; train all models again afterwards",
     )
     parser.add_argument(
+        "--add",
+        type=path_type,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="folders of further or corrected images for the existing split, in any format: test patients stay test "
+        "patients, an image of the same name replaces the earlier one, new patients are divided",
+    )
+    parser.add_argument(
         "--drop-duplicates",
         action="store_true",
         help="of pictures with the same pixels keep the first, and list the others",
@@ -89,52 +99,48 @@ def prepare(draft: "Draft", task: "Task", workspace: Workspace, folder: Path, ar
     """Verify, split, plan, write, and show; the caller holds the lock of the output folder."""
     from sonoseg.io.files import write_text
     from sonoseg.planning.stage1 import plan_for_report, plan_lines, plan_of, plan_text
+    from sonoseg.prepare.additions import add_to_split, added_folders, added_summary, earlier_split
     from sonoseg.prepare.dataset import build_dataset
-    from sonoseg.prepare.output import (
-        check_path,
-        claim_files,
-        page_path,
-        refuse_new_split,
-        table_digests,
-        write_dataset,
-    )
+    from sonoseg.prepare.output import check_path, claim_files, page_path, table_digests, write_dataset
     from sonoseg.prepare.report import build_report
     from sonoseg.prepare.report_page import dataset_page
     from sonoseg.runs.provenance import run_record
 
     # Verify: decode every image and annotation once.
-    limits = ReadLimits(arguments.max_pixels)
-    verified = verify_images(task, folder, limits, draft.exclude, arguments.drop_duplicates)
+    added = added_folders(workspace, arguments.add, forget=arguments.force)
+    verified = verify_images(draft, task, [folder, *added], arguments)
     check_images(verified, task, workspace, arguments.report_only)
 
-    # Split whole patients, and compare the images with each other.
+    # Split whole patients, and compare the images with each other. Where images are added, earlier patients stay.
     settings = {name: getattr(arguments, name) for name in ("test_size", "folds", "seed")}
     settings = {name: getattr(task.split, name) if value is None else value for name, value in settings.items()}
-    dataset = build_dataset(verified, task, workspace, settings)
-    report = build_report(dataset)
+    earlier = earlier_split(workspace, task.class_names) if added and not arguments.force else None
+    make = build_dataset if earlier is None else partial(add_to_split, earlier)
+    dataset = make(verified, task, workspace, settings)
 
     # Plan what the task file leaves open, from the images that train.
     plan = plan_of(draft, dataset, workspace, arguments.replan) if draft.is_open else None
-    if plan:
-        report["plan"] = plan_for_report(plan)
-    page = dataset_page(dataset, report, limits)
+    report = build_report(dataset) | {
+        "plan": plan_for_report(plan) if plan else None,
+        "added": added_summary(dataset.samples, earlier) if earlier else None,
+    }
+    page = dataset_page(dataset, report, ReadLimits(arguments.max_pixels))
 
     # Write and show.
     if arguments.report_only:
         write_text(check_path(workspace), page)
         print_lines([*dataset_lines(dataset, report), f"only verified; look at {check_path(workspace)}"])
         return
-    try:
-        same_split = not arguments.force and refuse_new_split(dataset.samples, workspace)
-    except UsageError as error:
-        raise UsageError(f"{error}; add --force to replace it, and train again") from None
+    same_split = not arguments.force and not earlier and is_same_split(dataset, workspace)
     with OutputFolder(workspace.split, "stage1", root=workspace.root) as output:
         inputs = {
             "images and masks as drawn": report["data_sha256"],
             **table_digests(folder, task.annotations, task.metadata),
         }
         claim_files(output, dataset, workspace)
-        output.write_json(PREPARATION_RECORD, run_record(arguments.command, task, settings, inputs))
+        output.write_json(
+            PREPARATION_RECORD, run_record(arguments.command, task, settings | {"added": [*map(str, added)]}, inputs)
+        )
         if plan:
             output.write_text(workspace.planned_task, plan_text(plan))
         write_dataset(output, dataset, report, page, workspace, same_split)
@@ -143,32 +149,41 @@ def prepare(draft: "Draft", task: "Task", workspace: Workspace, folder: Path, ar
     print_lines([*dataset_lines(dataset, report), f"{status}: {workspace.split}", f"look at: {page_path(workspace)}"])
 
 
-def verify_images(
-    task: "Task", folder: Path, limits: ReadLimits, exclude: list[str] | str, drop_duplicates: bool
-) -> "VerifiedImages":
-    """Read the annotations and the metadata table of a folder, and verify every image that is not left out."""
-    from sonoseg.annotations import FORMATS
-    from sonoseg.prepare.dataset import VerifiedImages
-    from sonoseg.prepare.duplicates.selection import excluded_names, without_duplicates, without_excluded
-    from sonoseg.prepare.patients import collect_metadata
-    from sonoseg.prepare.verify import same_pictures, verify
+def is_same_split(dataset: "Dataset", workspace: Workspace) -> bool:
+    """Return whether tables with the same split exist. Raises UsageError when existing tables have another split."""
+    from sonoseg.prepare.output import refuse_new_split
 
-    items, faults = FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)
-    items, faults = without_excluded(items, faults, excluded_names(exclude, folder))
-    images = []
-    results = verify(items, folder, task, limits)
-    for image, image_faults in progress_bar(results, "verify", len(items)):
-        faults += image_faults
-        if image is not None:
-            images.append(image)
-    if drop_duplicates:
-        images, dropped = without_duplicates(images, folder)
-        left_out = {fault.image for fault in dropped}
-        items = [item for item in items if item.id not in left_out]
-        faults += dropped
-    meta, metadata_faults = collect_metadata(items, images, folder, task.metadata, task.patients)
-    faults += [*metadata_faults, *same_pictures(images, meta, folder)]
-    return VerifiedImages(folder, images, meta, faults, len(items))
+    try:
+        return refuse_new_split(dataset.samples, workspace)
+    except UsageError as error:
+        raise UsageError(
+            f"{error}; name the folder of further images with --add, or replace the split with --force, and train again"
+        ) from None
+
+
+def verify_images(
+    draft: "Draft", task: "Task", folders: Sequence[Path], arguments: argparse.Namespace
+) -> "VerifiedImages":
+    """Read annotations and metadata tables of the folders, and verify every image that is not left out."""
+    from sonoseg.annotations import FORMATS
+    from sonoseg.new_task.findings import section_for
+    from sonoseg.prepare.dataset import FolderImages, combine
+    from sonoseg.prepare.duplicates.selection import excluded_names, without_excluded
+    from sonoseg.prepare.verify import verify
+
+    limits, names = ReadLimits(arguments.max_pixels), excluded_names(draft.exclude, folders[0])
+    parts = []
+    for folder in folders:
+        section = task.annotations if folder == folders[0] else section_for(folder, task)
+        items, faults = FORMATS[section.format].read(folder, section, task.structures)
+        items, faults = without_excluded(items, faults, names)
+        images = []
+        for image, image_faults in progress_bar(verify(items, folder, task, limits), "verify", len(items)):
+            faults += image_faults
+            if image is not None:
+                images.append(image)
+        parts.append(FolderImages(folder, items, images, faults))
+    return combine(parts, task, arguments.drop_duplicates)
 
 
 def check_images(verified: "VerifiedImages", task: "Task", workspace: Workspace, report_only: bool) -> None:

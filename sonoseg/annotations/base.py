@@ -34,8 +34,12 @@ class AnnotatedImage:
     size: Size | None = None
 
     def name_in(self, data: Path) -> str:
-        """Return how messages name the image: its path relative to the data folder, and its frame if it has one."""
-        return str(ImageRef(self.image.path.relative_to(data), self.image.frame))
+        """Return how messages name the image: its path relative to the data folder, and its frame if it has one.
+
+        The path is whole for an image of another folder.
+        """
+        path = self.image.path
+        return str(ImageRef(path.relative_to(data) if path.is_relative_to(data) else path, self.image.frame))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from sonoseg.new_task.structures import (
     structures_of_shapes_json,
 )
 from sonoseg.new_task.tables import Table, find_table
+from sonoseg.schema.annotation_formats import Annotations
+from sonoseg.schema.task import Task
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,25 @@ def look_at(folder: Path, only: str | None = None) -> Findings:
         f"no annotated images recognised, as {choices(image_suffixes())} files with annotations in one of the formats "
         f"{choices([only] if only else list(FORMATS))}: {why}",
         folder,
+    )
+
+
+def section_for(folder: Path, task: Task) -> Annotations:
+    """Return how the annotations of a further folder of a task are read: as the task says, or as they are recognised.
+
+    Labels mean the structures of the task. Raises DataError when nothing is recognised.
+    """
+    with suppress(DataError, TaskError):
+        if FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)[0]:
+            return task.annotations
+    for layout in find_layouts(folder):
+        section = dict(layout.section)
+        if section["format"] not in ("mask_folder", "shapes_json"):
+            section |= {"labels": getattr(task.annotations, "labels", {}), "without_annotation": "leave_out"}
+        settings: Annotations = ADAPTER.validate_python(section)
+        return settings
+    raise DataError(
+        "no annotated images recognised; expected those of the task, or files of an annotation tool", folder
     )
 
 

@@ -2,18 +2,20 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sonoseg.annotations.base import AnnotatedImage
 from sonoseg.io.faults import Fault
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.prepare.duplicates.near_duplicates import NearDuplicatePairs, find_near_duplicates, near_duplicate_faults
-from sonoseg.prepare.duplicates.selection import annotated_twice
+from sonoseg.prepare.duplicates.selection import annotated_twice, without_duplicates
 from sonoseg.prepare.metadata import ImageMetadata
 from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
+from sonoseg.prepare.patients import collect_metadata
 from sonoseg.prepare.split import Split, assert_no_leak, split_patients
-from sonoseg.prepare.verify import VerifiedImage
+from sonoseg.prepare.verify import VerifiedImage, same_pictures
 from sonoseg.runs.split_tables import Sample
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
@@ -34,6 +36,61 @@ class VerifiedImages:
 
 
 @dataclass(frozen=True)
+class FolderImages:
+    """What verification found in one folder: its annotated images, those that could be read, and all faults."""
+
+    folder: Path
+    items: Sequence[AnnotatedImage]
+    images: Sequence[VerifiedImage]
+    faults: Sequence[Fault]
+
+
+def combine(parts: Sequence[FolderImages], task: Task, drop_duplicates: bool = False) -> VerifiedImages:
+    """Return the images of all folders, at least one, with their metadata.
+
+    An image of a later folder replaces that of the same id, whose faults no longer count; spacing, patient and
+    references that the later folder does not state are those of the earlier one.
+    """
+    meta: dict[str, ImageMetadata] = {}
+    images: dict[str, VerifiedImage] = {}
+    items: dict[str, AnnotatedImage] = {}
+    faults: list[Fault] = []
+    for part in parts:
+        kept, rest, more = list(part.images), list(part.items), list(part.faults)
+        if drop_duplicates:
+            kept, dropped = without_duplicates(kept, part.folder)
+            left_out = {fault.image for fault in dropped}
+            rest = [item for item in rest if item.id not in left_out]
+            more += dropped
+        found, of_table = collect_metadata(rest, kept, part.folder, task.metadata, task.patients)
+        replaced = {item.id for item in rest} & items.keys()
+        faults = [fault for fault in faults if fault.image is None or fault.image not in replaced]
+        faults += [*more, *_about(of_table, replaced)]
+        for identity in replaced:
+            images.pop(identity, None)
+        images |= {image.item.id: image for image in kept}
+        items |= {item.id: item for item in rest}
+        meta |= {name: _completed(entry, meta.get(name)) for name, entry in found.items()}
+    faults += same_pictures(list(images.values()), meta, parts[0].folder)
+    return VerifiedImages(parts[0].folder, list(images.values()), meta, faults, len(items))
+
+
+def _about(faults: Sequence[Fault], replaced: set[str]) -> list[Fault]:
+    """Return the faults of a table; a folder of corrections alone needs none, as everything is known already."""
+    return [fault for fault in faults if not (replaced and fault.kind in ("no_spacing", "no_patients"))]
+
+
+def _completed(entry: ImageMetadata, earlier: ImageMetadata | None) -> ImageMetadata:
+    if earlier is None:
+        return entry
+    if entry.spacing is None:
+        entry = replace(entry, spacing=earlier.spacing, spacing_from=earlier.spacing_from)
+    if not entry.patient_known:
+        entry = replace(entry, patient=earlier.patient, patient_known=earlier.patient_known)
+    return replace(entry, reference={**earlier.reference, **entry.reference})
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A dataset that is split.
 
@@ -50,14 +107,27 @@ class Dataset:
     settings: Mapping[str, Any]
 
 
-def build_dataset(verified: VerifiedImages, task: Task, workspace: Workspace, settings: Mapping[str, Any]) -> Dataset:
-    """Split the images by patient and compare them with each other.
+def classes_shown(verified: VerifiedImages) -> list[tuple[str, list[bool]]]:
+    """Return the patient of each image, and which classes it shows."""
+    return [
+        (verified.meta[image.item.id].patient or image.item.id, list(image.present.values()))
+        for image in verified.images
+    ]
+
+
+def build_dataset(
+    verified: VerifiedImages,
+    task: Task,
+    workspace: Workspace,
+    settings: Mapping[str, Any],
+    split: Split | None = None,
+) -> Dataset:
+    """Split the images by patient, unless a split is given, and compare them with each other.
 
     settings: `test_size`, `folds` and `seed`. Raises DataError for a leak between the parts.
     """
     images, meta = verified.images, verified.meta
-    classes_shown = [(meta[image.item.id].patient or image.item.id, list(image.present.values())) for image in images]
-    split = split_patients(classes_shown, task.class_names, **settings)
+    split = split or split_patients(classes_shown(verified), task.class_names, **settings)
     samples = build_samples(images, meta, split, workspace)
     assert_no_leak(
         [sample for sample in samples if sample.fold is not None], [sample for sample in samples if sample.fold is None]

@@ -1,0 +1,151 @@
+"""Further and corrected images for a dataset that is split already: patients stay in the part that they are in."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sonoseg.errors import DataError, UsageError
+from sonoseg.io.names import patient_key
+from sonoseg.prepare.dataset import Dataset, VerifiedImages, build_dataset, classes_shown
+from sonoseg.prepare.split import Split, split_patients
+from sonoseg.runs.split_tables import Sample, read_split
+from sonoseg.runs.workspace import PARTS, PREPARATION_RECORD, Workspace
+from sonoseg.schema.task import Task
+
+
+def added_folders(workspace: Workspace, new: Sequence[Path], forget: bool = False) -> list[Path]:
+    """Return the folders that were added to a dataset before, as its record states, and the new ones.
+
+    forget: the new ones only.
+
+    Raises DataError when one of them is not there.
+    """
+    earlier: list[str] = []
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        record = json.loads((workspace.split / PREPARATION_RECORD).read_text(encoding="utf-8"))
+        earlier = [] if forget else [str(name) for name in record["settings"]["added"]]
+    folders = list(dict.fromkeys([*map(Path, earlier), *(path.absolute() for path in new)]))
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError("no such folder; its images were, or are to be, added to this dataset: put it back", folder)
+    return folders
+
+
+def earlier_split(workspace: Workspace, classes: Sequence[str]) -> dict[str, Sample]:
+    """Return the images of the split of a prepared dataset, by id.
+
+    Raises UsageError when nothing was prepared yet, DataError for tables that cannot be read.
+    """
+    if not all(workspace.split_table(part).is_file() for part in PARTS):
+        raise UsageError(
+            f"{workspace.split}: no split to add images to; prepare the dataset first, without further images"
+        )
+    return {
+        sample.id: sample
+        for part in PARTS
+        for sample in read_split(workspace.split_table(part), classes, workspace.root)
+    }
+
+
+def add_to_split(
+    earlier: Mapping[str, Sample],
+    verified: VerifiedImages,
+    task: Task,
+    workspace: Workspace,
+    settings: Mapping[str, Any],
+) -> Dataset:
+    """Return the dataset of all images, in which the patients of the earlier split are where they were.
+
+    Raises DataError as `keep_patients` and `build_dataset` do.
+    """
+    verified = keep_patients(verified, earlier)
+    folds = {sample.patient: sample.fold for sample in earlier.values()}
+    split = extend_split(classes_shown(verified), task.class_names, folds, settings)
+    return build_dataset(verified, task, workspace, settings, split)
+
+
+def keep_patients(verified: VerifiedImages, earlier: Mapping[str, Sample]) -> VerifiedImages:
+    """Return the images with the patients of the earlier split for those that are in it.
+
+    Where patients are unknown, a group of similar images takes the patient of its images that are in the split, of the
+    test part first, so that no such image trains. Raises DataError when an image of the split is missing, or is said to
+    be of another patient now.
+    """
+    missing = sorted(earlier.keys() - verified.meta.keys())
+    if missing:
+        raise DataError(
+            f"{verified.folder}: {len(missing)} images of the split are missing ({', '.join(missing[:3])}); "
+            "put them back: an image that has tested or trained a model stays where it is"
+        )
+    meta = dict(verified.meta)
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for identity, sample in earlier.items():
+        entry = meta[identity]
+        groups[entry.patient or identity].append(sample)
+        if entry.patient_known and patient_key(entry.patient or "") != patient_key(sample.patient):
+            raise DataError(
+                f"image {identity}: of patient {sample.patient} in the split, and of {entry.patient} now; correct the "
+                "patient, or split all images anew"
+            )
+        meta[identity] = replace(entry, patient=sample.patient)
+    leader = {
+        name: min(group, key=lambda one: (one.fold is not None, one.id)).patient for name, group in groups.items()
+    }
+    for identity, entry in verified.meta.items():
+        if identity not in earlier and not entry.patient_known and (entry.patient or identity) in leader:
+            meta[identity] = replace(entry, patient=leader[entry.patient or identity])
+    return replace(verified, meta=meta)
+
+
+def _test_first(sample: Sample) -> tuple[bool, str]:
+    return sample.fold is not None, sample.id
+
+
+def extend_split(
+    images: Iterable[tuple[str, Sequence[bool]]],
+    classes: Sequence[str],
+    earlier: Mapping[str, int | None],
+    settings: Mapping[str, Any],
+) -> Split:
+    """Return the split of all patients: those of the earlier one as they were, new ones divided like a new dataset.
+
+    images, settings: see `split_patients`. earlier: patient -> fold. A single new patient joins the smallest fold.
+    """
+    known = {patient_key(name): fold for name, fold in earlier.items()}
+    listed = list(images)
+    new = [(patient, flags) for patient, flags in listed if patient_key(patient) not in known]
+    folds = sorted({fold for fold in earlier.values() if fold is not None})
+    divided = split_patients(new, classes, settings["test_size"], max(1, len(folds)), settings["seed"])
+    fold_of = {patient: known[patient_key(patient)] for patient, _ in listed if patient_key(patient) in known}
+    if len({patient for patient, _ in new}) == 1:
+        sizes = Counter(known.get(patient_key(patient)) for patient, _ in listed)
+        smallest = min(folds, key=lambda fold: sizes[fold]) if folds else 0
+        return Split(fold_of | {patient: smallest for patient, _ in new}, [])
+    return Split(fold_of | divided.fold_of, [one for one in divided.warnings if one.kind != "split"])
+
+
+def _hashes(sample: Sample) -> tuple[str, str]:
+    return sample.mask_sha256, sample.sha256
+
+
+def added_summary(samples: Sequence[Sample], earlier: Mapping[str, Sample]) -> dict[str, Any]:
+    """Return what an addition changed, for the report: images that are new or corrected, and new patients by part."""
+    new = [sample for sample in samples if sample.id not in earlier]
+    before = {sample.patient for sample in earlier.values()}
+    patients = {sample.patient: sample.fold for sample in new if sample.patient not in before}
+    corrected = [
+        sample.id
+        for sample in samples
+        if (old := earlier.get(sample.id)) and (old.mask_sha256, old.sha256) != (sample.mask_sha256, sample.sha256)
+    ]
+    return {
+        "images": len(new),
+        "corrected": sorted(corrected),
+        "corrected_in_test": sum(earlier[name].fold is None for name in corrected),
+        "patients": len(patients),
+        "patients_in_test": sum(fold is None for fold in patients.values()),
+    }
