@@ -33,9 +33,10 @@ def annotated_folder(folder: Path, task: Task | None, only: str | None = None) -
     """Return how a folder is read: as the task says, or as it is recognised.
 
     task: None: layout and classes are recognised, see `new_task.findings.look_at`. only: the annotation format that is
-    read; where the task's is another one, the layout is recognised, and the classes are those of the task. Images that
-    nobody has annotated are left out unless the task's own section says otherwise. Raises DataError when the folder is
-    missing or nothing is recognised in it.
+    read; where the task's is another one, the layout is recognised, and classes and labels are those of the task.
+
+    Images that nobody has annotated are left out unless the task's own section says otherwise. Raises DataError when
+    the folder is missing or nothing is recognised in it.
     """
     if not folder.is_dir():
         raise DataError("no such folder; expected a folder of images and annotations, as stage 1 takes it", folder)
@@ -55,6 +56,8 @@ def annotated_folder(folder: Path, task: Task | None, only: str | None = None) -
             f"no annotations of the format {only} in this folder; expected {choices(list(FORMATS))}", folder
         )
     section = _lenient(dict(layouts[0].section))
+    if isinstance(section, LabelledFormat):
+        section = section.model_copy(update={"labels": getattr(task.annotations, "labels", {})})
     return AnnotatedFolder(folder, section, task.structures, task.metadata.file, f"recognised: {layouts[0].reason}")
 
 

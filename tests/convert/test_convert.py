@@ -261,7 +261,11 @@ def test_the_format_to_be_read_where_there_are_several(tmp_path: Path, capsys: p
             out = tmp_path / f"out{number}{len(flags)}"
             assert convert(data, out, "label_studio", "--from", source, *flags) == 0
             assert {shape.structure for item in read_out(out) for _, shape in item.shapes} == {name}
-    capsys.readouterr()
+    fields = yaml.safe_load((data / "task.yaml").read_text())
+    fields["annotations"] = {"format": "coco", "labels": {"LINE": "BOX"}}
+    (data / "task.yaml").write_text(yaml.safe_dump(fields))
+    assert convert(data, tmp_path / "other", "cvat", "--from", "cvat", "--task", str(data / "task.yaml")) == 2
+    assert "an open line, and the structure is a rectangle" in capsys.readouterr().err  # labels are the task's
     assert convert(data, tmp_path / "none", "coco", "--from", "label_studio", "--task", str(data / "task.yaml")) == 2
     assert "no annotations of the format label_studio" in capsys.readouterr().err
     assert convert(data, tmp_path / "none", "coco", "--from", "label_studio") == 2
