@@ -93,7 +93,7 @@ def convert(source: AnnotatedFolder, out: Path, to: str, limits: ReadLimits = DE
     empty = sum(not image.parts for image in images)
     shown = f", {empty} of them without a structure" if empty else ""
     remarks = [line for group in group_faults(faults) for line in group.lines()]
-    head = [source.reason, *remarks, f"{len(images)} images written as {to}{shown}"]
+    head = [source.reason, *remarks, f"{_number(len(images), 'image')} written as {to}{shown}"]
     return [*head, *lines, f"written: {out}; its section for a task, in {SECTION_FILE}:", text.splitlines()[-1]]
 
 
@@ -183,10 +183,10 @@ def _write_shapes(
         target.write(made, section, annotations(), sync=False)
     except ValueError as problem:
         raise DataError(f"{problem}; nothing was written") from None
-    said = [choice_line(one, parts[one.name], choices[one.name]) for one in structures]
+    said = [choice_line(one, parts[one.name], choices[one.name], with_bitmaps) for one in structures]
     lines = [line for line in said if line]
-    written = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in sorted(counts.items()) if count)
-    lines += [f"written: {written}"] if with_bitmaps and written else []
+    written = ", ".join(_number(count, kind) for kind, count in sorted(counts.items()) if count)
+    lines += [written] if with_bitmaps and written else []
     return [*lines, *stand_in_lines(counts, section.format, target)], choices
 
 
@@ -199,11 +199,16 @@ def _changed(structure: Structure, choice: Choice | None) -> Structure:
 
 def _section_text(section: Any, changed: Sequence[Structure]) -> str:
     """Return the text of the file with the section; the section is its last line."""
-    fields = {name: value for name, value in section.model_dump().items() if value not in (None, {})}
+    fields = {"format": section.format}
+    fields |= {name: value for name, value in section.model_dump().items() if value not in (None, {})}
     lines = ["# Written by sonoseg convert: the section of a task file for this folder."]
     lines += [f"# The structure {one.name} is given by polygons: set `shape: region` for it." for one in changed]
     flow = yaml.safe_dump(fields, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000).strip()
     return "\n".join([*lines, f"annotations: {flow}"]) + "\n"
+
+
+def _number(count: int, name: str) -> str:
+    return f"1 {name}" if count == 1 else f"{count} {name}s"
 
 
 def _copy(path: Path, target: Path) -> None:

@@ -136,14 +136,14 @@ def shapes_of(
     return shapes
 
 
-def choice_line(structure: Structure, parts: Sequence[Part], choice: Choice) -> str | None:
+def choice_line(structure: Structure, parts: Sequence[Part], choice: Choice, with_bitmaps: bool) -> str | None:
     """Return what has become of the pixels of a structure, for the terminal; None when nothing has changed."""
     dices = [part.dice for part in parts if part.pixels]
     if not dices:
         return None
     masks = f"{structure.name}: 1 mask" if len(dices) == 1 else f"{structure.name}: {len(dices)} masks"
     if choice == "outline":
-        return f"{masks} written as polygons, or as pixels where they have a hole"
+        return f"{masks} written as polygons" + (", or as pixels where they have a hole" if with_bitmaps else "")
     agreement = f"median Dice {median(dices):.3f} of the fitted {structure.shape}"
     if choice == "fit":
         poor = sum(dice < LEAST_DICE for dice in dices)
