@@ -14,7 +14,15 @@ from sonoseg.errors import UsageError
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.numbers import parse_number
 from sonoseg.models.engines import ENGINE_NAMES
-from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, JOBS, path_type, run_guarded, stage_parser
+from sonoseg.runs.command_line import (
+    EXIT_OK,
+    EXIT_SOME_FAILED,
+    JOBS,
+    TOOL_FORMATS,
+    path_type,
+    run_guarded,
+    stage_parser,
+)
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.signals import deferred_signals
@@ -23,15 +31,16 @@ from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE, Workspace
 from sonoseg.sizes import Spacing
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
+    from sonoseg.inference.annotations import ToolAnnotations
     from sonoseg.inference.process_image import InferenceRun
     from sonoseg.inference.segmenter import Segmenter
-    from sonoseg.inference.sources import Inputs, SpacingOptions
+    from sonoseg.inference.sources import Inputs, Source, SpacingOptions
     from sonoseg.inference.table import Row
     from sonoseg.schema.task import Task
 
 SETTINGS = (
     *("images", "model", "metadata", "spacing", "device", "engine", "jobs", "watch"),
-    *("full_masks", "raw_masks", "tta"),
+    *("full_masks", "raw_masks", "tta", "annotations"),
 )
 """Flags that are recorded in `run.json`."""
 
@@ -69,10 +78,15 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--tta", action="store_true", help="mean over the flips that training had; twice to four times the time"
     )
+    parser.add_argument(
+        "--annotations", choices=TOOL_FORMATS, help="also write the results as annotations of this format, to correct"
+    )
     without_task = argparse.Namespace(task=None)  # no --task: the task that is stored in --model
     arguments = parser.parse_args(argv, without_task)
     if (arguments.spacing or arguments.metadata or arguments.watch) and not arguments.images:
         raise UsageError("--spacing, --metadata and --watch need --images; name the folder of images as well")
+    if arguments.watch and arguments.annotations:
+        raise UsageError("--annotations needs all images, and --watch has no last one; run without --watch afterwards")
     if arguments.spacing and arguments.metadata:
         raise UsageError("--spacing and --metadata both give the pixel size; use one of them")
     if arguments.images and not arguments.images.is_dir():
@@ -104,7 +118,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
 
     # Torch and the inference engines take seconds to import; the arguments have been checked by now.
     from sonoseg.inference.process_image import InferenceRun
-    from sonoseg.inference.results import ResultFiles, check_results, claim_files
+    from sonoseg.inference.results import check_results
     from sonoseg.inference.resume import OptionalFiles, run_fingerprint
     from sonoseg.inference.run_record import write_run_record
     from sonoseg.inference.segmenter import Segmenter, choose_device, first_use_remarks, read_models
@@ -137,17 +151,16 @@ def run_stage(argv: Sequence[str] | None) -> int:
     optional = OptionalFiles(arguments.heatmap or task.review.heatmap, arguments.full_masks)
     with locked(folder) as remarks, OutputFolder(folder, "stage4") as output:
         print_lines(remarks)
-        files = [ResultFiles.of(source.name, task.class_names).written(optional) for source in inputs.sources]
-        claim_files(output, [INFERENCE_RECORD, RESULTS_TABLE, *chain(*files)])
-        output.begin_changes()
-        output.remove(INFERENCE_RECORD)
         fingerprint = run_fingerprint(segmenter, optional)
         run = InferenceRun(segmenter, output, optional, fingerprint, ReadLimits(arguments.max_pixels))
+        annotations = tool_annotations(arguments, run)
+        claim(inputs.sources, run, annotations)
         started = time.monotonic()
         rows = watch(arguments, run) if arguments.watch else process(inputs, run, arguments.jobs)
         seconds = time.monotonic() - started
         check_results(output)
         write_table(output, rows, segmenter)
+        print_lines(annotations.write(inputs.sources, rows) if annotations else [])
         settings = {**{name: getattr(arguments, name) for name in SETTINGS}, "heatmap": optional.heatmap}
         settings = json.loads(json.dumps(settings, default=str))  # paths as text
         write_run_record(output, rows, segmenter, settings, seconds, arguments.command)
@@ -177,6 +190,28 @@ def list_images(arguments: argparse.Namespace, segmenter: "Segmenter", workspace
     if arguments.images:
         return from_folder(arguments.images, segmenter.task, spacing_options(arguments), limits)
     return from_test_split(workspace, segmenter.task.class_names)
+
+
+def tool_annotations(arguments: argparse.Namespace, run: "InferenceRun") -> "ToolAnnotations | None":
+    if not arguments.annotations:
+        return None
+    from sonoseg.inference.annotations import ToolAnnotations
+
+    return ToolAnnotations(run.output, arguments.annotations, run.segmenter.task, run.limits)
+
+
+def claim(sources: Sequence["Source"], run: "InferenceRun", annotations: "ToolAnnotations | None") -> None:
+    """Claim the files of a run, and begin changes. Raises DataError when one was not, or not so, written by stage 4."""
+    from sonoseg.inference.results import ResultFiles, claim_files
+
+    class_names = run.segmenter.task.class_names
+    files = [ResultFiles.of(source.name, class_names).written(run.optional) for source in sources]
+    claim_files(run.output, [INFERENCE_RECORD, RESULTS_TABLE, *chain(*files)])
+    if annotations:
+        annotations.check(sources)
+        run.output.claim(annotations.files(sources))
+    run.output.begin_changes()
+    run.output.remove(INFERENCE_RECORD)
 
 
 def spacing_options(arguments: argparse.Namespace) -> "SpacingOptions":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sonoseg.errors import printable
-from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, number_type, path_type, run_guarded
+from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, TOOL_FORMATS, number_type, path_type, run_guarded
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -42,6 +42,15 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     new.add_argument("--list", action="store_true", help="write nothing: print what was recognised, as JSON")
     new.set_defaults(run=new_task)
+    purpose = "write annotated images into a new folder, in another annotation format"
+    convert = commands.add_parser("convert", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+    convert.add_argument("folder", metavar="IN", type=path_type, help="folder of images and annotations")
+    convert.add_argument("out", metavar="OUT", type=path_type, help="folder to write: a new one, or an empty one")
+    formats = (*TOOL_FORMATS, "mask_folder")
+    convert.add_argument("--to", choices=formats, required=True, help="annotation format to write")
+    convert.add_argument("--task", help="task whose annotations are in IN (default: layout and classes are recognised)")
+    convert.add_argument("--from", dest="only", choices=formats, help="annotation format to read, where IN has several")
+    convert.set_defaults(run=convert_folder)
     return parser.parse_args(argv)
 
 
@@ -96,6 +105,20 @@ def new_task(arguments: argparse.Namespace) -> int:
     data = shlex.quote(str(arguments.folder))
     print(f"written: {out}" + (f"\nlook at: {picture}" if sheet is not None else ""))
     print(f"next: python train_test_data_preparation.py --task {shlex.quote(str(out))} --data {data}")
+    return EXIT_OK
+
+
+def convert_folder(arguments: argparse.Namespace) -> int:
+    """Write a data folder in another annotation format; print what became of the annotations."""
+    from sonoseg.convert.dataset import check_out, convert
+    from sonoseg.convert.source import annotated_folder
+    from sonoseg.schema.task_files import load_draft, task_of
+
+    check_out(arguments.out, arguments.folder)
+    task = task_of(load_draft(arguments.task)) if arguments.task else None
+    source = annotated_folder(arguments.folder, task, arguments.only)
+    for line in convert(source, arguments.out, arguments.to):
+        print(printable(line))
     return EXIT_OK
 
 

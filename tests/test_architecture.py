@@ -25,6 +25,7 @@ LAYERS = (
     ("evaluation",),
     ("training", "inference"),
     ("planning", "new_task"),
+    ("convert",),
 )
 """Packages and single modules, lowest first; each imports itself and what lies in lower layers, nothing else."""
 IMPORTS = {
@@ -44,6 +45,7 @@ IMPORTS = {
     "training": "errors types sizes schema io runs reporting preprocess postprocess quality models evaluation",
     "planning": "errors sizes types geometry schema io runs prepare preprocess models training",
     "new_task": "errors types geometry schema io reporting annotations prepare",
+    "convert": "errors sizes types geometry schema io annotations prepare new_task",
     "inference": "errors sizes types geometry schema io runs reporting annotations prepare postprocess quality models",
 }
 """Package -> what it imports, lower layers only; a package that is not listed imports none."""

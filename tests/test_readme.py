@@ -55,7 +55,7 @@ def commands(page: Path) -> list[str]:
 def help_texts() -> dict[str, str]:
     """What `--help` of each script and command prints."""
     started = {}
-    for name in [*SCRIPTS, *MODULES, "sonoseg verify", "sonoseg models"]:
+    for name in [*SCRIPTS, *MODULES, "sonoseg verify", "sonoseg models", "sonoseg convert"]:
         arguments = [name] if name.endswith(".py") else ["-m", *name.split()]
         started[name] = subprocess.Popen(
             [sys.executable, *arguments, "--help"], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True

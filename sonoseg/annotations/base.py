@@ -1,9 +1,9 @@
 """The contract of an annotation format, and what all formats share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
@@ -48,13 +48,15 @@ class Annotation:
 
     image: name of the image file; shapes: for formats that store shapes; mask: `(H, W)` uint8 of the values to be
     stored, for formats that store masks. Both may be given. An image without structures has no shapes, and a mask of
-    zeros. size: of the image, which the formats of annotation tools store.
+    zeros. size: of the image, which the formats of annotation tools store. path: of the image, from the folder of its
+    annotation file, for formats that store it; None: from the folder of the images to that of the annotations.
     """
 
     image: str
     shapes: tuple[Shape | Bitmap, ...] = ()
     mask: Pixels | None = None
     size: Size | None = None
+    path: str | None = None
 
 
 class AnnotationFormat(Protocol):
@@ -64,6 +66,16 @@ class AnnotationFormat(Protocol):
     relative. A format has no state. What `write` writes, `read` returns: the same ids, shapes to hundredths of a pixel
     and masks value by value.
     """
+
+    written_as: ClassVar[Mapping[str, str]]
+    """Kind of a shape, or `bitmap`, that the format does not have -> what stands for it in a file. A caller of `write`
+    makes polygons of bitmaps, and masks of all kinds; for other kinds `write` does."""
+
+    states_empty: ClassVar[bool]
+    """Whether a file tells an image that shows no structure from one that nobody has annotated."""
+
+    mixed_kinds: ClassVar[bool]
+    """Whether a structure may have shapes of other kinds than the task gives it."""
 
     def read(
         self, data: Path, section: Any, structures: Sequence[Structure]

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
 
@@ -29,6 +29,14 @@ Id = int | float | str
 
 
 class CocoFormat:
+    written_as: ClassVar[Mapping[str, str]] = {
+        "line": "a polygon one pixel wide",
+        "rectangle": "a polygon",
+        "ellipse": "a polygon",
+    }
+    states_empty: ClassVar[bool] = False
+    mixed_kinds: ClassVar[bool] = True
+
     def read(
         self, data: Path, section: Coco, structures: Sequence[Structure]
     ) -> tuple[list[AnnotatedImage], list[Fault]]:

@@ -5,8 +5,9 @@ reading, and added when writing. Masks consist of whole pixels.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 from xml.etree import ElementTree
 
 import numpy as np
@@ -30,6 +31,10 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class CvatFormat:
+    written_as: ClassVar[Mapping[str, str]] = {}
+    states_empty: ClassVar[bool] = False
+    mixed_kinds: ClassVar[bool] = True
+
     def read(
         self, data: Path, section: Cvat, structures: Sequence[Structure]
     ) -> tuple[list[AnnotatedImage], list[Fault]]:

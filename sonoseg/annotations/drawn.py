@@ -69,6 +69,16 @@ def ellipse_values(points: Points) -> tuple[Points, tuple[float, float], float]:
     return points.mean(axis=0), (along, across), math.degrees(math.atan2(y, x))
 
 
+def rectangle_around(ends: Points) -> Points:
+    """Return the corners `(4, 2)` of the rectangle around an ellipse, whose axes `(4, 2)` are its middle lines.
+
+    Of axes that are not quite perpendicular it is a parallelogram, from which the same ellipse is read.
+    """
+    along, across = (ends[1] - ends[0]) / 2, (ends[3] - ends[2]) / 2
+    corners: Points = ends.mean(axis=0) + np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) @ np.stack([along, across])
+    return corners
+
+
 def _turned(points: Points, centre: Sequence[float], angle_deg: float) -> Points:
     """Return points `(N, 2)` about (0, 0), turned by an angle (x towards y) and moved to a centre."""
     cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))

@@ -9,9 +9,9 @@ import base64
 import math
 import posixpath
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,7 +32,6 @@ from sonoseg.io.png import encode_png
 from sonoseg.schema.annotation_formats import LabelMe
 from sonoseg.schema.annotations import Structure
 from sonoseg.sizes import Size
-from sonoseg.types import Points
 
 VERSION = "6.3.1"
 """Of labelme, in the files that are written."""
@@ -46,6 +45,10 @@ _PNG_START = struct.Struct(">8s4x4sII")
 
 
 class LabelMeFormat:
+    written_as: ClassVar[Mapping[str, str]] = {"ellipse": "the oriented rectangle around it"}
+    states_empty: ClassVar[bool] = True
+    mixed_kinds: ClassVar[bool] = True
+
     def read(
         self, data: Path, section: LabelMe, structures: Sequence[Structure]
     ) -> tuple[list[AnnotatedImage], list[Fault]]:
@@ -84,7 +87,7 @@ class LabelMeFormat:
                 "version": VERSION,
                 "flags": {},
                 "shapes": [_entry(shape, labels, item.image, item.size) for shape in item.shapes],
-                "imagePath": posixpath.relpath(f"{section.images}/{item.image}", section.annotations),
+                "imagePath": item.path or posixpath.relpath(f"{section.images}/{item.image}", section.annotations),
                 "imageData": None,
                 "imageHeight": item.size[0],
                 "imageWidth": item.size[1],
@@ -284,15 +287,5 @@ def _entry(shape: Shape | Bitmap, labels: Labels, image: str, size: Size) -> dic
         return {**entry, "points": points, "shape_type": "mask", "mask": png}
     entry["shape_type"] = _TYPE_OF[shape.kind]
     if shape.kind == "ellipse":
-        return {**entry, "points": _rectangle_around(shape.points).round(4).tolist(), OWN_KEY: ELLIPSE}
+        return {**entry, "points": drawn.rectangle_around(shape.points).round(4).tolist(), OWN_KEY: ELLIPSE}
     return {**entry, "points": SHAPE_KINDS[shape.kind].write_points(shape.points)}
-
-
-def _rectangle_around(ends: Points) -> Points:
-    """Return the corners `(4, 2)` of the rectangle around an ellipse, whose axes `(4, 2)` are its middle lines.
-
-    Of axes that are not quite perpendicular it is a parallelogram, from which the same ellipse is read.
-    """
-    along, across = (ends[1] - ends[0]) / 2, (ends[3] - ends[2]) / 2
-    corners: Points = ends.mean(axis=0) + np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) @ np.stack([along, across])
-    return corners

@@ -1,9 +1,10 @@
 """Annotation format `mask_folder`: a mask file for each image, paired by file name."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from posixpath import normpath
+from typing import ClassVar
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation, folder_inside, with_ids
 from sonoseg.errors import TaskError
@@ -17,6 +18,10 @@ from sonoseg.schema.annotations import Structure
 
 
 class MaskFolderFormat:
+    written_as: ClassVar[Mapping[str, str]] = dict.fromkeys(("line", "rectangle", "ellipse", "region"), "its pixels")
+    states_empty: ClassVar[bool] = True
+    mixed_kinds: ClassVar[bool] = True
+
     def read(
         self, data: Path, section: MaskFolder, structures: Sequence[Structure]
     ) -> tuple[list[AnnotatedImage], list[Fault]]:

@@ -1,9 +1,9 @@
 """Annotation format `shapes_json`: one file `{"image name": [["MID", "line", [[x, y], [x, y]]], ...], ...}`."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation, folder_inside, with_ids
 from sonoseg.errors import DataError, choices
@@ -23,6 +23,10 @@ KIND_OF: dict[str, KindName] = {SHAPE_KINDS[name].json_name: name for name in ge
 
 
 class ShapesJsonFormat:
+    written_as: ClassVar[Mapping[str, str]] = {"bitmap": "a polygon for each component, with its holes filled"}
+    states_empty: ClassVar[bool] = True
+    mixed_kinds: ClassVar[bool] = False
+
     def read(
         self, data: Path, section: ShapesJson, structures: Sequence[Structure]
     ) -> tuple[list[AnnotatedImage], list[Fault]]:

@@ -41,14 +41,14 @@ class Findings:
     others: Sequence[Layout]
 
 
-def look_at(folder: Path) -> Findings:
-    """Return what was recognised in a folder.
+def look_at(folder: Path, only: str | None = None) -> Findings:
+    """Return what was recognised in a folder; only: the one annotation format that is considered.
 
     Raises DataError when there is no such folder, no image in it, or no annotation that can be read.
     """
     if not folder.is_dir():
         raise DataError("no such folder; expected one with images and their annotations", folder)
-    layouts = find_layouts(folder)
+    layouts = [layout for layout in find_layouts(folder) if only in (None, layout.section["format"])]
     problems = []
     for layout in layouts:
         try:
@@ -70,7 +70,7 @@ def look_at(folder: Path) -> Findings:
     why = problems[0] if problems else "masks need the name of their image, alone in a folder or with an ending"
     raise DataError(
         f"no annotated images recognised, as {choices(image_suffixes())} files with annotations in one of the formats "
-        f"{choices(list(FORMATS))}: {why}",
+        f"{choices([only] if only else list(FORMATS))}: {why}",
         folder,
     )
 

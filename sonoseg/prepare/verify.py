@@ -95,14 +95,7 @@ def check(
             raise
         return None, [error(where, _reason(problem), _kind(problem), item.id)]
     image = record.pixels
-    if item.size and item.size != image.shape:
-        sizes = f"{item.size[1]}x{item.size[0]} pixels, this one has {image.shape[1]}x{image.shape[0]}"
-        message = f"was annotated as an image of {sizes}; annotate this one, or put that one here"
-        return None, [error(where, message, "annotated_size", item.id)]
-    if item.mask is None:
-        labels, faults = _drawn(item, image.shape, task.structures, where)
-    else:
-        labels, faults = _read(item, image, task.structures, data, limits)
+    labels, faults = read_labels(item, image.shape, data, task.structures, limits)
     if labels is None:
         return None, faults
     area = np.bincount(labels.ravel(), minlength=len(task.class_names) + 1)
@@ -130,6 +123,23 @@ def check(
     return result, faults
 
 
+def read_labels(
+    item: AnnotatedImage, size: tuple[int, ...], data: Path, structures: Sequence[Structure], limits: ReadLimits
+) -> tuple[Pixels | None, list[Fault]]:
+    """Return the label map `(H, W)` uint8 of an annotation for its image of `size`, and its faults; see `verify`.
+
+    None when an error makes the annotation unusable.
+    """
+    where = item.name_in(data)
+    if item.size and item.size != size:
+        sizes = f"{item.size[1]}x{item.size[0]} pixels, this one has {size[1]}x{size[0]}"
+        message = f"was annotated as an image of {sizes}; annotate this one, or put that one here"
+        return None, [error(where, message, "annotated_size", item.id)]
+    if item.mask is None:
+        return _drawn(item, size, structures, where)
+    return _read(item, size, structures, data, limits)
+
+
 def _drawn(
     item: AnnotatedImage, size: tuple[int, ...], structures: Sequence[Structure], where: str
 ) -> tuple[Pixels | None, list[Fault]]:
@@ -151,7 +161,7 @@ def _drawn(
 
 
 def _read(
-    item: AnnotatedImage, image: Pixels, structures: Sequence[Structure], data: Path, limits: ReadLimits
+    item: AnnotatedImage, size: tuple[int, ...], structures: Sequence[Structure], data: Path, limits: ReadLimits
 ) -> tuple[Pixels | None, list[Fault]]:
     assert item.mask is not None
     where = item.mask.relative_to(data).as_posix()
@@ -161,8 +171,8 @@ def _read(
         if is_machine_error(problem):
             raise
         return None, [error(where, _reason(problem), _kind(problem), item.id)]
-    if values.shape != image.shape:
-        sizes = f"{values.shape[1]}x{values.shape[0]} pixels, its image has {image.shape[1]}x{image.shape[0]}"
+    if values.shape != size:
+        sizes = f"{values.shape[1]}x{values.shape[0]} pixels, its image has {size[1]}x{size[0]}"
         return None, [error(where, f"the mask has {sizes}; they have to be equal", "size", item.id)]
     try:
         labels, note = class_indices(values, [structure.name for structure in structures])

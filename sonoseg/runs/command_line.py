@@ -96,6 +96,9 @@ def number_type(kind: type[int] | type[float], low: float, high: float) -> Calla
     return parse
 
 
+TOOL_FORMATS = ("labelme", "coco", "cvat", "label_studio", "shapes_json")
+"""Annotation formats that have shapes; here, as the formats themselves take long to import."""
+
 SEED = number_type(int, 0, 2**32 - 1)
 JOBS = number_type(int, 1, 1024)
 """Number of threads or processes."""

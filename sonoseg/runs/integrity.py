@@ -86,6 +86,15 @@ class IntegrityList:
         """Whether nothing has been listed so far."""
         return not self._digests
 
+    def is_changed(self, path: Path) -> bool:
+        """Return whether a file of the earlier list exists and has other bytes than the list says. Raises OSError."""
+        digest = self.earlier.get(self.name(path))
+        return digest is not None and path.is_file() and sha256_of(path) != digest
+
+    def is_earlier(self, path: Path) -> bool:
+        """Return whether the earlier list names a file."""
+        return self.name(path) in self.earlier
+
     def missing(self) -> list[str]:
         """Return the names of those files of the list that do not exist."""
         return [name for name in self._digests if not os.path.isfile(os.path.join(self._folder, name))]

@@ -117,6 +117,14 @@ class OutputFolder:
         found = self._claims.unclaimed(map(self._key, names))
         return [Path(os.path.normpath(self._list.path.parent / name)) for name in found]
 
+    def edited(self, names: Iterable[Path | str]) -> list[Path]:
+        """Return those of the files that somebody has changed since the run of the earlier list. Raises OSError."""
+        return [path for path in map(self.path, names) if self._list.is_changed(path)]
+
+    def is_listed(self, name: Path | str) -> bool:
+        """Return whether the list of the earlier run names a file, so that `edited` can tell a change."""
+        return self._list.is_earlier(self.path(name))
+
     def adopt(self, names: Iterable[Path | str]) -> None:
         """Treat files as the stage's own that are recognised by their content, as those of earlier versions are."""
         self._claims.add(map(self._key, names))

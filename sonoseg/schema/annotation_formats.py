@@ -1,8 +1,8 @@
 """Section `annotations` of a task file, one class per annotation format."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from sonoseg.schema.section import InnerPath, Section
 
@@ -70,3 +70,13 @@ class LabelStudio(LabelledFormat):
 
 
 Annotations = Annotated[ShapesJson | MaskFolder | LabelMe | Coco | Cvat | LabelStudio, Field(discriminator="format")]
+
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotations)
+
+
+def annotations_section(name: str, **fields: Any) -> Any:
+    """Return the section of the format `name`, with default values for the fields that are not given.
+
+    Raises ValidationError for a format that does not exist, and for wrong fields.
+    """
+    return _ADAPTER.validate_python({"format": name, **fields})

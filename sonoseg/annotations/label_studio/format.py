@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation
 from sonoseg.annotations.label_studio.results import LABELLED, TO_NAME, read_result, size_of, write_result
@@ -36,6 +36,10 @@ NO_SHAPES = ("choices", "datetime", "number", "pairwise", "ranker", "rating", "r
 
 
 class LabelStudioFormat:
+    written_as: ClassVar[Mapping[str, str]] = {"line": "a polygon one pixel wide"}
+    states_empty: ClassVar[bool] = True
+    mixed_kinds: ClassVar[bool] = True
+
     def read(
         self, data: Path, section: LabelStudio, structures: Sequence[Structure]
     ) -> tuple[list[AnnotatedImage], list[Fault]]:

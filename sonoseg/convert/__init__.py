@@ -1,0 +1,1 @@
+"""`sonoseg convert`: annotated images into another annotation format."""

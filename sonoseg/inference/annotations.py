@@ -1,0 +1,192 @@
+"""Results of stage 4 as annotations of a tool, in which a person corrects them.
+
+They are made of the records and label maps that were written, so that results of earlier runs are among them.
+"""
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sonoseg.annotations import FORMATS, Annotation
+from sonoseg.annotations.shapes_json import KIND_OF
+from sonoseg.annotations.shapes_of_masks import BITMAP, has_hole, kind_of, outlines, stand_in_lines
+from sonoseg.errors import DataError
+from sonoseg.geometry import SHAPE_KINDS
+from sonoseg.geometry.bitmap import Bitmap
+from sonoseg.geometry.shapes import Shape
+from sonoseg.inference.results import ResultFiles
+from sonoseg.inference.sources import Source
+from sonoseg.inference.table import Row
+from sonoseg.io.limits import ReadLimits
+from sonoseg.io.masks import read_mask
+from sonoseg.postprocess.gaps import full_masks
+from sonoseg.prepare.shape_checks import check_shapes
+from sonoseg.runs.output_folder import OutputFolder
+from sonoseg.schema.annotation_formats import annotations_section
+from sonoseg.schema.annotations import Structure
+from sonoseg.schema.task import Task
+from sonoseg.types import Mask
+
+FOLDER = "annotations"
+"""Folder of the annotations in that of the results."""
+
+BY_STEM = ("labelme", "shapes_json")
+"""Formats that name an image without its extension, so that `a.png` and `a.jpg` need the names of their results."""
+
+EDITED = (
+    "was changed since it was written, for example corrected by a person, and is not overwritten; move it away, or "
+    "choose another output folder"
+)
+
+
+@dataclass
+class _Remarks:
+    """What is said about the annotations of all images: numbers of shapes by kind, and of images."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    empty: int = 0
+    frames: int = 0
+    renamed: int = 0
+    other_kinds: Counter[str] = field(default_factory=Counter)
+
+
+class ToolAnnotations:
+    """The annotations of a run: its images in one format, below the output folder."""
+
+    def __init__(self, output: OutputFolder, name: str, task: Task, limits: ReadLimits):
+        """name: of the format. The labels are those of the task, where its annotations have the same format."""
+        labels = getattr(task.annotations, "labels", {}) if task.annotations.format == name else {}
+        more = {"annotations": "."} if name == "labelme" else {}
+        self._name, self._format = name, FORMATS[name]
+        self._section = annotations_section(name, **more, **({"labels": labels} if labels else {}))
+        self._output, self._task, self._limits = output, task, limits
+        self._remarks = _Remarks()
+
+    def files(self, sources: Sequence[Source]) -> list[str]:
+        """Return the names of the files of these images, below the output folder."""
+        shared = self._format.shared_files(self._section)
+        single = [name for source in sources if self._fits(source) for name in self._files_of(source)]
+        return [f"{FOLDER}/{os.path.normpath(name)}" for name in (*shared, *single)]
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """Raise DataError when a file of these images was changed by somebody; called before the work."""
+        edited = self._output.edited(self.files(sources))
+        if edited:
+            more = f" (and {len(edited) - 1} more)" if len(edited) > 1 else ""
+            raise DataError(f"{EDITED}{more}", edited[0])
+
+    def write(self, sources: Sequence[Source], rows: Sequence[Row]) -> list[str]:
+        """Write the annotations of all images but those that failed; return remarks.
+
+        rows: of `results.csv`, in the order of `sources`. Annotations that an earlier run has written of images that
+        failed now are removed. Raises DataError for a file that cannot be told from a corrected one, and OSError.
+        """
+        pairs = list(zip(sources, rows, strict=True))
+        done = [source for source, row in pairs if row["status"] != "failed"]
+        with tempfile.TemporaryDirectory() as made:
+            try:
+                self._format.write(Path(made), self._section, self._annotations(done), sync=False)
+            except ValueError as problem:
+                raise DataError(f"{problem}; choose another format") from None
+            files = {f"{FOLDER}/{path.relative_to(made).as_posix()}": path for path in Path(made).rglob("*.*")}
+            self.check(done)
+            for name, path in sorted(files.items()):
+                self._check_unchanged(name, path.read_bytes())
+            for name, path in sorted(files.items()):
+                self._output.write_bytes(name, path.read_bytes())
+        failed = [source for source, row in pairs if row["status"] == "failed"]
+        self._output.remove(*(name for name in self.files(failed) if name not in files))
+        return self._lines()
+
+    def _check_unchanged(self, name: str, data: bytes) -> None:
+        """Raise DataError for a file of an unfinished run, of which no list has the digest, with other bytes."""
+        path = self._output.path(name)
+        if path.is_file() and not self._output.is_listed(name) and path.read_bytes() != data:
+            raise DataError(EDITED.replace("was changed", "may have been changed"), path)
+
+    def _fits(self, source: Source) -> bool:
+        """Return whether the format can name an image; labelme opens the first frame of a file only."""
+        return self._name != "labelme" or source.image.frame is None
+
+    def _files_of(self, source: Source) -> list[str]:
+        return self._format.image_files(self._section, self._image_name(source))
+
+    def _image_name(self, source: Source) -> str:
+        if source.image.frame is not None:
+            return f"{source.name}.png"
+        return f"{source.name}{source.path.suffix}" if self._name in BY_STEM else source.path.name
+
+    def _annotations(self, sources: Sequence[Source]) -> Iterator[Annotation]:
+        folder = (self._output.folder / FOLDER).resolve()
+        for source in sources:
+            self._remarks.frames += source.image.frame is not None
+            if not self._fits(source):
+                continue
+            image = self._image_name(source)
+            self._remarks.renamed += source.image.frame is None and image != source.path.name
+            files = ResultFiles.of(source.name, self._task.class_names)
+            record = json.loads(self._output.path(files.record).read_bytes())
+            shapes = tuple(self._shapes(files, record["shapes"]))
+            self._remarks.kinds.update(kind_of(shape) for shape in shapes)
+            self._remarks.empty += not shapes
+            path = Path(os.path.relpath(source.path.resolve(), folder)).as_posix()
+            yield Annotation(image, shapes, size=(record["height"], record["width"]), path=path)
+
+    def _shapes(self, files: ResultFiles, entries: Sequence[Any]) -> Iterator[Shape | Bitmap]:
+        """Yield the shapes of an image; entries: the fitted ones, as its record has them."""
+        fitted = [
+            Shape(name, KIND_OF[word], SHAPE_KINDS[KIND_OF[word]].read_points(points)) for name, word, points in entries
+        ]
+        labels = read_mask(self._output.path(files.mask), self._limits)
+        masks = full_masks(labels, self._task.structures, self._task.postprocessing)
+        for structure, mask in zip(self._task.structures, masks, strict=True):
+            own = [shape for shape in fitted if shape.structure == structure.name]
+            if mask.any():
+                yield from self._of_structure(structure, own, mask)
+
+    def _of_structure(self, structure: Structure, fitted: Sequence[Shape], mask: Mask) -> Sequence[Shape | Bitmap]:
+        """Return the fitted shape where it reproduces the mask `(H, W)` bool, which has a pixel, else its outlines."""
+        if structure.shape == "line":
+            return fitted
+        if structure.shape != "region" and fitted:
+            if self._is_reproduced(structure, fitted[0], mask):
+                return fitted
+            if not self._format.mixed_kinds:
+                self._remarks.other_kinds[structure.shape] += 1
+                return fitted
+        with_bitmaps = BITMAP not in self._format.written_as
+        if not with_bitmaps and has_hole(mask):
+            self._remarks.kinds[BITMAP] += 1
+        return outlines(mask, structure.name, with_bitmaps)
+
+    def _is_reproduced(self, structure: Structure, shape: Shape, mask: Mask) -> bool:
+        height, width = mask.shape
+        if any(fault.level == "error" for fault in check_shapes(((0, shape),), (height, width), "", "")):
+            return False
+        least: float = getattr(self._task.review.shape_agreement, structure.shape)
+        return SHAPE_KINDS[structure.shape].agreement(shape.points, mask) >= least
+
+    def _lines(self) -> list[str]:
+        """Return what was written in another way than the results are."""
+        remarks, name = self._remarks, self._name
+        lines = ["annotations have shapes only: status, quality, confidence and measurements are in the JSON files"]
+        lines += stand_in_lines(remarks.kinds, name, self._format)
+        for kind, count in remarks.other_kinds.items():
+            number = f"1 {kind} does" if count == 1 else f"{count} {kind}s do"
+            lines.append(
+                f"{number} not reproduce the mask, and is written all the same: {name} has no other kind there"
+            )
+        if remarks.frames:
+            how = "left out: it opens the first frame of a file only" if name == "labelme" else "named as their results"
+            lines.append(f"{remarks.frames} frames of files with several are {how}")
+        if remarks.renamed:
+            lines.append(f"{remarks.renamed} images share a name without the extension, and are named as their results")
+        if remarks.empty and not self._format.states_empty:
+            number = "1 image shows" if remarks.empty == 1 else f"{remarks.empty} images show"
+            lines.append(f"{number} no structure; {name} does not tell that from images that nobody annotated")
+        return [f"{name}: {line}" for line in lines]
