@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast lint bench fuzz killtest loadtest clean
+.PHONY: demo test test-fast test-clients lint bench fuzz killtest loadtest clean
 
 demo: .venv/ready
 	$(BIN)/python inference.py --task spine_realtime --images Datasets/spine_sample/images --output result/first_look
@@ -26,6 +26,12 @@ test: lint
 
 test-fast: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not training"
+
+# Annotation tools themselves read what SonoSeg writes. They are installed apart, as they need other versions, and are no part of SonoSeg.
+test-clients: .venv/ready-for-tests
+	$(BIN)/python -m venv .clients
+	.clients/bin/python -m pip install --quiet --disable-pip-version-check 'labelme>=6' label-studio-sdk
+	QT_QPA_PLATFORM=offscreen SONOSEG_CLIENTS=$$(echo .clients/lib/python3*/site-packages) $(BIN)/python -m pytest tests/clients
 
 lint: .venv/ready-for-tests
 	$(BIN)/ruff check .
@@ -57,4 +63,4 @@ loadtest: .venv/ready
 	$(BIN)/python -m stress.load
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .clients
