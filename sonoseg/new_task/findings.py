@@ -79,7 +79,7 @@ def _structures(folder: Path, layout: Layout) -> tuple[list[FoundStructure], dic
         return structures_of_shapes_json(folder, section), section
     if section["format"] == "mask_folder":
         items, _ = FORMATS["mask_folder"].read(folder, ADAPTER.validate_python(section), [])
-        masks = [item.mask for item in items if item.mask]
+        masks = [mask.path for item in items for mask in item.masks]
         found = structures_of_masks(masks, section) if masks else None
         if not found:
             return None
