@@ -21,7 +21,6 @@ from sonoseg.io.readers import read_image_header
 from sonoseg.new_task.label_files import is_shape
 from sonoseg.new_task.names import structure_names
 from sonoseg.new_task.structures import (
-    LINE_THICKNESS_PX,
     SAMPLED,
     FoundStructure,
     color_of,
@@ -30,9 +29,12 @@ from sonoseg.new_task.structures import (
 )
 from sonoseg.schema.annotation_formats import Annotations
 from sonoseg.schema.annotations import Structure
+from sonoseg.sizes import Size
 from sonoseg.types import Mask
 
 MOST_STRUCTURES = 254
+LINE_WIDTH = 0.0125
+"""Drawing width that is proposed for lines, whose annotations have none: part of the image's diagonal."""
 ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotations)
 
 
@@ -68,12 +70,16 @@ def structures_of_labels(folder: Path, section: Mapping[str, Any]) -> tuple[list
         for _, shape in item.shapes:
             kinds[label_of[shape.structure]][shape.kind if isinstance(shape, Shape) else "region"] += 1
     names = structure_names(list(kinds))
-    drawn = [_drawn(item) for item in items if item.shapes][:SAMPLED]
+    sampled = [item for item in items if item.shapes][:SAMPLED]
+    width = _line_width(sampled)
+    drawn = [_drawn(item, width) for item in sampled]
     found = []
     for number, (label, counts) in enumerate(kinds.items()):
         kind = counts.most_common(1)[0][0] if counts else "region"
         how = ", ".join(f"{count} drawn as {name}" for name, count in counts.most_common())
-        one = FoundStructure(names[label], kind, color_of(number), how, LINE_THICKNESS_PX if kind == "line" else None)
+        one = FoundStructure(names[label], kind, color_of(number), how)
+        if kind == "line":
+            one = replace(one, thickness_px=width, reason=f"{how}; thickness_px is the drawing width, to be chosen")
         if kind == "region":
             masks = [masks[recorder.seen[label]] for masks in drawn if recorder.seen[label] in masks]
             one = fitted(names[label], color_of(number), masks)
@@ -105,37 +111,56 @@ def structures_of_shapes_json(folder: Path, section: Mapping[str, Any]) -> tuple
     for entries in read_json(path, folder).values():
         for entry in filter(is_shape, entries if isinstance(entries, list) else []):
             kinds[entry[0]][KIND_OF[entry[1]]] += 1
+    if len(kinds) > MOST_STRUCTURES:
+        raise DataError(f"{len(kinds)} classes, more than {MOST_STRUCTURES}; merge some", path)
     found = []
     for number, (name, counts) in enumerate(sorted(kinds.items())):
         kind = counts.most_common(1)[0][0]
         how = ", ".join(f"{count} drawn as {other}" for other, count in counts.most_common())
-        found.append(FoundStructure(name, kind, color_of(number), how, LINE_THICKNESS_PX if kind == "line" else None))
+        one = FoundStructure(name, kind, color_of(number), how)
+        if kind == "line":
+            one = replace(one, thickness_px=1.0, reason=f"{how}; thickness_px is the drawing width, to be chosen")
         try:
-            found[-1].structure()
+            one.structure()
         except ValidationError:
             raise DataError(
                 f"class {quoted(name)}: expected a name of letters, digits and underscores; rename it in the file", path
             ) from None
-    if len(found) > MOST_STRUCTURES:
-        raise DataError(f"{len(found)} classes, more than {MOST_STRUCTURES}; merge some", path)
+        found.append(one)
     items, _ = FORMATS["shapes_json"].read(
         folder, ADAPTER.validate_python(dict(section)), [one.structure() for one in found]
     )
-    drawn = [_drawn(item) for item in items if item.shapes][:SAMPLED]
+    sampled = [item for item in items if item.shapes][:SAMPLED]
+    width = _line_width(sampled)
+    drawn = [_drawn(item, width) for item in sampled]
+    found = [replace(one, thickness_px=width) if one.thickness_px else one for one in found]
     return with_covers(found, drawn, [one.name for one in found]), dict(section)
 
 
-def _drawn(item: AnnotatedImage) -> dict[str, Mask]:
-    """Return {structure: mask} of an image's shapes; empty where the image cannot be read."""
+def _size(item: AnnotatedImage) -> Size | None:
+    """Return (height, width) of an image; None where it cannot be read."""
     try:
-        height, width = read_image_header(item.image.path).size
+        return read_image_header(item.image.path).size
     except (DataError, OSError) as problem:
         if is_machine_error(problem):
             raise
+        return None
+
+
+def _line_width(items: Sequence[AnnotatedImage]) -> float:
+    """Return a drawing width in pixels that suits the size of the images; 10 where none can be read."""
+    diagonals = [float(np.hypot(*size)) for item in items if (size := _size(item))]
+    return max(2.0, float(round(LINE_WIDTH * float(np.median(diagonals))))) if diagonals else 10.0
+
+
+def _drawn(item: AnnotatedImage, line_width: float) -> dict[str, Mask]:
+    """Return {structure: mask} of an image's shapes; empty where the image cannot be read."""
+    size = _size(item)
+    if size is None:
         return {}
     masks: dict[str, Mask] = {}
     for _, shape in item.shapes:
-        mask = masks.setdefault(shape.structure, np.zeros((height, width), dtype=bool))
-        window, drawn = shape.draw((height, width), LINE_THICKNESS_PX)
+        mask = masks.setdefault(shape.structure, np.zeros(size, dtype=bool))
+        window, drawn = shape.draw(size, line_width)
         mask[window] |= drawn
     return masks

@@ -33,14 +33,14 @@ def find_layouts(contents: Contents) -> list[Layout]:
     """Return the ways in which a folder can be read, the best first; empty without any.
 
     Files of an annotation tool come before pairs of pictures where they annotate most images; then the layout counts
-    that explains most images.
+    with most annotations.
     """
     found = [*_label_layouts(contents), *_mask_layouts(contents)]
 
-    def rank(layout: Layout) -> tuple[bool, int, int, int]:
+    def rank(layout: Layout) -> tuple[bool, int, int]:
         by_tool = not layout.is_masks and layout.annotated >= LEAST_SHARE * layout.images
         masks = layout.section.get("masks")
-        return not by_tool, -layout.annotated, -len(masks) if isinstance(masks, dict) else 0, layout.images
+        return not by_tool, -layout.annotated * (len(masks) if isinstance(masks, dict) else 1), layout.images
 
     return sorted(found, key=rank)
 

@@ -15,11 +15,13 @@ from sonoseg.types import Pixels
 
 FEW_VALUES, ALL_PIXELS = 8, 0.98
 """A picture is a mask when so few values make nearly all of its pixels; the soft edges of a JPEG make the rest."""
+BRIGHT, SOFT = 128, 0.85
+"""Brightest value of a binary mask saved as JPEG, at least, and the part of its pixels that are near either value."""
 MOST_CLASSES = 20
 MOST_MASKS = 0.8
 """Part of the pictures that are masks, from which a folder is one of masks."""
 PEAK, NEAR = 0.05, 16
-"""Part of the annotated pixels from which a value among many is one of a class, and the distance between two such."""
+"""Part of the annotated pixels that are near a value of a class where there are many values; the distance of two."""
 EDGE = 0.5
 """Part of the pixels of a value between a lower and a higher one, from which it belongs to soft edges."""
 COPY = 0.98
@@ -64,9 +66,14 @@ def _seen(path: Path, contents: Contents) -> str:
 
 
 def _is_mask(values: Pixels) -> bool:
-    counts = np.sort(np.bincount(values.ravel(), minlength=256))[::-1]
-    most = FEW_VALUES if values.max() > MOST_CLASSES else MOST_CLASSES + 1
-    return bool(counts[:most].sum() >= ALL_PIXELS * values.size)
+    counts = np.bincount(values.ravel(), minlength=256)
+    highest = int(values.max())
+    most = FEW_VALUES if highest > MOST_CLASSES else MOST_CLASSES + 1
+    if np.sort(counts)[::-1][:most].sum() >= ALL_PIXELS * values.size:
+        return True
+    # The rings around the edges of a small JPEG: nearly black or nearly white, unlike a dark image with few echoes.
+    dark, bright = counts[:NEAR].sum(), counts[highest - NEAR :].sum()
+    return bool(highest >= BRIGHT and dark + bright >= SOFT * values.size and 2 * bright >= values.size - dark)
 
 
 def readable(paths: Iterable[Path]) -> Iterable[tuple[Path, Pixels]]:
@@ -111,9 +118,12 @@ def class_values(masks: Iterable[Pixels]) -> list[int]:
     areas = [value for value in found if between[value] < EDGE * total[value]] or [found[-1]]
     if len(found) <= MOST_CLASSES:
         return areas
+    inner = np.zeros(256, np.int64)
+    inner[areas] = total[areas]
+    around = np.convolve(inner, np.ones(NEAR + 1, np.int64), "same")
     peaks: list[int] = []
-    for value in sorted(areas, key=lambda one: -total[one]):
-        if total[value] >= PEAK * total.sum() and all(abs(value - peak) >= NEAR for peak in [0, *peaks]):
+    for value in sorted(areas, key=lambda one: -inner[one]):
+        if around[value] >= PEAK * total.sum() and all(abs(value - peak) > NEAR for peak in [0, *peaks]):
             peaks.append(value)
     return sorted(peaks) or [found[-1]]
 

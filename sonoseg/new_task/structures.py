@@ -16,8 +16,6 @@ from sonoseg.types import Mask
 SAMPLED = 24
 """Annotations whose shapes are looked at."""
 COLORS = ("#3bceac", "#ffd23f", "#ee4266", "#4d96ff", "#ff924c", "#b388eb", "#80ed99", "#f15bb5")
-LINE_THICKNESS_PX = 10.0
-"""Drawing width that is proposed for lines, whose annotations have none."""
 FITS, LINE_FITS, ELONGATED = 0.985, 0.75, 6.0
 """Median Dice from which a shape is proposed for a structure, and how long a line is compared with its width."""
 MOST_OUTLINED, FILLED = 0.8, 2
@@ -64,7 +62,8 @@ def fitted(name: str, color: str, masks: Sequence[Mask]) -> FoundStructure:
     masks = [mask for mask in masks if mask.any()]
     if not masks:
         return FoundStructure(name, "region", color, "no mask that was looked at shows it")
-    width = float(np.median([2 * cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 5).max() for mask in masks]))
+    depths = [cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 5).max() for mask in masks]
+    width = float(np.median([2 * depth - 1 for depth in depths]))
     length = float(np.median([np.hypot(*np.ptp(np.argwhere(mask), axis=0)) for mask in masks]))
     fits = {
         kind: float(np.median([_dice(mask, kind, width) for mask in masks]))
