@@ -1,6 +1,7 @@
 """The command `sonoseg` (also `python -m sonoseg`): tools beside the four scripts, such as `sonoseg verify PATH...`."""
 
 import argparse
+import re
 import shlex
 import sys
 from collections import Counter
@@ -78,33 +79,31 @@ def list_models(arguments: argparse.Namespace) -> int:
 def new_task(arguments: argparse.Namespace) -> int:
     """Write the task file of a folder, and a picture of six images; print what was recognised and what comes next."""
     from sonoseg.errors import UsageError
-    from sonoseg.io.files import write_text
-    from sonoseg.io.png import write_image
     from sonoseg.new_task.findings import look_at, task_name
-    from sonoseg.new_task.picture import outline_sheet, picture_path
-    from sonoseg.new_task.task_text import findings_json, findings_lines, task_text
-    from sonoseg.schema.task_files import load_draft, task_of
+    from sonoseg.new_task.task_text import findings_json, findings_lines
+    from sonoseg.new_task.writing import check_target, write_task
+    from sonoseg.schema.task_files import available_tasks
 
+    name = arguments.name or task_name(arguments.folder, available_tasks())
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,99}", name) or name == "auto":
+        raise UsageError(f"--name {name!a}: expected small letters, digits and underscores, a letter first, not auto")
+    out = arguments.out or Path(f"{name}.yaml")
+    if not arguments.list:
+        try:
+            check_target(out)
+        except UsageError as problem:
+            raise UsageError(f"{problem}, with --out") from None
     findings = look_at(arguments.folder)
     if arguments.list:
         print(findings_json(findings))
         return EXIT_OK
-    name = arguments.name or task_name(arguments.folder)
-    out = arguments.out or Path(f"{name}.yaml")
-    picture = picture_path(out)
-    for path in (out, picture):
-        if path.exists():
-            raise UsageError(f"{path}: exists already, and is never overwritten; choose another file with --out")
-    write_text(out, task_text(name, findings, arguments.minutes))
-    task = task_of(load_draft(out))
-    sheet = outline_sheet(findings, task)
-    if sheet is not None:
-        write_image(picture, sheet)
+    picture = write_task(out, name, findings, arguments.minutes)
     for line in findings_lines(findings):
         print(printable(line))
+    print(printable(f"written: {out}"))
+    print(printable(f"look at: {picture}") if picture else "no picture: stage 1 would refuse each image")
     data = shlex.quote(str(arguments.folder))
-    print(f"written: {out}" + (f"\nlook at: {picture}" if sheet is not None else ""))
-    print(f"next: python train_test_data_preparation.py --task {shlex.quote(str(out))} --data {data}")
+    print(printable(f"next: python train_test_data_preparation.py --task {shlex.quote(str(out))} --data {data}"))
     return EXIT_OK
 
 

@@ -44,7 +44,7 @@ IMPORTS = {
     "evaluation": "errors sizes types geometry schema io runs reporting prepare preprocess postprocess quality models",
     "training": "errors types sizes schema io runs reporting preprocess postprocess quality models evaluation",
     "planning": "errors sizes types geometry schema io runs prepare preprocess models training",
-    "new_task": "errors types geometry schema io reporting annotations prepare",
+    "new_task": "errors sizes types geometry schema io reporting annotations prepare",
     "convert": "errors sizes types geometry schema io annotations prepare new_task",
     "inference": "errors sizes types geometry schema io runs reporting annotations prepare postprocess quality models",
 }

@@ -1,6 +1,6 @@
 """Annotation formats. A new format is a class with the interface of `AnnotationFormat` and a line in `FORMATS`."""
 
-from sonoseg.annotations.base import AnnotatedImage, Annotation, AnnotationFormat
+from sonoseg.annotations.base import AnnotatedImage, Annotation, AnnotationFormat, MaskFile
 from sonoseg.annotations.coco import CocoFormat
 from sonoseg.annotations.cvat import CvatFormat
 from sonoseg.annotations.label_studio.format import LabelStudioFormat
@@ -18,4 +18,4 @@ FORMATS: dict[str, AnnotationFormat] = {
 }
 """`annotations.format` of a task file -> the format."""
 
-__all__ = ["FORMATS", "AnnotatedImage", "Annotation", "AnnotationFormat"]
+__all__ = ["FORMATS", "AnnotatedImage", "Annotation", "AnnotationFormat", "MaskFile"]

@@ -17,18 +17,30 @@ from sonoseg.types import Pixels
 
 
 @dataclass(frozen=True)
+class MaskFile:
+    """A mask of an image. structure: the one that a binary mask shows; None for a mask with values of all classes.
+
+    values: (stored value, structure) pairs of a mask of all classes; empty when the values are the class indices.
+    """
+
+    path: Path
+    structure: str | None = None
+    values: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class AnnotatedImage:
-    """An image of a data folder with its annotation, as a reader returns it: a mask file, or shapes.
+    """An image of a data folder with its annotation, as a reader returns it: mask files, or shapes.
 
     id: unique in the data folder: the stem of the image's file name, with the number of the frame where a file has
-    several; mask: None when the annotation consists of shapes; outlined: the mask contains outlines, and the enclosed
+    several; masks: empty when the annotation consists of shapes; outlined: the masks contain outlines, and the enclosed
     area is to be filled; shapes: (position in the file, from 0; shape or bitmap). An image without structures has no
-    mask and no shapes, or an empty mask. size: of the image as the annotation states it, None when it does not.
+    mask and no shapes, or empty masks. size: of the image as the annotation states it, None when it does not.
     """
 
     id: str
     image: ImageRef
-    mask: Path | None = None
+    masks: tuple[MaskFile, ...] = ()
     outlined: bool = False
     shapes: tuple[tuple[int, Shape | Bitmap], ...] = ()
     size: Size | None = None

@@ -89,8 +89,7 @@ class ImageFinder:
 
     def find(self, name: str) -> str | None:
         """Return the id of the image of this name, with or without its extension; None when there is none."""
-        last = base_name(name)
-        for candidate in (last, unquote(last), _UPLOAD.sub("", unquote(last))):
+        for candidate in spellings(name):
             if candidate in self._by_name:
                 return self._by_name[candidate]
             if candidate in self._by_stem:
@@ -100,6 +99,12 @@ class ImageFinder:
     def is_refused(self, name: str) -> bool:
         """Return whether the image of this name, with or without its extension, has a fault of its own already."""
         return base_name(name) in self._refused
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """Return the file names that a name in an annotation file may mean, the most probable first."""
+    last = base_name(name)
+    return last, unquote(last), _UPLOAD.sub("", unquote(last))
 
 
 def base_name(name: str) -> str:

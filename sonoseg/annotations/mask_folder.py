@@ -1,4 +1,4 @@
-"""Annotation format `mask_folder`: a mask file for each image, paired by file name."""
+"""Annotation format `mask_folder`: a mask file for each image, or one per structure, paired by file name."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,8 +6,8 @@ from pathlib import Path
 from posixpath import normpath
 from typing import ClassVar
 
-from sonoseg.annotations.base import AnnotatedImage, Annotation, folder_inside, with_ids
-from sonoseg.errors import TaskError
+from sonoseg.annotations.base import AnnotatedImage, Annotation, MaskFile, folder_inside, with_ids
+from sonoseg.errors import TaskError, choices
 from sonoseg.io.faults import Fault, error
 from sonoseg.io.files import write_bytes
 from sonoseg.io.image_ref import ImageRef
@@ -25,35 +25,42 @@ class MaskFolderFormat:
     def read(
         self, data: Path, section: MaskFolder, structures: Sequence[Structure]
     ) -> tuple[list[AnnotatedImage], list[Fault]]:
-        """Pair `<name><image_suffix>` with `<name><mask_suffix>`, in one folder or two, whatever their extensions.
+        """Pair `<name><image_suffix>` with `<name><mask_suffix>`, in one folder or several, whatever their extensions.
 
-        Faults: an image without a mask, a mask without an image, several masks for an image, invalid names, links that
-        lead out of `data`. Raises DataError when a folder is missing, TaskError when images and masks share a folder
-        and have the same suffix.
+        Faults: an image without a mask, or without one of a structure that has a folder, a mask without an image,
+        several masks for an image, invalid names, links that lead out of `data`. Raises DataError when a folder is
+        missing, TaskError when images and masks share a folder and have the same suffix.
         """
         images, masks, faults = _list_files(data, section)
-        masks_of = defaultdict(list)
-        for mask in masks:
-            masks_of[mask.stem.removesuffix(section.mask_suffix)].append(mask)
+        masks_of = {structure: _by_name(paths, section) for structure, paths in masks.items()}
         items = []
         image_of, more = with_ids(images, data)
         faults += more
+        values = tuple(section.values.items())
         for identity, image in image_of.items():
-            candidates = masks_of.get(_name(image.stem, section), [])
-            problem = _pairing_problem(image, candidates, section, data)
+            name = _name(image.stem, section)
+            candidates = {structure: by_name.get(name, []) for structure, by_name in masks_of.items()}
+            problem = _pairing_problem(name, candidates, section, data)
             if problem:
                 faults.append(error(image.relative_to(data).as_posix(), problem, "no_mask", identity))
             else:
-                items.append(AnnotatedImage(identity, ImageRef(image), candidates[0], section.fill_outlines))
+                files = tuple(MaskFile(paths[0], structure, values) for structure, paths in candidates.items())
+                items.append(AnnotatedImage(identity, ImageRef(image), files, section.fill_outlines))
         names = {_name(image.stem, section) for image in images}
-        for name in masks_of.keys() - names:
-            for mask in masks_of[name]:
-                message = "a mask for an image that is not there"
-                faults.append(error(mask.relative_to(data).as_posix(), message, "no_image"))
+        for by_name in masks_of.values():
+            for name in by_name.keys() - names:
+                for mask in by_name[name]:
+                    message = "a mask for an image that is not there"
+                    faults.append(error(mask.relative_to(data).as_posix(), message, "no_image"))
         return sorted(items, key=lambda item: item.id), faults
 
     def write(self, data: Path, section: MaskFolder, annotations: Iterable[Annotation], sync: bool = True) -> None:
-        """Write each mask in the file format of its image when that is lossless, otherwise as PNG."""
+        """Write each mask in the file format of its image when that is lossless, otherwise as PNG.
+
+        Raises ValueError also for a section with a folder per structure.
+        """
+        if not isinstance(section.masks, str):
+            raise ValueError("masks in a folder per structure are only read; name one folder to write masks")
         for annotation in annotations:
             if annotation.mask is None:
                 raise ValueError(f"{annotation.image}: has no mask, which this format stores")
@@ -63,33 +70,45 @@ class MaskFolderFormat:
     def image_files(self, section: MaskFolder, image: str) -> list[str]:
         path = Path(image)
         suffix = path.suffix if path.suffix.lower() in LOSSLESS_SUFFIXES else ".png"
-        return [f"{section.masks}/{_name(path.stem, section)}{section.mask_suffix}{suffix}"]
+        mask = f"{_name(path.stem, section)}{section.mask_suffix}{suffix}"
+        return [f"{folder}/{mask}" for _, folder in section.mask_folders]
 
     def shared_files(self, section: MaskFolder) -> list[str]:
         return []
 
     def folders(self, section: MaskFolder) -> list[str]:
-        return [section.images, section.masks]
+        return [section.images, *(folder for _, folder in section.mask_folders)]
 
     def is_annotation(self, path: Path, section: MaskFolder) -> bool:
         # The data folder is unknown here, so names are compared, and no links are resolved.
-        return normpath(section.images) == normpath(section.masks) and _is_mask(path, section)
+        shared = any(normpath(folder) == normpath(section.images) for _, folder in section.mask_folders)
+        return shared and _is_mask(path, section)
 
 
-def _list_files(data: Path, section: MaskFolder) -> tuple[list[Path], list[Path], list[Fault]]:
-    """Return images, masks, and the faults of folders that lead out of the data folder."""
+def _list_files(data: Path, section: MaskFolder) -> tuple[list[Path], dict[str | None, list[Path]], list[Fault]]:
+    """Return images, masks by structure, and the faults of folders that lead out of the data folder."""
     images, faults = folder_inside(data, section.images)
-    masks, more = folder_inside(data, section.masks)
-    if _in_one_folder(section, data):
-        if section.mask_suffix == section.image_suffix:
-            raise TaskError(
-                "annotations.mask_suffix: images and masks share a folder, so their suffixes have to differ"
-            )
-        images = [path for path in images if not _is_mask(path, section)]
-        masks = [path for path in masks if _is_mask(path, section)]
-    images = [path for path in images if path.stem.endswith(section.image_suffix)]
-    masks = [path for path in masks if path.stem.endswith(section.mask_suffix)]
-    return images, masks, faults + more
+    masks: dict[str | None, list[Path]] = {}
+    for structure, folder in section.mask_folders:
+        paths, more = folder_inside(data, folder)
+        faults += more
+        if _is_same_folder(section.images, folder, data):
+            if section.mask_suffix == section.image_suffix:
+                raise TaskError(
+                    "annotations.mask_suffix: images and masks share a folder, so their suffixes have to differ"
+                )
+            images = [path for path in images if not _is_mask(path, section)]
+            paths = [path for path in paths if _is_mask(path, section)]
+        masks[structure] = [path for path in paths if path.stem.endswith(section.mask_suffix)]
+    return [path for path in images if path.stem.endswith(section.image_suffix)], masks, faults
+
+
+def _by_name(masks: Iterable[Path], section: MaskFolder) -> dict[str, list[Path]]:
+    """Return {name that a mask shares with its image: masks}."""
+    by_name = defaultdict(list)
+    for mask in masks:
+        by_name[mask.stem.removesuffix(section.mask_suffix)].append(mask)
+    return by_name
 
 
 def _name(image_stem: str, section: MaskFolder) -> str:
@@ -97,9 +116,9 @@ def _name(image_stem: str, section: MaskFolder) -> str:
     return image_stem.removesuffix(section.image_suffix)
 
 
-def _in_one_folder(section: MaskFolder, data: Path) -> bool:
-    """Return whether images and masks of the data folder lie in the same folder, links resolved."""
-    return (data / section.images).resolve() == (data / section.masks).resolve()
+def _is_same_folder(first: str, second: str, data: Path) -> bool:
+    """Return whether two folders of the data folder are the same, links resolved."""
+    return (data / first).resolve() == (data / second).resolve()
 
 
 def _is_mask(path: Path, section: MaskFolder) -> bool:
@@ -113,12 +132,20 @@ def _is_mask(path: Path, section: MaskFolder) -> bool:
     return not (len(section.image_suffix) > len(section.mask_suffix) and path.stem.endswith(section.image_suffix))
 
 
-def _pairing_problem(image: Path, masks: list[Path], section: MaskFolder, data: Path) -> str | None:
-    if not masks:
-        expected = _name(image.stem, section) + section.mask_suffix
-        return f"has no mask; expected {section.masks}/{expected}.png"
-    if len(masks) > 1:
-        return f"has several masks: {', '.join(mask.name for mask in masks)}; keep one"
-    if not is_inside(masks[0], data):
-        return f"its mask {masks[0].name} is a link that leads out of the data folder; copy the mask there instead"
+def _pairing_problem(
+    name: str, masks: Mapping[str | None, Sequence[Path]], section: MaskFolder, data: Path
+) -> str | None:
+    """Return what is wrong with the masks of an image, by structure; None where there is one in each folder."""
+    folders = dict(section.mask_folders)
+    missing = [structure for structure, paths in masks.items() if not paths]
+    if missing:
+        expected = [f"{folders[structure]}/{name}{section.mask_suffix}.png" for structure in missing]
+        if len(missing) == len(masks):
+            return f"has no mask; expected {' and '.join(expected)}"
+        return f"has no mask of {choices(missing)}; expected {' and '.join(expected)}, empty where it shows none"
+    for paths in masks.values():
+        if len(paths) > 1:
+            return f"has several masks: {', '.join(mask.name for mask in paths)}; keep one"
+        if not is_inside(paths[0], data):
+            return f"its mask {paths[0].name} is a link that leads out of the data folder; copy the mask there instead"
     return None

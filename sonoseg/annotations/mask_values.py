@@ -13,13 +13,20 @@ THIN, THIN_PX = 0.02, 6.0
 """An outline is nowhere thicker than this fraction of the image diagonal, or these pixels; thicker masks are filled."""
 
 
-def class_indices(values: Pixels, class_names: Sequence[str]) -> tuple[Pixels, str | None]:
+def class_indices(
+    values: Pixels, class_names: Sequence[str], meaning: Sequence[tuple[int, str]] = ()
+) -> tuple[Pixels, str | None]:
     """Return class indices `(H, W)` uint8 for a mask's stored values `(H, W)` uint8, and a warning or None.
+
+    meaning: (value, class) pairs, where there are any; 0 is background.
 
     One class: 0 and another value (1, 255, ...) are background and class; further grey values (soft or JPEG edges)
     are cut at half of the largest, with a warning. Several classes: the values are the indices themselves, with a
-    warning where they look smoothed. Raises ValueError for a value above the number of classes.
+    warning where they look smoothed. Raises ValueError for a value above the number of classes, or without a meaning.
     """
+    if meaning:
+        labels = _translated(values, meaning, class_names)
+        return labels, smoothed_edges(labels, class_names)
     present = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
     classes = len(class_names)
     if classes == 1:
@@ -33,6 +40,22 @@ def class_indices(values: Pixels, class_names: Sequence[str]) -> tuple[Pixels, s
         unknown = [int(value) for value in present if value > classes]
         raise ValueError(f"mask values {_short(unknown)} are no class; expected {expected}")
     return values, smoothed_edges(values, class_names)
+
+
+def _translated(values: Pixels, meaning: Sequence[tuple[int, str]], class_names: Sequence[str]) -> Pixels:
+    """Return class indices `(H, W)` uint8 for stored values `(H, W)` uint8 whose (value, class) pairs are given.
+
+    0 is background. Raises ValueError for a value without a meaning.
+    """
+    table, known = np.zeros(256, np.uint8), np.zeros(256, bool)
+    known[0] = True
+    for value, name in meaning:
+        table[value], known[value] = class_names.index(name) + 1, True
+    unknown = [int(value) for value in np.flatnonzero(np.bincount(values.ravel(), minlength=256)) if not known[value]]
+    if unknown:
+        expected = ", ".join(f"{value} {name}" for value, name in [(0, "background"), *meaning])
+        raise ValueError(f"mask values {_short(unknown)} are not in annotations.values; expected {expected}")
+    return table[values]
 
 
 def _short(values: list[int]) -> str:

@@ -139,7 +139,7 @@ def _covered(item: AnnotatedImage, labels: Pixels, structures: Sequence[Structur
     """Return how many structures have fewer pixels in the label map `(H, W)` uint8 than their shapes cover."""
     values, size = label_values(structures), (labels.shape[0], labels.shape[1])
     covered = 0
-    for structure in structures if item.mask is None else ():
+    for structure in () if item.masks else structures:
         shapes = [shape for _, shape in item.shapes if shape.structure == structure.name]
         drawn = union(shapes, size, structure.thickness_px)
         covered += bool(np.count_nonzero(drawn) > np.count_nonzero(labels == values[structure.name]))

@@ -7,6 +7,7 @@ from typing import Any
 
 from sonoseg.annotations import FORMATS
 from sonoseg.errors import DataError, choices
+from sonoseg.new_task.contents import contents_of
 from sonoseg.new_task.findings import look_at
 from sonoseg.new_task.layouts import find_layouts
 from sonoseg.schema.annotation_formats import LabelledFormat, annotations_section
@@ -50,7 +51,7 @@ def annotated_folder(folder: Path, task: Task | None, only: str | None = None) -
     if only in (None, task.annotations.format):
         reason = f"read as {task.annotations.format}, as task {task.name} says"
         return AnnotatedFolder(folder, task.annotations, task.structures, task.metadata.file, reason)
-    layouts = [layout for layout in find_layouts(folder) if layout.section["format"] == only]
+    layouts = [layout for layout in find_layouts(contents_of(folder)) if layout.section["format"] == only]
     if not layouts:
         raise DataError(
             f"no annotations of the format {only} in this folder; expected {choices(list(FORMATS))}", folder

@@ -56,7 +56,7 @@ def parts_of(
         name = structure.name
         above = np.isin(labels, [values[other] for other in order[order.index(name) + 1 :]])
         part = Part((height, width), ())
-        if item.mask is None:
+        if not item.masks:
             shapes = [shape for _, shape in item.shapes if shape.structure == name]
             part, others = _kept(shapes, structure, part, target)
             mask = union(others, part.size, structure.thickness_px)

@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sonoseg.annotations import FORMATS
+from sonoseg.annotations import FORMATS, AnnotatedImage
 from sonoseg.errors import DataError, TaskError, choices
+from sonoseg.io.faults import Fault
 from sonoseg.io.readers import image_suffixes
+from sonoseg.new_task.contents import Contents, contents_of
+from sonoseg.new_task.label_structures import ADAPTER, structures_of_labels, structures_of_shapes_json
 from sonoseg.new_task.layouts import Layout, find_layouts
+from sonoseg.new_task.mask_structures import structures_of_masks
 from sonoseg.new_task.patients import PatientRule, patient_rules
-from sonoseg.new_task.structures import (
-    ADAPTER,
-    FoundStructure,
-    structures_of_labels,
-    structures_of_masks,
-    structures_of_shapes_json,
-)
+from sonoseg.new_task.structures import FoundStructure
 from sonoseg.new_task.tables import Table, find_table
 from sonoseg.schema.annotation_formats import Annotations
+from sonoseg.schema.drafts import AUTO
 from sonoseg.schema.task import Task
 
 
@@ -28,7 +27,9 @@ from sonoseg.schema.task import Task
 class Findings:
     """What a folder contains. section: `annotations` of the task. others: layouts that were possible as well.
 
-    images: those that are annotated. patients: rules, the proposed one first.
+    images: those that are annotated. patients: rules, the proposed one first. left_out: images without a shape, which
+    the task leaves out. faults: errors that stage 1 will list before it decodes an image. notes: sentences on what was
+    not looked at or cannot be used.
     """
 
     folder: Path
@@ -39,38 +40,37 @@ class Findings:
     table: Table | None
     patients: Sequence[PatientRule]
     others: Sequence[Layout]
+    left_out: int
+    faults: Sequence[Fault]
+    notes: Sequence[str]
 
 
 def look_at(folder: Path, only: str | None = None) -> Findings:
     """Return what was recognised in a folder; only: the one annotation format that is considered.
 
-    Raises DataError when there is no such folder, no image in it, or no annotation that can be read.
+    Raises DataError when there is no such folder, no image in it, or no annotation that can be read; OSError.
     """
     if not folder.is_dir():
         raise DataError("no such folder; expected one with images and their annotations", folder)
-    layouts = [layout for layout in find_layouts(folder) if only in (None, layout.section["format"])]
-    problems = []
+    contents = contents_of(folder)
+    if not contents.images:
+        raise DataError(
+            f"no picture ({choices(image_suffixes())}) in this folder{_because(contents, [])}; expected images and "
+            "their annotations",
+            folder,
+        )
+    layouts = [one for one in find_layouts(contents) if only in (None, one.section["format"])]
+    problems: list[str] = []
     for layout in layouts:
         try:
-            found = _structures(folder, layout)
+            return _findings(contents, layout, [one for one in layouts if one is not layout])
         except (DataError, TaskError) as problem:
-            problems.append(str(problem))
-            continue
-        if found is None:
-            continue
-        structures, section = found
-        items, _ = FORMATS[section["format"]].read(
-            folder, ADAPTER.validate_python(dict(section)), [one.structure() for one in structures]
-        )
-        images = [item.image.path for item in items]
-        table = find_table(folder, images)
-        rules = patient_rules([image.stem for image in images], table)
-        others = [one for one in layouts if one is not layout]
-        return Findings(folder, layout, section, structures, images, table, rules, others)
-    why = problems[0] if problems else "masks need the name of their image, alone in a folder or with an ending"
+            problems.append(f"{layout.reason}: {problem}")
+    known = choices([only] if only else list(FORMATS))
     raise DataError(
-        f"no annotated images recognised, as {choices(image_suffixes())} files with annotations in one of the formats "
-        f"{choices([only] if only else list(FORMATS))}: {why}",
+        f"{contents.pictures} pictures, and no annotations recognised in one of the formats {known}"
+        f"{_because(contents, problems)}. Masks need the name of their image, in a folder of their own or with an "
+        "ending such as _mask",
         folder,
     )
 
@@ -83,7 +83,7 @@ def section_for(folder: Path, task: Task) -> Annotations:
     with suppress(DataError, TaskError):
         if FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)[0]:
             return task.annotations
-    for layout in find_layouts(folder):
+    for layout in find_layouts(contents_of(folder)):
         section = dict(layout.section)
         if section["format"] not in ("mask_folder", "shapes_json"):
             section |= {"labels": getattr(task.annotations, "labels", {}), "without_annotation": "leave_out"}
@@ -94,28 +94,49 @@ def section_for(folder: Path, task: Task) -> Annotations:
     )
 
 
-def _structures(folder: Path, layout: Layout) -> tuple[list[FoundStructure], dict[str, Any]] | None:
-    """Return the classes of a layout and its section of the task; None where its pictures are no masks."""
-    section = dict(layout.section)
-    if section["format"] == "shapes_json":
-        return structures_of_shapes_json(folder, section), section
-    if section["format"] == "mask_folder":
-        items, _ = FORMATS["mask_folder"].read(folder, ADAPTER.validate_python(section), [])
-        masks = [item.mask for item in items if item.mask]
-        found = structures_of_masks(masks, section) if masks else None
-        if not found:
-            return None
-        structures, outlines = found
-        return structures, section | ({"fill_outlines": True} if outlines else {})
-    structures = structures_of_labels(folder, section)
-    labels = {label: one.name for one in structures for label in one.labels if label != one.name}
-    section |= {"labels": labels} if labels else {}
-    if layout.annotated < layout.images:
+def _because(contents: Contents, problems: Sequence[str]) -> str:
+    reasons = [*problems, *contents.notes][:3]
+    return f": {'; '.join(reasons)}" if reasons else ""
+
+
+def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> Findings:
+    """Return all that follows from a layout. Raises DataError or TaskError where it has no annotated image."""
+    folder = contents.folder
+    structures, section = _structures(folder, layout)
+    items, faults = _read(folder, section, structures)
+    left_out = sum(fault.kind == "not_annotated" for fault in faults)
+    if left_out:
         section["without_annotation"] = "leave_out"
-    return (structures, section) if structures else None
+        items, faults = _read(folder, section, structures)
+    errors = [fault for fault in faults if fault.level == "error"]
+    if not items:
+        raise DataError(f"no annotated image{f', such as {errors[0]}' if errors else ''}")
+    images = [item.image.path for item in items]
+    table = find_table(folder, images)
+    rules = patient_rules([image.stem for image in images], table)
+    return Findings(folder, layout, section, structures, images, table, rules, others, left_out, errors, contents.notes)
 
 
-def task_name(folder: Path) -> str:
-    """Return a valid name of a task from a folder's."""
-    name = re.sub(r"[^a-z0-9]+", "_", folder.resolve().name.lower()).strip("_")
-    return name if name[:1].isalpha() else f"task_{name}".rstrip("_")
+def _read(
+    folder: Path, section: Mapping[str, Any], structures: Sequence[FoundStructure]
+) -> tuple[list[AnnotatedImage], list[Fault]]:
+    settings = ADAPTER.validate_python(dict(section))
+    return FORMATS[settings.format].read(folder, settings, [one.structure() for one in structures])
+
+
+def _structures(folder: Path, layout: Layout) -> tuple[list[FoundStructure], dict[str, Any]]:
+    """Return the structures of a layout and its whole section of the task."""
+    if layout.section["format"] == "shapes_json":
+        return structures_of_shapes_json(folder, layout.section)
+    if not layout.is_masks:
+        return structures_of_labels(folder, layout.section)
+    items, _ = FORMATS["mask_folder"].read(folder, ADAPTER.validate_python(dict(layout.section)), [])
+    return structures_of_masks(items, layout.section)
+
+
+def task_name(folder: Path, taken: Sequence[str] = ()) -> str:
+    """Return a valid name of a task from a folder's; with an ending where another task has it already."""
+    name = re.sub(r"[^a-z0-9]+", "_", folder.resolve().name.lower()).strip("_")[:80]
+    if not name[:1].isalpha() or name == AUTO:
+        name = f"task_{name}".rstrip("_")
+    return f"{name}_data" if name in taken else name

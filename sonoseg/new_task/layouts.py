@@ -1,22 +1,18 @@
-"""Where in a folder the images and their annotations are, and in which format."""
+"""The ways in which a folder can be read: where images and annotations are, and in which format."""
 
-import json
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sonoseg.io.readers import is_image
-from sonoseg.io.reading import MAX_TEXT_BYTES, read_text_file
+from sonoseg.annotations.labelled import spellings
+from sonoseg.new_task.contents import Contents
+from sonoseg.new_task.label_files import described
+from sonoseg.new_task.mask_pairs import Pair, classes_of_folders, pairs_of
+from sonoseg.new_task.mask_samples import is_pair_of_image_and_mask
 
-MAX_FILES, MAX_DEPTH = 200_000, 4
-"""Files that are listed, and how many folders deep."""
 LEAST_SHARE = 0.5
-"""Part of the images that have an annotation, below which a layout is not proposed."""
-HEAD_BYTES = 4096
-"""Beginning of a file from which its kind is told."""
+"""Part of the images that an annotation tool's file annotates, from which it comes before masks."""
 
 
 @dataclass(frozen=True)
@@ -28,146 +24,97 @@ class Layout:
     annotated: int
     reason: str
 
-
-def find_layouts(folder: Path) -> list[Layout]:
-    """Return the ways in which a folder can be read, the one that explains most images first; empty without any."""
-    files = list(_files(folder))
-    images: dict[str, list[str]] = {}
-    for path in files:
-        if is_image(path):
-            images.setdefault(path.parent.relative_to(folder).as_posix(), []).append(path.stem)
-    texts = [path for path in files if path.suffix.lower() in (".json", ".xml")]
-    found = [*_label_layouts(folder, texts, images), *_mask_layouts(images)]
-    # Files of an annotation tool are no accident, so they come before pairs of pictures with equal names.
-    return sorted(found, key=lambda one: (one.section["format"] == "mask_folder", -one.annotated, one.images))
+    @property
+    def is_masks(self) -> bool:
+        return self.section["format"] == "mask_folder"
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    count = 0
-    for root, folders, names in os.walk(folder):
-        here = Path(root)
-        depth = len(here.relative_to(folder).parts)
-        folders[:] = sorted(name for name in folders if not name.startswith(".")) if depth < MAX_DEPTH else []
-        for name in sorted(names):
-            count += 1
-            if count > MAX_FILES:
-                return
-            if not name.startswith("."):
-                yield here / name
+def find_layouts(contents: Contents) -> list[Layout]:
+    """Return the ways in which a folder can be read, the best first; empty without any.
+
+    Files of an annotation tool come before pairs of pictures where they annotate most images; then the layout counts
+    with most annotations.
+    """
+    found = [*_label_layouts(contents), *_mask_layouts(contents)]
+
+    def rank(layout: Layout) -> tuple[bool, int, int]:
+        by_tool = not layout.is_masks and layout.annotated >= LEAST_SHARE * layout.images
+        masks = layout.section.get("masks")
+        return not by_tool, -layout.annotated * (len(masks) if isinstance(masks, dict) else 1), layout.images
+
+    return sorted(found, key=rank)
 
 
-def _label_layouts(folder: Path, texts: Sequence[Path], images: Mapping[str, Sequence[str]]) -> list[Layout]:
+def _label_layouts(contents: Contents) -> list[Layout]:
     """Return the layouts of annotation tools' files: one per file, and one per folder of labelme's."""
-    layouts, labelme = [], Counter[str]()
-    for path in texts:
-        kind = format_of(path)
-        where = path.parent.relative_to(folder).as_posix()
+    layouts: list[Layout] = []
+    labelme: dict[str, list[str]] = {}
+    for path in contents.texts:
+        name = path.relative_to(contents.folder).as_posix()
+        try:
+            kind, names = described(path)
+        except ValueError as problem:
+            contents.note(f"{name}: {problem}")
+            continue
         if kind == "labelme":
-            labelme[where] += 1
+            labelme.setdefault(path.parent.relative_to(contents.folder).as_posix(), []).append(path.stem)
         elif kind:
-            name = path.relative_to(folder).as_posix()
-            layouts.append(_of_file(kind, name, path, images))
-    for where, count in labelme.items():
-        beside = images.get(where)
-        pictures = where if beside else _most_images(images)
-        total = len(images.get(pictures, []))
-        section = {"format": "labelme", "images": pictures, "annotations": where}
-        layouts.append(Layout(section, total, min(count, total), f"{count} JSON files of labelme in {where}/"))
-    return [layout for layout in layouts if layout.images]
+            where, count = _named_most(names, contents)
+            reason = f"{name} is a file of {kind}, and names {count} images of {where}/"
+            layouts.append(Layout({"format": kind, "images": where, "file": name}, 0, count, reason))
+    for folder, stems in labelme.items():
+        where, count = _named_most(stems, contents, folder)
+        section = {"format": "labelme", "images": where, "annotations": folder}
+        layouts.append(Layout(section, 0, count, f"{len(stems)} JSON files of labelme in {folder}/"))
+    for layout in layouts:
+        if not layout.annotated:
+            contents.note(f"{layout.reason}, but none of a picture that is there")
+    return [
+        Layout(one.section, len(contents.images[one.section["images"]]), one.annotated, one.reason)
+        for one in layouts
+        if one.annotated
+    ]
 
 
-def _of_file(kind: str, name: str, path: Path, images: Mapping[str, Sequence[str]]) -> Layout:
-    """Return the layout of a file for all images, whose folder is the one with most of the names in the file."""
-    text = read_text_file(path).decode("utf-8", errors="replace")
-    named = {where: sum(stem in text for stem in stems) for where, stems in images.items()}
-    where = max(named, key=lambda one: (named[one], -len(one)), default="")
-    return Layout(
-        {"format": kind, "images": where or ".", "file": name},
-        len(images.get(where, [])),
-        named.get(where, 0),
-        f"{name} is a file of {kind}, and names {named.get(where, 0)} images of {where}/",
+def _named_most(names: Iterable[str], contents: Contents, beside: str = "") -> tuple[str, int]:
+    """Return the folder with most of the images of these names, and their number; of equals the one `beside`."""
+    spelled = {candidate for name in names for candidate in spellings(name)}
+    counts = Counter(
+        {
+            where: sum(path.name in spelled or path.stem in spelled for path in paths)
+            for where, paths in contents.images.items()
+        }
     )
+    where = max(counts, key=lambda one: (counts[one], one == beside, -len(one)), default="")
+    return where, counts[where]
 
 
-def format_of(path: Path) -> str | None:
-    """Return the annotation format of a JSON or XML file; None for any other."""
-    try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            return None
-        with path.open("rb") as stream:
-            head = stream.read(HEAD_BYTES)
-        if path.suffix.lower() == ".xml":
-            return "cvat" if b"<annotations" in head else None
-        value = json.loads(read_text_file(path).decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    if isinstance(value, list):
-        is_task = value and isinstance(value[0], dict) and "data" in value[0]
-        return "label_studio" if is_task and ("annotations" in value[0] or "completions" in value[0]) else None
-    if not isinstance(value, dict):
-        return None
-    if "shapes" in value and ("imagePath" in value or "imageData" in value):
-        return "labelme"
-    if "images" in value and "annotations" in value and isinstance(value["annotations"], list):
-        return "coco"
-    entries = [entry for entries in value.values() if isinstance(entries, list) for entry in entries]
-    shaped = [entry for entry in entries if isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str)]
-    return "shapes_json" if shaped and len(shaped) == len(entries) else None
+def _mask_layouts(contents: Contents) -> list[Layout]:
+    """Return the layouts of pictures that are pairs of image and mask, by name and by what they show."""
+    pairs = [pair for pair in pairs_of(contents) if is_pair_of_image_and_mask(pair.sampled(contents), contents)]
+    combined = classes_of_folders(pairs, contents)
+    return [*(_combined(pairs, contents) for pairs in combined), *(_layout(pair) for pair in pairs)]
 
 
-def _most_images(images: Mapping[str, Sequence[str]]) -> str:
-    return max(images, key=lambda where: len(images[where]), default="")
+def _layout(pair: Pair) -> Layout:
+    if pair.images == pair.masks:
+        how = f"a picture with {pair.mask_suffix} at the end of the name"
+    else:
+        how = f"a picture {f'with {pair.mask_suffix} at the end' if pair.mask_suffix else 'of the same name'}"
+        how += f" in {pair.masks}/"
+    reason = f"{pair.count} of {pair.total} images in {pair.images}/ have {how}"
+    return Layout(_section(pair, pair.masks), pair.total, pair.count, reason)
 
 
-def _mask_layouts(images: Mapping[str, Sequence[str]]) -> list[Layout]:
-    """Return the layouts of pictures that are paired by name: in one folder by a suffix, or in two folders."""
-    layouts = []
-    for where, stems in images.items():
-        for suffix, count in _suffixes(stems, stems).most_common(3):
-            total = len(stems) - count
-            if suffix and count >= LEAST_SHARE * total:
-                reason = f"{count} of {total} images in {where}/ have a picture with {suffix} added to the name"
-                layouts.append(Layout(_mask_section(where, where, "", suffix), total, count, reason))
-        for other, others in images.items():
-            if other != where:
-                layouts += _of_two_folders(where, stems, other, others)
-    return layouts
+def _combined(pairs: Mapping[str, Pair], contents: Contents) -> Layout:
+    """Return the layout of a folder of masks for each structure."""
+    first = next(iter(pairs.values()))
+    count = min(pair.count for pair in pairs.values())
+    folders = ", ".join(f"{pair.masks}/" for pair in pairs.values())
+    reason = f"a folder of binary masks for each structure: {folders} for {count} of {first.total} images"
+    return Layout(_section(first, {name: pair.masks for name, pair in pairs.items()}), first.total, count, reason)
 
 
-def _of_two_folders(where: str, stems: Sequence[str], other: str, others: Sequence[str]) -> list[Layout]:
-    """Return the layouts in which pictures of the folder `other` annotate those of `where`."""
-    layouts = []
-    common = _common_ending(stems)
-    for image_suffix in {"", common}:
-        names = [stem.removesuffix(image_suffix) for stem in stems]
-        for suffix, count in _suffixes(names, others).most_common(2):
-            if count >= LEAST_SHARE * len(stems):
-                how = f"with {suffix} at the end" if suffix else "of the same name"
-                reason = f"{count} of {len(stems)} images in {where}/ have a picture {how} in {other}/"
-                section = _mask_section(where, other, image_suffix, suffix)
-                layouts.append(Layout(section, len(stems), count, reason))
-    return layouts
-
-
-def _mask_section(images: str, masks: str, image_suffix: str, mask_suffix: str) -> dict[str, Any]:
-    section = {"format": "mask_folder", "images": images, "masks": masks, "mask_suffix": mask_suffix}
-    return section | ({"image_suffix": image_suffix} if image_suffix else {})
-
-
-def _suffixes(names: Sequence[str], others: Sequence[str]) -> Counter[str]:
-    """Return how often a name of `others` is one of `names` and a suffix; the longest such name is meant."""
-    known, counts = set(names), Counter[str]()
-    for other in others:
-        for length in range(len(other) - (names is others), 0, -1):
-            if other[:length] in known:
-                counts[other[length:]] += 1
-                break
-    return counts
-
-
-def _common_ending(stems: Sequence[str]) -> str:
-    """Return the ending that all names share, from its first letter that is no digit on, such as `_image`."""
-    shortest = min(stems, key=len) if len(stems) > 1 else ""
-    endings = (shortest[start:] for start in range(len(shortest)))
-    ending = next((ending for ending in endings if all(stem.endswith(ending) for stem in stems)), "")
-    return ending.lstrip("0123456789")
+def _section(pair: Pair, masks: str | dict[str, str]) -> dict[str, Any]:
+    section = {"format": "mask_folder", "images": pair.images, "masks": masks, "mask_suffix": pair.mask_suffix}
+    return section | ({"image_suffix": pair.image_suffix} if pair.image_suffix else {})

@@ -8,48 +8,70 @@ from typing import Any
 from sonoseg.new_task.tables import Table
 
 PATTERNS = (
-    (r"^(\d+)[_-]", "the number at the beginning"),
-    (r"^([A-Za-z]+[_-]?\d+)[_-]", "the word and number at the beginning"),
-    (r"(?i)(?:patient|pat|subject|subj|sub|case|volunteer)[_-]?(\d+)", "the number after a word such as patient"),
+    (
+        r"(?i)(?:^|[^a-z])(?:patient|pat|subject|subj|sub|case|volunteer|person|pid)[ _-]?(\d+)",
+        "the number after a word such as patient",
+    ),
+    (r"^(\d+)[ _-]", "the number at the beginning"),
+    (r"^([A-Za-z]+[_-]?\d+)[ _-]", "the word and number at the beginning"),
+    (r"^(.+)[ _-]\(?\d+\)?$", "all before the last number, as of frames of a sweep,"),
+    (r"^(.*[A-Za-z])\d+$", "the letters before the last number"),
     (r"^(.+)[_-][^_-]+$", "all before the last part"),
     (r"^([^_-]+)[_-]", "the first part"),
 )
 """Patterns on the file names' stems that are tried, with what they take."""
+FEW_GROUPS = 5
+"""Groups without a digit in their names, below which they are rather kinds of findings than patients."""
 
 
 @dataclass(frozen=True)
 class PatientRule:
-    """A way to tell patients apart. settings: `patients` of a task. groups: patients that it gives, of `images`."""
+    """A way to tell patients apart. settings: `patients` of a task. groups: patients that it gives, of `images`.
+
+    is_sure: it may be proposed without a person's decision.
+    """
 
     settings: Any
     groups: int
     images: int
     reason: str
+    is_sure: bool = True
 
 
 def patient_rules(stems: Sequence[str], table: Table | None) -> list[PatientRule]:
-    """Return the ways that give more than one patient, and at least one with two images; the proposed one first.
+    """Return the ways that give at least one patient with two images; the proposed one, of several patients, first.
 
-    The last one is always `unknown`. A column of the table comes before patterns on the names; of patterns with equal
-    groups only the first is listed.
+    `unknown` is always among them: proposed where no other is sure, else last. A column of the table comes before
+    patterns on the names, and may give each image its own patient; of patterns with equal groups only the first is
+    listed.
     """
     rules = []
-    for column, groups in table.patients if table else ():
-        if groups > 1:
-            reason = f"column {column!r} of {table.file if table else ''} names {groups} patients"
-            rules.append(PatientRule({"column": column}, groups, len(stems), reason))
+    for column in table.patients if table else ():
+        if column.groups > 1:
+            reason = f"column {column.name!r} of {table.file if table else ''} names {column.groups} patients"
+            empty = len(stems) - column.images
+            reason += f" for {column.images} of {len(stems)} images" + (f", {empty} have none" if empty else "")
+            is_sure = 2 * column.images >= len(stems)
+            rules.append(PatientRule({"column": column.name}, column.groups, column.images, reason, is_sure))
     seen = set()
     for pattern, what in PATTERNS:
-        found = [match.group(1) if (match := re.search(pattern, stem)) else None for stem in stems]
-        if None in found:
+        found: list[str | None] = [match.group(1) if (match := re.search(pattern, stem)) else None for stem in stems]
+        names = {name for name in found if name is not None}
+        first: dict[str | None, int] = {}
+        key = tuple(first.setdefault(name, number) for number, name in enumerate(found))
+        has_numbers = all(re.search(r"\d", name) for name in names)
+        if None in found or key in seen or not (1 if has_numbers else 2) <= len(names) < len(stems):
             continue
-        groups = len(set(found))
-        key = tuple(found)
-        if 1 < groups < len(stems) and key not in seen:
-            seen.add(key)
-            reason = f"{what} of the file name gives {groups} patients for {len(stems)} images"
-            rules.append(PatientRule({"pattern": pattern}, groups, len(stems), reason))
+        seen.add(key)
+        is_sure = len(names) > 1 and (len(names) >= FEW_GROUPS or has_numbers)
+        count = f"{len(names)} patients" if len(names) > 1 else "one patient"
+        reason = f"{what} of the file name gives {count} for {len(stems)} images"
+        rules.append(PatientRule({"pattern": pattern}, len(names), len(stems), reason, is_sure))
+    sure, unsure = ([rule for rule in rules if rule.is_sure is is_sure] for is_sure in (True, False))
     reason = "nothing in names or tables says it; similar images are kept together"
     if rules:
         reason = "ignores names and tables; similar images are kept together"
-    return [*rules, PatientRule("unknown", 0, len(stems), reason)]
+    if unsure and not sure:
+        reason = "names or tables may say it, but not surely; similar images are kept together"
+    unknown = PatientRule("unknown", 0, len(stems), reason)
+    return [*sure, *unsure, unknown] if sure else [unknown, *unsure]

@@ -5,23 +5,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sonoseg.errors import DataError
+from sonoseg.errors import DataError, is_machine_error
+from sonoseg.io.names import is_inside
 from sonoseg.io.numbers import parse_number
 from sonoseg.io.tables import read_table
+from sonoseg.new_task.contents import is_usable
 
 LEAST_SHARE = 0.5
 """Part of the images that a table has to name."""
 PLAUSIBLE_MM = (0.005, 2.0)
-SPACING = re.compile(r"pixel|spacing|(^|[^a-z])mm([^a-z]|$)", re.IGNORECASE)
-ROW, COLUMN = re.compile(r"row|height|(^|_)y($|_)", re.IGNORECASE), re.compile(r"col|width|(^|_)x($|_)", re.IGNORECASE)
-PATIENT = re.compile(r"patient|subject|case|person|volunteer|(^|_)pid($|_)", re.IGNORECASE)
+SPACING = re.compile(
+    r"pixel|spacing|mm[ _/]*(per|/)?[ _]*px|^(row|col|column|x|y|height|width)[ _]*mm$|^mm[ _]*(row|col|x|y)$", re.I
+)
+"""Column of a pixel's size; a length in millimetres has a number of the same size."""
+ROW, COLUMN = re.compile(r"row|height|(^|[ _])y($|[ _])", re.I), re.compile(r"col|width|(^|[ _])x($|[ _])", re.I)
+PATIENT = re.compile(r"patient|subject|case|person|volunteer|(^|[ _])pid($|[ _])", re.I)
+NO_PATIENT = re.compile(
+    r"age|sex|gender|weight|height|size|bmi|date|type|class|diagnos|group|count|position|note", re.I
+)
+"""What a table says about a patient, without naming one."""
+
+
+@dataclass(frozen=True)
+class PatientColumn:
+    """A column that may name patients. groups: patients it names; images: those of the folder that it has one for."""
+
+    name: str
+    groups: int
+    images: int
 
 
 @dataclass(frozen=True)
 class Table:
     """A table of the data folder. file: its path in the folder. image: column with the images' names. row_mm, col_mm:
-    columns of the pixel's size, None when there are none. patients: candidates, the first one best: (column, number of
-    patients). named: images that the table names.
+    columns of the pixel's size, None when there are none. patients: candidates, the first one best. named: images that
+    the table names.
     """
 
     file: str
@@ -29,13 +47,14 @@ class Table:
     named: int
     row_mm: str | None = None
     col_mm: str | None = None
-    patients: tuple[tuple[str, int], ...] = ()
+    patients: tuple[PatientColumn, ...] = ()
 
 
 def find_table(folder: Path, images: Sequence[Path]) -> Table | None:
     """Return the table directly in a folder, or beside the images, that names most of the images; None without one."""
     places = sorted({folder, *(image.parent for image in images[:1])})
     paths = [path for place in places for path in sorted(place.iterdir()) if path.suffix.lower() in (".csv", ".tsv")]
+    paths = [path for path in paths if is_inside(path, folder) and is_usable(path.relative_to(folder).as_posix())]
     found = [table for path in paths if (table := _table(path, folder, images))]
     return max(found, key=lambda table: table.named, default=None)
 
@@ -43,24 +62,30 @@ def find_table(folder: Path, images: Sequence[Path]) -> Table | None:
 def _table(path: Path, folder: Path, images: Sequence[Path]) -> Table | None:
     try:
         rows = [cells for _, cells in read_table(path, "a person")]
-    except (DataError, OSError):
+    except (DataError, OSError) as problem:
+        if is_machine_error(problem):
+            raise
         return None
-    if not rows:
+    columns = [column for column in rows[0] if column and column.isprintable()] if rows else []
+    if not columns:
         return None
-    names = {image.name for image in images} | {image.stem for image in images}
-    counts = {column: sum(cells[column] in names for cells in rows) for column in rows[0]}
-    image = max(counts, key=lambda column: counts[column])
-    if counts[image] < LEAST_SHARE * len(images):
+    name_of = {name: image.name for image in images for name in (image.name, image.stem)}
+    named = {column: {name_of[cells[column]] for cells in rows if cells[column] in name_of} for column in columns}
+    image = max(columns, key=lambda column: len(named[column]))
+    if len(named[image]) < LEAST_SHARE * len(images):
         return None
-    spacing = [column for column in rows[0] if SPACING.search(column) and _are_spacings([c[column] for c in rows])]
-    row = next((column for column in spacing if ROW.search(column)), spacing[0] if spacing else None)
-    col = next((column for column in spacing if COLUMN.search(column) and column != row), row)
+    rows = [cells for cells in rows if cells[image] in name_of]
+    spacing = [column for column in columns if SPACING.search(column) and _are_spacings([c[column] for c in rows])]
+    row = next((column for column in spacing if ROW.search(column)), None)
+    col = next((column for column in spacing if COLUMN.search(column) and column != row), None)
+    if row is None or col is None:  # one column for both, of pixels as high as wide
+        row = col = next(iter(spacing), None)
     patients = [
-        (column, len({cells[column] for cells in rows if cells[column]}))
-        for column in rows[0]
-        if column != image and PATIENT.search(column)
+        PatientColumn(column, len({cells[column] for cells in rows} - {""}), sum(bool(c[column]) for c in rows))
+        for column in columns
+        if column != image and PATIENT.search(column) and not NO_PATIENT.search(column)
     ]
-    return Table(path.relative_to(folder).as_posix(), image, counts[image], row, col, tuple(patients))
+    return Table(path.relative_to(folder).as_posix(), image, len(named[image]), row, col, tuple(patients))
 
 
 def _are_spacings(cells: Sequence[str]) -> bool:

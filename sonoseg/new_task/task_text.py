@@ -1,78 +1,140 @@
 """The task file that `new-task` writes: commented YAML."""
 
 import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import yaml
 
+from sonoseg.errors import printable
 from sonoseg.new_task.findings import Findings
+from sonoseg.new_task.structures import FoundStructure
+
+STRUCTURE_LINES = 16
+"""Lines for structures; the others are at most 24."""
+MAX_COMMENT = 300
 
 
 def task_text(name: str, findings: Findings, minutes: float) -> str:
-    """Return the text of the task file of what was found in a folder, with a reason beside each line."""
-    layout, table, rule = findings.layout, findings.table, findings.patients[0]
+    """Return the text of the task file of what was found in a folder, at most 40 lines, with the reason of each."""
+    layout, rule = findings.layout, findings.patients[0]
     lines = [
-        f"# Written by sonoseg new-task for {findings.folder}. Read it: each line says what was found, and why.",
-        f"name: {name}",
+        _comment(
+            f"Written by sonoseg new-task for {findings.folder}. Read it: each line says what was found, and why."
+        ),
+        f"name: {_flow(name)}",
         "",
-        "structures:",
+        *_structure_lines(findings.structures),
+        "",
+        _comment(layout.reason),
+        *(_comment(f"Not used: {one.reason}") for one in findings.others[:2]),
+        *(_comment(f"Note: {note}") for note in findings.notes[:2]),
     ]
-    for found in findings.structures:
-        fields: dict[str, Any] = {"name": found.name, "shape": found.shape, "color": found.color}
-        if found.thickness_px:
-            fields["thickness_px"] = found.thickness_px
-        if found.covered_by:
-            fields["covered_by"] = list(found.covered_by)
-        lines.append(f"  - {_flow(fields)}  # {found.reason}")
-    lines += ["", f"# {layout.reason}", f"annotations: {_flow(findings.section)}"]
-    if table:
-        columns = {"file": table.file, "image": table.image}
-        if table.row_mm and table.col_mm:
-            columns |= {"row_mm": table.row_mm, "col_mm": table.col_mm}
-        known = f"pixels of known size in column {table.row_mm!r}" if table.row_mm else "no column with a pixel's size"
-        lines += [f"# {table.file} names {table.named} images; {known}", f"metadata: {_flow(columns)}"]
-    else:
-        lines += ["# Pixel size unknown, so nothing is measured in mm: a metadata.csv with image,patient,row_mm,col_mm"]
+    if findings.left_out:
+        lines.append(
+            _comment(
+                f"{findings.left_out} images have no shape and are left out; write empty where they show no structure"
+            )
+        )
+    lines += [f"annotations: {_flow(findings.section)}", *_table_lines(findings)]
     others = [one for one in findings.patients[1:] if one.settings != "unknown"]
-    lines += ["", f"# Patients, which no split divides: {rule.reason}."]
-    lines += [f"# Or {_flow(one.settings)}: {one.reason}." for one in others[:3]]
-    lines += [f"patients: {_flow(rule.settings)}", ""]
+    lines += ["", _comment(f"Patients, which no split divides: {rule.reason}.")]
+    lines += [_comment(f"Or {_flow(one.settings)}: {one.reason}.") for one in others[:3]]
     lines += [
+        f"patients: {_flow(rule.settings)}",
+        "",
         "# Everything else is planned from the data by stage 1, for trainings of this length on its machine.",
         f"plan: {{minutes: {minutes:g}}}",
     ]
     return "\n".join(lines) + "\n"
 
 
+def _structure_lines(structures: Sequence[FoundStructure]) -> list[str]:
+    """Return the structures, one a line with its reason, or several a line where there are many."""
+    fields = [_flow(_fields(found)) for found in structures]
+    if len(fields) <= STRUCTURE_LINES:
+        reasons = [_comment(found.reason) for found in structures]
+        return ["structures:", *(f"  - {one}  {reason}" for one, reason in zip(fields, reasons, strict=True))]
+    each = math.ceil(len(fields) / STRUCTURE_LINES)
+    rows = [", ".join(fields[at : at + each]) for at in range(0, len(fields), each)]
+    return ["structures: [", *(f"  {row}," for row in rows), "]"]
+
+
+def _fields(found: FoundStructure) -> dict[str, Any]:
+    fields: dict[str, Any] = {"name": found.name, "shape": found.shape, "color": found.color}
+    if found.thickness_px:
+        fields["thickness_px"] = found.thickness_px
+    if found.covered_by:
+        fields["covered_by"] = list(found.covered_by)
+    return fields
+
+
+def _table_lines(findings: Findings) -> list[str]:
+    table = findings.table
+    if table is None:
+        return [_comment("Pixel size unknown, so nothing is in mm: a metadata.csv with image, patient, row_mm, col_mm")]
+    columns = {"file": table.file, "image": table.image}
+    if table.row_mm and table.col_mm:
+        columns |= {"row_mm": table.row_mm, "col_mm": table.col_mm}
+    return [
+        _comment(f"{table.file} names {table.named} images; {_pixel_size(findings)}"),
+        f"metadata: {_flow(columns)}",
+    ]
+
+
+def _pixel_size(findings: Findings) -> str:
+    table = findings.table
+    if table is None or table.row_mm is None:
+        return "pixel size unknown, so lengths are in pixels"
+    if table.row_mm == table.col_mm:
+        return f"pixel size: column {table.row_mm!r}, for height and width alike"
+    return f"pixel size: columns {table.row_mm!r} (height) and {table.col_mm!r} (width)"
+
+
+def _comment(text: str) -> str:
+    """Return text as a comment in one line: names of files and columns may have line ends."""
+    line = printable(text)
+    return f"# {line if len(line) <= MAX_COMMENT else f'{line[:MAX_COMMENT]}...'}"
+
+
 def _flow(value: Any) -> str:
     """Return a value as YAML in one line."""
-    if isinstance(value, str):
-        return yaml.safe_dump(value, allow_unicode=True, width=10_000).removesuffix("...\n").strip()
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000).strip()
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf)
+    return text.strip().removesuffix("\n...").strip()
 
 
 def findings_lines(findings: Findings) -> list[str]:
     """Return what was recognised as lines for the terminal, with the alternatives."""
     lines = [f"annotations: {findings.layout.reason}"]
     lines += [f"  not used: {one.reason}" for one in findings.others[:3]]
+    lines += [f"  note: {note}" for note in findings.notes]
+    if findings.left_out:
+        lines.append(f"  {findings.left_out} images have no shape and are left out")
     lines += [f"structure {one.name}: {one.shape} ({one.reason})" for one in findings.structures]
     first, *others = findings.patients
     lines.append(f"patients: {first.reason}")
     lines += [f"  not used: {_flow(one.settings)} ({one.reason})" for one in others]
-    spacing = findings.table.row_mm if findings.table else None
-    where = f"column {spacing!r} of {findings.table.file}" if findings.table and spacing else ""
-    return [*lines, f"pixel size: {where or 'unknown, so lengths are in pixels'}"]
+    lines.append(_pixel_size(findings))
+    if findings.faults:
+        lines.append(f"stage 1 will refuse {len(findings.faults)} faults of the data, such as {findings.faults[0]}")
+    return lines
 
 
 def findings_json(findings: Findings) -> str:
-    """Return what was recognised, and the alternatives, as JSON."""
+    """Return what was recognised, and the alternatives, as JSON in ASCII."""
     layouts = [vars(one) for one in (findings.layout, *findings.others)]
     found = {
         "folder": str(findings.folder),
         "annotations": dict(findings.section),
+        "images": len(findings.images),
         "layouts": layouts,
         "structures": [vars(one) for one in findings.structures],
         "patients": [vars(one) for one in findings.patients],
-        "table": vars(findings.table) if findings.table else None,
+        "table": asdict(findings.table) if findings.table else None,
+        "left_out": findings.left_out,
+        "faults": [str(fault) for fault in findings.faults],
+        "notes": list(findings.notes),
     }
-    return json.dumps(found, indent=2, ensure_ascii=False, default=list)
+    return json.dumps(found, indent=2)

@@ -92,7 +92,7 @@ def ellipse_faults(checked: Sequence[VerifiedImage], names: Mapping[str, str]) -
     for image in checked:
         for name, statistics in image.statistics.items():
             iou = statistics.ellipse_iou
-            if image.item.mask is not None and iou is not None and iou < LOW_IOU:
+            if image.item.masks and iou is not None and iou < LOW_IOU:
                 message = f"{name} is no ellipse: it overlaps its best ellipse by {iou:.2f} (IoU), below {LOW_IOU:g}"
                 faults.append(warning(names[image.item.id], message, "not_ellipse", image.item.id))
     return faults

@@ -20,8 +20,8 @@ from sonoseg.runs.versions import versions
 def build_report(dataset: Dataset) -> dict[str, Any]:
     """Return the report, ready for JSON, to which the plan is added.
 
-    It contains no time and no path, so equal inputs give equal reports. `data_sha256` changes with one byte
-    of an image, a pixel of a mask, a patient or a spacing.
+    It contains no time and no path, so equal inputs give equal reports. `data_sha256` changes with one byte of an
+    image, a pixel of a mask, a patient or a spacing.
     """
     task, checked, samples, faults = dataset.task, dataset.images, dataset.samples, dataset.faults
     train = [sample for sample in samples if sample.fold is not None]

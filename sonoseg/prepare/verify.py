@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sonoseg.annotations import AnnotatedImage
+from sonoseg.annotations import AnnotatedImage, MaskFile
 from sonoseg.annotations.mask_values import class_indices, fill_label_outlines, is_thin
 from sonoseg.errors import DataError, LimitError, is_machine_error
 from sonoseg.io.faults import Fault, error, warning
@@ -24,7 +24,7 @@ from sonoseg.prepare.metadata import ImageMetadata
 from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes
 from sonoseg.prepare.statistics import StructureStatistics, measure_structures
-from sonoseg.schema.annotations import Structure, label_values
+from sonoseg.schema.annotations import Structure, drawing_order, label_values
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
 from sonoseg.types import Pixels
@@ -135,7 +135,7 @@ def read_labels(
         sizes = f"{item.size[1]}x{item.size[0]} pixels, this one has {size[1]}x{size[0]}"
         message = f"was annotated as an image of {sizes}; annotate this one, or put that one here"
         return None, [error(where, message, "annotated_size", item.id)]
-    if item.mask is None:
+    if not item.masks:
         return _drawn(item, size, structures, where)
     return _read(item, size, structures, data, limits)
 
@@ -163,10 +163,43 @@ def _drawn(
 def _read(
     item: AnnotatedImage, size: tuple[int, ...], structures: Sequence[Structure], data: Path, limits: ReadLimits
 ) -> tuple[Pixels | None, list[Fault]]:
-    assert item.mask is not None
-    where = item.mask.relative_to(data).as_posix()
+    """Return the label map `(H, W)` of an image's masks, one of all classes or one per class, and their faults."""
+    maps: dict[str | None, Pixels] = {}
+    faults = []
+    for mask in item.masks:
+        shown = [one for one in structures if mask.structure in (None, one.name)]
+        labels, more = _read_mask(mask, item, size, shown, data, limits)
+        faults += more
+        if labels is not None:
+            maps[mask.structure] = labels
+    if len(maps) < len(item.masks):
+        return None, faults
+    if None in maps:
+        return maps[None], faults
+    labels = np.zeros(size, dtype=np.uint8)
+    values = label_values(structures)
+    for structure in drawing_order(structures):
+        labels[maps[structure.name] > 0] = values[structure.name]
+    for mask in item.masks:
+        name = str(mask.structure)
+        if maps[name].any() and not (labels == values[name]).any():
+            where = f"{mask.path.relative_to(data).as_posix()}, {name}"
+            faults.append(warning(where, "is completely covered by other classes", "hidden", item.id))
+    return labels, faults
+
+
+def _read_mask(
+    mask: MaskFile,
+    item: AnnotatedImage,
+    size: tuple[int, ...],
+    structures: Sequence[Structure],
+    data: Path,
+    limits: ReadLimits,
+) -> tuple[Pixels | None, list[Fault]]:
+    """Return a mask's indices into the structures that it may show."""
+    where = mask.path.relative_to(data).as_posix()
     try:
-        values = read_mask(item.mask, limits)
+        values = read_mask(mask.path, limits)
     except (DataError, OSError) as problem:
         if is_machine_error(problem):
             raise
@@ -174,11 +207,12 @@ def _read(
     if values.shape != size:
         sizes = f"{values.shape[1]}x{values.shape[0]} pixels, its image has {size[1]}x{size[0]}"
         return None, [error(where, f"the mask has {sizes}; they have to be equal", "size", item.id)]
+    names = [structure.name for structure in structures]
     try:
-        labels, note = class_indices(values, [structure.name for structure in structures])
+        labels, note = class_indices(values, names, mask.values)
     except ValueError as problem:
         return None, [error(where, str(problem), "values", item.id)]
-    if note is None and len(structures) > 1 and item.mask.suffix.lower() in JPEG:
+    if note is None and len(structures) > 1 and mask.path.suffix.lower() in JPEG:
         note = "a JPEG, which changes the values of single pixels: masks of several classes must be saved as PNG"
     faults = [warning(where, note, "grey", item.id)] if note else []
     if item.outlined:

@@ -128,6 +128,27 @@ class TextLayer:
         return text.rstrip() + "…" if text else ""
 
 
+def legend(names: Sequence[tuple[Color, str]], width: int, size: int = 15) -> Picture:
+    """Return a white RGB strip `(H, width, 3)` uint8 with a chip and a name per colour, in as many rows as needed.
+
+    Names wider than the strip are cut off at its edge. No names: a strip without a row, `(0, width, 3)`.
+    """
+    font, line, pad = _font(size), round(1.6 * size), size // 2
+    places, x, row = [], pad, 0
+    for color, name in names:
+        room = 2 * size + math.ceil(font.getlength(name))
+        if x > pad and x + room > width:
+            x, row = pad, row + 1
+        places.append((x, row * line, color, name))
+        x += room + size
+    page = Image.new("RGB", (width, (row + 1) * line if names else 0), WHITE)
+    draw = ImageDraw.Draw(page)
+    for left, top, color, name in places:
+        draw.rectangle((left, top + line * 0.2, left + size, top + line * 0.8), fill=color)
+        draw.text((left + 1.5 * size, top + line / 2), name, fill=(0, 0, 0), font=font, anchor="lm")
+    return np.asarray(page).reshape(page.height, width, 3)
+
+
 def _overlaps(box: tuple[int, int, int, int], others: list[tuple[int, int, int, int]]) -> bool:
     left, top, right, bottom = box
     return any(left < r and l < right and top < b and t < bottom for l, t, r, b in others)  # noqa: E741

@@ -1,8 +1,18 @@
 """Section `annotations` of a task file, one class per annotation format."""
 
+from posixpath import normpath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    TypeAdapter,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from sonoseg.schema.section import InnerPath, Section
 
@@ -15,15 +25,70 @@ class ShapesJson(Section):
     file: InnerPath = "annotations.json"
 
 
+_Masks = Annotated[
+    Annotated[InnerPath, Tag("folder")] | Annotated[dict[str, InnerPath], Tag("folders")],
+    # Without it, a wrong value gets the messages of both kinds.
+    Discriminator(lambda value: "folders" if isinstance(value, dict) else "folder"),
+]
+
+
 class MaskFolder(Section):
-    """A mask file per image, paired by file name: <name><image_suffix> with <name><mask_suffix>."""
+    """A mask file per image, paired by file name: <name><image_suffix> with <name><mask_suffix>.
+
+    With a folder for each structure there is a binary mask per image and structure, all paired by the same rule.
+    """
 
     format: Literal["mask_folder"]
     images: InnerPath = "images"
-    masks: InnerPath = "masks"
+    masks: _Masks = Field("masks", description="folder of the masks, or structure -> folder of its binary masks")
     image_suffix: InnerPath = ""
     mask_suffix: InnerPath = "_mask"
     fill_outlines: bool = Field(False, description="masks are outlines: the enclosed area is filled")
+    values: dict[Annotated[int, Field(ge=1, le=255)], str] = Field(
+        {}, description="value in the masks -> structure; empty: values are the structures' positions in the task"
+    )
+
+    @field_validator("masks")
+    @classmethod
+    def _folders_differ(cls, masks: str | dict[str, str]) -> str | dict[str, str]:
+        if not isinstance(masks, str):
+            if not masks:
+                raise ValueError("names no folder; expected a folder, or one for each structure")
+            folders = [normpath(folder) for folder in masks.values()]
+            if len(set(folders)) < len(folders):
+                raise ValueError("two structures have the same folder; give each a folder of its own")
+        return masks
+
+    @model_validator(mode="after")
+    def _values_of_one_folder(self) -> "MaskFolder":
+        if self.values and not isinstance(self.masks, str):
+            raise ValueError("values is for masks of all structures; masks in a folder per structure are binary")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out empty `values`: tasks without them keep the fingerprints of earlier versions."""
+        fields: dict[str, Any] = handler(self)
+        return fields if self.values else {name: value for name, value in fields.items() if name != "values"}
+
+    @property
+    def mask_folders(self) -> tuple[tuple[str | None, str], ...]:
+        """(structure, folder of its masks) pairs; only (None, folder) for masks of all structures."""
+        return ((None, self.masks),) if isinstance(self.masks, str) else tuple(self.masks.items())
+
+    def structures_problem(self, names: list[str]) -> str:
+        """Return why the section does not fit a task's structures; empty when it does."""
+        for field, used in (
+            ("masks", [] if isinstance(self.masks, str) else self.masks),
+            ("values", self.values.values()),
+        ):
+            unknown = [name for name in used if name not in names]
+            if unknown:
+                return f"annotations.{field}: unknown class {unknown[0]!r}; the classes are {', '.join(names)}"
+            missing = [name for name in names if used and name not in used]
+            if missing:
+                return f"annotations.{field}: has nothing for {', '.join(missing)}; add it, or remove the structure"
+        return ""
 
 
 class LabelledFormat(Section):

@@ -21,6 +21,9 @@ REQUIRED = (
 )
 """Settings without which a task cannot be trained. A file that has all of them, and no `auto`, leaves nothing open."""
 
+STATED = ("annotations", "metadata")
+"""Sections in which nothing is planned: there, `auto` is the name of a folder or a column."""
+
 PROVISIONAL: dict[str, Any] = {
     "input": {"size": [512, 512], "fit": "letterbox"},
     "network": {"name": "unet", "channels": [8, 16], "strides": [2]},
@@ -69,7 +72,9 @@ def open_settings(fields: Mapping[str, Any], prefix: str = "") -> tuple[dict[str
     kept: dict[str, Any] = {}
     found: list[str] = []
     for key, value in fields.items():
-        if value == AUTO:
+        if not prefix and key in STATED:
+            kept[key] = value
+        elif value == AUTO:
             found.append(f"{prefix}{key}")
         elif isinstance(value, Mapping):
             kept[key], more = open_settings(value, f"{prefix}{key}.")

@@ -4,7 +4,7 @@ from math import prod
 
 from pydantic import Field, model_validator
 
-from sonoseg.schema.annotation_formats import Annotations
+from sonoseg.schema.annotation_formats import Annotations, MaskFolder
 from sonoseg.schema.annotations import Metadata, Patients, Split, Structure, drawing_order
 from sonoseg.schema.columns import SPLIT_COLUMNS
 from sonoseg.schema.images import Augmentation, Enhancement, Input
@@ -105,6 +105,8 @@ class Task(Section):
         for field, name in used:
             if name not in names:
                 raise ValueError(f"{field}: unknown class {name!r}; the classes are {', '.join(names)}")
+        if isinstance(self.annotations, MaskFolder) and (problem := self.annotations.structures_problem(names)):
+            raise ValueError(problem)
         self._measurements_fit_shapes()
         self._values_are_measured()
         drawing_order(self.structures)

@@ -68,6 +68,8 @@ class _Loader(yaml.SafeLoader):
         node: MappingNode = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:int":  # JSON has no other keys than text
+                key.tag = "tag:yaml.org,2002:str"
             if key.tag != "tag:yaml.org,2002:str" and key.tag != "tag:yaml.org,2002:merge":
                 _refuse(key, f"a key that is no text, {_shown(key)}; put it in quotes")
             if key.value in seen:

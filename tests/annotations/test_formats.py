@@ -164,9 +164,9 @@ def test_what_is_written_is_read(case: FormatCase, tmp_path: Path) -> None:
         read = [(shape.structure, shape.kind, shape.points.tolist()) for _, shape in item.shapes]
         assert read == [(shape.structure, shape.kind, shape.points.tolist()) for shape in annotation.shapes]
         if annotation.mask is None:
-            assert item.mask is None
+            assert not item.masks
         else:
-            assert item.mask is not None and np.array_equal(read_mask(item.mask), annotation.mask)
+            assert np.array_equal(read_mask(item.masks[0].path), annotation.mask)
             assert item.outlined == case.section.fill_outlines
 
 

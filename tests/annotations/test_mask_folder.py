@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoseg.annotations import FORMATS
+from sonoseg.annotations import FORMATS, Annotation
 from sonoseg.errors import TaskError
 from sonoseg.io.masks import read_mask
 from sonoseg.prepare.verify import check
+from sonoseg.schema.yaml_text import read_yaml
 
 ONE = [{"name": "HEAD", "shape": "region"}]
 TWO = [{"name": "A", "shape": "region"}, {"name": "B", "shape": "region"}]
@@ -21,7 +22,7 @@ def touch(data, *names):
 
 def pairs(data, task):
     items, faults = FORMATS["mask_folder"].read(data, task.annotations, task.structures)
-    return {item.id: (item.image.path.name, item.mask.name) for item in items}, sorted(map(str, faults))
+    return {item.id: (item.image.path.name, item.masks[0].path.name) for item in items}, sorted(map(str, faults))
 
 
 def test_one_folder_with_a_suffix(tmp_path, make_task):
@@ -156,3 +157,113 @@ def test_whether_a_file_is_a_mask_does_not_depend_on_the_current_folder(
     for folder in ("/", tmp_path):
         monkeypatch.chdir(folder)
         assert FORMATS["mask_folder"].is_annotation(tmp_path / "data" / images / "a_mask.png", section) == shared
+
+
+FOLDERS = {"A": "masks/a", "B": "masks/b"}
+
+
+def test_a_folder_of_binary_masks_per_structure(tmp_path, make_task):
+    touch(tmp_path, "images/1.png", "images/2.png", "masks/a/1_mask.png", "masks/b/1_mask.tif", "masks/a/2_mask.png")
+    touch(tmp_path, "masks/b/3_mask.png", "images/4.png")
+    task = make_task(TWO, masks=FOLDERS)
+    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    (item,) = items
+    assert [(mask.structure, mask.path.name) for mask in item.masks] == [("A", "1_mask.png"), ("B", "1_mask.tif")]
+    assert sorted(map(str, faults)) == [
+        "images/2.png: has no mask of B; expected masks/b/2_mask.png, empty where it shows none",
+        "images/4.png: has no mask; expected masks/a/4_mask.png and masks/b/4_mask.png",
+        "masks/b/3_mask.png: a mask for an image that is not there",
+    ]
+    assert FORMATS["mask_folder"].folders(task.annotations) == ["images", "masks/a", "masks/b"]
+    with pytest.raises(ValueError, match="are only read"):
+        FORMATS["mask_folder"].write(tmp_path, task.annotations, [Annotation("1.png", mask=INDICES)])
+
+
+def test_a_structure_whose_masks_lie_beside_the_images(tmp_path, make_task):
+    touch(tmp_path, "d/1.png", "d/1_mask.png", "b/1_mask.png")
+    task = make_task(TWO, images="d", masks={"A": "d", "B": "b"})
+    (item,), faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert item.image.path.name == "1.png" and len(item.masks) == 2 and faults == []
+    assert FORMATS["mask_folder"].is_annotation(tmp_path / "d/1_mask.png", task.annotations)
+
+
+@pytest.fixture
+def both_labels(tmp_path, write_picture):
+    """Return a function that sends binary masks of A and B through verification: (label map or None, faults)."""
+
+    def both_labels(first: np.ndarray, second: np.ndarray, task):
+        write_picture(tmp_path / "images" / "a.png", size=(6, 8))
+        for name, mask in (("a", first), ("b", second)):
+            (tmp_path / "masks" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "masks" / name / "a_mask.png")
+        (item,), _ = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+        checked, faults = check(item, tmp_path, task)
+        if checked is None:
+            return None, [str(fault) for fault in faults]
+        (tmp_path / "out.png").write_bytes(checked.mask_png)
+        return read_mask(tmp_path / "out.png"), [str(fault) for fault in faults]
+
+    return both_labels
+
+
+def columns(*shown: int) -> np.ndarray:
+    mask = np.zeros((6, 8), bool)
+    mask[:, list(shown)] = True
+    return mask
+
+
+def test_overlaps_of_folders_follow_covered_by(both_labels, make_task):
+    a_below = make_task([{**TWO[0], "covered_by": ["B"]}, TWO[1]], masks=FOLDERS)
+    b_below = make_task([TWO[0], {**TWO[1], "covered_by": ["A"]}], masks=FOLDERS)
+    assert both_labels(columns(1, 2), columns(2, 3), a_below)[0][0].tolist() == [0, 1, 2, 2, 0, 0, 0, 0]
+    assert both_labels(columns(1, 2), columns(2, 3), b_below)[0][0].tolist() == [0, 1, 1, 2, 0, 0, 0, 0]
+    assert "masks/a/a_mask.png, A: is completely covered by other classes" in str(
+        both_labels(columns(1), columns(1, 2), a_below)[1]
+    )
+
+
+def test_every_folder_is_checked_and_filled_by_itself(both_labels, make_task):
+    box = columns(1, 2, 3)
+    box[2:4, 2] = False
+    task = make_task(TWO, masks=FOLDERS, fill_outlines=True)
+    assert both_labels(box, columns(), task)[0][3].tolist() == [0, 1, 1, 1, 0, 0, 0, 0]
+    labels, faults = both_labels(np.zeros((5, 8)), np.zeros((6, 9)), task)
+    assert labels is None and [fault.split(":")[0] for fault in faults] == ["masks/a/a_mask.png", "masks/b/a_mask.png"]
+
+
+def test_values_that_are_no_indices(labels_of, make_task):
+    task = make_task(TWO, values={"128": "B", "255": "A"})
+    stored = np.array([0, 255, 128], np.uint8)[INDICES]
+    labels, faults = labels_of(Image.fromarray(stored), task)
+    assert np.array_equal(labels, INDICES) and faults == []
+    labels, faults = labels_of(Image.fromarray(INDICES), task)
+    said = "mask values 1, 2 are not in annotations.values; expected 0 background, 128 B, 255 A"
+    assert labels is None and said in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"masks": {"A": "a", "B": "./a"}}, "two structures have the same folder"),
+        ({"masks": {}}, "names no folder"),
+        ({"masks": {"A": "a", "C": "c"}}, "annotations.masks: unknown class 'C'"),
+        ({"masks": {"A": "a"}}, "annotations.masks: has nothing for B; add it, or remove the structure"),
+        ({"masks": {"A": "a", "B": "../b"}}, "masks.folders.B: '../b' leads out of the data folder"),
+        ({"masks": 3}, "masks.folder: input should be a valid string"),
+        ({"values": {"1": "A"}}, "annotations.values: has nothing for B"),
+        ({"values": {"0": "A", "1": "B"}}, "greater than or equal to 1"),
+        ({"masks": FOLDERS, "values": {"1": "A", "2": "B"}}, "masks in a folder per structure are binary"),
+    ],
+)
+def test_settings_that_are_refused(make_task, section, said):
+    with pytest.raises(TaskError, match=said):
+        make_task(TWO, **section)
+
+
+def test_values_may_be_written_without_quotes_and_are_left_out_when_empty(tmp_path, make_task):
+    file = tmp_path / "a.yaml"
+    file.write_text("values: {128: A, 0255: B}\n")
+    assert read_yaml(file) == {"values": {"128": "A", "0255": "B"}}
+    assert "values" not in make_task(TWO).annotations.model_dump()  # fingerprints of earlier versions
+    section = make_task(TWO, values={"128": "A", "255": "B"}).model_dump(mode="json")["annotations"]
+    assert section["values"] == {"128": "A", "255": "B"}

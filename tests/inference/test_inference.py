@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import inference
-from sonoseg.annotations import FORMATS
+from sonoseg.annotations import FORMATS, MaskFile
 from sonoseg.errors import DataError
 from sonoseg.inference.sources import SpacingOptions, from_folder, output_names
 from sonoseg.io.image_ref import ImageRef
@@ -311,5 +311,5 @@ def test_the_names_of_masks_are_those_of_stage_1(tmp_path, make_task):
             path.parent.mkdir(exist_ok=True)
             Image.new("L", (8, 8)).save(path)
         items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
-        assert [(item.image, item.mask) for item in items] == [(ImageRef(image), mask)] and not faults
+        assert [(item.image, item.masks) for item in items] == [(ImageRef(image), (MaskFile(mask),))] and not faults
         assert [source.path for source in from_folder(image.parent, task).sources] == [image]

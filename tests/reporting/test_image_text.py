@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sonoseg.reporting.image_text import STATUS_COLORS, WHITE, TextLayer, text_scale
+from sonoseg.reporting.image_text import STATUS_COLORS, WHITE, TextLayer, legend, text_scale
 
 
 @pytest.mark.parametrize("size", [(130, 170), (443, 600), (900, 1400)])
@@ -32,3 +32,12 @@ def test_a_panel_is_translucent() -> None:
     inside = layer.finish()[top + 2 : bottom - 1, left + 2 : right - 1]
     assert tuple(inside[0, -1]) == (76, 76, 76), "200 below 62 % of black"
     assert (inside.max(axis=(0, 1)) <= WHITE).all() and inside.max() > 150
+
+
+def test_a_legend_has_a_chip_per_colour_and_as_many_rows_as_needed():
+    names = [((255, 0, 0), "A"), ((0, 0, 255), "B" * 30)]
+    wide, narrow = legend(names, 800), legend(names, 120)
+    assert wide.shape[1:] == (800, 3) and narrow.shape[0] == 2 * wide.shape[0]
+    for strip in (wide, narrow):
+        assert all((strip == color).all(axis=2).any() for color, _ in names)
+    assert legend([], 100).shape == (0, 100, 3)

@@ -15,7 +15,7 @@ import image_preprocessing as stage2
 import sonoseg.inference.process_image as processing
 import sonoseg.prepare.verify as verifying
 import sonoseg.preprocess.prepared as preparing
-from sonoseg.annotations import AnnotatedImage
+from sonoseg.annotations import AnnotatedImage, MaskFile
 from sonoseg.inference.sources import Source
 from sonoseg.inference.watch import Arrivals
 from sonoseg.io.image_ref import ImageRef
@@ -87,7 +87,7 @@ def test_stage_1_lists_the_digest_of_the_picture_that_it_verified(
         hashlib.sha256(path.read_bytes()).hexdigest(): verifying._pixel_hash(read_image(path).pixels) for path in two
     }
     mask = write_label_map(tmp_path / "a_mask.png", (read_image(first).pixels > 128).astype(np.uint8), ["#ffffff"])
-    item = AnnotatedImage("a", ImageRef(first), mask=mask)
+    item = AnnotatedImage("a", ImageRef(first), (MaskFile(mask),))
     monkeypatch.setattr(verifying, "read_image", replacing(first, second, read_image))
     image, _ = check(item, tmp_path, fetal_head)
     assert first.read_bytes() == second.read_bytes() and image is not None

@@ -40,7 +40,7 @@ YAML = {
     "a large file": ("# " + "x" * 300_000, "larger than 256 KiB"),
     "a key twice": ("name: a\ntitle: b\nname: c\n", "line 3: not readable as YAML: key 'name' is there twice"),
     "a key twice below": ("input:\n  fit: resize\n  fit: letterbox\n", "line 3: not readable as YAML: key 'fit'"),
-    "a number as a key": ("1: a", "line 1: not readable as YAML: a key that is no text, '1'; put it in quotes"),
+    "a number as a key": ("1.5: a", "line 1: not readable as YAML: a key that is no text, '1.5'; put it in quotes"),
     "a list as a key": ("[a, b]: c", "line 1: not readable as YAML: a key that is no text"),
     "5,000 digits": ("a: " + "1" * 5000, "is no number of at most 18 digits"),
     "5,000 hexadecimal digits": ("a: 0x" + "f" * 5000, "is no number of at most 18 digits"),

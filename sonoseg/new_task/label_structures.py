@@ -1,0 +1,166 @@
+"""The structures of files with shapes: those of annotation tools, and shapes_json."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from sonoseg.annotations import FORMATS, AnnotatedImage
+from sonoseg.annotations.json_fields import read_json
+from sonoseg.annotations.labelled import quoted
+from sonoseg.annotations.shapes_json import KIND_OF
+from sonoseg.errors import DataError, is_machine_error
+from sonoseg.geometry.shapes import KindName, Shape
+from sonoseg.io.faults import Fault
+from sonoseg.io.names import text_problem
+from sonoseg.io.readers import read_image_header
+from sonoseg.new_task.label_files import is_shape
+from sonoseg.new_task.names import structure_names
+from sonoseg.new_task.structures import (
+    SAMPLED,
+    FoundStructure,
+    color_of,
+    fitted,
+    with_covers,
+)
+from sonoseg.schema.annotation_formats import Annotations
+from sonoseg.schema.annotations import Structure
+from sonoseg.sizes import Size
+from sonoseg.types import Mask
+
+MOST_STRUCTURES = 254
+LINE_WIDTH = 0.0125
+"""Drawing width that is proposed for lines, whose annotations have none: part of the image's diagonal."""
+ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotations)
+
+
+class _Recorder(dict[str, str | None]):
+    """`labels` of a section that maps every label to a structure, and remembers it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, str] = {}
+
+    def get(self, label: str, default: Any = None) -> str:
+        return self.seen.setdefault(label, f"LABEL_{len(self.seen) + 1}")
+
+
+def structures_of_labels(folder: Path, section: Mapping[str, Any]) -> tuple[list[FoundStructure], dict[str, Any]]:
+    """Return the structures of files of an annotation tool, in the order of their first use, and the whole section.
+
+    Raises DataError and TaskError as the format does for files that cannot be read as a whole, and for files without a
+    shape, with the first fault.
+    """
+    settings = ADAPTER.validate_python({**section, "without_annotation": "empty"})
+    recorder = _Recorder()
+    # Lines accept every kind of shape, so that nothing is refused before the kinds are known.
+    anything = [
+        Structure(name=f"LABEL_{number + 1}", shape="line", color=color_of(0), thickness_px=1)
+        for number in range(MOST_STRUCTURES)
+    ]
+    items, faults = FORMATS[settings.format].read(folder, settings.model_copy(update={"labels": recorder}), anything)
+    label_of = {placeholder: label for label, placeholder in recorder.seen.items()}
+    _refuse(recorder.seen, items, faults)
+    kinds: dict[str, Counter[KindName]] = {label: Counter() for label in recorder.seen}
+    for item in items:
+        for _, shape in item.shapes:
+            kinds[label_of[shape.structure]][shape.kind if isinstance(shape, Shape) else "region"] += 1
+    names = structure_names(list(kinds))
+    sampled = [item for item in items if item.shapes][:SAMPLED]
+    width = _line_width(sampled)
+    drawn = [_drawn(item, width) for item in sampled]
+    found = []
+    for number, (label, counts) in enumerate(kinds.items()):
+        kind = counts.most_common(1)[0][0] if counts else "region"
+        how = ", ".join(f"{count} drawn as {name}" for name, count in counts.most_common())
+        one = FoundStructure(names[label], kind, color_of(number), how)
+        if kind == "line":
+            one = replace(one, thickness_px=width, reason=f"{how}; thickness_px is the drawing width, to be chosen")
+        if kind == "region":
+            masks = [masks[recorder.seen[label]] for masks in drawn if recorder.seen[label] in masks]
+            one = fitted(names[label], color_of(number), masks)
+            one = replace(one, reason=f"{how}; {one.reason}")
+        found.append(replace(one, labels=(label,)))
+    labels = {label: name for label, name in names.items() if label != name}
+    return with_covers(found, drawn, list(label_of)), dict(section) | ({"labels": labels} if labels else {})
+
+
+def _refuse(labels: Mapping[str, str], items: Sequence[AnnotatedImage], faults: Sequence[Fault]) -> None:
+    """Raise DataError for files from which no task follows."""
+    if not any(item.shapes for item in items):
+        first = next((str(fault) for fault in faults if fault.level == "error"), "")
+        raise DataError("no shape that can be read in the annotation files" + (f", such as {first}" if first else ""))
+    if len(labels) > MOST_STRUCTURES:
+        raise DataError(f"{len(labels)} labels, more than {MOST_STRUCTURES}; rename or merge some in the tool")
+    for label in labels:
+        if problem := text_problem(label):
+            raise DataError(f"label {quoted(label)}: {problem}; rename it in the tool")
+
+
+def structures_of_shapes_json(folder: Path, section: Mapping[str, Any]) -> tuple[list[FoundStructure], dict[str, Any]]:
+    """Return the structures of a file of the format shapes_json, which names the kind of each shape.
+
+    Raises DataError for a class whose name no structure can have.
+    """
+    kinds: dict[str, Counter[KindName]] = defaultdict(Counter)
+    path = folder / section["file"]
+    for entries in read_json(path, folder).values():
+        for entry in filter(is_shape, entries if isinstance(entries, list) else []):
+            kinds[entry[0]][KIND_OF[entry[1]]] += 1
+    if len(kinds) > MOST_STRUCTURES:
+        raise DataError(f"{len(kinds)} classes, more than {MOST_STRUCTURES}; merge some", path)
+    found = []
+    for number, (name, counts) in enumerate(sorted(kinds.items())):
+        kind = counts.most_common(1)[0][0]
+        how = ", ".join(f"{count} drawn as {other}" for other, count in counts.most_common())
+        one = FoundStructure(name, kind, color_of(number), how)
+        if kind == "line":
+            one = replace(one, thickness_px=1.0, reason=f"{how}; thickness_px is the drawing width, to be chosen")
+        try:
+            one.structure()
+        except ValidationError:
+            raise DataError(
+                f"class {quoted(name)}: expected a name of letters, digits and underscores; rename it in the file", path
+            ) from None
+        found.append(one)
+    items, _ = FORMATS["shapes_json"].read(
+        folder, ADAPTER.validate_python(dict(section)), [one.structure() for one in found]
+    )
+    sampled = [item for item in items if item.shapes][:SAMPLED]
+    width = _line_width(sampled)
+    drawn = [_drawn(item, width) for item in sampled]
+    found = [replace(one, thickness_px=width) if one.thickness_px else one for one in found]
+    return with_covers(found, drawn, [one.name for one in found]), dict(section)
+
+
+def _size(item: AnnotatedImage) -> Size | None:
+    """Return (height, width) of an image; None where it cannot be read."""
+    try:
+        return read_image_header(item.image.path).size
+    except (DataError, OSError) as problem:
+        if is_machine_error(problem):
+            raise
+        return None
+
+
+def _line_width(items: Sequence[AnnotatedImage]) -> float:
+    """Return a drawing width in pixels that suits the size of the images; 10 where none can be read."""
+    diagonals = [float(np.hypot(*size)) for item in items if (size := _size(item))]
+    return max(2.0, float(round(LINE_WIDTH * float(np.median(diagonals))))) if diagonals else 10.0
+
+
+def _drawn(item: AnnotatedImage, line_width: float) -> dict[str, Mask]:
+    """Return {structure: mask} of an image's shapes; empty where the image cannot be read."""
+    size = _size(item)
+    if size is None:
+        return {}
+    masks: dict[str, Mask] = {}
+    for _, shape in item.shapes:
+        mask = masks.setdefault(shape.structure, np.zeros(size, dtype=bool))
+        window, drawn = shape.draw(size, line_width)
+        mask[window] |= drawn
+    return masks

@@ -1,0 +1,143 @@
+"""Whether pictures are masks, and what their values mean, from a sample of them."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from sonoseg.errors import DataError, is_machine_error
+from sonoseg.io.masks import read_mask
+from sonoseg.io.readers import read_image
+from sonoseg.new_task.contents import Contents
+from sonoseg.types import Pixels
+
+FEW_VALUES, ALL_PIXELS = 8, 0.98
+"""A picture is a mask when so few values make nearly all of its pixels; the soft edges of a JPEG make the rest."""
+BRIGHT, SOFT = 128, 0.85
+"""Brightest value of a binary mask saved as JPEG, at least, and the part of its pixels that are near either value."""
+MOST_CLASSES = 20
+MOST_MASKS = 0.8
+"""Part of the pictures that are masks, from which a folder is one of masks."""
+PEAK, NEAR = 0.05, 16
+"""Part of the annotated pixels that are near a value of a class where there are many values; the distance of two."""
+EDGE = 0.5
+"""Part of the pixels of a value between a lower and a higher one, from which it belongs to soft edges."""
+COPY = 0.98
+NEIGHBOURS = np.ones((3, 3), np.uint8)
+
+
+def is_pair_of_image_and_mask(sampled: Sequence[tuple[Path, Path]], contents: Contents) -> bool:
+    """Return whether of (image, mask) paths the second are masks and the first are not."""
+    images, masks = ([_look(path, contents) for path in paths] for paths in zip(*sampled, strict=True))
+    images, masks = ([look for look in looks if look != "unreadable"] for looks in (images, masks))
+    if not images or not masks or images.count("mask") >= MOST_MASKS * len(images):
+        return False
+    if masks.count("coloured") >= MOST_MASKS * len(masks):
+        path = next(mask for _, mask in sampled if _look(mask, contents) == "coloured")
+        contents.note(
+            f"{path.relative_to(contents.folder).as_posix()}: a mask in colours; save masks as grey or palette pictures"
+        )
+    return masks.count("mask") >= MOST_MASKS * len(masks)
+
+
+def _look(path: Path, contents: Contents) -> str:
+    """Return what a picture is: mask, coloured (a mask in colours), picture or unreadable; each is read once."""
+    if path not in contents.looks:
+        contents.looks[path] = _seen(path, contents)
+    return contents.looks[path]
+
+
+def _seen(path: Path, contents: Contents) -> str:
+    try:
+        return "mask" if _is_mask(read_mask(path)) else "picture"
+    except (DataError, OSError) as problem:
+        if is_machine_error(problem):
+            raise
+        try:
+            return "coloured" if _is_mask(read_image(path).pixels) else "picture"
+        except (DataError, OSError) as problem:
+            if is_machine_error(problem):
+                raise
+            reason = problem.reason if isinstance(problem, DataError) else problem.strerror
+            contents.note(f"{path.relative_to(contents.folder).as_posix()}: {reason}")
+            return "unreadable"
+
+
+def _is_mask(values: Pixels) -> bool:
+    counts = np.bincount(values.ravel(), minlength=256)
+    highest = int(values.max())
+    most = FEW_VALUES if highest > MOST_CLASSES else MOST_CLASSES + 1
+    if np.sort(counts)[::-1][:most].sum() >= ALL_PIXELS * values.size:
+        return True
+    # The rings around the edges of a small JPEG: nearly black or nearly white, unlike a dark image with few echoes.
+    dark, bright = counts[:NEAR].sum(), counts[highest - NEAR :].sum()
+    return bool(highest >= BRIGHT and dark + bright >= SOFT * values.size and 2 * bright >= values.size - dark)
+
+
+def readable(paths: Iterable[Path]) -> Iterable[tuple[Path, Pixels]]:
+    """Yield (path, values) of the masks that can be read."""
+    for path in paths:
+        try:
+            yield path, read_mask(path)
+        except (DataError, OSError) as problem:
+            if is_machine_error(problem):
+                raise
+
+
+def is_binary(paths: Sequence[Path], contents: Contents) -> bool:
+    return len(class_values(values for _, values in readable(paths))) <= 1
+
+
+def are_copies(first: Sequence[Path], second: Sequence[Path]) -> bool:
+    """Return whether masks show the same in the same order, most of their annotated pixels being equal."""
+    same = either = 0
+    for (_, one), (_, other) in zip(readable(first), readable(second), strict=False):
+        if one.shape == other.shape:
+            same += int(np.count_nonzero((one > 0) & (other > 0)))
+            either += int(np.count_nonzero((one > 0) | (other > 0)))
+    return either > 0 and same >= COPY * either
+
+
+def class_values(masks: Iterable[Pixels]) -> list[int]:
+    """Return the stored values that stand for structures, in order; empty where all masks are empty.
+
+    0 is background. Values that lie only on edges, between a lower and a higher one, come from smoothing or from a
+    JPEG. Where there are many values, only frequent ones far from each other count.
+    """
+    total, between = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    for values in masks:
+        total += np.bincount(values.ravel(), minlength=256)
+        inside = (cv2.erode(values, NEIGHBOURS) < values) & (values < cv2.dilate(values, NEIGHBOURS))
+        between += np.bincount(values[inside], minlength=256)
+    total[0] = between[0] = 0
+    found = [int(value) for value in np.flatnonzero(total)]
+    if not found:
+        return []
+    areas = [value for value in found if between[value] < EDGE * total[value]] or [found[-1]]
+    if len(found) <= MOST_CLASSES:
+        return areas
+    inner = np.zeros(256, np.int64)
+    inner[areas] = total[areas]
+    around = np.convolve(inner, np.ones(NEAR + 1, np.int64), "same")
+    peaks: list[int] = []
+    for value in sorted(areas, key=lambda one: -inner[one]):
+        if around[value] >= PEAK * total.sum() and all(abs(value - peak) > NEAR for peak in [0, *peaks]):
+            peaks.append(value)
+    return sorted(peaks) or [found[-1]]
+
+
+def palette_colors(path: Path, values: Sequence[int]) -> list[str]:
+    """Return the colour `#rrggbb` of each value in a palette picture; empty for others, and for grey or equal ones."""
+    try:
+        with Image.open(path) as picture:
+            palette = picture.getpalette() if picture.mode == "P" else None
+    except (OSError, ValueError, SyntaxError):
+        return []
+    if not palette or len(palette) < 3 * (max(values, default=0) + 1):
+        return []
+    triples = [tuple(palette[3 * value : 3 * value + 3]) for value in values]
+    if len(set(triples)) < len(triples) or any(red == green == blue for red, green, blue in triples):
+        return []
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in triples]

@@ -1,0 +1,106 @@
+"""The structures of a folder of masks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sonoseg.annotations import AnnotatedImage, MaskFile
+from sonoseg.annotations.mask_values import class_indices, fill_outline
+from sonoseg.errors import DataError
+from sonoseg.new_task.mask_samples import MOST_CLASSES, class_values, palette_colors, readable
+from sonoseg.new_task.names import only_name
+from sonoseg.new_task.structures import (
+    SAMPLED,
+    FoundStructure,
+    are_outlines,
+    color_of,
+    fitted,
+    with_covers,
+)
+from sonoseg.types import Mask
+
+MOST_PIXELS = 60_000_000
+"""Pixels of the masks whose shapes are looked at."""
+VALUES_SAMPLED = 200
+"""Masks whose values are looked at."""
+
+
+def structures_of_masks(
+    items: Sequence[AnnotatedImage], section: Mapping[str, Any]
+) -> tuple[list[FoundStructure], dict[str, Any]]:
+    """Return the structures of images with masks, and `section` completed by what their values mean.
+
+    Raises DataError when no mask can be read, or when they have more values than classes.
+    """
+    if isinstance(section["masks"], Mapping):
+        names = list(section["masks"])
+        drawn = [masks for item in evenly(items, SAMPLED) if (masks := _binary(item.masks))]
+        found = [(name, color_of(number)) for number, name in enumerate(names)]
+        return _completed(found, _limited(drawn), dict(section))
+    paths = [mask.path for item in items for mask in item.masks]
+    values = class_values(stored for _, stored in readable(evenly(paths, VALUES_SAMPLED)))
+    if len(values) > MOST_CLASSES:
+        raise DataError(f"masks with {len(values)} values, more than {MOST_CLASSES}; are they masks?")
+    sampled = [path for path, _ in readable(evenly(paths, SAMPLED))]
+    if not sampled:
+        raise DataError(f"no readable mask, such as {paths[0].name}" if paths else "no mask of an image")
+    if len(values) < 2:
+        name = only_name(section["images"], section["masks"], section["mask_suffix"])
+        drawn = [{name: class_indices(stored, [name])[0] > 0} for _, stored in readable(sampled)]
+        return _completed([(name, color_of(0))], _limited(drawn), dict(section))
+    colors = next((colors for path in sampled if (colors := palette_colors(path, values))), [])
+    if not colors:
+        colors = [color_of(number) for number in range(len(values))]
+    found = [(f"CLASS_{value}", color) for value, color in zip(values, colors, strict=True)]
+    drawn = [{f"CLASS_{value}": stored == value for value in values} for _, stored in readable(sampled)]
+    meaning = {value: f"CLASS_{value}" for value in values}
+    is_index = values == list(range(1, len(values) + 1))
+    return _completed(found, _limited(drawn), dict(section) | ({} if is_index else {"values": meaning}))
+
+
+def evenly(things: Sequence[Any], most: int) -> list[Any]:
+    """Return at most so many things, evenly over a sequence, the first and the last among them."""
+    return [things[int(at)] for at in np.unique(np.linspace(0, len(things) - 1, min(most, len(things))).round())]
+
+
+def _binary(files: Sequence[MaskFile]) -> dict[str, Mask]:
+    """Return {structure: mask} of the binary masks of an image; empty unless all are readable and of one size."""
+    masks = {
+        str(file.structure): class_indices(stored, [str(file.structure)])[0] > 0
+        for file in files
+        for _, stored in readable([file.path])
+    }
+    return masks if len(masks) == len(files) and len({mask.shape for mask in masks.values()}) == 1 else {}
+
+
+def _limited(drawn: Sequence[Mapping[str, Mask]]) -> list[Mapping[str, Mask]]:
+    """Return as many of the images' masks as have at most `MOST_PIXELS`, at least one."""
+    kept: list[Mapping[str, Mask]] = []
+    count = 0
+    for masks in drawn:
+        count += sum(mask.size for mask in masks.values())
+        if kept and count > MOST_PIXELS:
+            break
+        kept.append(masks)
+    return kept
+
+
+def _completed(
+    found: Sequence[tuple[str, str]], drawn: Sequence[Mapping[str, Mask]], section: dict[str, Any]
+) -> tuple[list[FoundStructure], dict[str, Any]]:
+    """Return the structures with their shapes, and the section with `fill_outlines` where all masks are outlines."""
+    if not drawn:
+        raise DataError("no readable mask")
+    masks_of = {name: [masks[name] for masks in drawn] for name, _ in found}
+    outlines = all(are_outlines(masks) or not any(mask.any() for mask in masks) for masks in masks_of.values())
+    outlines &= any(mask.any() for masks in masks_of.values() for mask in masks)
+    if outlines:
+        section |= {"fill_outlines": True}
+        drawn = [{name: fill_outline(mask) for name, mask in masks.items()} for masks in drawn]
+        masks_of = {name: [masks[name] for masks in drawn] for name, _ in found}
+    structures = [fitted(name, color, masks_of[name]) for name, color in found]
+    if outlines:
+        structures = [replace(one, reason=f"{one.reason}; outlines, which are filled") for one in structures]
+    return with_covers(structures, drawn, [name for name, _ in found]), section

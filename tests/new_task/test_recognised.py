@@ -1,0 +1,208 @@
+"""What is recognised: layouts and their order, patients, tables, values of masks, names of structures."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from sonoseg.errors import DataError
+from sonoseg.new_task.findings import look_at
+from sonoseg.new_task.mask_samples import class_values
+from sonoseg.new_task.names import only_name, structure_names, telling_names
+from sonoseg.new_task.patients import patient_rules
+from sonoseg.new_task.structures import fitted
+from sonoseg.new_task.tables import PatientColumn, Table, find_table
+from tests.new_task.conftest import NERVE, picture, save, truth
+
+
+def mask(number: int) -> np.ndarray:
+    return (truth(number) == NERVE).astype(np.uint8) * 255
+
+
+def test_of_several_folders_the_one_with_most_images_is_used(tmp_path: Path) -> None:
+    for part, count in (("test", 2), ("train", 5), ("val", 3)):
+        for number in range(count):
+            save(tmp_path / part / f"images/{number}.png", picture(number))
+            save(tmp_path / part / f"masks/{number}.png", mask(number))
+    found = look_at(tmp_path)
+    assert found.section["images"] == "train/images" and found.section["masks"] == "train/masks"
+    assert "val/masks" in str([other.section for other in found.others])
+
+
+def test_masks_come_before_a_stray_file_of_a_tool(tmp_path: Path) -> None:
+    for number in range(5):
+        save(tmp_path / f"images/{number}.png", picture(number))
+        save(tmp_path / f"masks/{number}.png", mask(number))
+    (tmp_path / "images/0.json").write_text('{"shapes": [], "imagePath": "0.png"}')
+    assert look_at(tmp_path).section["format"] == "mask_folder"
+
+
+def test_pictures_of_the_same_names_are_no_masks(tmp_path: Path) -> None:
+    for number in range(5):
+        save(tmp_path / f"a_enhanced/{number}.png", picture(50 + number))
+        save(tmp_path / f"images/{number}.png", picture(number))
+        save(
+            tmp_path / f"overlays/{number}.png", np.repeat(picture(number)[..., None], 3, axis=2) ^ np.uint8([1, 2, 3])
+        )
+        save(tmp_path / f"zmasks/{number}.png", mask(number))
+    found = look_at(tmp_path)
+    assert found.section["masks"] == "zmasks"
+    assert "structure" not in found.section
+
+
+def test_masks_of_several_people_are_no_structures(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / f"images/{number}.png", picture(number))
+        for reader in (1, 2):
+            save(tmp_path / f"masks_reader{reader}/{number}.png", np.roll(mask(number), reader))
+    found = look_at(tmp_path)
+    assert found.section["masks"] in ("masks_reader1", "masks_reader2")
+    assert "masks of several people for the same images" in str(found.notes)
+
+
+def test_copies_of_masks_are_no_structures(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / f"images/{number}.png", picture(number))
+        for folder in ("masks", "masks_png"):
+            save(tmp_path / folder / f"{number}.png", mask(number))
+    found = look_at(tmp_path)
+    assert isinstance(found.section["masks"], str) and "once more" in str(found.notes)
+
+
+def test_several_masks_in_one_folder_are_named(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / f"d/{number}.png", picture(number))
+        save(tmp_path / f"d/{number}_nerve.png", mask(number))
+        save(tmp_path / f"d/{number}_vessel.png", np.roll(mask(number), 20))
+    found = look_at(tmp_path)
+    assert "put the masks of each structure into a folder of their own" in str(found.notes)
+    assert len(found.faults) > 0
+
+
+def test_some_images_without_a_mask_are_faults_of_the_data(tmp_path: Path) -> None:
+    for number in range(10):
+        save(tmp_path / f"images/{number}.png", picture(number))
+        if number % 3 == 0:
+            save(tmp_path / f"masks/{number}_m.png", mask(number))
+    found = look_at(tmp_path)
+    assert found.layout.annotated == 4 and found.layout.images == 10 and len(found.faults) == 6
+
+
+@pytest.mark.parametrize(
+    ("stems", "settings", "groups"),
+    [
+        (["1_1", "1_2", "2_1", "2_2"], {"pattern": r"^(\d+)[ _-]"}, 2),
+        (["a_patient07_1", "a_patient07_2", "b_Patient_8_1"], {"pattern": "patient"}, 2),
+        (["P01_S1_001", "P01_S1_002", "P02_S1_001"], {"pattern": r"^([A-Za-z]+[_-]?\d+)[ _-]"}, 2),
+        (["sweepA 1-001", "sweepA 1-002", "sweepB 2-001"], {"pattern": r"^(.+)[ _-]\(?\d+\)?$"}, 2),
+        (["x1a001", "x1a002", "x2a001", "x2a002"], {"pattern": r"^(.*[A-Za-z])\d+$"}, 2),
+        (["benign_1", "benign_2", "malignant_1"], "unknown", 0),
+        (["benign (1)", "benign (2)", "malignant (1)"], "unknown", 0),
+        (["img_001", "img_002", "img_003"], "unknown", 0),
+        (["1_1", "1_2", "1_3"], "unknown", 0),
+        (["001", "002", "003"], "unknown", 0),
+        (["substantia1x", "substantia1y", "substantia2x"], "unknown", 0),
+    ],
+)
+def test_patients_from_names(stems: list[str], settings: Any, groups: int) -> None:
+    first, *others = patient_rules(stems, None)
+    if isinstance(settings, dict) and settings["pattern"] == "patient":
+        assert "patient|pat" in first.settings["pattern"]
+    else:
+        assert first.settings == settings
+    assert first.groups == groups and first.images == len(stems) and first.reason
+    assert any(rule.settings == "unknown" for rule in (first, *others))
+
+
+def test_unsure_patterns_are_listed_with_their_numbers() -> None:
+    first, *others = patient_rules(
+        [f"{kind}_{number}" for kind in ("benign", "malignant") for number in range(9)], None
+    )
+    assert first.settings == "unknown" and "not surely" in first.reason
+    assert [(rule.groups, rule.images) for rule in others] == [(2, 18)]
+    assert "gives 2 patients for 18 images" in others[0].reason
+
+
+def test_a_column_comes_first_unless_it_is_mostly_empty() -> None:
+    stems = ["1_1", "1_2", "2_1", "2_2"]
+    full = Table("t.csv", "image", 4, patients=(PatientColumn("pid", 3, 4),))
+    empty = Table("t.csv", "image", 4, patients=(PatientColumn("pid", 2, 1),))
+    assert patient_rules(stems, full)[0].settings == {"column": "pid"}
+    first, second, *_ = patient_rules(stems, empty)
+    assert "pattern" in first.settings and "3 have none" in second.reason
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "expected"),
+    [
+        ("image,patient,row_mm,col_mm", "{}.png,P{},0.1,0.2", ("image", "row_mm", "col_mm", ["patient"])),
+        ("filename,pixel size(mm),HC (mm)", "{},0.15,120", ("filename", "pixel size(mm)", "pixel size(mm)", [])),
+        ("id;Subject ID;pixel_x;pixel_y", "{};{};0,1;0,2", ("id", "pixel_y", "pixel_x", ["Subject ID"])),
+        ("name,patient_age,wall_mm,case_type", "{},{},1.1,benign", ("name", None, None, [])),
+        ("name,pixel_mm", "{},75", ("name", None, None, [])),
+        ("name,row_mm", "{},", ("name", None, None, [])),
+        (",name,auto", "x,{},0.1", ("name", None, None, [])),
+    ],
+)  # fmt: skip
+def test_tables(header: str, row: str, expected: Any, tmp_path: Path) -> None:
+    images = [tmp_path / f"images/{number}.png" for number in range(4)]
+    (tmp_path / "images").mkdir()
+    (tmp_path / "t.csv").write_text("\n".join([header, *(row.format(n, n // 2) for n in range(4))]))
+    found = find_table(tmp_path, images)
+    assert found is not None
+    assert (found.image, found.row_mm, found.col_mm, [column.name for column in found.patients]) == expected
+
+
+@pytest.mark.parametrize("text", ["", "\n", "a,a\n1,2\n", "image\nother.png\n", 'a,b\n"x', "a\n1,2,3\n", "\0"])
+def test_tables_that_are_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    assert find_table(tmp_path, [tmp_path / "0.png"]) is None
+
+
+def test_a_table_reaches_stage_1(tmp_path: Path, through: Callable[..., Any]) -> None:
+    for number in range(4):
+        save(tmp_path / f"d/images/{number}.png", picture(number))
+        save(tmp_path / f"d/masks/{number}.png", mask(number))
+    rows = [f"{number}.png;P{number // 2};0,1;0,2" for number in range(4)]
+    (tmp_path / "d/auto.csv").write_text("\n".join(["auto;patient: #1;row mm;col mm", *rows]))
+    done = through(tmp_path / "d")
+    assert done.errors == []
+    assert {name: (one.patient, one.spacing) for name, one in done.meta.items()}["3"] == ("P1", (0.1, 0.2))
+
+
+def test_which_values_of_masks_are_structures() -> None:
+    labels = truth(0)
+    assert class_values([labels * 0]) == [] and class_values([]) == []
+    assert class_values([labels]) == [1, 2] and class_values([labels * 100]) == [100, 200]
+    binary = (labels > 0).astype(np.uint8) * 255
+    small = cv2.resize(cv2.resize(binary, (40, 30)), (80, 60))
+    assert class_values([cv2.GaussianBlur(binary, (5, 5), 0)]) == [255]
+    assert class_values([small]) == [255]
+    jpeg = cv2.imdecode(cv2.imencode(".jpg", labels * 120)[1], cv2.IMREAD_GRAYSCALE)
+    assert [round(value / 120) for value in class_values([jpeg])] == [1, 2]
+
+
+def test_masks_that_are_mostly_white_are_doubted() -> None:
+    full = np.ones((40, 40), bool)
+    full[10:20, 10:20] = False
+    assert "are structure and background exchanged?" in fitted("A", "#ffffff", [full]).reason
+
+
+def test_names() -> None:
+    assert structure_names(["a b", "a-b", "A_B", "1", "ü", "é"]) == {
+        "a b": "A_B", "a-b": "A_B_2", "A_B": "A_B_3", "1": "CLASS_1", "ü": "CLASS_5", "é": "CLASS_6"
+    }  # fmt: skip
+    assert telling_names(["masks/nerve", "masks/vessel_mask"]) == ["NERVE", "VESSEL"]
+    assert telling_names(["masks", "masks_vessel"]) == ["CLASS_1", "VESSEL"]
+    assert telling_names(["masks/1", "masks/2"]) == ["CLASS_1", "CLASS_2"]
+    assert only_name("training_set", "training_set", "_Annotation") == "STRUCTURE"
+    assert only_name("images", "thyroid_masks", "_mask") == "THYROID"
+
+
+def test_no_picture_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match="no annotations recognised"):
+        look_at(tmp_path)
