@@ -84,8 +84,8 @@ def read_out(out: Path, structures: Sequence[Structure] = STRUCTURES) -> list[An
 
 
 def masks_of(item: AnnotatedImage) -> dict[str, Mask]:
-    if item.mask:
-        labels = read_mask(item.mask)
+    if item.masks:
+        labels = read_mask(item.masks[0].path)
         return {name: labels == value for name, value in label_values(STRUCTURES).items()}
     return {
         one.name: union([shape for _, shape in item.shapes if shape.structure == one.name], SIZE, one.thickness_px)
@@ -269,7 +269,7 @@ def test_the_format_to_be_read_where_there_are_several(tmp_path: Path, capsys: p
     assert convert(data, tmp_path / "none", "coco", "--from", "label_studio", "--task", str(data / "task.yaml")) == 2
     assert "no annotations of the format label_studio" in capsys.readouterr().err
     assert convert(data, tmp_path / "none", "coco", "--from", "label_studio") == 2
-    assert "no annotated images recognised" in capsys.readouterr().err
+    assert "no annotations recognised" in capsys.readouterr().err
 
 
 def test_wrong_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,7 +286,7 @@ def test_wrong_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         (tmp_path / "no", tmp_path / "out", task, "no such folder"),
         (tmp_path / "no", tmp_path / "out", [], "no such folder"),
         (data, tmp_path / "out", ["--task", "nothing"], "nothing"),
-        (full, tmp_path / "out", [], "no annotated images recognised"),
+        (full, tmp_path / "out", [], "no picture"),
     ]:
         assert convert(folder, out, "coco", *flags) == 2
         error = capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Shared by the tests of `new-task`: small annotated images, the command, and the checks of stage 1."""
 
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,13 +12,14 @@ import pytest
 from PIL import Image
 
 from sonoseg.__main__ import main
-from sonoseg.io.limits import DEFAULT_LIMITS
+from sonoseg.io.limits import MAX_PIXELS
 from sonoseg.io.masks import decode_label_map
 from sonoseg.schema.task_files import load_draft, task_of
 from train_test_data_preparation import verify_images
 
 SIZE = (60, 80)
 NERVE, VESSEL = 1, 2
+WITHOUT_OPTIONS = Namespace(max_pixels=MAX_PIXELS, drop_duplicates=False)
 
 
 def picture(seed: int) -> np.ndarray:
@@ -93,7 +95,7 @@ def through(command: Callable[..., SimpleNamespace]) -> Callable[..., Any]:
         assert len(text.splitlines()) <= 40
         draft = load_draft(done.file)
         task = task_of(draft)
-        verified = verify_images(task, folder, DEFAULT_LIMITS, draft.exclude, False)
+        verified = verify_images(draft, task, [folder], WITHOUT_OPTIONS)
         masks = {}
         for image in verified.images:
             labels = decode_label_map(image.mask_png)
