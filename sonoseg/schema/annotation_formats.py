@@ -16,6 +16,9 @@ from pydantic import (
 
 from sonoseg.schema.section import InnerPath, Section
 
+ONE_FOLDER, FOLDERS = "(a folder)", "(a folder per structure)"
+"""How pydantic names the two forms of `masks` in the place of an error; messages leave it out."""
+
 
 class ShapesJson(Section):
     """One JSON file: image name -> list of [class, shape, points]."""
@@ -26,9 +29,9 @@ class ShapesJson(Section):
 
 
 _Masks = Annotated[
-    Annotated[InnerPath, Tag("folder")] | Annotated[dict[str, InnerPath], Tag("folders")],
+    Annotated[InnerPath, Tag(ONE_FOLDER)] | Annotated[dict[str, InnerPath], Tag(FOLDERS)],
     # Without it, a wrong value gets the messages of both kinds.
-    Discriminator(lambda value: "folders" if isinstance(value, dict) else "folder"),
+    Discriminator(lambda value: FOLDERS if isinstance(value, dict) else ONE_FOLDER),
 ]
 
 
