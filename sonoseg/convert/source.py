@@ -1,16 +1,13 @@
 """The folder that is converted: how its annotations are read, and which classes they have."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sonoseg.annotations import FORMATS
-from sonoseg.errors import DataError, choices
-from sonoseg.new_task.contents import contents_of
-from sonoseg.new_task.findings import look_at
-from sonoseg.new_task.layouts import find_layouts
-from sonoseg.schema.annotation_formats import LabelledFormat, annotations_section
+from sonoseg.errors import DataError
+from sonoseg.new_task.findings import look_at, recognised_section
+from sonoseg.schema.annotation_formats import LabelledFormat, section_of
 from sonoseg.schema.annotations import Structure
 from sonoseg.schema.task import Task
 
@@ -46,25 +43,18 @@ def annotated_folder(folder: Path, task: Task | None, only: str | None = None) -
         structures = [found.structure() for found in findings.structures]
         table = findings.table.file if findings.table else None
         return AnnotatedFolder(
-            folder, _lenient(dict(findings.section)), structures, table, f"recognised: {findings.layout.reason}"
+            folder, _lenient(findings.section), structures, table, f"recognised: {findings.layout.reason}"
         )
     if only in (None, task.annotations.format):
         reason = f"read as {task.annotations.format}, as task {task.name} says"
         return AnnotatedFolder(folder, task.annotations, task.structures, task.metadata.file, reason)
-    layouts = [layout for layout in find_layouts(contents_of(folder)) if layout.section["format"] == only]
-    if not layouts:
-        raise DataError(
-            f"no annotations of the format {only} in this folder; expected {choices(list(FORMATS))}", folder
-        )
-    section = _lenient(dict(layouts[0].section))
-    if isinstance(section, LabelledFormat):
-        section = section.model_copy(update={"labels": getattr(task.annotations, "labels", {})})
-    return AnnotatedFolder(folder, section, task.structures, task.metadata.file, f"recognised: {layouts[0].reason}")
+    section, why = recognised_section(folder, task, only)
+    return AnnotatedFolder(folder, section, task.structures, task.metadata.file, f"recognised: {why}")
 
 
-def _lenient(fields: dict[str, Any]) -> Any:
+def _lenient(fields: Mapping[str, Any]) -> Any:
     """Return a recognised section, by which images that may not have been annotated are left out."""
-    section = annotations_section(fields.pop("format"), **fields)
+    section = section_of(fields)
     if isinstance(section, LabelledFormat) and section.without_annotation is None:
         return section.model_copy(update={"without_annotation": "leave_out"})
     return section

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.extent import Window
 from sonoseg.geometry.shape_kind import CURVE_POINTS
@@ -44,3 +46,13 @@ def fit_shapes(mask: Mask, structure: str, kind: KindName, spacing: Spacing | No
     fitted in millimetres.
     """
     return [Shape(structure, kind, points) for points in SHAPE_KINDS[kind].fit(mask, spacing)]
+
+
+def fit_dice(mask: Mask, kind: KindName, thickness_px: float | None = None) -> float:
+    """Return the Dice of a mask `(H, W)` bool, not empty, and the first shape fitted to it; 0 without a shape."""
+    shapes = fit_shapes(mask, "", kind)
+    if not shapes:
+        return 0.0
+    window, drawn = shapes[0].draw(mask.shape, thickness_px)
+    both = np.count_nonzero(drawn & mask[window])
+    return float(2 * both / (np.count_nonzero(drawn) + np.count_nonzero(mask)))

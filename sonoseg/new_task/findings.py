@@ -12,13 +12,13 @@ from sonoseg.errors import DataError, TaskError, choices
 from sonoseg.io.faults import Fault
 from sonoseg.io.readers import image_suffixes
 from sonoseg.new_task.contents import Contents, contents_of
-from sonoseg.new_task.label_structures import ADAPTER, structures_of_labels, structures_of_shapes_json
+from sonoseg.new_task.label_structures import structures_of_labels, structures_of_shapes_json
 from sonoseg.new_task.layouts import Layout, find_layouts
 from sonoseg.new_task.mask_structures import structures_of_masks
 from sonoseg.new_task.patients import PatientRule, patient_rules
 from sonoseg.new_task.structures import FoundStructure
 from sonoseg.new_task.tables import Table, find_table
-from sonoseg.schema.annotation_formats import Annotations
+from sonoseg.schema.annotation_formats import Annotations, LabelledFormat, section_of
 from sonoseg.schema.drafts import AUTO
 from sonoseg.schema.task import Task
 
@@ -83,15 +83,25 @@ def section_for(folder: Path, task: Task) -> Annotations:
     with suppress(DataError, TaskError):
         if FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)[0]:
             return task.annotations
-    for layout in find_layouts(contents_of(folder)):
-        section = dict(layout.section)
-        if section["format"] not in ("mask_folder", "shapes_json"):
-            section |= {"labels": getattr(task.annotations, "labels", {}), "without_annotation": "leave_out"}
-        settings: Annotations = ADAPTER.validate_python(section)
-        return settings
-    raise DataError(
-        "no annotated images recognised; expected those of the task, or files of an annotation tool", folder
-    )
+    return recognised_section(folder, task)[0]
+
+
+def recognised_section(folder: Path, task: Task, only: str | None = None) -> tuple[Annotations, str]:
+    """Return how a folder with the structures of a task is read, and why; only: the one format that is considered.
+
+    Labels are those of the task, and images that nobody has annotated are left out. Raises DataError when nothing is
+    recognised.
+    """
+    layouts = [one for one in find_layouts(contents_of(folder)) if only in (None, one.section["format"])]
+    if not layouts:
+        found = f"no annotations of the format {only} in this folder" if only else "no annotated images recognised"
+        known = choices(list(FORMATS)) if only else "those of the task, or files of an annotation tool"
+        raise DataError(f"{found}; expected {known}", folder)
+    section: Annotations = section_of(layouts[0].section)
+    if isinstance(section, LabelledFormat):
+        labels = getattr(task.annotations, "labels", {})
+        section = section.model_copy(update={"labels": labels, "without_annotation": "leave_out"})
+    return section, layouts[0].reason
 
 
 def _because(contents: Contents, problems: Sequence[str]) -> str:
@@ -120,7 +130,7 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
 def _read(
     folder: Path, section: Mapping[str, Any], structures: Sequence[FoundStructure]
 ) -> tuple[list[AnnotatedImage], list[Fault]]:
-    settings = ADAPTER.validate_python(dict(section))
+    settings = section_of(section)
     return FORMATS[settings.format].read(folder, settings, [one.structure() for one in structures])
 
 
@@ -130,7 +140,7 @@ def _structures(folder: Path, layout: Layout) -> tuple[list[FoundStructure], dic
         return structures_of_shapes_json(folder, layout.section)
     if not layout.is_masks:
         return structures_of_labels(folder, layout.section)
-    items, _ = FORMATS["mask_folder"].read(folder, ADAPTER.validate_python(dict(layout.section)), [])
+    items, _ = FORMATS["mask_folder"].read(folder, section_of(layout.section), [])
     return structures_of_masks(items, layout.section)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from sonoseg.annotations import FORMATS, AnnotatedImage
 from sonoseg.annotations.json_fields import read_json
 from sonoseg.annotations.labelled import quoted
 from sonoseg.annotations.shapes_json import KIND_OF
+from sonoseg.annotations.shapes_of_masks import union
 from sonoseg.errors import DataError, is_machine_error
 from sonoseg.geometry.shapes import KindName, Shape
 from sonoseg.io.faults import Fault
@@ -27,7 +28,7 @@ from sonoseg.new_task.structures import (
     fitted,
     with_covers,
 )
-from sonoseg.schema.annotation_formats import Annotations
+from sonoseg.schema.annotation_formats import section_of
 from sonoseg.schema.annotations import Structure
 from sonoseg.sizes import Size
 from sonoseg.types import Mask
@@ -35,7 +36,6 @@ from sonoseg.types import Mask
 MOST_STRUCTURES = 254
 LINE_WIDTH = 0.0125
 """Drawing width that is proposed for lines, whose annotations have none: part of the image's diagonal."""
-ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotations)
 
 
 class _Recorder(dict[str, str | None]):
@@ -55,7 +55,7 @@ def structures_of_labels(folder: Path, section: Mapping[str, Any]) -> tuple[list
     Raises DataError and TaskError as the format does for files that cannot be read as a whole, and for files without a
     shape, with the first fault.
     """
-    settings = ADAPTER.validate_python({**section, "without_annotation": "empty"})
+    settings = section_of({**section, "without_annotation": "empty"})
     recorder = _Recorder()
     # Lines accept every kind of shape, so that nothing is refused before the kinds are known.
     anything = [
@@ -127,9 +127,7 @@ def structures_of_shapes_json(folder: Path, section: Mapping[str, Any]) -> tuple
                 f"class {quoted(name)}: expected a name of letters, digits and underscores; rename it in the file", path
             ) from None
         found.append(one)
-    items, _ = FORMATS["shapes_json"].read(
-        folder, ADAPTER.validate_python(dict(section)), [one.structure() for one in found]
-    )
+    items, _ = FORMATS["shapes_json"].read(folder, section_of(section), [one.structure() for one in found])
     sampled = [item for item in items if item.shapes][:SAMPLED]
     width = _line_width(sampled)
     drawn = [_drawn(item, width) for item in sampled]
@@ -158,9 +156,6 @@ def _drawn(item: AnnotatedImage, line_width: float) -> dict[str, Mask]:
     size = _size(item)
     if size is None:
         return {}
-    masks: dict[str, Mask] = {}
-    for _, shape in item.shapes:
-        mask = masks.setdefault(shape.structure, np.zeros(size, dtype=bool))
-        window, drawn = shape.draw(size, line_width)
-        mask[window] |= drawn
-    return masks
+    shapes = [shape for _, shape in item.shapes]
+    names = dict.fromkeys(shape.structure for shape in shapes)
+    return {name: union((one for one in shapes if one.structure == name), size, line_width) for name in names}

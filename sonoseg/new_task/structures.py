@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from sonoseg.annotations.mask_values import fill_outline, is_thin
-from sonoseg.geometry.shapes import KindName, fit_shapes
+from sonoseg.geometry.shapes import KindName, fit_dice
 from sonoseg.schema.annotations import Structure
 from sonoseg.types import Mask
 
@@ -65,10 +65,8 @@ def fitted(name: str, color: str, masks: Sequence[Mask]) -> FoundStructure:
     depths = [cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 5).max() for mask in masks]
     width = float(np.median([2 * depth - 1 for depth in depths]))
     length = float(np.median([np.hypot(*np.ptp(np.argwhere(mask), axis=0)) for mask in masks]))
-    fits = {
-        kind: float(np.median([_dice(mask, kind, width) for mask in masks]))
-        for kind in ("line", "rectangle", "ellipse")
-    }
+    kinds: tuple[KindName, ...] = ("line", "rectangle", "ellipse")
+    fits = {kind: float(np.median([fit_dice(mask, kind, width) for mask in masks])) for kind in kinds}
     reason = f"Dice of fitted shapes: {', '.join(f'{kind} {value:.2f}' for kind, value in fits.items())}"
     share = float(np.median([mask.mean() for mask in masks]))
     if share > LARGE:
@@ -77,14 +75,6 @@ def fitted(name: str, color: str, masks: Sequence[Mask]) -> FoundStructure:
         return FoundStructure(name, "line", color, reason, round(min(max(1.0, width), 1000.0), 1))
     best: KindName = "ellipse" if fits["ellipse"] >= fits["rectangle"] else "rectangle"
     return FoundStructure(name, best if fits[best] >= FITS else "region", color, reason)
-
-
-def _dice(mask: Mask, kind: KindName, width: float) -> float:
-    shapes = fit_shapes(mask, "", kind)
-    if not shapes:
-        return 0.0
-    window, drawn = shapes[0].draw(mask.shape, width)
-    return float(2 * np.count_nonzero(drawn & mask[window]) / (np.count_nonzero(drawn) + np.count_nonzero(mask)))
 
 
 def with_covers(

@@ -12,12 +12,12 @@ from sonoseg.io.masks import decode_label_map, rgb
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
 from sonoseg.new_task.findings import Findings
-from sonoseg.new_task.label_structures import ADAPTER
 from sonoseg.new_task.mask_structures import evenly
 from sonoseg.new_task.task_text import task_text
 from sonoseg.prepare.verify import check
 from sonoseg.reporting.drawing import thumbnail
 from sonoseg.reporting.image_text import legend
+from sonoseg.schema.annotation_formats import section_of
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_draft, task_of
 from sonoseg.types import Picture
@@ -47,7 +47,7 @@ def write_task(file: Path, name: str, findings: Findings, minutes: float) -> Pat
     would be taken for an image; TaskError, and leaves no file, for a name that no task can have; OSError.
     """
     check_target(file)
-    settings = ADAPTER.validate_python(dict(findings.section))
+    settings = section_of(findings.section)
     for folder in FORMATS[settings.format].folders(settings):
         if (findings.folder / folder).resolve() == file.resolve().parent:
             raise UsageError(

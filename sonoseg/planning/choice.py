@@ -1,6 +1,6 @@
 """A planned setting and its reason."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,3 @@ def nested(choices: Sequence[Choice]) -> dict[str, Any]:
             section = section.setdefault(parent, {})
         section[last] = choice.value
     return fields
-
-
-def value_at(fields: Mapping[str, Any], setting: str) -> Any:
-    """Return the value of a dotted setting in nested sections; None where there is none."""
-    value: Any = fields
-    for part in setting.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from sonoseg.geometry.shapes import fit_shapes
+from sonoseg.geometry.shapes import fit_dice
 from sonoseg.io.masks import decode_label_map
 from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.schema.annotations import Structure
 from sonoseg.sizes import Size
-from sonoseg.types import Mask, Pixels
+from sonoseg.types import Pixels
 
 MASKS = 60
 """Label maps that are measured, evenly over the dataset: more change no choice, and cost seconds each."""
@@ -100,23 +100,13 @@ def _facts(
         sides.append(pixels**0.5 / longer)
         areas.append(pixels / labels.size)
         if structure.shape in ("ellipse", "rectangle"):
-            dices.append(_fit_dice(mask, structure))
+            dices.append(fit_dice(mask, structure.shape))
     present = sum(image.present[structure.name] for image in images) / len(images)
     if not lengths:
         return StructureFacts(structure, present, 0.0, (0.0, 0.0, 0.0), 0.0, offsets, None)
     low, median, high = (float(value) for value in np.quantile(lengths, (0.1, 0.5, 0.9)))
     side, fit = float(np.quantile(sides, 0.05)), float(np.median(dices)) if dices else None
     return StructureFacts(structure, present, float(np.median(areas)), (low, median, high), side, offsets, fit)
-
-
-def _fit_dice(mask: Mask, structure: Structure) -> float:
-    """Return the Dice of a mask, not empty, and its fitted shape; 0 when none can be fitted."""
-    shapes = fit_shapes(mask, structure.name, structure.shape)
-    if not shapes:
-        return 0.0
-    window, drawn = shapes[0].draw(mask.shape)
-    both = np.count_nonzero(drawn & mask[window])
-    return float(2 * both / (np.count_nonzero(drawn) + np.count_nonzero(mask)))
 
 
 def _centres(labels: Pixels, classes: int) -> dict[int, np.ndarray]:

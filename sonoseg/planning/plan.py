@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sonoseg.planning.choice import Choice, nested, value_at
+from sonoseg.planning.choice import Choice, nested
 from sonoseg.planning.fingerprint import Fingerprint
 from sonoseg.planning.rules import (
     FEW_PATIENTS,
@@ -17,7 +17,7 @@ from sonoseg.planning.rules import (
     plan_results,
 )
 from sonoseg.planning.timing import has_gpu, seconds_per_step
-from sonoseg.schema.drafts import Draft
+from sonoseg.schema.drafts import Draft, value_at
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import task_of
 

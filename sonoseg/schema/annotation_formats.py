@@ -1,5 +1,6 @@
 """Section `annotations` of a task file, one class per annotation format."""
 
+from collections.abc import Mapping
 from posixpath import normpath
 from typing import Annotated, Any, Literal
 
@@ -147,4 +148,9 @@ def annotations_section(name: str, **fields: Any) -> Any:
 
     Raises ValidationError for a format that does not exist, and for wrong fields.
     """
-    return _ADAPTER.validate_python({"format": name, **fields})
+    return section_of({"format": name, **fields})
+
+
+def section_of(fields: Mapping[str, Any]) -> Any:
+    """Return the section that a task file's fields, `format` among them, give; as `annotations_section` otherwise."""
+    return _ADAPTER.validate_python(dict(fields))

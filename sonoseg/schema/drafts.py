@@ -88,12 +88,13 @@ def missing_settings(fields: Mapping[str, Any]) -> list[str]:
     """Return the names of required settings that are not given; those of a network when it has only its name."""
     required = [
         *REQUIRED,
-        *(("network.channels", "network.strides") if _value(fields, "network.name") == "unet" else ()),
+        *(("network.channels", "network.strides") if value_at(fields, "network.name") == "unet" else ()),
     ]
-    return [name for name in required if _value(fields, name) is None]
+    return [name for name in required if value_at(fields, name) is None]
 
 
-def _value(fields: Mapping[str, Any], dotted: str) -> Any:
+def value_at(fields: Mapping[str, Any], dotted: str) -> Any:
+    """Return the value of a dotted setting in nested sections; None where there is none."""
     value: Any = fields
     for part in dotted.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

@@ -15,7 +15,7 @@ import yaml
 from sonoseg.annotations import FORMATS, Annotation
 from sonoseg.geometry.shapes import Shape
 from sonoseg.new_task.label_files import described
-from sonoseg.new_task.label_structures import ADAPTER
+from sonoseg.schema.annotation_formats import section_of
 from tests.conftest import REPOSITORY
 from tests.new_task.conftest import NERVE, picture, save, truth
 
@@ -240,7 +240,7 @@ def test_names_that_yaml_takes_as_something_else(name: str, tmp_path: Path, comm
 def labelled(data: Path, labels: list[str]) -> None:
     """Write a folder of labelme with a square of each label in one image."""
     save(data / "0.png", picture(0))
-    section = ADAPTER.validate_python({"format": "labelme", "images": ".", "annotations": "."})
+    section = section_of({"format": "labelme", "images": ".", "annotations": "."})
     corners = [np.array([4 * (number % 20), 4 * (number // 20)]) for number in range(len(labels))]
     shapes = tuple(Shape(label, "region", SQUARE + at) for label, at in zip(labels, corners, strict=True))
     FORMATS["labelme"].write(data, section, [Annotation("0.png", shapes, size=(60, 80))])

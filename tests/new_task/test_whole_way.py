@@ -13,7 +13,7 @@ from sonoseg.annotations import FORMATS, Annotation
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.masks import decode_label_map
-from sonoseg.new_task.label_structures import ADAPTER
+from sonoseg.schema.annotation_formats import section_of
 from sonoseg.schema.task_files import load_draft, load_task
 from tests.new_task.conftest import NERVE, VESSEL, WITHOUT_OPTIONS, palette, picture, save, truth
 from tests.small import phantoms
@@ -197,7 +197,7 @@ def test_files_of_annotation_tools(case: str, tmp_path: Path, through: Callable[
     fields = {"format": case} | SECTIONS[case]
     labels = {"Nerve, left (ü)": "NERVE", "no": "AXIS"} if fields["format"] != "shapes_json" else {}
     names = {name: name for name in ("NERVE", "AXIS")}
-    section = ADAPTER.validate_python(fields | ({"labels": labels} if labels else {}))
+    section = section_of(fields | ({"labels": labels} if labels else {}))
     annotations = []
     for number in IDS:
         save(tmp_path / f"data/img/case{number}.png", picture(number))
@@ -222,7 +222,7 @@ def test_files_of_annotation_tools(case: str, tmp_path: Path, through: Callable[
 
 
 def test_brush_strokes_become_regions(tmp_path: Path, through: Callable[..., Any]) -> None:
-    section = ADAPTER.validate_python({"format": "label_studio", "images": "img"})
+    section = section_of({"format": "label_studio", "images": "img"})
     annotations = []
     for number in IDS:
         save(tmp_path / f"data/img/{number}.png", picture(number))
