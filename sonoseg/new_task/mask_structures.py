@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from sonoseg.annotations import AnnotatedImage, MaskFile
 from sonoseg.annotations.mask_values import class_indices, fill_outline
 from sonoseg.errors import DataError
@@ -19,6 +17,7 @@ from sonoseg.new_task.structures import (
     fitted,
     with_covers,
 )
+from sonoseg.prepare.statistics import evenly
 from sonoseg.types import Mask
 
 MOST_PIXELS = 60_000_000
@@ -58,11 +57,6 @@ def structures_of_masks(
     meaning = {value: f"CLASS_{value}" for value in values}
     is_index = values == list(range(1, len(values) + 1))
     return _completed(found, _limited(drawn), dict(section) | ({} if is_index else {"values": meaning}))
-
-
-def evenly(things: Sequence[Any], most: int) -> list[Any]:
-    """Return at most so many things, evenly over a sequence, the first and the last among them."""
-    return [things[int(at)] for at in np.unique(np.linspace(0, len(things) - 1, min(most, len(things))).round())]
 
 
 def _binary(files: Sequence[MaskFile]) -> dict[str, Mask]:

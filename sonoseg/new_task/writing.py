@@ -12,8 +12,8 @@ from sonoseg.io.masks import decode_label_map, rgb
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
 from sonoseg.new_task.findings import Findings
-from sonoseg.new_task.mask_structures import evenly
 from sonoseg.new_task.task_text import task_text
+from sonoseg.prepare.statistics import evenly
 from sonoseg.prepare.verify import check
 from sonoseg.reporting.drawing import thumbnail
 from sonoseg.reporting.image_text import legend

@@ -8,6 +8,7 @@ import numpy as np
 
 from sonoseg.geometry.shapes import fit_dice
 from sonoseg.io.masks import decode_label_map
+from sonoseg.prepare.statistics import evenly
 from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.schema.annotations import Structure
 from sonoseg.sizes import Size
@@ -66,8 +67,7 @@ class Fingerprint:
 
 def fingerprint_of(images: Sequence[VerifiedImage], structures: Sequence[Structure], patients: int) -> Fingerprint:
     """Return the fingerprint of images that can be used, at least one. No image is decoded, at most MASKS masks are."""
-    chosen = [images[int(at)] for at in np.unique(np.linspace(0, len(images) - 1, min(MASKS, len(images))).round())]
-    maps = [decode_label_map(image.mask_png) for image in chosen]
+    maps = [decode_label_map(image.mask_png) for image in evenly(images, MASKS)]
     heights, widths = np.array([(image.height, image.width) for image in images]).T
     low, high = np.quantile(widths / heights, (0.05, 0.95))
     centres = [_centres(labels, len(structures)) for labels in maps]

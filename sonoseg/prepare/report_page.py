@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from sonoseg.errors import printable
 from sonoseg.io.faults import Fault, FaultGroup, group_faults
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
@@ -13,6 +11,7 @@ from sonoseg.io.masks import decode_label_map
 from sonoseg.io.readers import read_image
 from sonoseg.prepare.dataset import Dataset
 from sonoseg.prepare.duplicates.near_duplicates import NearDuplicatePair
+from sonoseg.prepare.statistics import evenly
 from sonoseg.reporting.drawing import thumbnail
 from sonoseg.reporting.pages import picture_uri, render
 from sonoseg.runs.split_tables import Sample
@@ -132,6 +131,4 @@ def spread_evenly(samples: Sequence[Sample], count: int) -> list[Sample]:
     first = {sample.patient: sample for sample in sorted(samples, key=lambda sample: sample.id, reverse=True)}
     pool = list(first.values()) if len(first) >= count else list(samples)
     pool.sort(key=lambda sample: (sample.fold is None, sample.fold or 0, sample.patient, sample.id))
-    if len(pool) <= count:
-        return pool
-    return [pool[int(place)] for place in np.linspace(0, len(pool) - 1, count).round()]
+    return evenly(pool, count)

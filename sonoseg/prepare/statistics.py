@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.schema.annotations import Structure
 from sonoseg.types import Pixels
 
+T = TypeVar("T")
 SIDES = ("top", "right", "bottom", "left")
 
 
@@ -119,3 +121,8 @@ def ellipse_iou(mask: np.ndarray) -> float:
     box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     both = int(np.count_nonzero(inside[rows[0] - top :, columns[0] - left :][: box.shape[0], : box.shape[1]] & box))
     return both / (int(area) + int(np.count_nonzero(inside)) - both)
+
+
+def evenly(things: Sequence[T], most: int) -> list[T]:
+    """Return at most `most` things, evenly over a sequence, the first and the last among them; all of a shorter one."""
+    return [things[int(at)] for at in np.unique(np.linspace(0, len(things) - 1, min(most, len(things))).round())]
