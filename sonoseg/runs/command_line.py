@@ -155,6 +155,8 @@ def _guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence[st
             EXIT_WRONG_USE,
         )
     except Exception as error:
+        if _is_interrupt(error):
+            return _end(INTERRUPTED, EXIT_INTERRUPTED)
         if is_machine_error(error):
             return _end(str(machine_error(error)), EXIT_WRONG_USE)
         if not isinstance(error, OSError):
@@ -166,6 +168,15 @@ def _guarded(run_stage: Callable[[Sequence[str] | None], int], argv: Sequence[st
         where = f"{error.filename}: " if error.filename else ""
         remedy = _REMEDIES.get(error.errno or 0, "check the file and run the same command again")
         return _end(f"{where}{error.strerror or error}; {remedy}", EXIT_WRONG_USE)
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C caused the error: while a class is created, Python turns it into a RuntimeError."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _end(message: str, code: int) -> int:

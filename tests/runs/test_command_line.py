@@ -27,6 +27,19 @@ def test_failures(capsys, error, code, message):
     assert message in capsys.readouterr().err
 
 
+def test_ctrl_c_while_a_class_is_created_is_an_interruption(capsys):
+    class Interrupting:
+        def __set_name__(self, owner, name):
+            raise KeyboardInterrupt
+
+    def run_stage(argv):
+        type("Owner", (), {"field": Interrupting()})  # Python 3.11 raises a RuntimeError that names the cause
+        return 0
+
+    assert run_guarded(run_stage, []) == 130
+    assert capsys.readouterr().err.startswith("interrupted")
+
+
 def test_success_keeps_its_code():
     assert run_guarded(lambda argv: 1, []) == 1
 
