@@ -15,6 +15,7 @@ from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.names import name_problem
 from sonoseg.io.readers import read_image
 from sonoseg.io.readers.opening import read_file
+from sonoseg.postprocess.placement import place_findings, place_pixels
 from sonoseg.runs.output_folder import OutputFolder
 
 
@@ -57,8 +58,12 @@ def process_image(source: Source, run: InferenceRun) -> Row:
                 output.keep(path, digest)
             return result_row(source, reusable.facts, reused=True)
 
-        image = check_image(read_image(source.image, run.limits, data).pixels)
+        record = read_image(source.image, run.limits, data)
+        image = check_image(record.pixels)
         findings = run.segmenter(image, source.spacing)
+        if record.region and record.frame_size:  # the network sees the region, results are those of the frame
+            findings = place_findings(findings, record.region, record.frame_size)
+            image = place_pixels(image, record.region, record.frame_size)
         pictures = render(image, findings, task.structures, task.postprocessing.threshold, files, run.optional)
         facts = describe(source, image, findings, run.segmenter)
     except Exception as error:  # an unexpected error of one image must not end the run

@@ -26,9 +26,6 @@ from sonoseg.sizes import Spacing
 _RESERVED_NAMES = (Path(INFERENCE_RECORD).stem,)
 """An image of this name would give a `run.json` of its own."""
 _UNSUPPORTED_SUFFIXES = (
-    ".dcm",
-    ".dicom",
-    ".ima",
     ".gif",
     ".webp",
     ".heic",
@@ -36,8 +33,9 @@ _UNSUPPORTED_SUFFIXES = (
     ".mha",
     ".nii",
     ".nrrd",
-    ".avi",
-    ".mp4",
+    ".mkv",
+    ".webm",
+    ".wmv",
 )
 """Suffixes of images in other formats: each is listed as failed with its reason, and not ignored."""
 
@@ -112,7 +110,7 @@ def from_folder(
         elif known and known.spacing:
             sources.append(Source(image, name, known.spacing, table_name, problem))
         else:
-            sources.append(Source(image, name, header.spacing, header.spacing_from, problem))
+            sources.append(Source(image, name, *header.spacing_of(image), problem))
     without = sum(source.spacing is None for source in sources)
     if without:
         remarks.append(

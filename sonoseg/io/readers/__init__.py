@@ -3,16 +3,24 @@
 The reader of a file is chosen by the file's content; suffixes only decide which files of a folder are images.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from sonoseg.errors import DataError, choices
 from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.readers.base import ImageReader
+from sonoseg.io.readers.dicom import DicomReader
 from sonoseg.io.readers.opening import opened
 from sonoseg.io.readers.raster import RasterReader
+from sonoseg.io.readers.video import VideoReader
+from sonoseg.io.reading import open_regular
 
-READERS: dict[str, ImageReader] = {"raster": RasterReader()}
+READERS: dict[str, ImageReader] = {"dicom": DicomReader(), "raster": RasterReader(), "video": VideoReader()}
+"""DICOM first: the 128 bytes before its mark may be the beginning of a TIFF."""
+
+DICOM_DIRECTORY = "DICOMDIR"
+"""Name of the list of files on a DICOM medium."""
 
 START_BYTES = 132
 """Bytes at the start of a file from which its reader is chosen; the mark of DICOM is in bytes 128 to 131."""
@@ -33,14 +41,33 @@ def read_image(image: ImageRef | Path, limits: ReadLimits = DEFAULT_LIMITS, data
     return _reader_of(ref.path, data).read_image(ref, limits, data)
 
 
+def read_loop(image: ImageRef, limits: ReadLimits = DEFAULT_LIMITS) -> Iterator[ImageRecord | DataError]:
+    """Yield the frames of a file in order, see `base.ImageReader.read_loop`. Raises DataError."""
+    yield from _reader_of(image.path).read_loop(image, limits)
+
+
 def image_suffixes() -> tuple[str, ...]:
     """Return the suffixes of all readers, in lower case."""
     return tuple(suffix for reader in READERS.values() for suffix in reader.suffixes)
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a file has the name of an image that can be read; hidden files are none."""
-    return path.suffix.lower() in image_suffixes() and not path.name.startswith(".")
+    """Return whether a file has the name of an image that can be read, or is DICOM; hidden files are none.
+
+    DICOM files often have no suffix, or the last part of an identifier in its place.
+    """
+    if path.name.startswith(".") or path.name == DICOM_DIRECTORY:
+        return False
+    return path.suffix.lower() in image_suffixes() or is_dicom(path)
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file that can be read begins as DICOM does."""
+    try:
+        with open_regular(path) as stream:
+            return READERS["dicom"].accepts(stream.read(START_BYTES))
+    except OSError:
+        return False
 
 
 def list_images(folder: Path) -> list[Path]:

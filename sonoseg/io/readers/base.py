@@ -1,8 +1,10 @@
 """The contract of an image reader."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from sonoseg.errors import DataError
 from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
 
@@ -40,5 +42,13 @@ class ImageReader(Protocol):
         paths only reads `image.path`, and raises DataError when `io.file_state.file_state` differs before and after
         or the size is not that of `data`.
         Raises DataError also when the file has several frames and `image` names none, or has no such frame.
+        """
+        ...
+
+    def read_loop(self, image: ImageRef, limits: ReadLimits) -> Iterator[ImageRecord | DataError]:
+        """Yield each frame of a file in order, decoded as `read_image` does; one is in memory at a time.
+
+        image: file and region; its frame is ignored. A frame that cannot be decoded is yielded as its DataError, and
+        those after it follow where the format allows it. Raises DataError as `read_image` does for the file.
         """
         ...

@@ -48,6 +48,13 @@ class RasterReader:
         """Colour becomes luma (ITU-R 601), transparency is composited over black, 16-bit pixels are scaled by 1/257."""
         return ImageRecord(image, _grey(decode_picture(image, limits, data), image))
 
+    def read_loop(self, image: ImageRef, limits: ReadLimits) -> Iterator[ImageRecord | DataError]:
+        for frame in self.read_header(image.path, limits).refs(image.path):
+            try:
+                yield self.read_image(frame, limits)
+            except DataError as error:
+                yield error
+
 
 def decode_picture(image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> Image.Image:
     """Return the decoded picture in its own mode, EXIF rotation applied. Raises DataError as `ImageReader` does.

@@ -1,0 +1,85 @@
+"""Grey pixels of one coded DICOM frame."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sonoseg.errors import DataError, printable
+from sonoseg.io.readers.dicom.opened import DicomHeader
+from sonoseg.io.readers.dicom.palette import palette_to_rgb
+from sonoseg.io.readers.jpeg import decode_luma
+from sonoseg.types import Pixels
+
+_JPEG_8_BIT = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+_LUMA_FIRST = ("MONOCHROME1", "MONOCHROME2", "YBR_FULL", "YBR_FULL_422")
+"""Photometric interpretations whose first component is grey."""
+
+
+def grey_frame(coded: bytes, header: DicomHeader) -> Pixels:
+    """Return a frame `(H, W)` uint8 from its coded bytes, white as 255.
+
+    Colours become luma (ITU-R 601), which is the Y of YBR; pixels of more than 8 bits are scaled to 8 by the number of
+    bits that are stored. Raises DataError for a codec that is not installed and for a frame that is cut short, any
+    error of a decoder for other damage.
+    """
+    dataset = header.dataset
+    colours = str(dataset.PhotometricInterpretation)
+    values = _decode(coded, header)
+    values = luma(palette_to_rgb(values, dataset)) if colours == "PALETTE COLOR" else _to_8_bits(values, dataset)
+    if values.ndim == 3:
+        values = np.ascontiguousarray(values[..., 0]) if colours in _LUMA_FIRST else luma(values)
+    if values.shape != header.size:
+        raise DataError("a frame of another size than the file declares; replace the file", header.path)
+    return 255 - values if colours == "MONOCHROME1" else values
+
+
+def luma(colours: NDArray[np.uint8]) -> Pixels:
+    """Return the luma `(H, W)` uint8 of RGB `(H, W, 3)` uint8, rounded as that of other pictures (Pillow's)."""
+    return np.array(Image.fromarray(np.ascontiguousarray(colours)).convert("L"))
+
+
+def _decode(coded: bytes, header: DicomHeader) -> NDArray[Any]:
+    """Return the stored values of a frame, `(H, W)` or `(H, W, C)`; of YBR in JPEG the Y alone.
+
+    Raises DataError for a codec that is not installed, and for a JPEG that is cut short.
+    """
+    dataset = header.dataset
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in _JPEG_8_BIT and dataset.BitsAllocated == 8 and dataset.PhotometricInterpretation in _LUMA_FIRST:
+        picture, whole = decode_luma(coded)
+        if not whole:
+            raise DataError(
+                "a frame is cut short, and grey would stand in for what is missing; replace it", header.path
+            )
+        return np.array(picture)
+    from pydicom.encaps import encapsulate
+    from pydicom.pixels import as_pixel_options, get_decoder
+
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise DataError(f"transfer syntax {printable(syntax.name)} is not read; save it as JPEG", header.path) from None
+    source = encapsulate([coded], has_bot=False) if syntax.is_encapsulated else coded
+    options = as_pixel_options(dataset, number_of_frames=1, transfer_syntax_uid=syntax, pixel_keyword="PixelData")
+    options.pop("extended_offsets", None)
+    if header.pixel_vr:
+        options["pixel_vr"] = header.pixel_vr
+    plugins = sorted(decoder.available_plugins, key=lambda name: name != "pillow")  # the others are slower
+    if not plugins and syntax.is_encapsulated:
+        raise DataError(f"{syntax.name} is read by gdcm; run: pip install sonoseg[dicom]", header.path)
+    for plugin in plugins[:-1]:
+        try:
+            return decoder.as_array(source, index=0, raw=True, decoding_plugin=plugin, **options)[0]
+        except RuntimeError:
+            continue
+    return decoder.as_array(source, index=0, raw=True, decoding_plugin=plugins[-1] if plugins else "", **options)[0]
+
+
+def _to_8_bits(values: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
+    """Return values of `BitsStored` bits as 8 bits, rounded."""
+    if values.dtype == np.uint8 and dataset.BitsStored >= 8:
+        return values
+    most = (1 << dataset.BitsStored) - 1
+    return ((values.astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)

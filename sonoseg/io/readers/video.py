@@ -1,0 +1,105 @@
+"""Reader of video files: MP4, MOV and AVI, decoded by OpenCV's copy of FFmpeg."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from sonoseg.errors import DataError, LimitError
+from sonoseg.io.file_state import file_state
+from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
+from sonoseg.io.limits import ReadLimits
+from sonoseg.io.readers.opening import decoding, opened
+from sonoseg.types import Pixels
+
+_BRANDS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+"""Types of the first box of MP4 and MOV."""
+
+
+class VideoReader:
+    """See `base.ImageReader`. A video states neither spacing nor patient, and all that its frames show is the image.
+
+    The number of frames is the container's statement. Frames are decoded from the beginning, because seeking in a
+    compressed video is not exact.
+    """
+
+    suffixes = (".mp4", ".m4v", ".mov", ".avi")
+
+    def accepts(self, start: bytes) -> bool:
+        return start[4:8] in _BRANDS or (start[:4] == b"RIFF" and start[8:12] == b"AVI ")
+
+    def read_header(self, path: Path, limits: ReadLimits) -> ImageHeader:
+        with _open(path, limits) as capture:
+            return _header(capture, path, limits)
+
+    def read_image(self, image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> ImageRecord:
+        before = file_state(image.path)
+        with _open(image.path, limits) as capture:
+            header = _header(capture, image.path, limits)
+            if image.frame is None and header.frames > 1:
+                raise DataError("2 frames or more; expected a single picture: give the number of a frame", image)
+            header.region_of(image)
+            for _ in range(image.frame or 0):
+                if not capture.grab():
+                    raise DataError("no such frame in the file; it has changed, or has fewer frames", image)
+            pixels = _next_frame(capture, image)
+        if pixels is None:
+            raise DataError("no such frame in the file; it has changed, or has fewer frames", image)
+        if data is not None and (file_state(image.path) != before or before.size != len(data)):
+            raise DataError("the file has changed while it was read; run the same command again", image)
+        return ImageRecord(image, pixels)
+
+    def read_loop(self, image: ImageRef, limits: ReadLimits) -> Iterator[ImageRecord | DataError]:
+        with _open(image.path, limits) as capture:
+            _header(capture, image.path, limits).region_of(image)
+            for index in range(limits.max_frames):
+                frame = ImageRef(image.path, index)
+                pixels = _next_frame(capture, frame)
+                if pixels is None:
+                    break
+                yield ImageRecord(frame, pixels)
+
+
+@contextmanager
+def _open(path: Path, limits: ReadLimits) -> Iterator[Any]:
+    """Open a video; its header is read and no frame decoded. Raises DataError."""
+    with opened(path) as stream:  # errors of the file itself, which OpenCV does not tell apart
+        size = stream.seek(0, 2)
+    if size > limits.max_bytes:
+        raise DataError(f"{size} bytes; at most {limits.max_bytes} are read, split the file or compress it", path)
+    with decoding(path, "the video is damaged, or coded in a way that is not read; save it as MP4 (H.264)"):
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    try:
+        if not capture.isOpened():
+            raise DataError("the video is damaged, or coded in a way that is not read; save it as MP4 (H.264)", path)
+        yield capture
+    finally:
+        capture.release()
+
+
+def _header(capture: Any, path: Path, limits: ReadLimits) -> ImageHeader:
+    width, height, count, rate = (
+        capture.get(field)
+        for field in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS)
+    )
+    if not (width >= 1 and height >= 1 and count >= 1):
+        raise DataError("no number of frames or no size is stated; save it as MP4 (H.264)", path)
+    if width * height > limits.max_pixels:
+        reason = f"{width:.0f}x{height:.0f} pixels declared; at most {limits.max_pixels} are decoded"
+        raise LimitError(f"{reason}; raise the limit if the video is right", path)
+    if count > limits.max_frames:
+        raise DataError(f"{count:.0f} frames; at most {limits.max_frames} are read, split the file", path)
+    seconds = 1 / rate if math.isfinite(rate) and rate > 0 else None
+    return ImageHeader((int(height), int(width)), int(count), is_loop=count > 1, frame_seconds=seconds)
+
+
+def _next_frame(capture: Any, image: ImageRef) -> Pixels | None:
+    """Return the next frame as grey, None at the end."""
+    with decoding(image):
+        found, picture = capture.read()
+        if not found:
+            return None
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) if picture.ndim == 3 else picture
