@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sonoseg.errors import DataError
-from sonoseg.sizes import Size, Spacing
+from sonoseg.sizes import Region, Size, Spacing
 from sonoseg.types import Pixels
 
 UNKNOWN = "unknown"
@@ -47,20 +47,6 @@ class ImageRef:
     def __str__(self) -> str:
         frame = "" if self.frame is None else f", frame {self.frame_number}"
         return f"{self.path}{frame}" + (f", region {self.region_number}" if self.region_number else "")
-
-
-@dataclass(frozen=True)
-class Region:
-    """Part of a frame that is an ultrasound image by the file's own statement: its top left pixel, and its size."""
-
-    top: int
-    left: int
-    size: Size
-    spacing: Spacing | None = None
-
-    def crop(self, frame: Pixels) -> Pixels:
-        """Return the region of a frame `(H, W)`; a view."""
-        return frame[self.top : self.top + self.size[0], self.left : self.left + self.size[1]]
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.geometry.shapes import Shape
-from sonoseg.io.image_ref import Region
 from sonoseg.postprocess.interpret import Findings
-from sonoseg.sizes import Size
+from sonoseg.sizes import Region, Size
 from sonoseg.types import Pixels
 
 
@@ -45,5 +44,5 @@ def place_pixels(pixels: Pixels, region: Region, frame: Size) -> Pixels:
 
 def _placed(values: NDArray[Any], region: Region, frame: Size, fill: int = 0) -> NDArray[Any]:
     whole = np.full((*values.shape[:-2], *frame), fill, values.dtype)
-    whole[..., region.top : region.top + region.size[0], region.left : region.left + region.size[1]] = values
+    whole[..., *region.window] = values
     return whole

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError
-from sonoseg.io.image_ref import REGION_FIELD, UNKNOWN, ImageHeader, ImageRecord, ImageRef, Region
+from sonoseg.io.image_ref import REGION_FIELD, UNKNOWN, ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers.dicom.decode import grey_frame
 from sonoseg.io.readers.dicom.opened import DicomFile, DicomHeader, dicom_errors, open_dicom
 from sonoseg.io.readers.dicom.regions import RegionsDoNotFit, common_spacing, image_regions
-from sonoseg.sizes import Spacing
+from sonoseg.sizes import Region, Spacing
 
 PREAMBLE_BYTES = 128
 MARK = b"DICM"
@@ -63,7 +63,7 @@ def _record(coded: bytes, image: ImageRef, file: DicomFile, header: ImageHeader)
     pixels = grey_frame(coded, file.header)
     if region is None:
         return ImageRecord(image, pixels, *spacing, header.patient)
-    return ImageRecord(image, region.crop(pixels).copy(), *spacing, header.patient, region, header.size)
+    return ImageRecord(image, pixels[region.window].copy(), *spacing, header.patient, region, header.size)
 
 
 def image_header(header: DicomHeader) -> ImageHeader:

@@ -8,8 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sonoseg.io.image_ref import Region
-from sonoseg.sizes import Size, Spacing
+from sonoseg.sizes import Region, Size, Spacing
 
 _IN_PLANE = 1
 """Region Spatial Format: 2D."""
