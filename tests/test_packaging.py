@@ -11,7 +11,8 @@ import sonoseg
 from tests.conftest import REPOSITORY, TRAINING
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-RANGES = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["project"]["dependencies"])}
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+RANGES = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["project"]["dependencies"] + EXTRAS["dicom"])}
 
 
 def pins(file: str) -> dict[str, str]:
@@ -33,14 +34,13 @@ def test_every_pin_lies_in_its_range() -> None:
 
 
 def test_every_range_has_both_ends() -> None:
-    extras = PROJECT["project"]["optional-dependencies"].values()
-    for requirement in [*RANGES.values(), *(Requirement(text) for extra in extras for text in extra)]:
+    for requirement in [*RANGES.values(), *(Requirement(text) for extra in EXTRAS.values() for text in extra)]:
         assert {part.operator for part in requirement.specifier} == {">=", "<"}, requirement
 
 
 def test_pins_of_extras_lie_in_their_ranges() -> None:
     pinned = pins("requirements-dev.txt")
-    for requirement in map(Requirement, PROJECT["project"]["optional-dependencies"]["onnxruntime"]):
+    for requirement in map(Requirement, EXTRAS["onnxruntime"]):
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)])
 
 
