@@ -53,7 +53,7 @@ def write_bytes(path: Path | str, data: bytes, sync: bool = True, reread: bool =
             Path(name).unlink(missing_ok=True)
             raise
         if sync:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     return path
 
 
@@ -75,7 +75,7 @@ def move(source: Path, target: Path) -> Path:
     """Rename a file, replacing `target`; the rename is on the disk when this returns. Raises OSError."""
     with name_in_errors(target):
         os.replace(source, target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     return target
 
 
@@ -175,7 +175,7 @@ def _check_kept(path: Path, data: bytes) -> None:
         raise OSError(errno.EIO, f"the disk gave back other bytes than the {len(data)} written to it", str(path))
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Write a folder's entries to the disk; until then a rename may be lost."""
     handle = os.open(folder, os.O_RDONLY)
     try:

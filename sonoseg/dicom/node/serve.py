@@ -1,0 +1,95 @@
+"""The node at work: it receives in threads, processes one image after the other, and sends in a thread of its own."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+from sonoseg.dicom.node.receive import start_receiver
+from sonoseg.dicom.node.send import send_due
+from sonoseg.dicom.node.settings import NodeSettings
+from sonoseg.dicom.node.spool import Spool
+from sonoseg.dicom.node.status import start_status_page
+from sonoseg.errors import DataError, is_machine_error, machine_error
+
+Process = Callable[[Path, Path], list[Path]]
+"""From an image file and a folder that exists to the DICOM files that were written there; raises DataError."""
+_IDLE_SECONDS = 0.5
+_SHORTAGE_SECONDS = 10.0
+"""Wait after memory or disk have run out."""
+
+
+class Node:
+    """A node that is listening. One line of text per image is what `run` yields; it contains nothing of a header."""
+
+    def __init__(self, settings: NodeSettings, process: Process):
+        """Open the spool and listen. Raises UsageError for wrong settings, MachineError when a port cannot be had."""
+        settings.check()
+        self.settings, self._process = settings, process
+        self._arrived, self._stopping = Event(), Event()
+        self.spool = Spool(settings.spool)
+        self._receiver = start_receiver(settings, self.spool, self._arrived.set)
+        self._status_page = None
+        if settings.status_port is not None:
+            self._status_page = start_status_page(settings.status_port, self.spool.counts)
+        self._sender = Thread(target=self._send, daemon=True)
+        self._sender.start()
+
+    def run(self, stop: Callable[[], object]) -> Iterator[str]:
+        """Process images as they arrive, until `stop()` is true; what is in progress then is completed."""
+        while not stop():
+            key = self.spool.begin_next()
+            if key is None:
+                self._arrived.wait(_IDLE_SECONDS)
+                self._arrived.clear()
+                continue
+            try:
+                yield self._process_image(key)
+            except Exception as error:
+                if not is_machine_error(error):
+                    raise
+                self.spool.give_back(key)
+                yield f"{key}: {machine_error(error)}; trying again"
+                time.sleep(_SHORTAGE_SECONDS)
+
+    def _process_image(self, key: str) -> str:
+        folder = self.spool.results / key
+        folder.mkdir(exist_ok=True)
+        try:
+            results = self._process(self.spool.image(key), folder)
+        except Exception as error:
+            if is_machine_error(error):
+                raise
+            reason = error.reason if isinstance(error, DataError) else f"unexpected {type(error).__name__}"
+            self.spool.fail(key, reason)
+            return f"{key}: failed: {reason}"
+        self.spool.complete(key, results, to_send=self.settings.destination is not None)
+        return f"{key}: {len(results)} results"
+
+    def _send(self) -> None:
+        while not self._stopping.wait(_IDLE_SECONDS):
+            try:
+                send_due(self.settings, self.spool)
+            except Exception as error:  # the thread goes on: what was not recorded as sent is due again
+                self._stopping.wait(_SHORTAGE_SECONDS if is_machine_error(error) else _IDLE_SECONDS)
+
+    def close(self) -> None:
+        """End all threads; what is being sent is completed."""
+        self._receiver.shutdown()
+        self._stopping.set()
+        self._sender.join()
+        if self._status_page:
+            self._status_page.shutdown()
+            self._status_page.server_close()
+        self.spool.close()
+
+
+@contextmanager
+def started(settings: NodeSettings, process: Process) -> Iterator[Node]:
+    """Start a node and close it at the end of the block."""
+    node = Node(settings, process)
+    try:
+        yield node
+    finally:
+        node.close()
