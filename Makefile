@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast test-clients lint bench fuzz killtest loadtest clean
+.PHONY: demo test test-fast test-clients test-orthanc lint bench fuzz killtest loadtest clean
 
 demo: .venv/ready
 	$(BIN)/python inference.py --task spine_realtime --images Datasets/spine_sample/images --output result/first_look
@@ -32,6 +32,12 @@ test-clients: .venv/ready-for-tests
 	$(BIN)/python -m venv .clients
 	.clients/bin/python -m pip install --quiet --disable-pip-version-check 'labelme>=6' label-studio-sdk
 	QT_QPA_PLATFORM=offscreen SONOSEG_CLIENTS=$$(echo .clients/lib/python3*/site-packages) $(BIN)/python -m pytest tests/clients
+
+# A real archive sends to the DICOM node and gets the results back. Orthanc and DCMTK are Debian's packages, installed where that can be done.
+test-orthanc: .venv/ready-for-tests
+	@command -v Orthanc dsrdump >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq orthanc orthanc-dicomweb dcmtk) \
+	  || (echo "Orthanc and DCMTK are missing; install them: sudo apt-get install orthanc orthanc-dicomweb dcmtk"; exit 1)
+	SONOSEG_ORTHANC=1 $(BIN)/python -m pytest tests/orthanc tests/dicom
 
 lint: .venv/ready-for-tests
 	$(BIN)/ruff check .

@@ -7,9 +7,12 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sonoseg.errors import printable
+from sonoseg.runs.checkout import default_workspace
 from sonoseg.runs.command_line import EXIT_OK, EXIT_SOME_FAILED, TOOL_FORMATS, number_type, path_type, run_guarded
+from sonoseg.runs.signals import deferred_signals, stop_if_received
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -52,7 +55,39 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     convert.add_argument("--task", help="task whose annotations are in IN (default: layout and classes are recognised)")
     convert.add_argument("--from", dest="only", choices=formats, help="annotation format to read, where IN has several")
     convert.set_defaults(run=convert_folder)
+    add_dicom_node(commands)
     return parser.parse_args(argv)
+
+
+def add_dicom_node(commands: Any) -> None:
+    """Add the flags of `sonoseg dicom-node`."""
+    purpose = "receive images from DICOM devices, segment them, and send the results to an archive"
+    node = commands.add_parser("dicom-node", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+    node.add_argument("--task", required=True, help="task whose model is used: name or task file")
+    node.add_argument(
+        "--model", type=path_type, help="model file (default: the task's own, or the one that comes along)"
+    )
+    node.add_argument("--workspace", type=path_type, default=default_workspace(), help="folder that contains Models/")
+    node.add_argument("--spool", type=path_type, default=Path("dicom_spool"), help="folder of what is in work")
+    node.add_argument("--ae", default="SONOSEG", help="AE title of this node (default: SONOSEG)")
+    node.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    node.add_argument("--port", type=number_type(int, 1, 65535), default=11112, help="port (default: 11112)")
+    node.add_argument("--send", metavar="AE@HOST:PORT", help="where results are sent (default: they stay in the spool)")
+    node.add_argument("--allow", metavar="AE", nargs="+", default=(), help="AE titles that may send (default: any)")
+    node.add_argument(
+        "--max-associations", type=number_type(int, 1, 1000), default=10, help="connections at once (default: 10)"
+    )
+    node.add_argument(
+        "--max-megabytes", type=number_type(int, 1, 10**6), default=1024, help="largest image (default: 1024)"
+    )
+    node.add_argument("--tls", nargs=2, type=path_type, metavar=("CERTIFICATE", "KEY"), help="take images by TLS only")
+    node.add_argument("--tls-ca", type=path_type, help="authorities, one of which has to have signed the other side")
+    node.add_argument("--send-tls", action="store_true", help="send results by TLS, with the same certificate")
+    node.add_argument("--status-port", type=number_type(int, 1, 65535), help="counts as JSON on 127.0.0.1 at this port")
+    node.add_argument(
+        "--keep-frame", action="store_true", help="segment whole frames, and not their ultrasound regions"
+    )
+    node.set_defaults(run=dicom_node)
 
 
 def run_tool(argv: Sequence[str] | None) -> int:
@@ -118,6 +153,48 @@ def convert_folder(arguments: argparse.Namespace) -> int:
     source = annotated_folder(arguments.folder, task, arguments.only)
     for line in convert(source, arguments.out, arguments.to):
         print(printable(line))
+    return EXIT_OK
+
+
+def dicom_node(arguments: argparse.Namespace) -> int:
+    """Run the DICOM node until a signal ends it."""
+    from sonoseg.dicom.node.process import ResultWriter, load_segmenter
+    from sonoseg.dicom.node.serve import started
+    from sonoseg.dicom.node.settings import NodeSettings, Tls, parse_ae, parse_peer
+    from sonoseg.errors import UsageError
+
+    try:
+        ae, callers = parse_ae(arguments.ae), tuple(parse_ae(text) for text in arguments.allow)
+        destination = parse_peer(arguments.send) if arguments.send else None
+    except ValueError as problem:
+        raise UsageError(f"--ae, --allow or --send: {problem}") from None
+    if arguments.tls_ca and not arguments.tls:
+        raise UsageError("--tls-ca needs --tls; give the node's own certificate and key as well")
+    tls = None
+    if arguments.tls:
+        certificate, key = arguments.tls
+        tls = Tls(certificate, key, arguments.tls_ca)
+    settings = NodeSettings(
+        spool=arguments.spool,
+        ae=ae,
+        host=arguments.host,
+        port=int(arguments.port),
+        callers=callers,
+        max_associations=int(arguments.max_associations),
+        max_bytes=int(arguments.max_megabytes) << 20,
+        destination=destination,
+        tls=tls,
+        send_tls=arguments.send_tls,
+        status_port=arguments.status_port and int(arguments.status_port),
+    )
+    settings.check()
+    segmenter = load_segmenter(arguments.task, arguments.workspace, arguments.model)
+    with deferred_signals() as signals, started(settings, ResultWriter(segmenter, arguments.keep_frame)) as node:
+        where = f"sends to {arguments.send}" if destination else f"keeps results in {arguments.spool}"
+        print(printable(f"{ae} listens on {settings.host}:{settings.port}, {where}; Ctrl-C ends it"), flush=True)
+        for line in node.run(lambda: signals):
+            print(printable(line), flush=True)
+    stop_if_received(signals)
     return EXIT_OK
 
 

@@ -3,8 +3,9 @@
     python -m stress.fuzz [--inputs 20000] [--seed 0] [--keep DIR]
 
 Task files, annotations and tables are drawn by Hypothesis: valid files with parts replaced. Images are valid files with
-bytes changed, removed and repeated. YAML tokens and command lines: see `fuzz_text`; models, checkpoints and converted
-networks: `fuzz_models`. An input that raises another exception is kept in DIR, to become a test.
+bytes changed, removed and repeated; DICOM files and videos: see `fuzz_images`. YAML tokens and command lines: see
+`fuzz_text`; models, checkpoints and converted networks: `fuzz_models`. An input that raises another exception is kept
+in DIR, to become a test.
 """
 
 import argparse
@@ -35,7 +36,9 @@ from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import check_shapes
 from sonoseg.runs.command_line import SEED, number_type, run_guarded
 from sonoseg.schema.task_files import FOLDER, available_tasks, load_task
+from stress.damage import damaged
 from stress.findings import Findings
+from stress.fuzz_images import IMAGE_KINDS
 from stress.fuzz_models import MODEL_KINDS
 from stress.fuzz_text import TEXT_KINDS
 
@@ -48,7 +51,8 @@ SHARES = {
     "command line": 0.1,
     "annotations": 0.12,
     "metadata": 0.12,
-    "picture": 0.21,
+    "picture": 0.16,
+    "image file": 0.05,
     "model header": 0.08,
     "checkpoint": 0.08,
     "engine folder": 0.04,
@@ -200,38 +204,12 @@ def _encoded(picture: Image.Image, suffix: str, **more: Any) -> bytes:
     return stream.getvalue()
 
 
-def damaged(data: bytes, rng: random.Random) -> bytes:
-    """Return `data` with one to four changes: a bit flipped, a byte set, bytes cut off, removed, repeated or zeroed."""
-    changed = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
-        if not changed:
-            break
-        at, length = rng.randrange(len(changed)), rng.randint(1, 40)
-        match rng.randrange(7):
-            case 0:
-                changed[at] ^= 1 << rng.randrange(8)
-            case 1:
-                changed[at] = rng.choice((0, 1, 127, 128, 255))
-            case 2:
-                del changed[at:]
-            case 3:
-                del changed[at : at + length]
-            case 4:
-                changed[at:at] = changed[at : at + length]
-            case 5:
-                changed[at : at + length] = bytes(min(length, len(changed) - at))
-            case 6:  # a number of four bytes, as sizes and offsets are
-                changed[at : at + 4] = rng.choice((0, 2**31 - 1, 2**32 - 1, 30000)).to_bytes(
-                    4, rng.choice(("big", "little"))
-                )
-    return bytes(changed)
-
-
 KINDS = {
     "task file": fuzz_tasks,
     "annotations": fuzz_annotations,
     "metadata": fuzz_metadata,
     "picture": fuzz_pictures,
+    **IMAGE_KINDS,
     **TEXT_KINDS,
     **MODEL_KINDS,
 }

@@ -28,13 +28,13 @@ def is_complete(jpeg: bytes, picture: Image.Image) -> bool:
     picture: the decoded JPEG, or its luma. Pillow raises no error for a scan that ends too early, as after one flipped
     bit; missing pixels become grey.
     """
-    with Image.open(io.BytesIO(_with_longer_scans(jpeg))) as longer:
+    with Image.open(io.BytesIO(with_longer_scans(jpeg))) as longer:
         if picture.mode == "L":
             longer.draft("L", longer.size)
         return longer.tobytes() == picture.tobytes()
 
 
-def _with_longer_scans(jpeg: bytes) -> bytes:
+def with_longer_scans(jpeg: bytes) -> bytes:
     """Return a JPEG with `_PADDING` before every marker that ends a part of its compressed data."""
     parts, start, at = [], 0, 2
     while (match := _MARKER.search(jpeg, at)) and (marker := jpeg[match.end() - 1]) != 0xD9:

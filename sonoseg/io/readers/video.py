@@ -1,6 +1,7 @@
 """Reader of video files: MP4, MOV and AVI, decoded by OpenCV's copy of FFmpeg."""
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers.opening import decoding, opened
 from sonoseg.types import Pixels
+
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's own messages; OpenCV reads it at the first video
+cv2.setLogLevel(0)  # OpenCV's own: a file that cannot be read is said in one sentence here
 
 _BRANDS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """Types of the first box of MP4 and MOV."""

@@ -9,12 +9,17 @@ from PIL import Image
 from sonoseg.errors import DataError, printable
 from sonoseg.io.readers.dicom.opened import DicomHeader
 from sonoseg.io.readers.dicom.palette import palette_to_rgb
-from sonoseg.io.readers.jpeg import decode_luma
+from sonoseg.io.readers.jpeg import decode_luma, with_longer_scans
 from sonoseg.types import Pixels
 
 _JPEG_8_BIT = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+_JPEG = (*_JPEG_8_BIT, "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+"""JPEG with and without loss, whose decoders replace missing data without an error."""
 _LUMA_FIRST = ("MONOCHROME1", "MONOCHROME2", "YBR_FULL", "YBR_FULL_422")
 """Photometric interpretations whose first component is grey."""
+
+_PLUGINS = ("pydicom", "pillow", "pyjpegls", "gdcm")
+"""Decoders of pydicom; the first that is there is used. gdcm is the last: a damaged JPEG 2000 ends its process."""
 
 
 def grey_frame(coded: bytes, header: DicomHeader) -> Pixels:
@@ -49,32 +54,36 @@ def _decode(coded: bytes, header: DicomHeader) -> NDArray[Any]:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in _JPEG_8_BIT and dataset.BitsAllocated == 8 and dataset.PhotometricInterpretation in _LUMA_FIRST:
         picture, whole = decode_luma(coded)
-        if not whole:
-            raise DataError(
-                "a frame is cut short, and grey would stand in for what is missing; replace it", header.path
-            )
-        return np.array(picture)
+        values = np.array(picture)
+    else:
+        values, whole = _by_plugin(coded, header), True
+        if syntax in _JPEG:  # as `jpeg.is_complete`, by the same decoder
+            whole = np.array_equal(values, _by_plugin(with_longer_scans(coded), header))
+    if not whole:
+        raise DataError("a frame is cut short, and grey would stand in for what is missing; replace it", header.path)
+    return values
+
+
+def _by_plugin(coded: bytes, header: DicomHeader) -> NDArray[Any]:
+    """Return what pydicom decodes from a frame, `(H, W)` or `(H, W, C)`. Raises DataError without a decoder."""
     from pydicom.encaps import encapsulate
     from pydicom.pixels import as_pixel_options, get_decoder
 
+    syntax = header.dataset.file_meta.TransferSyntaxUID
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
         raise DataError(f"transfer syntax {printable(syntax.name)} is not read; save it as JPEG", header.path) from None
     source = encapsulate([coded], has_bot=False) if syntax.is_encapsulated else coded
-    options = as_pixel_options(dataset, number_of_frames=1, transfer_syntax_uid=syntax, pixel_keyword="PixelData")
+    known = {"number_of_frames": 1, "transfer_syntax_uid": syntax, "pixel_keyword": "PixelData"}
+    options = as_pixel_options(header.dataset, **known)
     options.pop("extended_offsets", None)
     if header.pixel_vr:
         options["pixel_vr"] = header.pixel_vr
-    plugins = sorted(decoder.available_plugins, key=lambda name: name != "pillow")  # the others are slower
-    if not plugins and syntax.is_encapsulated:
+    plugin = next((name for name in _PLUGINS if name in decoder.available_plugins), "")
+    if not plugin and syntax.is_encapsulated:
         raise DataError(f"{syntax.name} is read by gdcm; run: pip install sonoseg[dicom]", header.path)
-    for plugin in plugins[:-1]:
-        try:
-            return decoder.as_array(source, index=0, raw=True, decoding_plugin=plugin, **options)[0]
-        except RuntimeError:
-            continue
-    return decoder.as_array(source, index=0, raw=True, decoding_plugin=plugins[-1] if plugins else "", **options)[0]
+    return decoder.as_array(source, index=0, raw=True, decoding_plugin=plugin, **options)[0]
 
 
 def _to_8_bits(values: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:

@@ -156,7 +156,7 @@ def _check(header: DicomHeader, limits: ReadLimits) -> None:
     """Raise DataError for a file without an image, beyond the limits, or of a kind that is not read."""
     dataset, path = header.dataset, header.path
     if "Rows" not in dataset or "Columns" not in dataset:
-        raise DataError("a DICOM file without an image, such as a report; leave it out", path)
+        raise DataError("a DICOM file without an image, such as a report, or cut short; leave it out", path)
     (height, width), frames = header.size, header.frames
     if height < 1 or width < 1 or frames < 1:
         raise DataError(f"{frames} frames of {width}x{height} pixels declared; replace the file", path)

@@ -1,0 +1,115 @@
+"""From a real archive through the node and back, also when the node is killed again and again."""
+
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from sonoseg.io.readers import list_images, read_image
+from sonoseg.phantom.__main__ import main as simulate
+from tests.conftest import REPOSITORY
+from tests.dicom_files import region_item, write_dicom
+from tests.orthanc.conftest import Orthanc
+
+pydicom = pytest.importorskip("pydicom")
+
+TASK = "spine_realtime"
+IMAGES = 6
+KINDS = {"SEG", "SR", "OT"}
+"""Modalities of the three objects that come back for an image; OT: the capture."""
+KILLS = 20
+
+
+def start_node(archive: Orthanc, spool: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "sonoseg", "dicom-node", "--task", TASK, "--spool", str(spool)]
+    command += ["--port", str(archive.node), "--send", f"ORTHANC@127.0.0.1:{archive.dicom}", "--allow", "ORTHANC"]
+    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def phantoms(folder: Path) -> list[Path]:
+    """Write simulated images as DICOM, each of a patient of its own."""
+    simulate(["--out", str(folder / "phantoms"), "--images", str(IMAGES), "--size-scale", "0.5"])
+    files = []
+    for number, path in enumerate(list_images(folder / "phantoms" / "images"), start=1):
+        pixels = read_image(path).pixels
+        region = region_item(0, 0, pixels.shape[1] - 1, pixels.shape[0] - 1, (0.3, 0.3))
+        patient = {"PatientID": f"P{number}", "PatientName": f"Doe^{number}", "StudyInstanceUID": f"1.2.3.4.{number}"}
+        uids = {"SOPInstanceUID": f"1.2.3.4.{number}.5.6", "SeriesInstanceUID": f"1.2.3.4.{number}.5"}
+        files.append(write_dicom(folder / f"{number}.dcm", pixels, [region], **patient, **uids))
+    return files
+
+
+def send_until_taken(archive: Orthanc, instances: list[str], seconds: float) -> None:
+    """Send as an archive does: what was not taken, for whatever reason, is sent again."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            archive.send_to_node(instances)
+            return
+        except OSError:  # also an HTTP error: the node refused them or was killed
+            time.sleep(0.2)
+    raise AssertionError("the node has not taken the images")
+
+
+def wait_for_results(archive: Orthanc, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while len(archive.results()) < IMAGES * len(KINDS):
+        assert time.monotonic() < end, f"{len(archive.results())} results came back"
+        time.sleep(0.5)
+    time.sleep(2)  # for what would come twice
+
+
+def check_results(archive: Orthanc, files: list[Path]) -> None:
+    """Three objects per image, each once, of the image's own patient and study."""
+    sources = {str(pydicom.dcmread(file).StudyInstanceUID): pydicom.dcmread(file) for file in files}
+    per_study: Counter[str] = Counter()
+    uids = set()
+    for result in archive.results():
+        tags = archive.call(f"/instances/{result['ID']}/simplified-tags")
+        source = sources[tags["StudyInstanceUID"]]
+        assert tags["PatientID"] == source.PatientID and tags["PatientName"] == str(source.PatientName)
+        per_study[tags["StudyInstanceUID"] + tags["Modality"]] += 1
+        uids.add(tags["SOPInstanceUID"])
+    assert per_study == Counter({study + kind: 1 for study in sources for kind in KINDS})
+    assert len(uids) == IMAGES * len(KINDS)
+
+
+@pytest.mark.parametrize("kills", [0, KILLS])
+def test_from_the_archive_and_back(orthanc: Orthanc, tmp_path: Path, kills: int) -> None:
+    files = phantoms(tmp_path)
+    instances = [orthanc.upload(file) for file in files]
+    spool, rng = tmp_path / "spool", random.Random(kills)
+    node = start_node(orthanc, spool)
+    try:
+        for number in range(kills):
+            time.sleep(rng.uniform(1, 6))
+            if number % 4 == 3:  # while it is killed, images are on their way
+                with suppress(OSError):
+                    orthanc.send_to_node(instances)
+            node.kill()
+            node.wait()
+            node = start_node(orthanc, spool)
+        send_until_taken(orthanc, instances, 60)
+        wait_for_results(orthanc)
+    finally:
+        node.terminate()
+        code = node.wait(60)
+    assert code == 128 + 15
+    check_results(orthanc, files)
+    read_back_by_dicomweb(orthanc, files[0])
+
+
+def read_back_by_dicomweb(archive: Orthanc, file: Path) -> None:
+    from dicomweb_client.api import DICOMwebClient
+
+    source = pydicom.dcmread(file)
+    client = DICOMwebClient(f"http://127.0.0.1:{archive.http}/dicom-web")
+    series = client.search_for_series(source.StudyInstanceUID, search_filters={"Modality": "SEG"})
+    (segmentation,) = client.retrieve_series(source.StudyInstanceUID, series[0]["0020000E"]["Value"][0])
+    assert (segmentation.Rows, segmentation.Columns) == (source.Rows, source.Columns)
+    assert segmentation.pixel_array.any()
