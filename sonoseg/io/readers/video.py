@@ -17,7 +17,7 @@ from sonoseg.io.readers.opening import decoding, opened
 from sonoseg.types import Pixels
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's own messages; OpenCV reads it at the first video
-cv2.setLogLevel(0)  # OpenCV's own: a file that cannot be read is said in one sentence here
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what cannot be read is said in one sentence here
 
 _BRANDS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """Types of the first box of MP4 and MOV."""
