@@ -1,6 +1,7 @@
 """An archive in this process, and nodes with a small task of their own in place of a model."""
 
 import socket
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -44,7 +45,7 @@ def process(image: Path, folder: Path) -> list[Path]:
 class Archive:
     """Keeps the SOP Instance UIDs that it gets; `answer` is the status of C-STORE."""
 
-    def __init__(self, port: int):
+    def __init__(self, port: int, context: ssl.SSLContext | None = None):
         from pynetdicom import AE, evt
 
         self.got: Counter[str] = Counter()
@@ -53,7 +54,7 @@ class Archive:
         entity = AE(ae_title="ARCHIVE")
         entity.add_supported_context(CAPTURE)
         self._server: Any = entity.start_server(
-            ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
+            ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)], ssl_context=context
         )
 
     def _store(self, event: Any) -> int:
@@ -74,7 +75,9 @@ def archive() -> Iterator[Archive]:
     archive.close()
 
 
-def send(port: int, files: list[Path], ae: str = "SONOSEG", calling: str = "SCANNER") -> list[int | None]:
+def send(
+    port: int, files: list[Path], ae: str = "SONOSEG", calling: str = "SCANNER", context: ssl.SSLContext | None = None
+) -> list[int | None]:
     """Send files by C-STORE; return their statuses, None for one without an answer. Raises ConnectionError."""
     from pynetdicom import AE
 
@@ -82,7 +85,8 @@ def send(port: int, files: list[Path], ae: str = "SONOSEG", calling: str = "SCAN
     entity.add_requested_context("1.2.840.10008.5.1.4.1.1.6.1")
     entity.add_requested_context("1.2.840.10008.1.1")
     entity.connection_timeout = 5
-    association = entity.associate("127.0.0.1", port, ae_title=ae)
+    tls: Any = (context, None) if context else None
+    association = entity.associate("127.0.0.1", port, ae_title=ae, tls_args=tls)
     if not association.is_established:
         raise ConnectionError
     statuses: list[int | None] = []

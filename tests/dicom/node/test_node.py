@@ -1,6 +1,8 @@
 """The DICOM node: everything that arrives is processed once and sent once, whatever is killed or refused."""
 
 import json
+import shutil
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -12,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sonoseg.dicom.node.receive import client_context, server_context
 from sonoseg.dicom.node.serve import Node, started
-from sonoseg.dicom.node.settings import NodeSettings, Peer, parse_ae, parse_peer
+from sonoseg.dicom.node.settings import NodeSettings, Peer, Tls, parse_ae, parse_peer
 from sonoseg.dicom.node.spool import MAX_ATTEMPTS, Spool, key_of
 from sonoseg.errors import MachineError, UsageError
 from tests.dicom.node.conftest import Archive, free_port, pictures, process, send, wait_until
@@ -115,6 +118,35 @@ def test_what_is_too_large_or_unlike_its_command_is_refused(tmp_path: Path, sett
         assert send(settings.port, [large]) in ([None], [0xA700])
         assert send(settings.port, pictures(tmp_path / "images", 1)) == [0x0000]
         wait_until(lambda: node.spool.counts()["received"] == 1)
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Tls:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    certificate, key = tmp_path / "node.pem", tmp_path / "node.key"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    return Tls(certificate, key, certificate)
+
+
+def test_tls_on_both_sides(tmp_path: Path, settings: NodeSettings, archive: Archive, tls: Tls) -> None:
+    archive.close()
+    secure = Archive(archive.port, server_context(tls))
+    with running(replace(settings, tls=tls, send_tls=True)) as (node, _):
+        with pytest.raises(ConnectionError):
+            send(settings.port, [])
+        files = pictures(tmp_path / "images", 1)
+        assert send(settings.port, files, context=client_context(tls)) == [0x0000]
+        wait_until(lambda: node.spool.counts()["results_sent"] == 1)
+    secure.close()
+
+
+def test_tls_files_that_are_none(tmp_path: Path, settings: NodeSettings, tls: Tls) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        replace(settings, tls=Tls(tls.certificate, tmp_path / "missing")).check()
+    with pytest.raises(UsageError, match="expected a certificate and its key"):
+        server_context(Tls(tls.key, tls.key))
 
 
 def test_status_page(settings: NodeSettings) -> None:
