@@ -31,6 +31,7 @@ from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE, Workspace
 from sonoseg.sizes import Spacing
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
+    from sonoseg.dicom.output import DicomOutput
     from sonoseg.inference.annotations import ToolAnnotations
     from sonoseg.inference.process_image import InferenceRun
     from sonoseg.inference.segmenter import Segmenter
@@ -40,7 +41,7 @@ if TYPE_CHECKING:  # imported late, because --help has to answer at once
 
 SETTINGS = (
     *("images", "model", "metadata", "spacing", "device", "engine", "jobs", "watch"),
-    *("full_masks", "raw_masks", "tta", "annotations"),
+    *("full_masks", "raw_masks", "tta", "annotations", "dicom"),
 )
 """Flags that are recorded in `run.json`."""
 
@@ -81,12 +82,19 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--annotations", choices=TOOL_FORMATS, help="also write the results as annotations of this format, to correct"
     )
+    parser.add_argument(
+        "--dicom",
+        action="store_true",
+        help="also write the results of DICOM files as DICOM: segmentation, structured report, secondary capture",
+    )
     without_task = argparse.Namespace(task=None)  # no --task: the task that is stored in --model
     arguments = parser.parse_args(argv, without_task)
     if (arguments.spacing or arguments.metadata or arguments.watch) and not arguments.images:
         raise UsageError("--spacing, --metadata and --watch need --images; name the folder of images as well")
     if arguments.watch and arguments.annotations:
         raise UsageError("--annotations needs all images, and --watch has no last one; run without --watch afterwards")
+    if arguments.watch and arguments.dicom:
+        raise UsageError("--dicom is for images that are all there, not for --watch; run without --watch afterwards")
     if arguments.spacing and arguments.metadata:
         raise UsageError("--spacing and --metadata both give the pixel size; use one of them")
     if arguments.images and not arguments.images.is_dir():
@@ -153,20 +161,20 @@ def run_stage(argv: Sequence[str] | None) -> int:
         print_lines(remarks)
         fingerprint = run_fingerprint(segmenter, optional)
         run = InferenceRun(segmenter, output, optional, fingerprint, ReadLimits(arguments.max_pixels))
-        annotations = tool_annotations(arguments, run)
-        claim(inputs.sources, run, annotations)
+        extras = extra_outputs(arguments, run)
+        claim(inputs.sources, run, extras)
         started = time.monotonic()
         rows = watch(arguments, run) if arguments.watch else process(inputs, run, arguments.jobs)
         seconds = time.monotonic() - started
         check_results(output)
         write_table(output, rows, segmenter)
-        print_lines(annotations.write(inputs.sources, rows) if annotations else [])
+        print_lines([line for extra in extras for line in extra.write(inputs.sources, rows)])
         settings = {**{name: getattr(arguments, name) for name in SETTINGS}, "heatmap": optional.heatmap}
         settings = json.loads(json.dumps(settings, default=str))  # paths as text
         write_run_record(output, rows, segmenter, settings, seconds, arguments.command)
         output.keep_earlier()  # results of other images in the same folder
     print_lines(summary_lines(rows, folder, None if arguments.watch else seconds))
-    return EXIT_SOME_FAILED if any(row["status"] == "failed" for row in rows) else EXIT_OK
+    return EXIT_SOME_FAILED if any(row["status"] == "failed" or row.get("incomplete") for row in rows) else EXIT_OK
 
 
 def default_model(workspace: Workspace, requested: "Task") -> Path:
@@ -192,24 +200,29 @@ def list_images(arguments: argparse.Namespace, segmenter: "Segmenter", workspace
     return from_test_split(workspace, segmenter.task.class_names)
 
 
-def tool_annotations(arguments: argparse.Namespace, run: "InferenceRun") -> "ToolAnnotations | None":
-    if not arguments.annotations:
-        return None
-    from sonoseg.inference.annotations import ToolAnnotations
+def extra_outputs(arguments: argparse.Namespace, run: "InferenceRun") -> list["ToolAnnotations | DicomOutput"]:
+    """Return what else is written of all images, after them."""
+    task = run.segmenter.task
+    if arguments.annotations:
+        from sonoseg.inference.annotations import ToolAnnotations
+    if arguments.dicom:
+        from sonoseg.dicom.output import DicomOutput
+    annotations = (
+        [ToolAnnotations(run.output, arguments.annotations, task, run.limits)] if arguments.annotations else []
+    )
+    return [*annotations, *([DicomOutput(run.output, task, run.limits)] if arguments.dicom else [])]
 
-    return ToolAnnotations(run.output, arguments.annotations, run.segmenter.task, run.limits)
 
-
-def claim(sources: Sequence["Source"], run: "InferenceRun", annotations: "ToolAnnotations | None") -> None:
+def claim(sources: Sequence["Source"], run: "InferenceRun", extras: Sequence["ToolAnnotations | DicomOutput"]) -> None:
     """Claim the files of a run, and begin changes. Raises DataError when one was not, or not so, written by stage 4."""
     from sonoseg.inference.results import ResultFiles, claim_files
 
     class_names = run.segmenter.task.class_names
     files = [ResultFiles.of(source.name, class_names).written(run.optional) for source in sources]
     claim_files(run.output, [INFERENCE_RECORD, RESULTS_TABLE, *chain(*files)])
-    if annotations:
-        annotations.check(sources)
-        run.output.claim(annotations.files(sources))
+    for extra in extras:
+        extra.check(sources)
+        run.output.claim(extra.files(sources))
     run.output.begin_changes()
     run.output.remove(INFERENCE_RECORD)
 

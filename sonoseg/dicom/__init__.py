@@ -1,1 +1,4 @@
-"""DICOM objects that are written, and the DICOM node; reading DICOM is `io.readers.dicom`."""
+"""Results of stage 4 as DICOM objects, in the examination of their source: Segmentation, structured report, capture.
+
+The package is optional: it needs `sonoseg[dicom]`, and is imported only where DICOM is written.
+"""

@@ -89,7 +89,10 @@ def read_trained_model(path: Path, data: FoldData, task: Task, any_fold: bool = 
     has changed, or when the model may have been trained on images on which it would be scored.
     """
     model = read_header(path)
-    current, trained = (each.model_dump(exclude={"review"}) for each in (task, model.task))  # changes no score
+    current, trained = (
+        each.without_codes().model_dump(exclude={"review"})
+        for each in (task, model.task)  # change no score
+    )
     sections = sorted(name for name in current if current[name] != trained[name])
     if sections:
         raise ModelError(

@@ -35,7 +35,8 @@ _SECONDS_PER_IMAGE = 10
 class ResultFiles:
     """Names of the result files of an image; `record` is the JSON of its findings, written last.
 
-    `heatmap`, `probabilities` and `full_masks` (a file per class each) are optional.
+    `heatmap`, `probabilities` and `full_masks` (a file per class each) are optional. `dicom` are the DICOM objects that
+    are made of the others, and removed with them: segmentation, structured report, secondary capture.
     """
 
     mask: str
@@ -44,6 +45,7 @@ class ResultFiles:
     heatmap: str
     probabilities: tuple[str, ...]
     full_masks: tuple[str, ...]
+    dicom: tuple[str, str, str]
 
     @classmethod
     def of(cls, name: str, class_names: Sequence[str]) -> "ResultFiles":
@@ -52,7 +54,8 @@ class ResultFiles:
         probabilities = tuple(f"{name}_probability{suffix}.png" for suffix in classes)
         full_masks = tuple(f"{name}_full_mask_{class_name}.png" for class_name in class_names)
         usual = f"{name}_mask.png", f"{name}_overlay.png", f"{name}.json"
-        return cls(*usual, f"{name}_heatmap.png", probabilities, full_masks)
+        dicom = f"{name}_seg.dcm", f"{name}_sr.dcm", f"{name}_capture.dcm"
+        return cls(*usual, f"{name}_heatmap.png", probabilities, full_masks, dicom)
 
     def optional(self, chosen: OptionalFiles) -> tuple[str, ...]:
         """Return the names of the chosen optional files."""
@@ -62,7 +65,7 @@ class ResultFiles:
     @property
     def all(self) -> tuple[str, ...]:
         """Return the names of all files that the image may have."""
-        return self.written(ALL_OPTIONAL_FILES)
+        return (*self.written(ALL_OPTIONAL_FILES), *self.dicom)
 
     def pictures(self, chosen: OptionalFiles) -> tuple[str, ...]:
         """Return the PNG files of a run with these optional files."""
@@ -117,6 +120,11 @@ def describe(source: Source, image: Pixels, findings: Findings, segmenter: Segme
         "quality_note": findings.quality_note,
         "shapes": [shape.to_json() for shape in findings.shapes],
         "measurements": {key: measurement.value for key, measurement in findings.measurements.items()},
+        "marks": {
+            key: measurement.marks.round(2).tolist()
+            for key, measurement in findings.measurements.items()
+            if measurement.marks is not None
+        },
         "intervals": {key: list(interval) for key, interval in findings.intervals.items()},
         "notes": {key: measurement.note for key, measurement in findings.measurements.items() if measurement.note},
         "confidence": findings.confidence,
@@ -170,10 +178,10 @@ def write_results(
 ) -> None:
     """Write the pictures and then the record, whose presence means that all files are of the same run.
 
-    Optional files of an earlier run are removed. Raises OSError.
+    Optional files of an earlier run are removed, and DICOM objects made of its results. Raises OSError.
     """
     output.remove(files.record)
-    output.remove(*files.optional(ALL_OPTIONAL_FILES))
+    output.remove(*files.optional(ALL_OPTIONAL_FILES), *files.dicom)
     for name, data in pictures.items():
         output.write_bytes(name, data)
     output.write_json(files.record, record)

@@ -18,7 +18,7 @@ from sonoseg.inference.sources import Source
 from sonoseg.io.files import sha256_of
 from sonoseg.runs.versions import versions
 
-RESULT_FORMAT = 3
+RESULT_FORMAT = 4
 """To be raised with every change of the code that changes a result file, so that earlier results are not reused."""
 
 
@@ -48,7 +48,7 @@ def run_fingerprint(segmenter: Segmenter, optional: OptionalFiles) -> str:
         return ""
     settings = {
         "models": segmenter.sha256,
-        "tasks": [member.task.model_dump(mode="json") for member in members],
+        "tasks": [member.task.without_codes().model_dump(mode="json") for member in members],
         "engines": [(member.engine.name, member.engine.version, member.engine.sha256) for member in members],
         "device": segmenter.device,
         "tta": segmenter.tta,

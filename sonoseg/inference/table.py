@@ -11,8 +11,9 @@ from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import RESULTS_TABLE
 
 Row = dict[str, Any]
-"""Column -> value; also, not written: `reused`, whether the results are those of an earlier run, and for the terminal
-`remark`, only where something happened to an image that is no fault of it."""
+"""Column -> value; also, not written: `reused`, whether the results are those of an earlier run, for the terminal
+`remark`, only where something happened to an image that is no fault of it, and `incomplete`, only where other files of
+the image could not be written."""
 
 STATUSES = ("ok", "check", "reject", "failed")
 

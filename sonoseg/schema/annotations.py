@@ -23,6 +23,17 @@ MAX_REPEATS = 10_000
 _REPEATS = re.compile(r"\{(\d*),?(\d*)\}")
 
 
+class StructureCode(Section):
+    """What a structure is in DICOM: a code of SNOMED CT (SCT), of DICOM (DCM), or of a private scheme (99...)."""
+
+    scheme: str = Field(pattern=r"^(SCT|DCM|99[A-Z0-9_]{1,14})$")
+    value: str = Field(pattern=r"^[A-Za-z0-9._-]{1,16}$")
+    meaning: str = Field(pattern=r"^[ -\[\]-~]{1,64}$", description="what the code stands for, as its scheme has it")
+    category: Literal["anatomical_structure", "morphologically_abnormal_structure", "tissue", "spatial_concept"] = (
+        "anatomical_structure"
+    )
+
+
 class Structure(Section):
     """One class of the segmentation. Its value in label maps is its position in the task's list, from 1."""
 
@@ -34,6 +45,15 @@ class Structure(Section):
     )
     covered_by: list[str] = Field([], description="classes drawn over this one where they cross")
     keep: Literal["all", "largest"] = Field("all", description="components of a prediction that are kept")
+    code: StructureCode | None = Field(
+        None, description="name in DICOM; null: that of SonoSeg's task, or a private one"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_null_code(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `code: null`: tasks without codes keep the fingerprints of earlier versions."""
+        fields = handler(self)
+        return {name: value for name, value in fields.items() if name != "code" or value is not None}
 
     @model_validator(mode="after")
     def _line_has_thickness(self) -> "Structure":

@@ -79,6 +79,11 @@ class Task(Section):
         postprocessing = self.postprocessing.model_copy(update={"shape_mask": False})
         return self.model_copy(update={"postprocessing": postprocessing})
 
+    def without_codes(self) -> "Task":
+        """Return the task without the codes of its structures: they name results, and change none."""
+        structures = [structure.model_copy(update={"code": None}) for structure in self.structures]
+        return self.model_copy(update={"structures": structures})
+
     def label_map_settings(self) -> list[dict[str, object]]:
         """Return the settings on which label maps depend: the classes in order, and how each is drawn."""
         fields = {"name", "shape", "thickness_px", "covered_by"}

@@ -19,7 +19,7 @@ from sonoseg.training.setup import TrainingSetup, digest_of_init
 def training_settings(setup: TrainingSetup, data: FoldData) -> dict[str, Any]:
     """Return what decides the weights of a training; it can be resumed with equal settings only."""
     settings: dict[str, Any] = {
-        "task": setup.task.model_dump(mode="json"),
+        "task": setup.task.without_codes().model_dump(mode="json"),
         "fold": data.fold,
         "seed": setup.options.seed,
         "epochs": setup.epochs,

@@ -75,6 +75,6 @@ def earlier_quality(models: Path, task: Task, data: FoldData) -> QualityModel | 
 
 def _made_from(task: Task, hashes: Mapping[str, str]) -> dict[str, Any]:
     """Return what a quality model depends on, as JSON values: the length of a training may differ."""
-    settings = task.model_dump(mode="json", exclude={"review", "evaluation"})
+    settings = task.without_codes().model_dump(mode="json", exclude={"review", "evaluation"})
     settings["training"].pop("epochs")
     return {"task": settings, "acceptable_dice": task.review.acceptable_dice, "data": dict(hashes)}
