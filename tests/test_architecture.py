@@ -47,7 +47,7 @@ IMPORTS = {
     "planning": "errors sizes types geometry schema io runs prepare preprocess models training",
     "new_task": "errors sizes types geometry schema io reporting annotations prepare",
     "convert": "errors sizes types geometry schema io annotations prepare new_task",
-    "dicom": "errors sizes types annotations geometry schema io runs inference",
+    "dicom": "errors sizes types annotations geometry schema io runs models inference",
     "inference": "errors sizes types geometry schema io runs reporting annotations prepare postprocess quality models",
 }
 """Package -> what it imports, lower layers only; a package that is not listed imports none."""

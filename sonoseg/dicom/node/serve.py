@@ -1,5 +1,6 @@
 """The node at work: it receives in threads, processes one image after the other, and sends in a thread of its own."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,7 +56,8 @@ class Node:
 
     def _process_image(self, key: str) -> str:
         folder = self.spool.results / key
-        folder.mkdir(exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)  # what an attempt has left that was killed
+        folder.mkdir()
         try:
             results = self._process(self.spool.image(key), folder)
         except Exception as error:

@@ -7,10 +7,10 @@ files are complete, and their UIDs follow from image and model: what is repeated
 
 import hashlib
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -172,11 +172,8 @@ class Spool:
             row = self._database.execute("SELECT 1 FROM results WHERE key = ? AND state != 'sent'", (key,)).fetchone()
             if row:
                 return
-            paths = self._database.execute("SELECT path FROM results WHERE key = ?", (key,)).fetchall()
-        for path in [*(self.folder / path for (path,) in paths), self.image(key)]:
-            path.unlink(missing_ok=True)
-        with suppress(OSError):  # other files are in it
-            (self.results / key).rmdir()
+        shutil.rmtree(self.results / key, ignore_errors=True)
+        self.image(key).unlink(missing_ok=True)
 
     def counts(self) -> dict[str, int]:
         """Return how many images are in each state, how many came again, and how many results wait or are sent."""

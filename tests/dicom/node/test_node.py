@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -14,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sonoseg.__main__ import main
 from sonoseg.dicom.node.receive import client_context, server_context
 from sonoseg.dicom.node.serve import Node, started
 from sonoseg.dicom.node.settings import NodeSettings, Peer, Tls, parse_ae, parse_peer
 from sonoseg.dicom.node.spool import MAX_ATTEMPTS, Spool, key_of
 from sonoseg.errors import MachineError, UsageError
+from tests.conftest import REPOSITORY
 from tests.dicom.node.conftest import Archive, free_port, pictures, process, send, wait_until
 from tests.dicom_files import write_dicom
 
@@ -175,3 +178,25 @@ def test_peers() -> None:
 def test_an_open_node_needs_callers(settings: NodeSettings) -> None:
     with pytest.raises(UsageError, match="no caller is named"):
         replace(settings, host="0.0.0.0").check()
+
+
+def test_the_command_with_a_model_that_comes_along(tmp_path: Path, archive: Archive) -> None:
+    """What is not in this process: the command line, a real model, and the end by a signal."""
+    port, spool = free_port(), tmp_path / "spool"
+    command = [sys.executable, "-m", "sonoseg", "dicom-node", "--task", "spine_realtime", "--spool", str(spool)]
+    node = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    assert node.stdout is not None and "SONOSEG listens" in node.stdout.readline()
+    picture = np.tile(np.arange(160, dtype=np.uint8), (120, 1))
+    assert send(port, [write_dicom(tmp_path / "a.dcm", picture, SOPInstanceUID="1.2.3")]) == [0x0000]
+    assert node.stdout.readline() == f"{key_of('1.2.3')}: 3 results\n"
+    node.terminate()
+    assert node.wait(20) == 128 + 15
+    written = sorted(path.name for path in (spool / "results" / key_of("1.2.3")).glob("*.dcm"))
+    assert written == [f"{key_of('1.2.3')}_{kind}.dcm" for kind in ("capture", "seg", "sr")]
+
+
+@pytest.mark.parametrize("more", [["--host", "0.0.0.0"], ["--ae", "A" * 17], ["--send", "nowhere"], ["--send-tls"]])
+def test_wrong_use_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
+    assert main(["dicom-node", "--task", "spine_realtime", "--spool", str(tmp_path / "spool"), *more]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and not (tmp_path / "spool").exists()
