@@ -129,7 +129,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
     from sonoseg.inference.segmenter import Segmenter, choose_device, first_use_remarks, read_models
     from sonoseg.inference.sources import Inputs, check_output_folder
     from sonoseg.inference.table import write_table
-    from sonoseg.inference.terminal import count_text, start_lines, summary_lines
+    from sonoseg.inference.terminal import count_text, loop_remarks, start_lines, summary_lines
     from sonoseg.models.engines.choose import EngineOptions
 
     # Load the models. From here on the task is the one that they were trained for.
@@ -150,10 +150,10 @@ def run_stage(argv: Sequence[str] | None) -> int:
     # List the images; a watched folder is listed while it is processed.
     inputs = Inputs([], []) if arguments.watch else list_images(arguments, segmenter, workspace)
     images = f"watching {arguments.images}, Ctrl-C ends it" if arguments.watch else count_text(inputs.sources)
-    print_lines(start_lines(segmenter, images, inputs.remarks))
+    optional = OptionalFiles(arguments.heatmap or task.review.heatmap, arguments.full_masks)
+    print_lines(start_lines(segmenter, images, [*inputs.remarks, *loop_remarks(inputs.sources, optional)]))
 
     # Process the images; the table, the record of the run and the integrity list are written last.
-    optional = OptionalFiles(arguments.heatmap or task.review.heatmap, arguments.full_masks)
     with locked(folder) as remarks, OutputFolder(folder, "stage4") as output:
         print_lines(remarks)
         fingerprint = run_fingerprint(segmenter, optional)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sonoseg.inference.resume import OptionalFiles
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source
 from sonoseg.inference.table import STATUSES
@@ -22,6 +23,14 @@ def count_text(sources: Sequence[Source]) -> str:
     stills = ["1 image" if count == 1 else f"{count} images"] if count or not loops else []
     number = "1 loop" if len(loops) == 1 else f"{len(loops)} loops"
     return ", ".join([*stills, *([f"{number} of {sum(loop.frames for loop in loops)} frames"] if loops else [])])
+
+
+def loop_remarks(sources: Sequence[Source], optional: OptionalFiles) -> list[str]:
+    """Return a sentence on the optional files that are not written of loops, when there is a loop."""
+    wanted = [*(["heat maps"] if optional.heatmap else []), *(["full masks"] if optional.full_masks else [])]
+    if not wanted or not any(source.loop for source in sources):
+        return []
+    return [f"{' and '.join(wanted)} are written of single images, and not of loops"]
 
 
 def start_lines(segmenter: Segmenter, images: str, remarks: Iterable[str]) -> list[str]:

@@ -360,11 +360,15 @@ def test_without_mp4_the_video_is_an_animated_webp(
         assert picture.info["duration"] == 40
 
 
-def test_annotations_are_of_stills(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_annotations_and_full_masks_are_of_stills(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_video(tmp_path / "in" / "a.mp4", moving(3))
     Image.fromarray(moving(1)[0]).save(tmp_path / "in" / "b.png")
-    run("--annotations", "coco")
-    assert "1 loop is left out: annotations are written of single images" in " ".join(capsys.readouterr().out.split())
+    run("--annotations", "coco", "--full-masks")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 loop is left out: annotations are written of single images" in said
+    assert (
+        "1 image, 1 loop of 3 frames," in said and "full masks are written of single images, and not of loops" in said
+    )
     written = json.loads((tmp_path / "out" / "annotations" / "annotations.json").read_text())
     assert [image["file_name"] for image in written["images"]] == ["b.png"]
 

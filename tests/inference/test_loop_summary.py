@@ -44,7 +44,7 @@ def test_the_best_quarter_of_the_frames_is_chosen_and_none_that_is_rejected() ->
         )
         for number in range(1, 14)
     ]
-    summary = summarise(frames, ["hc_mm"])
+    summary = summarise(frames, [HC])
     assert (summary.chosen, summary.chosen_by) == ([3, 5, 8, 12], "expected Dice")
     # In order 10 (0.9), 20 (0.8), 30 (0.95), 40 (0.7): half of 3.35 is 1.675, and 0.9 + 0.8 is more.
     assert summary.measurements == {"hc_mm": 20.0}
@@ -59,7 +59,7 @@ def test_without_a_quality_model_frames_are_chosen_by_confidence() -> None:
         frame(number, 10.0 * number, None, quality_note="no quality model", confidence=each)
         for number, each in enumerate(confidence, start=1)
     ]
-    summary = summarise(frames, ["hc_mm"])
+    summary = summarise(frames, [HC])
     assert (summary.chosen, summary.chosen_by) == ([2, 4, 5], "mean confidence"), "three at least"
     # 20 (0.9), 40 (0.8), 50 (0.7): half of 2.4 is 1.2
     assert summary.measurements == {"hc_mm": 40.0}
@@ -72,17 +72,17 @@ def test_the_interval_is_that_of_one_image_and_contains_the_quartiles() -> None:
     assert loop_interval([10, 11, 12], ends, [1, 1, 1]) == (10.0, 13.0), "no narrower for three frames"
     assert loop_interval([4, 11, 20], ends, [1, 1, 1]) == (7.5, 15.5), "the quartiles of 4, 11, 20"
     frames = [frame(number, 10.0 + number, intervals={"hc_mm": ends[number]}) for number in range(3)]
-    assert summarise(frames, ["hc_mm"]).intervals == {"hc_mm": (10.0, 13.0)}
+    assert summarise(frames, [HC]).intervals == {"hc_mm": (10.0, 13.0)}
     partly = [*frames[:2], frame(2, 12.0)]
-    assert summarise(partly, ["hc_mm"]).intervals == {}, "one of the chosen frames has none"
+    assert summarise(partly, [HC]).intervals == {}, "one of the chosen frames has none"
 
 
 def test_a_missing_value_has_its_reason() -> None:
     frames = [frame(number, None, notes={"hc_mm": "HEAD not found"}) for number in (1, 2, 3)]
-    summary = summarise(frames, ["hc_mm"])
+    summary = summarise(frames, [HC])
     assert summary.measurements == {"hc_mm": None} and summary.notes == {"hc_mm": "HEAD not found"}
     assert (summary.spread, summary.intervals) == ({}, {})
-    one = summarise([frame(1, 5.0), frame(2, None), frame(3, None)], ["hc_mm"])
+    one = summarise([frame(1, 5.0), frame(2, None), frame(3, None)], [HC])
     assert one.measurements == {"hc_mm": 5.0} and one.spread == {}, "one value has no spread"
 
 
@@ -125,14 +125,16 @@ def doubtful(number: int) -> Frame:
     ],
 )
 def test_status(frames: list[Frame], status: str, reason: str) -> None:
-    summary = summarise(frames, ["hc_mm"])
+    summary = summarise(frames, [HC])
     assert summary.status == status
     assert any(reason in each for each in summary.reasons) if reason else not summary.reasons
 
 
 def test_further_reasons_to_check() -> None:
     frames = [frame(n, 10.0 * n, intervals={"hc_mm": (10.0 * n - 2, 10.0 * n + 2)}) for n in (1, 2, 3)]
-    summary = summarise(frames, ["hc_mm"], ["the file ends after 3 of 9 frames"])
+    for each in frames:  # the same length in pixels is no further reason
+        each.measurements["hc_px"], each.intervals["hc_px"] = 50.0 * each.number, (0.0, 1.0)
+    summary = summarise(frames, [HC, Quantity("hc", "px", "HC")], ["the file ends after 3 of 9 frames"])
     assert summary.status == "check" and summary.reasons == [
         "the file ends after 3 of 9 frames",
         "hc_mm: the chosen frames differ by 10.0 (interquartile range), more than the interval of a single image, 4.0",
@@ -150,5 +152,5 @@ def test_further_reasons_to_check() -> None:
 )
 def test_a_chart_of_any_frames(frames: list[Frame]) -> None:
     for seconds in (None, 0.04):
-        png = loop_chart("a", frames, summarise(frames, ["hc_mm"]), Loop((60, 80), len(frames), seconds), [HC])
+        png = loop_chart("a", frames, summarise(frames, [HC]), Loop((60, 80), len(frames), seconds), [HC])
         assert png.startswith(b"\x89PNG")

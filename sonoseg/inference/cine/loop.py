@@ -96,7 +96,7 @@ def _make(source: Source, run: InferenceRun, workers: int, files: LoopFiles, fol
     _check(frames, source.path)
     remarks = _early_end(len(frames), loop, problem)
     quantities = task.quantities
-    summary = summarise(frames, [quantity.key for quantity in quantities], remarks)
+    summary = summarise(frames, quantities, remarks)
     table = csv_text(frame_columns(run.segmenter), frame_rows(frames, summary, loop))
     chart = loop_chart(source.name, frames, summary, loop, quantities)
     contents: dict[str, bytes | Path] = {

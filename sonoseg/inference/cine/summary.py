@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sonoseg.schema.quantity import Quantity, prefer_mm
+
 SHARE = 0.25
 """Share of the loop's frames that are chosen, those of which most is expected."""
 LEAST = 3
@@ -62,10 +64,10 @@ class Summary:
     confidence: dict[str, float]
 
 
-def summarise(frames: Sequence[Frame], keys: Sequence[str], remarks: Sequence[str] = ()) -> Summary:
+def summarise(frames: Sequence[Frame], quantities: Sequence[Quantity], remarks: Sequence[str] = ()) -> Summary:
     """Return the summary of a loop.
 
-    frames: all of them in order, at least one of which did not fail. keys: of the measurements. remarks: further
+    frames: all of them in order, at least one of which did not fail. quantities: those of the task. remarks: further
     reasons why a person should look, such as a file that ends early.
     """
     scores, chosen_by = _scores(frames)
@@ -77,7 +79,7 @@ def summarise(frames: Sequence[Frame], keys: Sequence[str], remarks: Sequence[st
     spread: dict[str, float] = {}
     intervals: dict[str, tuple[float, float]] = {}
     notes: dict[str, str] = {}
-    for key in keys:
+    for key in (quantity.key for quantity in quantities):
         known = [(frame, weight) for frame, weight in zip(chosen, weights, strict=True) if _value(frame, key)[1]]
         values, own = [_value(frame, key)[0] for frame, _ in known], [weight for _, weight in known]
         measurements[key] = weighted_median(values, own) if known else None
@@ -91,7 +93,7 @@ def summarise(frames: Sequence[Frame], keys: Sequence[str], remarks: Sequence[st
     qualities = [frame.quality for frame in chosen if frame.quality is not None]
     names = dict.fromkeys(name for frame in chosen for name in frame.confidence)
     found = {name: [frame.confidence[name] for frame in chosen if name in frame.confidence] for name in names}
-    status, reasons = _status(frames, chosen, [*remarks, *_disagreements(chosen, spread)])
+    status, reasons = _status(frames, chosen, [*remarks, *_disagreements(chosen, quantities, spread)])
     return Summary(
         status,
         reasons,
@@ -150,10 +152,11 @@ def _value(frame: Frame, key: str) -> tuple[float, bool]:
     return (0.0, False) if value is None else (value, True)
 
 
-def _disagreements(chosen: Sequence[Frame], spread: dict[str, float]) -> list[str]:
+def _disagreements(chosen: Sequence[Frame], quantities: Sequence[Quantity], spread: dict[str, float]) -> list[str]:
     """Return the measurements in which the chosen frames differ by more than the interval of a single image."""
     reasons = []
-    for key, between in spread.items():
+    for key in (quantity.key for quantity in prefer_mm(quantity for quantity in quantities if quantity.key in spread)):
+        between = spread[key]
         widths = [high - low for low, high in (frame.intervals[key] for frame in chosen if key in frame.intervals)]
         if widths and between > float(np.median(widths)):
             reasons.append(
