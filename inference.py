@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # imported late, because --help has to answer at once
 
 SETTINGS = (
     *("images", "model", "metadata", "spacing", "device", "engine", "jobs", "watch"),
-    *("full_masks", "raw_masks", "tta", "annotations", "dicom"),
+    *("full_masks", "raw_masks", "tta", "annotations", "dicom", "keep_frame"),
 )
 """Flags that are recorded in `run.json`."""
 
@@ -68,6 +68,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default="auto",
         help="inference engine; auto: the fastest installed one that agrees with torch, measured once per model",
     )
+    parser.add_argument(
+        "--keep-frame",
+        action="store_true",
+        help="whole frames of DICOM files, with what is drawn around their ultrasound regions, such as a name",
+    )
     jobs = os.cpu_count() or 1
     parser.add_argument("--jobs", type=JOBS, default=jobs, help="images processed in parallel")
     parser.add_argument("--watch", action="store_true", help="process images as they arrive in --images, until Ctrl-C")
@@ -89,8 +94,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     without_task = argparse.Namespace(task=None)  # no --task: the task that is stored in --model
     arguments = parser.parse_args(argv, without_task)
-    if (arguments.spacing or arguments.metadata or arguments.watch) and not arguments.images:
-        raise UsageError("--spacing, --metadata and --watch need --images; name the folder of images as well")
+    if (arguments.spacing or arguments.metadata or arguments.watch or arguments.keep_frame) and not arguments.images:
+        raise UsageError("--spacing, --metadata, --watch and --keep-frame need --images; name the folder of images too")
     if arguments.watch and arguments.annotations:
         raise UsageError("--annotations needs all images, and --watch has no last one; run without --watch afterwards")
     if arguments.watch and arguments.dicom:
@@ -132,7 +137,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
     from sonoseg.inference.segmenter import Segmenter, choose_device, first_use_remarks, read_models
     from sonoseg.inference.sources import Inputs, check_output_folder
     from sonoseg.inference.table import write_table
-    from sonoseg.inference.terminal import start_lines, summary_lines
+    from sonoseg.inference.terminal import count_text, loop_remarks, start_lines, summary_lines
     from sonoseg.models.engines.choose import EngineOptions
 
     # Load the models. From here on the task is the one that they were trained for.
@@ -152,11 +157,11 @@ def run_stage(argv: Sequence[str] | None) -> int:
 
     # List the images; a watched folder is listed while it is processed.
     inputs = Inputs([], []) if arguments.watch else list_images(arguments, segmenter, workspace)
-    images = f"watching {arguments.images}, Ctrl-C ends it" if arguments.watch else f"{len(inputs.sources)} images"
-    print_lines(start_lines(segmenter, images, inputs.remarks))
+    images = f"watching {arguments.images}, Ctrl-C ends it" if arguments.watch else count_text(inputs.sources)
+    optional = OptionalFiles(arguments.heatmap or task.review.heatmap, arguments.full_masks)
+    print_lines(start_lines(segmenter, images, [*inputs.remarks, *loop_remarks(inputs.sources, optional)]))
 
     # Process the images; the table, the record of the run and the integrity list are written last.
-    optional = OptionalFiles(arguments.heatmap or task.review.heatmap, arguments.full_masks)
     with locked(folder) as remarks, OutputFolder(folder, "stage4") as output:
         print_lines(remarks)
         fingerprint = run_fingerprint(segmenter, optional)
@@ -196,7 +201,7 @@ def list_images(arguments: argparse.Namespace, segmenter: "Segmenter", workspace
 
     limits = ReadLimits(arguments.max_pixels)
     if arguments.images:
-        return from_folder(arguments.images, segmenter.task, spacing_options(arguments), limits)
+        return from_folder(arguments.images, segmenter.task, spacing_options(arguments), limits, arguments.keep_frame)
     return from_test_split(workspace, segmenter.task.class_names)
 
 
@@ -215,10 +220,10 @@ def extra_outputs(arguments: argparse.Namespace, run: "InferenceRun") -> list["T
 
 def claim(sources: Sequence["Source"], run: "InferenceRun", extras: Sequence["ToolAnnotations | DicomOutput"]) -> None:
     """Claim the files of a run, and begin changes. Raises DataError when one was not, or not so, written by stage 4."""
-    from sonoseg.inference.results import ResultFiles, claim_files
+    from sonoseg.inference.results import claim_files, files_written
 
     class_names = run.segmenter.task.class_names
-    files = [ResultFiles.of(source.name, class_names).written(run.optional) for source in sources]
+    files = [files_written(source, class_names, run.optional) for source in sources]
     claim_files(run.output, [INFERENCE_RECORD, RESULTS_TABLE, *chain(*files)])
     for extra in extras:
         extra.check(sources)
@@ -246,18 +251,19 @@ def process(inputs: "Inputs", run: "InferenceRun", jobs: int) -> list["Row"]:
 def watch(arguments: argparse.Namespace, run: "InferenceRun") -> list["Row"]:
     """Process images as they arrive in the folder, until Ctrl-C or SIGTERM; return the rows of the table."""
     from sonoseg.inference.batch import process_images
-    from sonoseg.inference.results import remove_results
+    from sonoseg.inference.results import outdated_names, remove_results
     from sonoseg.inference.table import write_table
     from sonoseg.inference.terminal import watch_line
     from sonoseg.inference.watch import FolderWatch
 
     task = run.segmenter.task
-    folder = FolderWatch(arguments.images, task, spacing_options(arguments), run.limits)
+    folder = FolderWatch(arguments.images, task, spacing_options(arguments), run.limits, arguments.keep_frame)
     with deferred_signals() as signals:
         for event in folder.events(signals):
             if event.problem:
                 print_lines([f"{event.problem}; trying again"])
-            for name in event.outdated:
+            readable = [source for source in folder.sources if not source.problem] if event.ready else []
+            for name in [*event.outdated, *outdated_names(run.output.folder, readable)]:
                 remove_results(run.output, name, task.class_names)
             rows = process_images(event.ready, run, arguments.jobs)
             for source, row in zip(event.ready, rows, strict=True):

@@ -29,6 +29,10 @@ class DataError(SonoSegError):
         self.reason, self.path = reason, path
 
 
+class NoImageError(DataError):
+    """A file of a known format that is no image, such as a DICOM report; no fault of the file."""
+
+
 class LimitError(DataError):
     """An image is larger than what is read; the limit can be raised."""
 

@@ -52,6 +52,7 @@ class _Remarks:
     empty: int = 0
     frames: int = 0
     renamed: int = 0
+    loops: int = 0
     other_kinds: Counter[str] = field(default_factory=Counter)
 
 
@@ -110,8 +111,8 @@ class ToolAnnotations:
             raise DataError(EDITED.replace("was changed", "may have been changed"), path)
 
     def _fits(self, source: Source) -> bool:
-        """Return whether the format can name an image; labelme opens the first frame of a file only."""
-        return self._name != "labelme" or source.image.frame is None
+        """Return whether the format can name an image: no loop, and labelme opens the first frame of a file only."""
+        return source.loop is None and (self._name != "labelme" or source.image.frame is None)
 
     def _files_of(self, source: Source) -> list[str]:
         return self._format.image_files(self._section, self._image_name(source))
@@ -125,6 +126,7 @@ class ToolAnnotations:
         folder = (self._output.folder / FOLDER).resolve()
         for source in sources:
             self._remarks.frames += source.image.frame is not None
+            self._remarks.loops += source.loop is not None
             if not self._fits(source):
                 continue
             image = self._image_name(source)
@@ -184,6 +186,9 @@ class ToolAnnotations:
         if remarks.frames:
             how = "left out: it opens the first frame of a file only" if name == "labelme" else "named as their results"
             lines.append(f"{remarks.frames} frames of files with several are {how}")
+        if remarks.loops:
+            number = "1 loop is" if remarks.loops == 1 else f"{remarks.loops} loops are"
+            lines.append(f"{number} left out: annotations are written of single images")
         if remarks.renamed:
             lines.append(f"{remarks.renamed} images share a name without the extension, and are named as their results")
         if remarks.empty and not self._format.states_empty:

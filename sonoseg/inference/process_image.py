@@ -70,15 +70,15 @@ def process_image(source: Source, run: InferenceRun) -> Row:
         if is_machine_error(error):
             raise
         if isinstance(error, DataError):
-            return _fail(source, run, str(error))
-        return _fail(source, run, f"{source.path}: unexpected {type(error).__name__}: {error}")
+            return fail(source, run, str(error))
+        return fail(source, run, f"{source.path}: unexpected {type(error).__name__}: {error}")
     try:
         write_results(output, files, pictures, build_record(facts, inputs, pictures))
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
         reason = "the names of its result files would be too long; shorten the image's file name"
-        return _fail(source, run, f"{source.path.name}: {reason}")
+        return fail(source, run, f"{source.path.name}: {reason}")
     return result_row(source, facts)
 
 
@@ -89,7 +89,7 @@ def check_file_name(path: Path) -> None:
         raise DataError(f"{printable(path.name)}: {problem} in the file name; rename it")
 
 
-def _fail(source: Source, run: InferenceRun, reason: str) -> Row:
+def fail(source: Source, run: InferenceRun, reason: str) -> Row:
     """Remove earlier results of an image and return its row with status `failed`."""
     remove_results(run.output, source.name, run.segmenter.task.class_names)
     return failed_row(source, reason)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from sonoseg.errors import DataError
+from sonoseg.inference.cine.files import LoopFiles, files_besides_record
+from sonoseg.inference.cine.video import video_suffix
 from sonoseg.inference.heatmap import draw_heatmap, probability_levels
 from sonoseg.inference.overlay import draw_overlay
 from sonoseg.inference.resume import OptionalFiles, recorded_files
@@ -137,6 +139,13 @@ def describe(source: Source, image: Pixels, findings: Findings, segmenter: Segme
     }
 
 
+def files_written(source: Source, class_names: Sequence[str], optional: OptionalFiles) -> tuple[str, ...]:
+    """Return the names of the files that a run writes of an image or a loop."""
+    if source.loop:
+        return LoopFiles.of(source.name, video_suffix()).written
+    return ResultFiles.of(source.name, class_names).written(optional)
+
+
 def claim_files(output: OutputFolder, names: Sequence[str]) -> None:
     """Claim files of stage 4. Raises DataError when one of them exists and was not written by it.
 
@@ -178,10 +187,11 @@ def write_results(
 ) -> None:
     """Write the pictures and then the record, whose presence means that all files are of the same run.
 
-    Optional files of an earlier run are removed, and DICOM objects made of its results. Raises OSError.
+    Optional files of an earlier run are removed, those of a loop that the file was before, and DICOM objects that were
+    made of its results. Raises OSError.
     """
     output.remove(files.record)
-    output.remove(*files.optional(ALL_OPTIONAL_FILES), *files.dicom)
+    output.remove(*files.optional(ALL_OPTIONAL_FILES), *files_besides_record(Path(files.record).stem), *files.dicom)
     for name, data in pictures.items():
         output.write_bytes(name, data)
     output.write_json(files.record, record)
@@ -200,13 +210,17 @@ def check_results(output: OutputFolder) -> None:
 def outdated_names(folder: Path, sources: Sequence[Source]) -> list[str]:
     """Return names of results in `folder` that none of `sources` has any more, although their file is among them.
 
-    A file whose number of frames has changed leaves results of frames that it no longer has. Results of files that are
-    not among the sources are not outdated.
+    A file whose number of frames or regions has changed leaves results of those that it no longer has, and so does a
+    loop of whose frames an earlier version has made a result each. Results of files that are not among the sources are
+    not outdated.
     """
     current, files = {source.name for source in sources}, {source.path.name for source in sources}
-    records = {folder / f"{source.path.stem}.json" for source in sources if source.image.frame is not None}
+    parts = [source for source in sources if source.image.frame is not None or source.image.region is not None]
+    records = {folder / f"{source.path.stem}.json" for source in parts}
+    for pattern in ("*_frame[0-9]*.json", "*_region[0-9]*.json"):
+        records |= set(folder.glob(pattern))
     outdated = []
-    for record in sorted(records | set(folder.glob("*_frame[0-9]*.json"))):
+    for record in sorted(records):
         if record.stem not in current:
             with suppress(OSError, ValueError, KeyError, TypeError):  # not a record of an image
                 if json.loads(record.read_text(encoding="utf-8"))["image"] in files:
@@ -218,6 +232,6 @@ def remove_results(output: OutputFolder, name: str, class_names: Sequence[str]) 
     """Remove every result file of the image whose results are called `name`."""
     files = ResultFiles.of(name, class_names)
     output.adopt(recorded_files(output.folder, [files.record]))
-    for file in files.all:
+    for file in (*files.all, *files_besides_record(name)):
         with suppress(OSError):  # the name is too long, so there is no such file
             output.remove(file)

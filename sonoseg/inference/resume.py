@@ -76,6 +76,7 @@ class ResultInputs:
             "image_sha256": self.image_sha256,
             "name": self.source.name,
             "frame": self.source.image.frame_number,
+            "region": self.source.image.region_number,
             "spacing_from": self.source.spacing_from,
             "run_fingerprint": self.run_fingerprint,
         }
@@ -91,8 +92,12 @@ class ReusableResult:
 
 def build_record(facts: Mapping[str, Any], inputs: ResultInputs, pictures: Mapping[str, bytes]) -> dict[str, Any]:
     """Return the record of an image: its facts, its inputs, the SHA-256 of each picture and of the record itself."""
-    files = {name: hashlib.sha256(data).hexdigest() for name, data in pictures.items()}
-    record = {**facts, "made_from": inputs.to_json(), "files": files}
+    return signed_record(facts, inputs, {name: hashlib.sha256(data).hexdigest() for name, data in pictures.items()})
+
+
+def signed_record(facts: Mapping[str, Any], inputs: ResultInputs, digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return the record as `build_record` does; digests: name of a file -> its SHA-256."""
+    record = {**facts, "made_from": inputs.to_json(), "files": dict(digests)}
     return {**record, "sha256": _digest(record)}
 
 

@@ -9,19 +9,19 @@ from functools import lru_cache
 from pathlib import Path
 
 from sonoseg.annotations import FORMATS
-from sonoseg.errors import DataError, is_machine_error
+from sonoseg.errors import DataError, NoImageError, is_machine_error
 from sonoseg.io.file_state import FileState, file_state
 from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.names import name_key
-from sonoseg.io.readers import image_suffixes, is_image, list_images, read_image_header
+from sonoseg.io.readers import image_suffixes, is_dicom, is_image, list_images, read_image_header
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
 from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import INFERENCE_RECORD, Workspace
 from sonoseg.schema.annotation_formats import Annotations
 from sonoseg.schema.annotations import Metadata
 from sonoseg.schema.task import Task
-from sonoseg.sizes import Spacing
+from sonoseg.sizes import Size, Spacing
 
 _RESERVED_NAMES = (Path(INFERENCE_RECORD).stem,)
 """An image of this name would give a `run.json` of its own."""
@@ -41,15 +41,31 @@ _UNSUPPORTED_SUFFIXES = (
 
 
 @dataclass(frozen=True)
+class Loop:
+    """What a file states about its loop: size (height, width) of a frame, their number, and the time between two.
+
+    frame_seconds: None when it is unknown.
+    """
+
+    size: Size
+    frames: int
+    frame_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Source:
-    """An image to be segmented. `name` begins the file names of its results; `spacing_from` is where the spacing comes
-    from: a flag, a table or the file itself; `problem` is why the file's header cannot be read, empty when it can."""
+    """An image to be segmented, or a loop: `loop` is None for a single image.
+
+    `name` begins the file names of its results; `spacing_from` is where the spacing comes from: a flag, a table or the
+    file itself; `problem` is why the file's header cannot be read, empty when it can.
+    """
 
     image: ImageRef
     name: str
     spacing: Spacing | None = None
     spacing_from: str = UNKNOWN
     problem: str = ""
+    loop: Loop | None = None
 
     @property
     def path(self) -> Path:
@@ -81,14 +97,22 @@ NOTHING_GIVEN = SpacingOptions()
 
 
 def from_folder(
-    folder: Path, task: Task, given: SpacingOptions = NOTHING_GIVEN, limits: ReadLimits = DEFAULT_LIMITS
+    folder: Path,
+    task: Task,
+    given: SpacingOptions = NOTHING_GIVEN,
+    limits: ReadLimits = DEFAULT_LIMITS,
+    keep_frame: bool = False,
 ) -> Inputs:
-    """Return the images directly in `folder`, by name; a file with several frames gives one image per frame.
+    """Return the images directly in `folder`, by name.
+
+    A file with several pictures gives one image per picture, a loop is one source, and a DICOM file with several
+    ultrasound regions side by side gives one for each; keep_frame: whole frames instead of their regions.
 
     Spacing: the one that is `given`, else from the table that is given, else from one in the folder, under the name
     that the task gives or `metadata.csv`, else from the task's beside the folder when it names every image, else from
-    the file. Masks that lie among a mask_folder task's images are left out; images in formats that are not read come
-    last, and fail. Raises DataError for a missing or empty folder, and a table that cannot be read.
+    the file. Masks that lie among a mask_folder task's images are left out, and DICOM files without an image, such as
+    reports; images in formats that are not read come last, and fail. Raises DataError for a missing or empty folder,
+    and a table that cannot be read.
     """
     paths = list_images(folder)
     count = len(paths)
@@ -98,19 +122,24 @@ def from_folder(
     remarks = []
     if masks:
         remarks.append(f"{masks} masks, by their names, lie among the images and are left out")
-    if not paths:
+    files = [_File(path, *_header(path, limits)) for path in paths]
+    remarks += _file_remarks(files, keep_frame)
+    files = [file for file in files if file.has_image]
+    if not files:
         raise DataError(f"{folder}: no image in this folder; expected {', '.join(image_suffixes())} files")
+    paths = [file.path for file in files]
     table, table_name = ({}, "") if given.spacing else _spacing_table(folder, paths, task, given.metadata)
-    images = [frame for path in paths for frame in _frames(path, limits)]
+    images = [(image, file) for file in files for image in file.images(keep_frame)]
     sources = []
-    for (image, header, problem), name in zip(images, output_names([image for image, *_ in images]), strict=True):
+    for (image, file), name in zip(images, output_names([image for image, _ in images]), strict=True):
         known = meta_of(table, image.path)
         if given.spacing:
-            sources.append(Source(image, name, given.spacing, given.spacing_from, problem))
+            spacing: tuple[Spacing | None, str] = given.spacing, given.spacing_from
         elif known and known.spacing:
-            sources.append(Source(image, name, known.spacing, table_name, problem))
+            spacing = known.spacing, table_name
         else:
-            sources.append(Source(image, name, *header.spacing_of(image), problem))
+            spacing = file.header.spacing_of(image)
+        sources.append(Source(image, name, *spacing, file.problem, file.loop))
     without = sum(source.spacing is None for source in sources)
     if without:
         remarks.append(
@@ -178,24 +207,59 @@ def output_names(images: Sequence[ImageRef]) -> list[str]:
     return names
 
 
-def _frames(path: Path, limits: ReadLimits) -> list[tuple[ImageRef, ImageHeader, str]]:
-    """Return the images of a file with its header; for an unreadable file one image, and why it cannot be read."""
+@dataclass(frozen=True)
+class _File:
+    """A file of the folder with its header; of a file that cannot be read, `problem` is why."""
+
+    path: Path
+    header: ImageHeader
+    is_dicom: bool
+    problem: str
+    has_image: bool
+
+    def images(self, keep_frame: bool) -> list[ImageRef]:
+        """Return its images; one for a loop, and for a file that cannot be read."""
+        refs = self.header.loop_refs if self.header.is_loop else self.header.refs
+        return refs(self.path, keep_frame)
+
+    @property
+    def loop(self) -> Loop | None:
+        header = self.header
+        return Loop(header.size, header.frames, header.frame_seconds) if header.is_loop else None
+
+
+def _header(path: Path, limits: ReadLimits) -> tuple[ImageHeader, bool, str, bool]:
+    """Return the header of a file, whether it is DICOM, why it cannot be read, and whether it has an image."""
     try:
-        header = _cached_header(path, file_state(path), limits)
+        return *_cached_header(path, file_state(path), limits), "", True
     except (DataError, OSError) as error:
         if is_machine_error(error):
             raise
-        return [(ImageRef(path), ImageHeader((0, 0)), str(error) if isinstance(error, DataError) else "")]
-    return [(image, header, "") for image in header.refs(path)]
+        problem = str(error) if isinstance(error, DataError) else ""
+        return ImageHeader((0, 0)), False, problem, not isinstance(error, NoImageError)
 
 
 @lru_cache(maxsize=2**16)
-def _cached_header(path: Path, state: FileState, limits: ReadLimits) -> ImageHeader:
-    """Return the header of a file in this state: a watched folder is listed each second.
+def _cached_header(path: Path, state: FileState, limits: ReadLimits) -> tuple[ImageHeader, bool]:
+    """Return the header of a file in this state, and whether it is DICOM: a watched folder is listed each second.
 
     Raises DataError.
     """
-    return read_image_header(path, limits)
+    return read_image_header(path, limits), is_dicom(path)
+
+
+def _file_remarks(files: Sequence[_File], keep_frame: bool) -> list[str]:
+    """Return what is said about the DICOM files of a folder."""
+    remarks = []
+    left_out = sum(not file.has_image for file in files)
+    if left_out:
+        number = "1 DICOM file has no image" if left_out == 1 else f"{left_out} DICOM files have no image"
+        remarks.append(f"{number}, such as a report, and {'is' if left_out == 1 else 'are'} left out")
+    bare = sum(file.is_dicom and not file.header.regions for file in files)
+    if bare and not keep_frame:
+        number = "1 DICOM file states" if bare == 1 else f"{bare} DICOM files state"
+        remarks.append(f"{number} no ultrasound regions: nothing around the image could be removed, such as a name")
+    return remarks
 
 
 def _spacing_table(

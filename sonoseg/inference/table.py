@@ -31,7 +31,9 @@ def result_row(source: Source, facts: Mapping[str, Any], reused: bool = False) -
         **facts["measurements"],
         **{f"{key}_low": low for key, (low, _) in facts["intervals"].items()},
         **{f"{key}_high": high for key, (_, high) in facts["intervals"].items()},
+        **{f"{key}_spread": value for key, value in facts.get("spread", {}).items()},
         **{f"confidence_{name}": value for name, value in facts["confidence"].items()},
+        "frames": facts.get("frames"),
         "reused": reused,
     }
 
@@ -46,11 +48,14 @@ def failed_row(source: Source, reason: str) -> Row:
 def write_table(output: OutputFolder, rows: Sequence[Mapping[str, Any]], segmenter: Segmenter) -> Path:
     """Write `results.csv`, with columns for the quantities and for each class; missing values are empty cells.
 
-    A quantity of which the segmenter's models have intervals is followed by columns of their lower and upper end.
+    A quantity of which the segmenter's models have intervals is followed by columns of their lower and upper end. Where
+    a row is that of a loop, there is a column for the number of its frames, and one for the spread of each quantity.
     """
-    columns = ["image", "frame", "name", "status", "reason", "quality", "width", "height", "row_mm", "col_mm"]
-    columns.append("spacing_from")
+    has_loop = any(row.get("frames") for row in rows)
+    columns = ["image", "frame", *(["frames"] if has_loop else []), "name", "status", "reason", "quality"]
+    columns += ["width", "height", "row_mm", "col_mm", "spacing_from"]
     for key in (quantity.key for quantity in segmenter.task.quantities):
         columns += [key, f"{key}_low", f"{key}_high"] if key in segmenter.interval_keys else [key]
+        columns += [f"{key}_spread"] if has_loop else []
     columns += [f"confidence_{name}" for name in segmenter.task.class_names]
     return output.write_csv(RESULTS_TABLE, columns, rows)

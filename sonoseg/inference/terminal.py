@@ -5,13 +5,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sonoseg.inference.resume import OptionalFiles
 from sonoseg.inference.segmenter import Segmenter
+from sonoseg.inference.sources import Source
 from sonoseg.inference.table import STATUSES
 from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.runs.workspace import RESULTS_TABLE
 
 SHOWN = 10
 """Images in the summary that failed, are rejected or to be checked; the table contains all of them."""
+
+
+def count_text(sources: Sequence[Source]) -> str:
+    """Return the number of images and of loops: `3 images, 2 loops of 420 frames`."""
+    loops = [source.loop for source in sources if source.loop]
+    count = len(sources) - len(loops)
+    stills = ["1 image" if count == 1 else f"{count} images"] if count or not loops else []
+    number = "1 loop" if len(loops) == 1 else f"{len(loops)} loops"
+    return ", ".join([*stills, *([f"{number} of {sum(loop.frames for loop in loops)} frames"] if loops else [])])
+
+
+def loop_remarks(sources: Sequence[Source], optional: OptionalFiles) -> list[str]:
+    """Return a sentence on the optional files that are not written of loops, when there is a loop."""
+    wanted = [*(["heat maps"] if optional.heatmap else []), *(["full masks"] if optional.full_masks else [])]
+    if not wanted or not any(source.loop for source in sources):
+        return []
+    return [f"{' and '.join(wanted)} are written of single images, and not of loops"]
 
 
 def start_lines(segmenter: Segmenter, images: str, remarks: Iterable[str]) -> list[str]:
@@ -57,7 +76,9 @@ def summary_lines(rows: Sequence[Mapping[str, Any]], folder: Path, seconds: floa
     if repeated:
         lines.append(f"{len(repeated)} of them {repeated[0]}")
     count = Counter(row["status"] for row in rows)
-    rate = "" if seconds is None else f"; {seconds / len(rows):.2f} s an image"
+    pictures = sum(row.get("frames") or 1 for row in rows)
+    each = "an image" if pictures == len(rows) else "an image or frame"
+    rate = "" if seconds is None else f"; {seconds / pictures:.2f} s {each}"
     lines.append(", ".join(f"{count[status]} {status}" for status in STATUSES) + rate)
     to_review = [row for status in ("failed", "reject", "check") for row in rows if row["status"] == status]
     lines += [f"  {row_line(row)}" for row in to_review[:SHOWN]]

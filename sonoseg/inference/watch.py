@@ -20,7 +20,7 @@ PATIENCE_S = 120.0
 """A file that cannot be read may still be incomplete. After so many seconds without a change it counts as failed; when
 it changes later, it is processed again."""
 _BATCH = 16
-"""Images that are completed before a signal ends the watch."""
+"""Images that are completed before a signal ends the watch; a loop ends its batch."""
 
 _State = tuple[Source, FileState]
 """A file as last read from the folder."""
@@ -50,7 +50,7 @@ class Arrivals:
 
         An image that has been removed keeps its row.
         """
-        order = sorted(self._files, key=lambda image: (image.path, image.frame or 0))
+        order = sorted(self._files, key=lambda image: (image.path, image.frame or 0, image.region or 0))
         arrivals = [self._files[image] for image in order]
         return [arrival.row for arrival in arrivals if arrival.row and (arrival.is_final or also_waiting)]
 
@@ -112,7 +112,10 @@ class WatchEvent:
 
 
 class FolderWatch:
-    """A folder of images that is read again and again; see `sources.from_folder` for spacing and metadata."""
+    """A folder of images that is read again and again; see `sources.from_folder` for spacing, metadata and frames.
+
+    sources: its images as last read.
+    """
 
     def __init__(
         self,
@@ -120,8 +123,11 @@ class FolderWatch:
         task: Task,
         given: SpacingOptions = NOTHING_GIVEN,
         limits: ReadLimits = DEFAULT_LIMITS,
+        keep_frame: bool = False,
     ):
         self._folder, self._task, self._given, self._limits = folder, task, given, limits
+        self._keep_frame = keep_frame
+        self.sources: list[Source] = []
         self._arrivals = Arrivals()
         self._problem = ""
 
@@ -133,16 +139,18 @@ class FolderWatch:
         """
         while not signals:
             sources, problem = self._read()
+            self.sources = sources
             if problem:
                 yield WatchEvent(problem=problem)
             outdated = self._arrivals.outdated(sources)
             if outdated:
                 yield WatchEvent(outdated=outdated)
             ready = self._arrivals.ready(sources, time.monotonic())
-            for start in range(0, len(ready), _BATCH):
+            batches = _batches(ready)
+            for number, batch in enumerate(batches, start=1):
                 if signals:
                     return
-                yield WatchEvent(ready=ready[start : start + _BATCH], is_last=start + _BATCH >= len(ready))
+                yield WatchEvent(ready=batch, is_last=number == len(batches))
             if not signals:
                 time.sleep(POLL_S)
 
@@ -157,7 +165,7 @@ class FolderWatch:
     def _read(self) -> tuple[list[Source], str]:
         """Return the folder's images, and why it cannot be read, when that was not yet reported."""
         try:
-            sources = from_folder(self._folder, self._task, self._given, self._limits).sources
+            sources = from_folder(self._folder, self._task, self._given, self._limits, self._keep_frame).sources
         except (DataError, OSError, MemoryError) as error:
             problem = str(machine_error(error)) if is_machine_error(error) else str(error)
             is_new = problem != self._problem
@@ -165,6 +173,17 @@ class FolderWatch:
             return [], self._problem if is_new else ""
         self._problem = ""
         return sources, ""
+
+
+def _batches(sources: Iterable[Source]) -> list[list[Source]]:
+    batches: list[list[Source]] = []
+    is_open = False
+    for source in sources:
+        if not is_open:
+            batches.append([])
+        batches[-1].append(source)
+        is_open = not source.loop and len(batches[-1]) < _BATCH
+    return batches
 
 
 def _state(source: Source) -> _State:

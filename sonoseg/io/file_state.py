@@ -1,5 +1,6 @@
 """Whether a file is still the same file with the same contents, without reading it."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,5 +21,9 @@ class FileState(NamedTuple):
 
 def file_state(path: Path) -> FileState:
     """Return the state of a file, or of the one that a link leads to. Raises OSError."""
-    status = path.stat()
+    return state_of(path.stat())
+
+
+def state_of(status: os.stat_result) -> FileState:
+    """Return the state of a file from its status."""
     return FileState(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sonoseg.errors import UsageError
 from sonoseg.io.reading import open_regular
@@ -22,6 +22,8 @@ _NAME_CHARACTERS = 40
 """Of the file's name in that of its temporary file, `.<name>.<8 random characters>.tmp`."""
 _TEMPORARY_END = re.compile(rf"(?<=\.)[a-z0-9_]{{8}}{re.escape(TEMPORARY)}$")
 _END_CHARACTERS = 8 + len(TEMPORARY)
+_PART_BYTES = 1 << 20
+"""Of a file that is copied, so many bytes are in memory."""
 
 _NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)  # Windows has none of these
 _IN_PLACE: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | _NONBLOCK
@@ -36,17 +38,40 @@ def write_bytes(path: Path | str, data: bytes, sync: bool = True, reread: bool =
     leaves no temporary file.
     """
     path = Path(path)
+    with _replacement(path, sync) as (stream, name):
+        stream.write(data)
+        stream.flush()
+        if reread:
+            os.fsync(stream.fileno())
+            _check_kept(name, data)
+    return path
+
+
+def copy_file(source: Path, path: Path) -> str:
+    """Write the bytes of another file as `write_bytes` does, a part at a time; return their SHA-256. Raises OSError."""
+    digest = hashlib.sha256()
+    with open_regular(source) as parts, _replacement(path) as (stream, _):
+        while part := parts.read(_PART_BYTES):
+            digest.update(part)
+            stream.write(part)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _replacement(path: Path, sync: bool = True) -> Iterator[tuple[BinaryIO, Path]]:
+    """Yield a temporary file, open for writing, that replaces `path` when the block ends, and its name.
+
+    sync: as in `write_bytes`. After an exception `path` is as before, and the temporary file is removed.
+    """
     with name_in_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:_NAME_CHARACTERS]}.", suffix=TEMPORARY, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
+                yield stream, Path(name)
                 stream.flush()
-                if sync or reread:
+                if sync:
                     os.fsync(stream.fileno())
-            if reread:
-                _check_kept(Path(name), data)
             os.chmod(name, 0o666 & ~_UMASK)  # mkstemp makes private files; results are for all who may read the folder
             os.replace(name, path)
         except BaseException:
@@ -54,7 +79,6 @@ def write_bytes(path: Path | str, data: bytes, sync: bool = True, reread: bool =
             raise
         if sync:
             sync_folder(path.parent)
-    return path
 
 
 def remove_temporary(folder: Path, names: Collection[str], before: float) -> None:

@@ -75,6 +75,10 @@ class ImageHeader:
         frames = [None] if self.frames == 1 else list(range(self.frames))
         return [ImageRef(path, frame, region) for region in self._regions(keep_frame) for frame in frames]
 
+    def loop_refs(self, path: Path, keep_frame: bool = False) -> list[ImageRef]:
+        """Return the loops of the file `path`, one per region, without the number of a frame."""
+        return [ImageRef(path, region=region) for region in self._regions(keep_frame)]
+
     def _regions(self, keep_frame: bool) -> list[int | None]:
         if keep_frame and self.regions:
             return [WHOLE_FRAME]

@@ -17,24 +17,26 @@ from sonoseg.io.readers.raster import decode_picture
 from sonoseg.types import Pixels
 
 
-def read_mask(path: Path, limits: ReadLimits = DEFAULT_LIMITS, data: bytes | None = None) -> Pixels:
+def read_mask(image: ImageRef | Path, limits: ReadLimits = DEFAULT_LIMITS, data: bytes | None = None) -> Pixels:
     """Decode a mask to `(H, W)` uint8 of the values as stored: palette files give their indices, never their colours.
 
     RGB masks are read when all three channels agree. Raises DataError as `readers.read_image` does for a single
-    picture, and for coloured masks. data: the file's bytes, read from the file when None.
+    picture, and for coloured masks. A path stands for a file with a single picture. data: the file's bytes, read from
+    the file when None.
     """
-    picture = decode_picture(ImageRef(path), limits, data)
+    ref = ImageRef(image) if isinstance(image, Path) else image
+    picture = decode_picture(ref, limits, data)
     values = np.asarray(picture)
     if picture.mode in ("LA", "PA", "RGBA"):
         values = values[..., :-1]
     if values.ndim == 3:
         if not (values == values[..., :1]).all():
             raise DataError(
-                f"a coloured mask ({picture.mode}); expected class indices; save it as grey or palette PNG", path
+                f"a coloured mask ({picture.mode}); expected class indices; save it as grey or palette PNG", ref
             )
         values = values[..., 0]
     if values.min() < 0 or values.max() > 255:
-        raise DataError(f"mask values up to {values.max()}; expected 0 to 255; save it as grey or palette PNG", path)
+        raise DataError(f"mask values up to {values.max()}; expected 0 to 255; save it as grey or palette PNG", ref)
     return np.ascontiguousarray(values).astype(np.uint8)
 
 

@@ -74,6 +74,14 @@ class OutputFolder:
         self._list.put(path, hashlib.sha256(data).hexdigest())
         return path
 
+    def write_copy(self, name: Path | str, source: Path) -> str:
+        """Write the bytes of another file atomically, a part at a time; return their SHA-256. Raises OSError."""
+        path = self.path(name)
+        self._before_change(name)
+        digest = files.copy_file(source, path)
+        self._list.put(path, digest)
+        return digest
+
     def write_text(self, name: Path | str, text: str) -> Path:
         """Write UTF-8 text atomically."""
         return self.write_bytes(name, text.encode("utf-8"))

@@ -1,5 +1,7 @@
 """Opening image files: errors of the file become DataError, those of the machine (memory, open files) do not."""
 
+import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EINVAL, EISDIR
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sonoseg.errors import DataError, SonoSegError, is_machine_error
+from sonoseg.io.file_state import FileState, state_of
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.reading import open_regular
 
@@ -37,11 +40,27 @@ def read_file(path: Path, limits: ReadLimits) -> bytes:
     Raises DataError as `opened` does, and for a file of more than `limits.max_bytes`.
     """
     with opened(path) as stream:
-        size = stream.seek(0, 2)
-        if size > limits.max_bytes:
-            raise DataError(f"{size} bytes; at most {limits.max_bytes} are read, split the file or compress it", path)
-        stream.seek(0)
+        check_length(stream, path, limits)
         return stream.read()
+
+
+def digest_of_file(path: Path, limits: ReadLimits) -> tuple[str, FileState]:
+    """Return the SHA-256 of an image file and its state before that, without keeping its bytes in memory.
+
+    Raises DataError as `read_file` does.
+    """
+    with opened(path) as stream:
+        check_length(stream, path, limits)
+        state = state_of(os.fstat(stream.fileno()))
+        return hashlib.file_digest(stream, "sha256").hexdigest(), state  # type: ignore[arg-type]
+
+
+def check_length(stream: BinaryIO, path: Path, limits: ReadLimits) -> None:
+    """Raise DataError for a file of more than `limits.max_bytes`; the stream is at its beginning afterwards."""
+    size = stream.seek(0, os.SEEK_END)
+    if size > limits.max_bytes:
+        raise DataError(f"{size} bytes; at most {limits.max_bytes} are read, split the file or compress it", path)
+    stream.seek(0)
 
 
 @contextmanager

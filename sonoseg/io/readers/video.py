@@ -13,7 +13,7 @@ from sonoseg.errors import DataError, LimitError
 from sonoseg.io.file_state import file_state
 from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
-from sonoseg.io.readers.opening import decoding, opened
+from sonoseg.io.readers.opening import check_length, decoding, opened
 from sonoseg.types import Pixels
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's own messages; OpenCV reads it at the first video
@@ -67,13 +67,17 @@ class VideoReader:
                 yield ImageRecord(frame, pixels)
 
 
+def quiet_ffmpeg() -> None:
+    """Keep FFmpeg's messages on damaged frames and missing codecs from the terminal; called before its first use."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
 @contextmanager
 def _open(path: Path, limits: ReadLimits) -> Iterator[Any]:
     """Open a video; its header is read and no frame decoded. Raises DataError."""
     with opened(path) as stream:  # errors of the file itself, which OpenCV does not tell apart
-        size = stream.seek(0, 2)
-    if size > limits.max_bytes:
-        raise DataError(f"{size} bytes; at most {limits.max_bytes} are read, split the file or compress it", path)
+        check_length(stream, path, limits)
+    quiet_ffmpeg()
     with decoding(path, "the video is damaged, or coded in a way that is not read; save it as MP4 (H.264)"):
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:

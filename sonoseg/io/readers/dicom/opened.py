@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sonoseg.errors import DataError, LimitError, SonoSegError, choices, is_machine_error
+from sonoseg.errors import DataError, LimitError, NoImageError, SonoSegError, choices, is_machine_error
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers.dicom.palette import TABLE_KEYWORDS, swap_tables
 from sonoseg.io.readers.opening import opened
@@ -37,6 +37,8 @@ _META_BYTES = 2048
 _DEFLATED = b"UI\x16\x001.2.840.10008.1.2.1.99"
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _UNDEFINED = 0xFFFFFFFF
+_NO_IMAGES = "1.2.840.10008.5.1.4.1.1.66"
+"""Raw data, registrations, fiducials and segmentations: SOP classes whose objects are made from images."""
 _DAMAGED = "the DICOM file is damaged or cut short; replace it"
 
 
@@ -155,8 +157,11 @@ def _read_dataset(stream: BinaryIO, path: Path) -> Any:
 def _check(header: DicomHeader, limits: ReadLimits) -> None:
     """Raise DataError for a file without an image, beyond the limits, or of a kind that is not read."""
     dataset, path = header.dataset, header.path
-    if "Rows" not in dataset or "Columns" not in dataset:
-        raise DataError("a DICOM file without an image, such as a report, or cut short; leave it out", path)
+    is_derived = str(dataset.get("SOPClassUID") or "").startswith(_NO_IMAGES)
+    if is_derived or "Rows" not in dataset or "Columns" not in dataset:
+        raise NoImageError(
+            "a DICOM file without an image, such as a report or a segmentation, or cut short; leave it out", path
+        )
     (height, width), frames = header.size, header.frames
     if height < 1 or width < 1 or frames < 1:
         raise DataError(f"{frames} frames of {width}x{height} pixels declared; replace the file", path)
