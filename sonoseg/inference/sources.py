@@ -150,6 +150,18 @@ def from_folder(
     return Inputs(sources, remarks)
 
 
+def from_file(path: Path, limits: ReadLimits = DEFAULT_LIMITS, keep_frame: bool = False) -> list[Source]:
+    """Return the images of one file, named as in a folder, with the spacings that it states. Raises DataError."""
+    file = _File(path, *_header(path, limits))
+    if file.problem or not file.has_image:
+        raise DataError(file.problem or f"{path}: no image in this file")
+    images = file.images(keep_frame)
+    return [
+        Source(image, name, *file.header.spacing_of(image), loop=file.loop)
+        for image, name in zip(images, output_names(images), strict=True)
+    ]
+
+
 def check_output_folder(output: Path, images: Path | None, data: Path, annotations: Annotations) -> None:
     """Raise DataError when results would be written into the folder of the images, or into one of annotated data.
 

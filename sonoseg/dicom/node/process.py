@@ -1,21 +1,23 @@
 """What the node does with an image: what stage 4 does, with DICOM objects as results."""
 
+import os
 from pathlib import Path
 
 from sonoseg.dicom.output import DicomOutput
 from sonoseg.errors import DataError, ModelError
 from sonoseg.inference.batch import process_images
 from sonoseg.inference.process_image import InferenceRun
-from sonoseg.inference.results import ResultFiles, claim_files
+from sonoseg.inference.results import claim_files, files_written
 from sonoseg.inference.resume import NO_OPTIONAL_FILES, run_fingerprint
 from sonoseg.inference.segmenter import Segmenter
-from sonoseg.inference.sources import Source, output_names
-from sonoseg.io.limits import DEFAULT_LIMITS
-from sonoseg.io.readers import read_image_header
+from sonoseg.inference.sources import from_file
 from sonoseg.models.registry import model_for_task
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task_files import load_task
+
+WORKERS = os.cpu_count() or 1
+"""Frames of a loop that are processed at once."""
 
 
 def load_segmenter(task: str, workspace: Path, model: Path | None) -> Segmenter:
@@ -24,47 +26,39 @@ def load_segmenter(task: str, workspace: Path, model: Path | None) -> Segmenter:
     Raises TaskError and ModelError.
     """
     if model:
-        return Segmenter.load(model)
+        return Segmenter.load(model, num_threads=WORKERS)
     wanted = load_task(task)
     trained = Workspace(workspace, wanted.name).best_model
     shipped = None if trained.is_file() else model_for_task(wanted)
     if not trained.is_file() and shipped is None:
         raise ModelError(f"{trained}: no such file, and no model of this task comes with SonoSeg; run stage 3 first")
-    return Segmenter.load(shipped.path if shipped else trained)
+    return Segmenter.load(shipped.path if shipped else trained, num_threads=WORKERS)
 
 
 class ResultWriter:
     """Segments the images of a file and writes their results into a folder."""
 
-    def __init__(self, segmenter: Segmenter, keep_frame: bool = False, workers: int = 1):
-        self._segmenter, self._keep_frame, self._workers = segmenter, keep_frame, workers
+    def __init__(self, segmenter: Segmenter, keep_frame: bool = False):
+        self._segmenter, self._keep_frame = segmenter, keep_frame
 
     def __call__(self, image: Path, folder: Path) -> list[Path]:
         """Return the DICOM objects that were written, beside the usual results.
 
         Raises DataError when no image of the file could be segmented, or no object written.
         """
-        sources = self._sources(image)
+        sources = from_file(image, keep_frame=self._keep_frame)
         task = self._segmenter.task
         with OutputFolder(folder, "stage4") as output:
             run = InferenceRun(self._segmenter, output, fingerprint=run_fingerprint(self._segmenter, NO_OPTIONAL_FILES))
             objects = DicomOutput(output, task, run.limits)
-            files = [ResultFiles.of(source.name, task.class_names).written(run.optional) for source in sources]
+            files = [files_written(source, task.class_names, run.optional) for source in sources]
             claim_files(output, [name for names in files for name in names])
             output.claim(objects.files(sources))
             output.begin_changes()
-            rows = list(process_images(sources, run, self._workers))
+            rows = list(process_images(sources, run, WORKERS))
             remarks = objects.write(sources, rows)
         paths = [path for name in objects.files(sources) if (path := folder / name).is_file()]
         if not paths:
             reasons = [str(row["reason"]) for row in rows if row["status"] == "failed"]
             raise DataError("; ".join(reasons or remarks))
         return paths
-
-    def _sources(self, image: Path) -> list[Source]:
-        header = read_image_header(image, DEFAULT_LIMITS)
-        images = header.refs(image, self._keep_frame)
-        return [
-            Source(each, name, *header.spacing_of(each))
-            for each, name in zip(images, output_names(images), strict=True)
-        ]
