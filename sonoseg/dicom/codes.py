@@ -6,6 +6,7 @@ has none there is in the private scheme `99SONOSEG`, with the name that SonoSeg'
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydicom.sr.coding import Code
 
@@ -87,6 +88,7 @@ def structure_codes(task: Task) -> dict[str, StructureCode]:
     return {structure.name: _code(structure, known) for structure in task.structures}
 
 
+@lru_cache
 def _codes_of_shipped(name: str) -> dict[str, Structure]:
     try:
         return {structure.name: structure for structure in load_task(name).structures}

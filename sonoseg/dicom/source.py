@@ -143,9 +143,10 @@ def _match(pattern: re.Pattern[str], value: Any) -> str:
 
 
 def _text(value: Any, longest: int) -> str:
-    """Return a text as it is, empty for anything else: several values, letters that are not printed, too many."""
+    """Return a text as it is, empty for anything else: several values, letters not printed or not decoded, too many."""
     text = str(value) if isinstance(value, str) or type(value).__name__ == "PersonName" else ""
-    return text if len(text) <= longest and text.isprintable() and "\\" not in text else ""
+    is_whole = text.isprintable() and not {"\\", "\ufffd"} & set(text)
+    return text if is_whole and len(text) <= longest else ""
 
 
 def _moment(values: Mapping[str, Any]) -> tuple[str, str]:
