@@ -47,6 +47,7 @@ _WANTED = (
     *_WORDS,
     *_NUMBERS,
     *(f"{moment}{part}" for moment in _MOMENTS for part in ("Date", "Time")),
+    "LossyImageCompression",
     "SpecificCharacterSet",
 )
 
@@ -119,6 +120,8 @@ def _checked(values: Mapping[str, Any], path: Path) -> SourceHeader:
             setattr(dataset, keyword, word)
     if not all(str(element.value).isascii() for element in dataset):
         dataset.SpecificCharacterSet = UNICODE
+    if values["LossyImageCompression"] == "01":
+        dataset.LossyImageCompression = "01"
     dataset.Modality, dataset.PatientOrientation = "US", None
     dataset.Rows, dataset.Columns = values["Rows"], values["Columns"]
     date, time = _moment(values)

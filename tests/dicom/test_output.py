@@ -305,7 +305,7 @@ def test_hostile_headers(heads: Task, folder: Path, capfd: pytest.CaptureFixture
         assert [path.exists() for path in files.values()] == [not named] * 3, number
         assert (f"none for {number}: " in said) == bool(named)
         if named:
-            assert f"{number}.dcm: {named} is missing or not valid in its header" in said
+            assert f"DICOM: none for {number}: {named} is missing or not valid in its header" in said
         else:
             assert dciodvfy(files["seg"]) == []
 
