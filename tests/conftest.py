@@ -24,6 +24,7 @@ TRAINING = (
     "test_pipeline.py",
     "test_processes.py",
     "test_training_runs.py",
+    "dicom/test_hc18.py",
     "inference/test_batch.py",
     "inference/test_ensemble.py",
     "inference/test_segmenter.py::test_a_pickled_segmenter_is_loaded_once_in_another_process",

@@ -19,7 +19,8 @@ _COPIED = (
 def capture(result: Result, picture: NDArray[np.uint8]) -> bytes:
     """Return the file of a Secondary Capture of an overlay `(H, W, 3)` uint8 RGB, without loss.
 
-    Burned-in annotation is NO only where the source states it: an overlay may show text that was in the pixels.
+    The overlay of a loop is a frame of a video, which is lossy. Burned-in annotation is NO only where the source states
+    it: an overlay may show text that was in the pixels.
     """
     source = result.source.dataset
     dataset = Dataset()
@@ -36,6 +37,8 @@ def capture(result: Result, picture: NDArray[np.uint8]) -> bytes:
     dataset.ConversionType, dataset.ImageType = "WSD", ["DERIVED", "SECONDARY"]
     dataset.PatientOrientation = dataset.Laterality = None  # have to be there, and are not known
     dataset.BurnedInAnnotation = "YES" if result.source.may_show_text else "NO"
+    if result.is_loop or source.get("LossyImageCompression") == "01":
+        dataset.LossyImageCompression = "01"
     dataset.ImageComments = NOTICE
     dataset.DerivationDescription = f"{NAME} {sonoseg.__version__}, task {result.task.name}, model {result.model}"
     dataset.SourceImageSequence = [_reference(result)]

@@ -6,6 +6,7 @@ has none there is in the private scheme `99SONOSEG`, with the name that SonoSeg'
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydicom.sr.coding import Code
 
@@ -59,6 +60,7 @@ EXPECTED_DICE = Code("quality", PRIVATE, "Expected Dice")
 CONFIDENCE = Code("confidence", PRIVATE, "Mean probability of the structure's pixels")
 AGREEMENT = Code("shape_agreement", PRIVATE, "Intersection over union of mask and shape")
 INTERVAL = Code("interval", PRIVATE, "Interval that contains the true value in 9 of 10 images")
+SPREAD = Code("spread", PRIVATE, "Interquartile range of the chosen frames of a loop")
 REASON = Code("reason", PRIVATE, "Reason to check or reject the result")
 NOTE = Code("note", PRIVATE, "Note")
 STATUS = Code("status", PRIVATE, "Status of the result")
@@ -87,6 +89,7 @@ def structure_codes(task: Task) -> dict[str, StructureCode]:
     return {structure.name: _code(structure, known) for structure in task.structures}
 
 
+@lru_cache
 def _codes_of_shipped(name: str) -> dict[str, Structure]:
     try:
         return {structure.name: structure for structure in load_task(name).structures}

@@ -5,10 +5,11 @@ They are made of the records, label maps and overlays that were written, so that
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sonoseg.errors import DataError, UsageError, is_machine_error, printable
 from sonoseg.inference.results import ResultFiles
@@ -19,6 +20,11 @@ from sonoseg.io.readers import is_dicom
 from sonoseg.io.readers.opening import read_file
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.task import Task
+
+if TYPE_CHECKING:  # needs packages that may be missing
+    from sonoseg.dicom.result import Result
+    from sonoseg.dicom.segmentation import Page
+    from sonoseg.types import Picture
 
 SHOWN = 10
 """Images without objects that are named; the others are counted."""
@@ -83,7 +89,7 @@ class DicomOutput:
             if is_machine_error(error):
                 raise
             if isinstance(error, DataError):
-                return str(error)
+                return str(error).removeprefix(f"{source.path}: ")
             # The text of another error may contain values of the header.
             return f"its header leads to an unexpected {type(error).__name__}"
         for name, data in objects.items():
@@ -93,6 +99,7 @@ class DicomOutput:
     def _objects(self, source: Source) -> dict[str, bytes]:
         """Return the files of an image, name -> bytes. Raises DataError, and other errors for hostile headers."""
         from sonoseg.dicom.capture import capture
+        from sonoseg.dicom.loops import shown_frame
         from sonoseg.dicom.report import report
         from sonoseg.dicom.result import Result
         from sonoseg.dicom.segmentation import segmentation
@@ -105,6 +112,9 @@ class DicomOutput:
             raise DataError("the file has changed since it was segmented; run the same command again", source.path)
         header = read_source(source.path, data, self._limits)
         result = Result(header, source.image, source.name, facts, self._task)
+        if result.is_loop:
+            frame = shown_frame(self._output.path(f"{source.name}_frames.csv"), facts)
+            result = replace(result, loop_frame=frame)
         made: Mapping[str, Callable[[], bytes]] = {
             files.dicom[0]: lambda: segmentation(result, self._pages(files, result)),
             files.dicom[1]: lambda: report(result),
@@ -112,33 +122,27 @@ class DicomOutput:
         }
         return {name: make() for name, make in made.items()}
 
-    def _pages(self, files: ResultFiles, result: Any) -> Any:
+    def _pages(self, files: ResultFiles, result: "Result") -> Iterable["Page"]:
         """Return the label maps of an image: one, or those of the frames of a loop."""
         from sonoseg.dicom.loops import label_pages
         from sonoseg.io.masks import read_mask
 
-        pages = self._loop_file(result, "masks.tif")
-        if pages:
-            return label_pages(pages)
+        if result.is_loop:
+            return label_pages(self._output.path(f"{result.name}_masks.tif"))
         return [(result.frame, read_mask(self._output.path(files.mask), self._limits))]
 
-    def _overlay(self, files: ResultFiles, result: Any) -> Any:
-        """Return the overlay of an image, of a loop that of the frame which its record is about."""
+    def _overlay(self, files: ResultFiles, result: "Result") -> "Picture":
+        """Return the overlay `(H, W, 3)` uint8 of an image, of a loop that of the frame which stands for it."""
         import numpy as np
         from PIL import Image
 
         from sonoseg.dicom.loops import video_frame
 
-        video = self._loop_file(result, "overlay.mp4")
-        if video:
-            return video_frame(video, result.frame)
+        if result.is_loop:
+            videos = [self._output.path(f"{result.name}_overlay{suffix}") for suffix in (".mp4", ".webp")]
+            return video_frame(next(filter(Path.is_file, videos), videos[0]), result.loop_frame, result.source.size)
         with Image.open(self._output.path(files.overlay)) as picture:
             return np.array(picture.convert("RGB"))
-
-    def _loop_file(self, result: Any, ending: str) -> Path | None:
-        """Return a file that only loops have, None where the result is that of a single frame."""
-        path = self._output.path(f"{result.name}_{ending}")
-        return path if result.source.frames > 1 and result.image.frame is None and path.is_file() else None
 
 
 def _images(count: int) -> str:

@@ -35,8 +35,9 @@ def report(result: Result) -> bytes:
     for name in result.task.class_names:
         own = [(section, quantity) for section, quantity in measured if section.structure == name]
         marked = [pair for pair in own if pair[1].key in result.facts.get("marks", {})]
-        groups += _shape_groups(result, name, [pair for pair in own if pair not in marked])
-        groups += [_distance_group(result, name, marked)] if marked else []
+        shapes = _shape_groups(result, name, [pair for pair in own if pair not in marked])
+        others = marked if shapes else own
+        groups += [*shapes, *([_measurement_group(result, name, others)] if others else [])]
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=uid("device", result.model),
         name=NAME,
@@ -104,7 +105,7 @@ def _notes(facts: Any) -> Iterator[str]:
 def _shape_groups(result: Result, name: str, own: Sequence[tuple[MeasurementSection, Quantity]]) -> list[Any]:
     """Return a group per shape of a structure; the first, on which the structure is measured, has the measurements."""
     groups = []
-    for number, (_, word, points) in enumerate(entry for entry in result.facts["shapes"] if entry[0] == name):
+    for number, (_, word, points) in enumerate(entry for entry in result.facts.get("shapes", []) if entry[0] == name):
         shape = Shape(name, KIND_OF[word], SHAPE_KINDS[KIND_OF[word]].read_points(points))
         graphic_type, coordinates, is_cut = region_of(shape, result.source.size)
         measurements = [_measurement(result, *pair) for pair in own] + _scores(result, name) if number == 0 else []
@@ -123,24 +124,25 @@ def _shape_groups(result: Result, name: str, own: Sequence[tuple[MeasurementSect
     return groups
 
 
-def _distance_group(result: Result, name: str, marked: Sequence[tuple[MeasurementSection, Quantity]]) -> Any:
-    """Return the group of distances to a structure, each with the line along which it was measured."""
+def _measurement_group(result: Result, name: str, own: Sequence[tuple[MeasurementSection, Quantity]]) -> Any:
+    """Return the group of what is measured on a structure beside its shape.
+
+    That are distances, each with the line along which it was measured, and all values of a loop, which has no shapes.
+    """
     return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(result, f"distance to {name}"),
+        tracking_identifier=_tracking(result, f"{name} measurements"),
         finding_type=result.codes[name].kind,
         finding_category=result.codes[name].category,
         algorithm_id=_algorithm(result),
-        measurements=[_measurement(result, *pair, marks=result.facts["marks"][pair[1].key]) for pair in marked],
+        measurements=[_measurement(result, *pair) for pair in own],
     )
 
 
-def _measurement(
-    result: Result, section: MeasurementSection, quantity: Quantity, marks: Sequence[Any] | None = None
-) -> sr.Measurement:
-    """Return a value with its unit, its interval as uncertainty, and its note. marks: two points, in pixels."""
+def _measurement(result: Result, section: MeasurementSection, quantity: Quantity) -> sr.Measurement:
+    """Return a value with its unit, its interval as uncertainty, its notes, and the line between its marks."""
     scale = codes.DAYS_PER_WEEK if quantity.unit == "weeks" else 1
     value, unit = float(result.facts["measurements"][quantity.key]), codes.UNITS[quantity.unit]
-    coordinates = None
+    coordinates, marks = None, result.facts.get("marks", {}).get(quantity.key)
     if marks is not None:
         line, _ = _within(np.array(marks, dtype=np.float64), result.source.size)
         coordinates = [sr.CoordinatesForMeasurement("POLYLINE", line, _image(result))]
@@ -154,6 +156,9 @@ def _measurement(
     properties = _interval(result, quantity, scale)
     note = result.facts["notes"].get(quantity.key)
     properties += [_text(codes.NOTE, note)] if note else []
+    spread = result.facts.get("spread", {}).get(quantity.key)
+    if spread is not None:
+        properties.append(_text(codes.SPREAD, f"{spread:.4g} {quantity.unit}"))
     if properties:
         content = measurement[0].get("ContentSequence") or sr.ContentSequence()
         measurement[0].ContentSequence = sr.ContentSequence([*content, *properties])

@@ -32,7 +32,7 @@ _OF_THE_FILES = ("image", "made_from", "files", "sha256")
 class Result:
     """The results of one image: its source, where it is in it, and its record (`inference.results.describe`).
 
-    name: with which its result files begin.
+    name: with which its result files begin. loop_frame: of the results of a loop, the frame that stands for them.
     """
 
     source: SourceHeader
@@ -40,17 +40,23 @@ class Result:
     name: str
     facts: Mapping[str, Any]
     task: Task
+    loop_frame: int = 1
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether the results are those of all frames of the source."""
+        return self.source.frames > 1 and self.image.frame is None
 
     @property
     def frame(self) -> int | None:
-        """The frame of the source that the record is about, counted from 1; None where the source has only one."""
-        if self.source.frames == 1:
-            return None
-        return self.image.frame_number or int(self.facts.get("frame") or 1)
+        """The frame that is shown, counted from 1; None where the source has only one."""
+        return self.loop_frame if self.is_loop else self.image.frame_number
 
     @property
     def frames(self) -> list[int] | None:
-        """The same as references to an image have it."""
+        """The frames from which the values are, as references to an image have them."""
+        if self.is_loop:
+            return [int(frame) for frame in self.facts.get("chosen_frames", [])] or None
         return None if self.frame is None else [self.frame]
 
     @property

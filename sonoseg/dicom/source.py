@@ -47,6 +47,7 @@ _WANTED = (
     *_WORDS,
     *_NUMBERS,
     *(f"{moment}{part}" for moment in _MOMENTS for part in ("Date", "Time")),
+    "LossyImageCompression",
     "SpecificCharacterSet",
 )
 
@@ -119,6 +120,8 @@ def _checked(values: Mapping[str, Any], path: Path) -> SourceHeader:
             setattr(dataset, keyword, word)
     if not all(str(element.value).isascii() for element in dataset):
         dataset.SpecificCharacterSet = UNICODE
+    if values["LossyImageCompression"] == "01":
+        dataset.LossyImageCompression = "01"
     dataset.Modality, dataset.PatientOrientation = "US", None
     dataset.Rows, dataset.Columns = values["Rows"], values["Columns"]
     date, time = _moment(values)
@@ -143,9 +146,10 @@ def _match(pattern: re.Pattern[str], value: Any) -> str:
 
 
 def _text(value: Any, longest: int) -> str:
-    """Return a text as it is, empty for anything else: several values, letters that are not printed, too many."""
+    """Return a text as it is, empty for anything else: several values, letters not printed or not decoded, too many."""
     text = str(value) if isinstance(value, str) or type(value).__name__ == "PersonName" else ""
-    return text if len(text) <= longest and text.isprintable() and "\\" not in text else ""
+    is_whole = text.isprintable() and not {"\\", "\ufffd"} & set(text)
+    return text if is_whole and len(text) <= longest else ""
 
 
 def _moment(values: Mapping[str, Any]) -> tuple[str, str]:
