@@ -16,8 +16,7 @@ from sonoseg.io.readers.raster import RasterReader
 from sonoseg.io.readers.video import VideoReader
 from sonoseg.io.reading import open_regular
 
-READERS: dict[str, ImageReader] = {"dicom": DicomReader(), "raster": RasterReader(), "video": VideoReader()}
-"""DICOM first: the 128 bytes before its mark may be the beginning of a TIFF."""
+READERS: dict[str, ImageReader] = {"raster": RasterReader(), "dicom": DicomReader(), "video": VideoReader()}
 
 DICOM_DIRECTORY = "DICOMDIR"
 """Name of the list of files on a DICOM medium."""

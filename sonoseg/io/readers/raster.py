@@ -36,7 +36,8 @@ class RasterReader:
     suffixes = SUFFIXES
 
     def accepts(self, start: bytes) -> bool:
-        return start.startswith(_STARTS)
+        # The 128 bytes before the mark of DICOM may be the beginning of a TIFF.
+        return start.startswith(_STARTS) and start[128:132] != b"DICM"
 
     def read_header(self, path: Path, limits: ReadLimits) -> ImageHeader:
         with _open(path) as picture:
