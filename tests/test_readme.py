@@ -55,7 +55,15 @@ def commands(page: Path) -> list[str]:
 def help_texts() -> dict[str, str]:
     """What `--help` of each script and command prints."""
     started = {}
-    for name in [*SCRIPTS, *MODULES, "sonoseg verify", "sonoseg models", "sonoseg convert", "sonoseg new-task"]:
+    for name in [
+        *SCRIPTS,
+        *MODULES,
+        "sonoseg verify",
+        "sonoseg models",
+        "sonoseg convert",
+        "sonoseg new-task",
+        "sonoseg dicom-node",
+    ]:
         arguments = [name] if name.endswith(".py") else ["-m", *name.split()]
         started[name] = subprocess.Popen(
             [sys.executable, *arguments, "--help"], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
@@ -120,7 +128,7 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 def test_source_files_that_pages_name_exist(page: Path) -> None:
     folders = [REPOSITORY, REPOSITORY / "sonoseg", REPOSITORY / "tests" / "trust"]
     for name in re.findall(r"`((?:\w+/)*\w+\.py|(?:\w+/)+)`", page.read_text()):
-        is_output = name.split("/")[0] in ("Datasets", "Train_Test_Dataset", "Models", "result", "logs")
+        is_output = name.split("/")[0] in ("Datasets", "Train_Test_Dataset", "Models", "result", "logs", "dicom_spool")
         is_data = name in ("images/", "masks/", "train/", "training_set/", "engines/", "out_of_fold/", "ensemble/")
         assert is_output or is_data or any((folder / name).exists() for folder in folders), f"{page.name}: {name}"
 
