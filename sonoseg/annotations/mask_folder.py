@@ -1,20 +1,26 @@
 """Annotation format `mask_folder`: a mask file for each image, or one per structure, paired by file name."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from posixpath import normpath
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation, MaskFile, folder_inside, with_ids
 from sonoseg.errors import TaskError, choices
-from sonoseg.io.faults import Fault, error
+from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import write_bytes
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import LOSSLESS_SUFFIXES, encode_picture
 from sonoseg.io.names import is_inside
 from sonoseg.schema.annotation_formats import MaskFolder
 from sonoseg.schema.annotations import Structure
+
+_ASKED = (
+    "set annotations.without_annotation in the task to empty, where such images do not show it, or to leave_out, where "
+    "nobody has annotated them; or add the mask"
+)
+_WRONG_NAMES = "correct annotations.masks or annotations.mask_suffix of the task, or add the masks"
 
 
 class MaskFolderFormat:
@@ -27,9 +33,10 @@ class MaskFolderFormat:
     ) -> tuple[list[AnnotatedImage], list[Fault]]:
         """Pair `<name><image_suffix>` with `<name><mask_suffix>`, in one folder or several, whatever their extensions.
 
-        Faults: an image without a mask, or without one of a structure that has a folder, a mask without an image,
-        several masks for an image, invalid names, links that lead out of `data`. Raises DataError when a folder is
-        missing, TaskError when images and masks share a folder and have the same suffix.
+        What an image without a mask, or without one of a structure that has a folder, means,
+        `section.without_annotation` decides; without it, it is a fault. Other faults: a mask without an image, several
+        masks for an image, invalid names, links that lead out of `data`. Raises DataError when a folder is missing,
+        TaskError when images and masks share a folder and have the same suffix.
         """
         images, masks, faults = _list_files(data, section)
         masks_of = {structure: _by_name(paths, section) for structure, paths in masks.items()}
@@ -37,14 +44,27 @@ class MaskFolderFormat:
         image_of, more = with_ids(images, data)
         faults += more
         values = tuple(section.values.items())
+        shared = {_name(image.stem, section) for image in image_of.values()}
+        never = {structure for structure, by_name in masks_of.items() if not shared & by_name.keys()}
+        if never and image_of and section.without_annotation == "empty":
+            which = f"no image has a mask{_of([*never], masks_of)}"
+            faults.append(warning(section.images, f"{which}; {_WRONG_NAMES}", "none_with_mask"))
         for identity, image in image_of.items():
             name = _name(image.stem, section)
             candidates = {structure: by_name.get(name, []) for structure, by_name in masks_of.items()}
-            problem = _pairing_problem(name, candidates, section, data)
+            where = image.relative_to(data).as_posix()
+            problem = _wrong_masks(candidates, data)
+            missing = [structure for structure, paths in candidates.items() if not paths]
             if problem:
-                faults.append(error(image.relative_to(data).as_posix(), problem, "no_mask", identity))
+                faults.append(error(where, problem, "no_mask", identity))
+            elif missing and section.without_annotation != "empty":
+                level, remedy, kind = _without_mask(section, bool(never & {*missing}))
+                message = (
+                    f"has no mask{_of(missing, candidates)} (expected {_expected(name, missing, section)}); {remedy}"
+                )
+                faults.append(Fault(level, where, message, kind, identity))
             else:
-                files = tuple(MaskFile(paths[0], structure, values) for structure, paths in candidates.items())
+                files = tuple(MaskFile(paths[0], structure, values) for structure, paths in candidates.items() if paths)
                 items.append(AnnotatedImage(identity, ImageRef(image), files, section.fill_outlines))
         names = {_name(image.stem, section) for image in images}
         for by_name in masks_of.values():
@@ -132,20 +152,29 @@ def _is_mask(path: Path, section: MaskFolder) -> bool:
     return not (len(section.image_suffix) > len(section.mask_suffix) and path.stem.endswith(section.image_suffix))
 
 
-def _pairing_problem(
-    name: str, masks: Mapping[str | None, Sequence[Path]], section: MaskFolder, data: Path
-) -> str | None:
-    """Return what is wrong with the masks of an image, by structure; None where there is one in each folder."""
-    folders = dict(section.mask_folders)
-    missing = [structure for structure, paths in masks.items() if not paths]
-    if missing:
-        expected = [f"{folders[structure]}/{name}{section.mask_suffix}.png" for structure in missing]
-        if len(missing) == len(masks):
-            return f"has no mask; expected {' and '.join(expected)}"
-        return f"has no mask of {choices(missing)}; expected {' and '.join(expected)}, empty where it shows none"
+def _wrong_masks(masks: Mapping[str | None, Sequence[Path]], data: Path) -> str:
+    """Return what is wrong with the masks that an image has, by structure; empty where nothing is."""
     for paths in masks.values():
         if len(paths) > 1:
             return f"has several masks: {', '.join(mask.name for mask in paths)}; keep one"
-        if not is_inside(paths[0], data):
+        if paths and not is_inside(paths[0], data):
             return f"its mask {paths[0].name} is a link that leads out of the data folder; copy the mask there instead"
-    return None
+    return ""
+
+
+def _without_mask(section: MaskFolder, none_has_one: bool) -> tuple[Literal["error", "warning"], str, str]:
+    """Return level, remedy and kind of the fault that an image lacks a mask; none_has_one: as all other images do."""
+    if none_has_one:
+        return "error", f"no image has one; {_WRONG_NAMES}", "none_with_mask"
+    if section.without_annotation == "leave_out":
+        return "warning", "left out", "left_out"
+    return "error", _ASKED, "without_mask"
+
+
+def _of(missing: Sequence[str | None], all_structures: Collection[str | None]) -> str:
+    return "" if len(missing) == len(all_structures) else f" of {choices(missing)}"
+
+
+def _expected(name: str, missing: Sequence[str | None], section: MaskFolder) -> str:
+    folders = dict(section.mask_folders)
+    return " and ".join(f"{folders[structure]}/{name}{section.mask_suffix}.png" for structure in missing)

@@ -87,13 +87,13 @@ def _completed(
     """Return the structures with their shapes, and the section with `fill_outlines` where all masks are outlines."""
     if not drawn:
         raise DataError("no readable mask")
-    masks_of = {name: [masks[name] for masks in drawn] for name, _ in found}
+    masks_of = {name: [masks[name] for masks in drawn if name in masks] for name, _ in found}
     outlines = all(are_outlines(masks) or not any(mask.any() for mask in masks) for masks in masks_of.values())
     outlines &= any(mask.any() for masks in masks_of.values() for mask in masks)
     if outlines:
         section |= {"fill_outlines": True}
         drawn = [{name: fill_outline(mask) for name, mask in masks.items()} for masks in drawn]
-        masks_of = {name: [masks[name] for masks in drawn] for name, _ in found}
+        masks_of = {name: [masks[name] for masks in drawn if name in masks] for name, _ in found}
     structures = [fitted(name, color, masks_of[name]) for name, color in found]
     if outlines:
         structures = [replace(one, reason=f"{one.reason}; outlines, which are filled") for one in structures]

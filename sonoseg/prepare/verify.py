@@ -179,7 +179,8 @@ def _read(
     labels = np.zeros(size, dtype=np.uint8)
     values = label_values(structures)
     for structure in drawing_order(structures):
-        labels[maps[structure.name] > 0] = values[structure.name]
+        if structure.name in maps:
+            labels[maps[structure.name] > 0] = values[structure.name]
     for mask in item.masks:
         name = str(mask.structure)
         if maps[name].any() and not (labels == values[name]).any():

@@ -17,8 +17,11 @@ from pydantic import (
 
 from sonoseg.schema.section import InnerPath, Section
 
-ONE_FOLDER, FOLDERS = "(a folder)", "(a folder per structure)"
+FOR_ALL, PER_STRUCTURE = "(for all structures)", "(per structure)"
 """How pydantic names the two forms of `masks` in the place of an error; messages leave it out."""
+
+WithoutAnnotation = Literal["empty", "leave_out"] | None
+"""What an image without an annotation means: it shows no structure, or nobody has annotated it; None: stage 1 asks."""
 
 
 class ShapesJson(Section):
@@ -29,10 +32,10 @@ class ShapesJson(Section):
     file: InnerPath = "annotations.json"
 
 
-_Masks = Annotated[
-    Annotated[InnerPath, Tag(ONE_FOLDER)] | Annotated[dict[str, InnerPath], Tag(FOLDERS)],
+_ForMasks = Annotated[
+    Annotated[InnerPath, Tag(FOR_ALL)] | Annotated[dict[str, InnerPath], Tag(PER_STRUCTURE)],
     # Without it, a wrong value gets the messages of both kinds.
-    Discriminator(lambda value: FOLDERS if isinstance(value, dict) else ONE_FOLDER),
+    Discriminator(lambda value: PER_STRUCTURE if isinstance(value, dict) else FOR_ALL),
 ]
 
 
@@ -44,12 +47,17 @@ class MaskFolder(Section):
 
     format: Literal["mask_folder"]
     images: InnerPath = "images"
-    masks: _Masks = Field("masks", description="folder of the masks, or structure -> folder of its binary masks")
+    masks: _ForMasks = Field("masks", description="folder of the masks, or structure -> folder of its binary masks")
     image_suffix: InnerPath = ""
     mask_suffix: InnerPath = "_mask"
     fill_outlines: bool = Field(False, description="masks are outlines: the enclosed area is filled")
     values: dict[Annotated[int, Field(ge=1, le=255)], str] = Field(
         {}, description="value in the masks -> structure; empty: values are the structures' positions in the task"
+    )
+    without_annotation: WithoutAnnotation = Field(
+        None,
+        description="images without a mask, or without one of a structure: empty (they do not show it) or leave_out; "
+        "null: stage 1 asks",
     )
 
     @field_validator("masks")
@@ -71,9 +79,10 @@ class MaskFolder(Section):
 
     @model_serializer(mode="wrap")
     def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out empty `values`: tasks without them keep the fingerprints of earlier versions."""
+        """Leave out unset newer fields: tasks without them keep the fingerprints of earlier versions."""
         fields: dict[str, Any] = handler(self)
-        return fields if self.values else {name: value for name, value in fields.items() if name != "values"}
+        unset: dict[str, Any] = {"values": {}, "without_annotation": None}
+        return {name: value for name, value in fields.items() if name not in unset or value != unset[name]}
 
     @property
     def mask_folders(self) -> tuple[tuple[str | None, str], ...]:
@@ -104,7 +113,7 @@ class LabelledFormat(Section):
         max_length=1000,
         description="label in the files -> structure, null to ignore it; other labels are the structures' own names",
     )
-    without_annotation: Literal["empty", "leave_out"] | None = Field(
+    without_annotation: WithoutAnnotation = Field(
         None,
         description="images without any shape: empty (they show no structure) or leave_out; null: stage 1 asks",
     )

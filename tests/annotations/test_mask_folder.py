@@ -6,12 +6,17 @@ from PIL import Image
 
 from sonoseg.annotations import FORMATS, Annotation
 from sonoseg.errors import TaskError
-from sonoseg.io.masks import read_mask
+from sonoseg.io.faults import group_faults
+from sonoseg.io.masks import decode_label_map, read_mask
 from sonoseg.prepare.verify import check
 from sonoseg.schema.yaml_text import read_yaml
 
 ONE = [{"name": "HEAD", "shape": "region"}]
 TWO = [{"name": "A", "shape": "region"}, {"name": "B", "shape": "region"}]
+ASKED = (
+    "set annotations.without_annotation in the task to empty, where such images do not show it, or to leave_out, where "
+    "nobody has annotated them; or add the mask"
+)
 
 
 def touch(data, *names):
@@ -49,10 +54,46 @@ def test_every_pairing_fault(tmp_path, make_task):
     items, faults = pairs(tmp_path, make_task(ONE))
     assert items == {}
     assert faults == [
-        "images/a.png: has no mask; expected masks/a_mask.png",
+        f"images/a.png: has no mask (expected masks/a_mask.png); {ASKED}",
         "images/b.png: has several masks: b_mask.bmp, b_mask.png; keep one",
         "masks/c_mask.png: a mask for an image that is not there",
     ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "ids", "said"),
+    [
+        (
+            None,
+            ["a"],
+            ["2 images without a mask, or without one of a structure (images/b.png, images/c.png); set"],
+        ),
+        ("empty", ["a", "b", "c"], []),
+        (
+            "leave_out",
+            ["a"],
+            [f"(warning) images/{name}.png: has no mask (expected masks/{name}_mask.png); left out" for name in "bc"],
+        ),
+    ],
+)
+def test_an_image_without_a_mask_is_asked_about(tmp_path, make_task, choice, ids, said):
+    touch(tmp_path, "images/a.png", "images/b.png", "images/c.png", "masks/a_mask.png")
+    task = make_task(ONE, without_annotation=choice)
+    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert [item.id for item in items] == ids and [len(item.masks) for item in items] == [1, 0, 0][: len(ids)]
+    lines = [line for group in group_faults(faults) for line in group.lines()]
+    assert len(lines) == len(said) and all(line.startswith(start) for line, start in zip(lines, said, strict=True))
+
+
+@pytest.mark.parametrize(("choice", "level"), [(None, "error"), ("leave_out", "error"), ("empty", "warning")])
+def test_a_structure_without_any_mask_is_a_wrong_name(tmp_path, make_task, choice, level):
+    """A folder or suffix that fits no file is never taken for images that do not show the structure."""
+    touch(tmp_path, "images/1.png", "images/2.png", "masks/a/1_mask.png", "masks/a/2_mask.png", "masks/b/1.png")
+    task = make_task(TWO, masks=FOLDERS, without_annotation=choice)
+    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert {(fault.level, fault.kind) for fault in faults} == {(level, "none_with_mask")}
+    assert all("correct annotations.masks or annotations.mask_suffix" in fault.message for fault in faults)
+    assert "of B" in faults[0].message and len(items) == (2 if choice == "empty" else 0)
 
 
 def test_a_mask_that_is_a_link_out(tmp_path, make_task):
@@ -61,7 +102,7 @@ def test_a_mask_that_is_a_link_out(tmp_path, make_task):
     (data / "masks/keep.txt.png").unlink()
     touch(tmp_path, "outside.png")
     (data / "masks/a_mask.png").symlink_to(tmp_path / "outside.png")
-    assert "a link that leads out of the data folder" in pairs(data, make_task(ONE))[1][0]
+    assert "a link that leads out of the data folder; copy" in pairs(data, make_task(ONE))[1][0]
 
 
 def test_one_folder_needs_a_suffix(tmp_path, make_task):
@@ -170,8 +211,8 @@ def test_a_folder_of_binary_masks_per_structure(tmp_path, make_task):
     (item,) = items
     assert [(mask.structure, mask.path.name) for mask in item.masks] == [("A", "1_mask.png"), ("B", "1_mask.tif")]
     assert sorted(map(str, faults)) == [
-        "images/2.png: has no mask of B; expected masks/b/2_mask.png, empty where it shows none",
-        "images/4.png: has no mask; expected masks/a/4_mask.png and masks/b/4_mask.png",
+        f"images/2.png: has no mask of B (expected masks/b/2_mask.png); {ASKED}",
+        f"images/4.png: has no mask (expected masks/a/4_mask.png and masks/b/4_mask.png); {ASKED}",
         "masks/b/3_mask.png: a mask for an image that is not there",
     ]
     assert FORMATS["mask_folder"].folders(task.annotations) == ["images", "masks/a", "masks/b"]
@@ -210,6 +251,17 @@ def columns(*shown: int) -> np.ndarray:
     mask = np.zeros((6, 8), bool)
     mask[:, list(shown)] = True
     return mask
+
+
+def test_a_structure_that_an_image_has_no_mask_of_is_not_on_it(tmp_path, both_labels, make_task):
+    task = make_task(TWO, masks=FOLDERS, without_annotation="empty")
+    both_labels(columns(1), columns(2), task)
+    touch(tmp_path, "images/b.png", "images/c.png", "masks/b/b_mask.png")
+    Image.fromarray(columns(4).astype(np.uint8)).save(tmp_path / "masks/b/b_mask.png")
+    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert [item.id for item in items] == ["a", "b", "c"] and faults == []
+    labels = [decode_label_map(check(item, tmp_path, task)[0].mask_png)[0].tolist() for item in items]
+    assert labels == [[0, 1, 2, 0, 0, 0, 0, 0], [0, 0, 0, 0, 2, 0, 0, 0], [0] * 8]
 
 
 def test_overlaps_of_folders_follow_covered_by(both_labels, make_task):
@@ -264,6 +316,8 @@ def test_values_may_be_written_without_quotes_and_are_left_out_when_empty(tmp_pa
     file = tmp_path / "a.yaml"
     file.write_text("values: {128: A, 0255: B}\n")
     assert read_yaml(file) == {"values": {"128": "A", "0255": "B"}}
-    assert "values" not in make_task(TWO).annotations.model_dump()  # fingerprints of earlier versions
+    # fingerprints of earlier versions
+    assert not {"values", "without_annotation"} & make_task(TWO).annotations.model_dump().keys()
+    assert make_task(TWO, without_annotation="empty").annotations.model_dump()["without_annotation"] == "empty"
     section = make_task(TWO, values={"128": "A", "255": "B"}).model_dump(mode="json")["annotations"]
     assert section["values"] == {"128": "A", "255": "B"}
