@@ -76,12 +76,16 @@ KINDS = {
     "class_missing_in_fold": FaultKind(
         "classes that are missing in a fold", "annotate more patients that show them, or divide into fewer folds"
     ),
-    "constant": FaultKind("images of a single grey value", "remove them: they show nothing"),
+    "constant": FaultKind("images of one or two grey values", "remove them: they show nothing, or are masks"),
     "empty": FaultKind(
         "empty masks: nothing is annotated", "correct if the structure is not visible; otherwise annotate it"
     ),
     "full": FaultKind("masks that cover the whole image", "check whether the masks are inverted"),
     "left_out": FaultKind("images that are not annotated, and left out", "annotate them, or remove them"),
+    "other_picture": FaultKind(
+        "pictures in a folder of masks that are none by the end of their names, and not used",
+        "nothing, or correct annotations.mask_suffix of the task",
+    ),
     "labels": FaultKind(
         "labels that are no class",
         "map them to a structure in annotations.labels of the task, or to null to ignore them",

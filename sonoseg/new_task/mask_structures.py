@@ -18,6 +18,7 @@ from sonoseg.new_task.structures import (
     with_covers,
 )
 from sonoseg.prepare.statistics import evenly
+from sonoseg.schema.annotation_formats import section_of
 from sonoseg.types import Mask
 
 MOST_PIXELS = 60_000_000
@@ -33,8 +34,8 @@ def structures_of_masks(
 
     Raises DataError when no mask can be read, or when they have more values than classes.
     """
-    if isinstance(section["masks"], Mapping):
-        names = list(section["masks"])
+    names = [masks.structure for masks in section_of(section).mask_sets if masks.structure is not None]
+    if names:
         drawn = [masks for item in evenly(items, SAMPLED) if (masks := _binary(item.masks))]
         found = [(name, color_of(number)) for number, name in enumerate(names)]
         return _completed(found, _limited(drawn), dict(section))

@@ -90,7 +90,8 @@ def test_a_structure_without_any_mask_is_a_wrong_name(tmp_path, make_task, choic
     """A folder or suffix that fits no file is never taken for images that do not show the structure."""
     touch(tmp_path, "images/1.png", "images/2.png", "masks/a/1_mask.png", "masks/a/2_mask.png", "masks/b/1.png")
     task = make_task(TWO, masks=FOLDERS, without_annotation=choice)
-    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    items, (other, *faults) = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert str(other) == "(warning) masks/b/1.png: ends with no annotations.mask_suffix (_mask); not used"
     assert {(fault.level, fault.kind) for fault in faults} == {(level, "none_with_mask")}
     assert all("correct annotations.masks or annotations.mask_suffix" in fault.message for fault in faults)
     assert "of B" in faults[0].message and len(items) == (2 if choice == "empty" else 0)
@@ -171,6 +172,15 @@ def test_empty_and_full_masks_are_warned_of(labels_of, make_task):
     assert "covers the whole image" in labels_of(Image.new("L", (8, 6), 255), make_task(ONE))[1][0]
 
 
+def test_an_image_that_looks_like_a_mask_is_warned_of(tmp_path, make_task):
+    task = make_task(ONE, images="d", masks="d", without_annotation="empty")
+    touch(tmp_path, "d/a.png", "d/a_mask.png", "d/a_other.png")
+    Image.fromarray((INDICES > 1).astype(np.uint8) * 255).save(tmp_path / "d/a_other.png")
+    items, _ = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    said = [str(fault) for fault in check(items[1], tmp_path, task)[1]]
+    assert "(warning) d/a_other.png: has only the grey values 0 and 255: is it a mask?" in said
+
+
 def test_outlines_are_filled_where_the_task_says_so(labels_of, make_task):
     box = np.zeros((6, 8), dtype=np.uint8)
     box[1:5, 1:6] = 255
@@ -226,6 +236,70 @@ def test_a_structure_whose_masks_lie_beside_the_images(tmp_path, make_task):
     (item,), faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
     assert item.image.path.name == "1.png" and len(item.masks) == 2 and faults == []
     assert FORMATS["mask_folder"].is_annotation(tmp_path / "d/1_mask.png", task.annotations)
+
+
+SUFFIXES = {"A": "_nerve", "B": "_vessel"}
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "section"),
+    [
+        ("d/{}.png", ("d/{}_nerve.png", "d/{}_vessel.tif"), {"images": "d", "masks": "d"}),
+        ("images/{}.png", ("masks/{}_nerve.png", "masks/{}_vessel.png"), {}),
+        ("i/{}_us.png", ("i/{}_nerve.png", "i/{}_vessel.png"), {"images": "i", "masks": "i", "image_suffix": "_us"}),
+        ("images/{}.png", ("a/{}_nerve.png", "b/{}_vessel.png"), {"masks": {"B": "b", "A": "a"}}),
+        ("i/{}.png", ("i/{}_nerve.png", "m/{}_vessel.png"), {"images": "i", "masks": {"A": "i", "B": "m"}}),
+    ],
+)
+def test_a_suffix_per_structure(tmp_path, make_task, images, masks, section):
+    names = ("case01", "case 01_b", "a_nerve_x")
+    touch(tmp_path, *(pattern.format(name) for pattern in (images, *masks) for name in names))
+    task = make_task(TWO, mask_suffix=SUFFIXES, **section)
+    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert faults == [] and len(items) == 3
+    for item in items:
+        name = item.image.path.stem.removesuffix("_us")
+        found = {mask.structure: mask.path.relative_to(tmp_path).as_posix() for mask in item.masks}
+        assert found == {structure: pattern.format(name) for structure, pattern in zip("AB", masks, strict=True)}
+        first = FORMATS["mask_folder"].image_files(task.annotations, item.image.path.name)[0]
+        assert first == f"{task.annotations.mask_sets[0].folder}/{name}{task.annotations.mask_sets[0].suffix}.png"
+    with pytest.raises(ValueError, match="are only read"):
+        FORMATS["mask_folder"].write(tmp_path, task.annotations, [Annotation("1.png", mask=INDICES)])
+
+
+def test_the_longest_suffix_decides(tmp_path, make_task):
+    touch(tmp_path, "images/1.png", "images/2.png", "masks/1.png", "masks/1_b.png", "masks/2.png", "masks/2_b.png")
+    task = make_task(TWO, mask_suffix={"A": "", "B": "_b"})
+    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert [[mask.path.name for mask in item.masks] for item in items] == [["1.png", "1_b.png"], ["2.png", "2_b.png"]]
+    assert faults == []
+    assert FORMATS["mask_folder"].folders(task.annotations) == ["images", "masks"]
+
+
+def test_masks_of_suffixes_lie_among_the_images(tmp_path, make_task):
+    section = make_task(TWO, images="d", masks="d", mask_suffix=SUFFIXES).annotations
+    shown = {
+        name: FORMATS["mask_folder"].is_annotation(tmp_path / f"d/{name}.png", section) for name in ("1", "1_nerve")
+    }
+    assert shown == {"1": False, "1_nerve": True}
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_names_that_are_almost_those_of_masks(tmp_path, make_task, folder):
+    """A mask is never taken for an image that shows nothing, nor left out without a word."""
+    for name in ("1", "2"):
+        touch(tmp_path, f"images/{name}.png", f"{folder}/{name}_nerve.png", f"{folder}/{name}_vessel.png")
+    touch(tmp_path, f"{folder}/1_Nerve.png", f"{folder}/1_vessel_2.png", f"{folder}/2_artery.png")
+    task = make_task(TWO, masks=folder, mask_suffix=SUFFIXES, without_annotation="empty")
+    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert [item.id for item in items] == ["1", "2", *(["2_artery"] if folder == "images" else [])]
+    ends = f"{folder}/1_Nerve.png: ends with _Nerve, and annotations.mask_suffix of the task is _nerve; rename the mask"
+    begins = (
+        f"{folder}/1_vessel_2.png: its name begins with that of the mask 1_vessel: unite it with that one, name its "
+        "end in annotations.mask_suffix for a structure of its own, or move it away"
+    )
+    other = f"(warning) {folder}/2_artery.png: ends with no annotations.mask_suffix (_nerve or _vessel); not used"
+    assert sorted(map(str, faults)) == ([ends, begins] if folder == "images" else [other, ends, begins])
 
 
 @pytest.fixture
@@ -297,14 +371,20 @@ def test_values_that_are_no_indices(labels_of, make_task):
     ("section", "said"),
     [
         ({"masks": {"A": "a", "B": "./a"}}, "two structures have the same folder"),
-        ({"masks": {}}, "names no folder"),
+        ({"masks": {}}, "masks: names nothing"),
+        ({"mask_suffix": {}}, "mask_suffix: names nothing"),
+        ({"mask_suffix": {"A": "_a"}}, "annotations.mask_suffix: has nothing for B; add it, or remove the structure"),
+        ({"mask_suffix": {"A": "_a", "B": "_a"}}, "two structures have the same folder and mask_suffix"),
+        ({"mask_suffix": {"A": "_a", "B": "/../../b"}}, "mask_suffix.B: '/../../b' leads out of the data folder"),
+        ({"mask_suffix": SUFFIXES, "values": {"1": "A", "2": "B"}}, "masks of one structure are binary"),
+        ({"mask_suffix": ["_a", "_b"]}, "mask_suffix: input should be a valid string"),
         ({"masks": {"A": "a", "C": "c"}}, "annotations.masks: unknown class 'C'"),
         ({"masks": {"A": "a"}}, "annotations.masks: has nothing for B; add it, or remove the structure"),
         ({"masks": {"A": "a", "B": "../b"}}, "masks.B: '../b' leads out of the data folder"),
         ({"masks": 3}, "masks: input should be a valid string"),
         ({"values": {"1": "A"}}, "annotations.values: has nothing for B"),
         ({"values": {"0": "A", "1": "B"}}, "greater than or equal to 1"),
-        ({"masks": FOLDERS, "values": {"1": "A", "2": "B"}}, "masks in a folder per structure are binary"),
+        ({"masks": FOLDERS, "values": {"1": "A", "2": "B"}}, "masks of one structure are binary"),
     ],
 )
 def test_settings_that_are_refused(make_task, section, said):

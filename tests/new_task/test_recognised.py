@@ -72,14 +72,25 @@ def test_copies_of_masks_are_no_structures(tmp_path: Path) -> None:
     assert isinstance(found.section["masks"], str) and "once more" in str(found.notes)
 
 
-def test_several_masks_in_one_folder_are_named(tmp_path: Path) -> None:
+def test_suffixes_of_several_people_are_no_structures(tmp_path: Path) -> None:
     for number in range(4):
         save(tmp_path / f"d/{number}.png", picture(number))
-        save(tmp_path / f"d/{number}_nerve.png", mask(number))
-        save(tmp_path / f"d/{number}_vessel.png", np.roll(mask(number), 20))
+        for reader in (1, 2):
+            save(tmp_path / f"d/{number}_reader{reader}.png", np.roll(mask(number), 9 * reader))
     found = look_at(tmp_path)
-    assert "put the masks of each structure into a folder of their own" in str(found.notes)
-    assert found.without_mask > 0
+    assert found.section["mask_suffix"] in ("_reader1", "_reader2")
+    assert "_reader1 or _reader2: masks of several people for the same images" in str(found.notes)
+
+
+def test_a_mask_and_its_outline_are_one_structure(tmp_path: Path) -> None:
+    for number in range(4):
+        contours = cv2.findContours(mask(number), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+        save(tmp_path / f"d/{number}.png", picture(number))
+        save(tmp_path / f"d/{number}_filled.png", mask(number))
+        save(tmp_path / f"d/{number}_outline.png", cv2.drawContours(np.zeros_like(mask(number)), contours, -1, 255, 1))
+    found = look_at(tmp_path)
+    assert isinstance(found.section["mask_suffix"], str) and len(found.structures) == 1
+    assert "_outline has the masks of _filled once more" in found.notes
 
 
 def test_images_without_a_mask_are_asked_about(tmp_path: Path, through: Callable[..., Any]) -> None:
