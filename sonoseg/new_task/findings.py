@@ -79,15 +79,23 @@ def look_at(folder: Path, only: str | None = None) -> Findings:
     )
 
 
-def section_for(folder: Path, task: Task) -> Annotations:
-    """Return how the annotations of a further folder of a task are read: as the task says, or as they are recognised.
+def read_further(folder: Path, task: Task) -> tuple[list[AnnotatedImage], list[Fault]]:
+    """Return images and faults of a further folder of a task, read as the task says, or as the folder is recognised.
 
     Labels mean the structures of the task. Raises DataError when nothing is recognised.
     """
+    read: tuple[list[AnnotatedImage], list[Fault]] = [], []
     with suppress(DataError, TaskError):
-        if FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)[0]:
-            return task.annotations
-    return recognised_section(folder, task)[0]
+        read = FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)
+    if read[0]:
+        return read
+    try:
+        section = recognised_section(folder, task)[0]
+    except DataError:
+        if read[1]:  # they say more: every image has a fault
+            return read
+        raise
+    return FORMATS[section.format].read(folder, section, task.structures)
 
 
 def recognised_section(folder: Path, task: Task, only: str | None = None) -> tuple[Annotations, str]:
