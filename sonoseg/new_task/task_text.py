@@ -50,7 +50,10 @@ def task_text(name: str, findings: Findings, minutes: float) -> str:
     lines += [
         f"patients: {_flow(rule.settings)}",
         "",
-        "# Everything else is planned from the data by stage 1, for trainings of this length on its machine.",
+        _comment(
+            "Stage 1 plans the training from the data, for this length on its machine. To measure, add the section "
+            "measurements."
+        ),
         f"plan: {{minutes: {minutes:g}}}",
     ]
     return "\n".join(lines) + "\n"
