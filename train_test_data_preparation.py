@@ -166,7 +166,7 @@ def verify_images(
 ) -> "VerifiedImages":
     """Read annotations and metadata tables of the folders, and verify every image that is not left out."""
     from sonoseg.annotations import FORMATS
-    from sonoseg.new_task.findings import section_for
+    from sonoseg.new_task.findings import read_further
     from sonoseg.prepare.dataset import FolderImages, combine
     from sonoseg.prepare.duplicates.selection import excluded_names, without_excluded
     from sonoseg.prepare.verify import verify
@@ -174,9 +174,11 @@ def verify_images(
     limits, names = ReadLimits(arguments.max_pixels), excluded_names(draft.exclude, folders[0])
     parts = []
     for folder in folders:
-        section = task.annotations if folder == folders[0] else section_for(folder, task)
-        items, faults = FORMATS[section.format].read(folder, section, task.structures)
-        items, faults = without_excluded(items, faults, names)
+        if folder == folders[0]:
+            read = FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)
+        else:
+            read = read_further(folder, task)
+        items, faults = without_excluded(*read, names)
         images = []
         for image, image_faults in progress_bar(verify(items, folder, task, limits), "verify", len(items)):
             faults += image_faults

@@ -146,11 +146,11 @@ def convert_folder(arguments: argparse.Namespace) -> int:
     """Write a data folder in another annotation format; print what became of the annotations."""
     from sonoseg.convert.dataset import check_out, convert
     from sonoseg.convert.source import annotated_folder
-    from sonoseg.schema.task_files import load_draft, task_of
+    from sonoseg.schema.task_files import load_draft
 
     check_out(arguments.out, arguments.folder)
-    task = task_of(load_draft(arguments.task)) if arguments.task else None
-    source = annotated_folder(arguments.folder, task, arguments.only)
+    draft = load_draft(arguments.task) if arguments.task else None
+    source = annotated_folder(arguments.folder, draft, arguments.only)
     for line in convert(source, arguments.out, arguments.to):
         print(printable(line))
     return EXIT_OK

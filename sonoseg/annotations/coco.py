@@ -120,7 +120,10 @@ class _Images:
                 self.id_of[key] = None
                 self._add(key, entry)
             except ValueError as problem:
-                faults.append(error(where, str(problem), "no_image" if isinstance(problem, _NoImage) else ""))
+                kind = "no_image" if isinstance(problem, _NoImage) else ""
+                name = entry.get("file_name") if isinstance(entry, dict) else None
+                identity = self._finder.find(name) if isinstance(name, str) else None
+                faults.append(error(where, str(problem), kind, identity))
         return faults
 
     def _add(self, key: Id, entry: dict[str, Any]) -> None:
@@ -161,7 +164,9 @@ class _AnnotationReader:
             except ValueError as problem:
                 key = entry.get("id") if isinstance(entry, dict) else None
                 named = f"id {shown(key)}" if _is_id(key) else f"entry {number}"
-                faults.append(error(f"{self._file}, annotations, {named}", str(problem), "shape"))
+                image = entry.get("image_id") if isinstance(entry, dict) else None
+                identity = self._images.id_of.get(image) if _is_id(image) else None
+                faults.append(error(f"{self._file}, annotations, {named}", str(problem), "shape", identity))
         return faults
 
     def _add(self, entry: Any) -> None:

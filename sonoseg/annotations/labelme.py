@@ -67,7 +67,7 @@ class LabelMeFormat:
             if problem:
                 faults.append(error(where, f"{problem} in the file name; rename it", "names"))
             elif identity in entries:
-                faults.append(error(where, f"a second annotation of the image {identity}; keep one"))
+                faults.append(error(where, f"a second annotation of the image {identity}; keep one", "", identity))
             elif identity in finder.image_of:
                 entries[identity], more = _read_file(path, data, finder, labels)
                 faults += more

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -51,10 +52,10 @@ class ShapesJsonFormat:
             if problem:
                 faults.append(error(where, f"{problem}; expected the name of an image in {section.images}/"))
             elif key in by_name and by_name[key] in shapes_of:
-                faults.append(error(where, "a second annotation of the same image; keep one"))
+                faults.append(error(where, "a second annotation of the same image; keep one", "", by_name[key]))
             elif key in by_name:
                 shapes_of[by_name[key]], more = _shapes(where, entries, structures)
-                faults += more
+                faults += [replace(fault, image=by_name[key]) for fault in more]
             elif key not in refused:  # an image that was refused has its own fault already
                 message = f"annotation for an image that is not there; expected it in {section.images}/"
                 faults.append(error(where, message))

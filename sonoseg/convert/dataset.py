@@ -24,6 +24,7 @@ from sonoseg.io.files import write_bytes, write_text
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import encode_label_map
 from sonoseg.io.readers import read_image_header
+from sonoseg.prepare.duplicates.selection import without_excluded
 from sonoseg.prepare.verify import read_labels
 from sonoseg.schema.annotation_formats import annotations_section
 from sonoseg.schema.annotations import Structure, label_values
@@ -98,8 +99,9 @@ def convert(source: AnnotatedFolder, out: Path, to: str, limits: ReadLimits = DE
 
 
 def _read(source: AnnotatedFolder, to: str, limits: ReadLimits) -> tuple[list[_Image], list[Fault]]:
-    """Return the annotated images, in order, and all faults."""
+    """Return the annotated images that are not excluded, in order, and all faults."""
     items, faults = FORMATS[source.section.format].read(source.folder, source.section, source.structures)
+    items, faults = without_excluded(items, faults, source.excluded)
     images = []
     pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
     try:

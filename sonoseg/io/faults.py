@@ -16,16 +16,31 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class FaultKind:
-    """What the faults of one kind share: `title`, a noun phrase in the plural, and `remedy`, an instruction."""
+    """What the faults of one kind share: `title`, a noun phrase in the plural, and `remedy`, an instruction.
+
+    one_decision: one setting of the task decides about all of them, so that several are always shown as one line.
+    """
 
     title: str
     remedy: str
+    one_decision: bool = False
 
 
 KINDS = {
     "too_large": FaultKind("images of more pixels than the limit", "raise the limit, or remove them"),
     "unreadable": FaultKind("files that cannot be read", "replace them, or remove them with their annotations"),
     "no_mask": FaultKind("images without a mask, or with several", "add the masks, or remove the images"),
+    "none_with_mask": FaultKind(
+        "images of a folder in which none has a mask, or none that of a structure",
+        "correct annotations.masks or annotations.mask_suffix of the task, or add the masks",
+        one_decision=True,
+    ),
+    "without_mask": FaultKind(
+        "images without a mask, or without one of a structure",
+        "set annotations.without_annotation in the task: empty when they do not show it, leave_out when nobody has "
+        "annotated them; or add the masks",
+        one_decision=True,
+    ),
     "no_image": FaultKind("annotations without an image", "add the images, or remove the annotations"),
     "size": FaultKind("masks of another size than their image", "export the masks again at the images' own size"),
     "annotated_size": FaultKind(
@@ -61,12 +76,16 @@ KINDS = {
     "class_missing_in_fold": FaultKind(
         "classes that are missing in a fold", "annotate more patients that show them, or divide into fewer folds"
     ),
-    "constant": FaultKind("images of a single grey value", "remove them: they show nothing"),
+    "constant": FaultKind("images of one or two grey values", "remove them: they show nothing, or are masks"),
     "empty": FaultKind(
         "empty masks: nothing is annotated", "correct if the structure is not visible; otherwise annotate it"
     ),
     "full": FaultKind("masks that cover the whole image", "check whether the masks are inverted"),
     "left_out": FaultKind("images that are not annotated, and left out", "annotate them, or remove them"),
+    "other_picture": FaultKind(
+        "pictures in a folder of masks that are none by the end of their names, and not used",
+        "nothing, or correct annotations.mask_suffix of the task",
+    ),
     "labels": FaultKind(
         "labels that are no class",
         "map them to a structure in annotations.labels of the task, or to null to ignore them",
@@ -79,6 +98,7 @@ KINDS = {
         "images without any shape",
         "set annotations.without_annotation in the task: empty when they show no structure, leave_out when nobody has "
         "annotated them",
+        one_decision=True,
     ),
     "annotated_twice": FaultKind(
         "pictures of one patient that were annotated twice", "compare the annotations; keep one of each pair"
@@ -128,20 +148,22 @@ class Fault:
 
 @dataclass(frozen=True)
 class FaultGroup:
-    """Faults of one kind and level, in order; `title` and `remedy` are those of the kind."""
+    """Faults of one kind and level, in order; the other fields are those of the kind."""
 
     level: Literal["error", "warning"]
     kind: str
     title: str
     remedy: str
     faults: tuple[Fault, ...]
+    one_decision: bool = False
 
     def lines(self) -> list[str]:
-        """Return a line per fault, or, for more than LISTED_SINGLY of one kind, a single line for all."""
-        if len(self.faults) <= LISTED_SINGLY or not self.kind:
+        """Return a line per fault, or a single line for more than LISTED_SINGLY of one kind, or for one decision."""
+        if len(self.faults) <= (1 if self.one_decision else LISTED_SINGLY) or not self.kind:
             return [str(fault) for fault in self.faults]
         examples = ", ".join(fault.where for fault in self.faults[:EXAMPLES])
-        line = f"{_mark(self.level)}{len(self.faults)} {self.title} ({examples}, ...); {self.remedy}"
+        more = ", ..." if len(self.faults) > EXAMPLES else ""
+        line = f"{_mark(self.level)}{len(self.faults)} {self.title} ({examples}{more}); {self.remedy}"
         return [printable(line)]
 
 
@@ -184,7 +206,7 @@ def group_faults(faults: Sequence[Fault]) -> list[FaultGroup]:
     for level, kind in sorted(groups, key=lambda key: (key[0], rank[key[1]])):
         members = groups[level, kind]
         known = KINDS.get(kind, OTHER)
-        result.append(FaultGroup(members[0].level, kind, known.title, known.remedy, tuple(members)))
+        result.append(FaultGroup(members[0].level, kind, known.title, known.remedy, tuple(members), known.one_decision))
     return result
 
 

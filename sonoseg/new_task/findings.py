@@ -22,14 +22,17 @@ from sonoseg.schema.annotation_formats import Annotations, LabelledFormat, secti
 from sonoseg.schema.drafts import AUTO
 from sonoseg.schema.task import Task
 
+IF_EMPTY = {"without_annotation": "empty"}
+"""Fields of a section with which no image is refused because its annotation is missing."""
+
 
 @dataclass(frozen=True)
 class Findings:
     """What a folder contains. section: `annotations` of the task. others: layouts that were possible as well.
 
     images: those that are annotated. patients: rules, the proposed one first. left_out: images without a shape, which
-    the task leaves out. faults: errors that stage 1 will list before it decodes an image. notes: sentences on what was
-    not looked at or cannot be used.
+    the task leaves out. without_mask: images that lack a mask, about which stage 1 asks. faults: other errors that
+    stage 1 will list before it decodes an image. notes: sentences on what was not looked at or cannot be used.
     """
 
     folder: Path
@@ -41,6 +44,7 @@ class Findings:
     patients: Sequence[PatientRule]
     others: Sequence[Layout]
     left_out: int
+    without_mask: int
     faults: Sequence[Fault]
     notes: Sequence[str]
 
@@ -75,15 +79,23 @@ def look_at(folder: Path, only: str | None = None) -> Findings:
     )
 
 
-def section_for(folder: Path, task: Task) -> Annotations:
-    """Return how the annotations of a further folder of a task are read: as the task says, or as they are recognised.
+def read_further(folder: Path, task: Task) -> tuple[list[AnnotatedImage], list[Fault]]:
+    """Return images and faults of a further folder of a task, read as the task says, or as the folder is recognised.
 
     Labels mean the structures of the task. Raises DataError when nothing is recognised.
     """
+    read: tuple[list[AnnotatedImage], list[Fault]] = [], []
     with suppress(DataError, TaskError):
-        if FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)[0]:
-            return task.annotations
-    return recognised_section(folder, task)[0]
+        read = FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)
+    if read[0]:
+        return read
+    try:
+        section = recognised_section(folder, task)[0]
+    except DataError:
+        if read[1]:  # they say more: every image has a fault
+            return read
+        raise
+    return FORMATS[section.format].read(folder, section, task.structures)
 
 
 def recognised_section(folder: Path, task: Task, only: str | None = None) -> tuple[Annotations, str]:
@@ -101,6 +113,9 @@ def recognised_section(folder: Path, task: Task, only: str | None = None) -> tup
     if isinstance(section, LabelledFormat):
         labels = getattr(task.annotations, "labels", {})
         section = section.model_copy(update={"labels": labels, "without_annotation": "leave_out"})
+    else:
+        choice = getattr(task.annotations, "without_annotation", None)
+        section = section.model_copy(update={"without_annotation": choice} if layouts[0].is_masks else {})
     return section, layouts[0].reason
 
 
@@ -118,13 +133,29 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
     if left_out:
         section["without_annotation"] = "leave_out"
         items, faults = _read(folder, section, structures)
-    errors = [fault for fault in faults if fault.level == "error"]
+    asked = sum(fault.kind == "without_mask" for fault in faults)
+    errors = [fault for fault in faults if fault.level == "error" and fault.kind != "without_mask"]
+    if asked:  # those with one of several masks are annotated as well
+        items = [item for item in _read(folder, section | IF_EMPTY, structures)[0] if item.masks]
     if not items:
         raise DataError(f"no annotated image{f', such as {errors[0]}' if errors else ''}")
     images = [item.image.path for item in items]
     table = find_table(folder, images)
     rules = patient_rules([image.stem for image in images], table)
-    return Findings(folder, layout, section, structures, images, table, rules, others, left_out, errors, contents.notes)
+    return Findings(
+        folder=folder,
+        layout=layout,
+        section=section,
+        structures=structures,
+        images=images,
+        table=table,
+        patients=rules,
+        others=others,
+        left_out=left_out,
+        without_mask=asked,
+        faults=errors,
+        notes=contents.notes,
+    )
 
 
 def _read(
@@ -140,8 +171,8 @@ def _structures(folder: Path, layout: Layout) -> tuple[list[FoundStructure], dic
         return structures_of_shapes_json(folder, layout.section)
     if not layout.is_masks:
         return structures_of_labels(folder, layout.section)
-    items, _ = FORMATS["mask_folder"].read(folder, section_of(layout.section), [])
-    return structures_of_masks(items, layout.section)
+    items, _ = _read(folder, {**layout.section, **IF_EMPTY}, [])
+    return structures_of_masks([item for item in items if item.masks], layout.section)
 
 
 def task_name(folder: Path, taken: Sequence[str] = ()) -> str:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,23 +70,11 @@ def structures_of_labels(folder: Path, section: Mapping[str, Any]) -> tuple[list
         for _, shape in item.shapes:
             kinds[label_of[shape.structure]][shape.kind if isinstance(shape, Shape) else "region"] += 1
     names = structure_names(list(kinds))
-    sampled = [item for item in items if item.shapes][:SAMPLED]
-    width = _line_width(sampled)
-    drawn = [_drawn(item, width) for item in sampled]
-    found = []
-    for number, (label, counts) in enumerate(kinds.items()):
-        kind = counts.most_common(1)[0][0] if counts else "region"
-        how = ", ".join(f"{count} drawn as {name}" for name, count in counts.most_common())
-        one = FoundStructure(names[label], kind, color_of(number), how)
-        if kind == "line":
-            one = replace(one, thickness_px=width, reason=f"{how}; thickness_px is the drawing width, to be chosen")
-        if kind == "region":
-            masks = [masks[recorder.seen[label]] for masks in drawn if recorder.seen[label] in masks]
-            one = fitted(names[label], color_of(number), masks)
-            one = replace(one, reason=f"{how}; {one.reason}")
-        found.append(replace(one, labels=(label,)))
+    drawn = [_Drawn(names[label], recorder.seen[label], counts) for label, counts in kinds.items()]
+    found = _found(drawn, items, fits_regions=True)
+    found = [replace(one, labels=(label,)) for one, label in zip(found, kinds, strict=True)]
     labels = {label: name for label, name in names.items() if label != name}
-    return with_covers(found, drawn, list(label_of)), dict(section) | ({"labels": labels} if labels else {})
+    return found, dict(section) | ({"labels": labels} if labels else {})
 
 
 def _refuse(labels: Mapping[str, str], items: Sequence[AnnotatedImage], faults: Sequence[Fault]) -> None:
@@ -113,26 +101,53 @@ def structures_of_shapes_json(folder: Path, section: Mapping[str, Any]) -> tuple
             kinds[entry[0]][KIND_OF[entry[1]]] += 1
     if len(kinds) > MOST_STRUCTURES:
         raise DataError(f"{len(kinds)} classes, more than {MOST_STRUCTURES}; merge some", path)
-    found = []
-    for number, (name, counts) in enumerate(sorted(kinds.items())):
-        kind = counts.most_common(1)[0][0]
-        how = ", ".join(f"{count} drawn as {other}" for other, count in counts.most_common())
-        one = FoundStructure(name, kind, color_of(number), how)
-        if kind == "line":
-            one = replace(one, thickness_px=1.0, reason=f"{how}; thickness_px is the drawing width, to be chosen")
+    drawn = [_Drawn(name, name, counts) for name, counts in sorted(kinds.items())]
+    structures = []
+    for one in drawn:
         try:
-            one.structure()
+            structures.append(one.found(0, 1.0).structure())
         except ValidationError:
             raise DataError(
-                f"class {quoted(name)}: expected a name of letters, digits and underscores; rename it in the file", path
+                f"class {quoted(one.name)}: expected a name of letters, digits and underscores; rename it in the file",
+                path,
             ) from None
-        found.append(one)
-    items, _ = FORMATS["shapes_json"].read(folder, section_of(section), [one.structure() for one in found])
+    items, _ = FORMATS["shapes_json"].read(folder, section_of(section), structures)
+    return _found(drawn, items), dict(section)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A structure as it was drawn. key: how the shapes name it. counts: of its shapes, by their kind."""
+
+    name: str
+    key: str
+    counts: Counter[KindName]
+
+    def found(self, number: int, line_width: float) -> FoundStructure:
+        """Return the structure of the kind that was drawn most; number: its position, line_width: in pixels."""
+        kind = self.counts.most_common(1)[0][0] if self.counts else "region"
+        how = ", ".join(f"{count} drawn as {name}" for name, count in self.counts.most_common())
+        one = FoundStructure(self.name, kind, color_of(number), how)
+        if kind != "line":
+            return one
+        return replace(one, thickness_px=line_width, reason=f"{how}; thickness_px is the drawing width, to be chosen")
+
+
+def _found(
+    drawn: Sequence[_Drawn], items: Sequence[AnnotatedImage], fits_regions: bool = False
+) -> list[FoundStructure]:
+    """Return the structures of images with shapes; fits_regions: those drawn as regions may be of another kind."""
     sampled = [item for item in items if item.shapes][:SAMPLED]
     width = _line_width(sampled)
-    drawn = [_drawn(item, width) for item in sampled]
-    found = [replace(one, thickness_px=width) if one.thickness_px else one for one in found]
-    return with_covers(found, drawn, [one.name for one in found]), dict(section)
+    masks_of = [_masks(item, width) for item in sampled]
+    found = []
+    for number, structure in enumerate(drawn):
+        one = structure.found(number, width)
+        if fits_regions and one.shape == "region":
+            fit = fitted(one.name, one.color, [masks[structure.key] for masks in masks_of if structure.key in masks])
+            one = replace(fit, reason=f"{one.reason}; {fit.reason}")
+        found.append(one)
+    return with_covers(found, masks_of, [structure.key for structure in drawn])
 
 
 def _size(item: AnnotatedImage) -> Size | None:
@@ -151,7 +166,7 @@ def _line_width(items: Sequence[AnnotatedImage]) -> float:
     return max(2.0, float(round(LINE_WIDTH * float(np.median(diagonals))))) if diagonals else 10.0
 
 
-def _drawn(item: AnnotatedImage, line_width: float) -> dict[str, Mask]:
+def _masks(item: AnnotatedImage, line_width: float) -> dict[str, Mask]:
     """Return {structure: mask} of an image's shapes; empty where the image cannot be read."""
     size = _size(item)
     if size is None:

@@ -8,7 +8,7 @@ from typing import Any
 from sonoseg.annotations.labelled import spellings
 from sonoseg.new_task.contents import Contents
 from sonoseg.new_task.label_files import described
-from sonoseg.new_task.mask_pairs import Pair, classes_of_folders, pairs_of
+from sonoseg.new_task.mask_pairs import Pair, pairs_of, structures_of_pairs
 from sonoseg.new_task.mask_samples import is_pair_of_image_and_mask
 
 LEAST_SHARE = 0.5
@@ -17,12 +17,16 @@ LEAST_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to read a folder. section: `annotations` of a task file. images, annotated: how many there are."""
+    """One way to read a folder. section: `annotations` of a task file. images, annotated, masks: how many there are.
+
+    masks: files, so that masks of all structures count more than those of one; 0 in other formats.
+    """
 
     section: Mapping[str, Any]
     images: int
     annotated: int
     reason: str
+    masks: int = 0
 
     @property
     def is_masks(self) -> bool:
@@ -39,8 +43,7 @@ def find_layouts(contents: Contents) -> list[Layout]:
 
     def rank(layout: Layout) -> tuple[bool, int, int]:
         by_tool = not layout.is_masks and layout.annotated >= LEAST_SHARE * layout.images
-        masks = layout.section.get("masks")
-        return not by_tool, -layout.annotated * (len(masks) if isinstance(masks, dict) else 1), layout.images
+        return not by_tool, -max(layout.annotated, layout.masks), layout.images
 
     return sorted(found, key=rank)
 
@@ -92,7 +95,7 @@ def _named_most(names: Iterable[str], contents: Contents, beside: str = "") -> t
 def _mask_layouts(contents: Contents) -> list[Layout]:
     """Return the layouts of pictures that are pairs of image and mask, by name and by what they show."""
     pairs = [pair for pair in pairs_of(contents) if is_pair_of_image_and_mask(pair.sampled(contents), contents)]
-    combined = classes_of_folders(pairs, contents)
+    combined = structures_of_pairs(pairs, contents)
     return [*(_combined(pairs, contents) for pairs in combined), *(_layout(pair) for pair in pairs)]
 
 
@@ -103,18 +106,31 @@ def _layout(pair: Pair) -> Layout:
         how = f"a picture {f'with {pair.mask_suffix} at the end' if pair.mask_suffix else 'of the same name'}"
         how += f" in {pair.masks}/"
     reason = f"{pair.count} of {pair.total} images in {pair.images}/ have {how}"
-    return Layout(_section(pair, pair.masks), pair.total, pair.count, reason)
+    return Layout(_section(pair, pair.masks, pair.mask_suffix), pair.total, pair.count, reason, pair.count)
 
 
 def _combined(pairs: Mapping[str, Pair], contents: Contents) -> Layout:
-    """Return the layout of a folder of masks for each structure."""
+    """Return the layout of binary masks for each structure, in folders or with suffixes of their own."""
     first = next(iter(pairs.values()))
-    count = min(pair.count for pair in pairs.values())
-    folders = ", ".join(f"{pair.masks}/" for pair in pairs.values())
-    reason = f"a folder of binary masks for each structure: {folders} for {count} of {first.total} images"
-    return Layout(_section(first, {name: pair.masks for name, pair in pairs.items()}), first.total, count, reason)
+    folders, suffixes = ({name: getattr(pair, of) for name, pair in pairs.items()} for of in ("masks", "mask_suffix"))
+    beside = [pair.mask_suffix for pair in pairs.values() if pair.masks == pair.images]
+    images = [
+        path.stem.removesuffix(first.image_suffix)
+        for path in contents.images[first.images]
+        if path.stem.endswith(first.image_suffix) and not path.stem.endswith(tuple(beside))
+    ]
+    annotated = {name for pair in pairs.values() for name in pair.names(contents)} & {*images}
+    by_folder, by_suffix = (len({*texts.values()}) > 1 for texts in (folders, suffixes))
+    places = [
+        (f"{pair.masks}/" if by_folder else "") + (f"*{pair.mask_suffix}" if by_suffix else "")
+        for pair in pairs.values()
+    ]
+    counted = ", ".join(f"{place} ({pair.count})" for place, pair in zip(places, pairs.values(), strict=True))
+    reason = f"binary masks of each structure for {len(annotated)} of {len(images)} images: {counted}"
+    section = _section(first, folders if by_folder else first.masks, suffixes if by_suffix else first.mask_suffix)
+    return Layout(section, len(images), len(annotated), reason, sum(pair.count for pair in pairs.values()))
 
 
-def _section(pair: Pair, masks: str | dict[str, str]) -> dict[str, Any]:
-    section = {"format": "mask_folder", "images": pair.images, "masks": masks, "mask_suffix": pair.mask_suffix}
+def _section(pair: Pair, masks: str | dict[str, str], suffix: str | dict[str, str]) -> dict[str, Any]:
+    section = {"format": "mask_folder", "images": pair.images, "masks": masks, "mask_suffix": suffix}
     return section | ({"image_suffix": pair.image_suffix} if pair.image_suffix else {})

@@ -2,10 +2,11 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
+from itertools import pairwise, permutations, takewhile
 from pathlib import Path
+from typing import Any
 
 from sonoseg.errors import choices
 from sonoseg.new_task.contents import Contents, is_usable
@@ -17,6 +18,8 @@ LEAST_SHARE = 0.1
 MOST_FOLDERS = 40
 """Folders, those with most pictures, that are compared with each other."""
 MOST_PAIRS = 60
+MOST_SUFFIXES = 4
+"""Ends of names in one folder that are looked at."""
 SAMPLED = 6
 """Pairs of pictures that are looked at."""
 READERS = re.compile(r"reader|expert|observer|annotator|rater|doctor|physician", re.IGNORECASE)
@@ -38,11 +41,18 @@ class Pair:
 
     def sampled(self, contents: Contents) -> list[tuple[Path, Path]]:
         """Return (image, mask) paths of some pairs, evenly over the names."""
-        images = _by_name(contents.images[self.images], self.image_suffix)
-        masks = _by_name(contents.images[self.masks], self.mask_suffix)
-        names = sorted(images.keys() & masks.keys())
+        images, masks, names = self._paired(contents)
         chosen = names if len(names) <= SAMPLED else [names[at * len(names) // SAMPLED] for at in range(SAMPLED)]
         return [(images[name], masks[name]) for name in chosen]
+
+    def names(self, contents: Contents) -> list[str]:
+        """Return the names that images and masks share, in order."""
+        return self._paired(contents)[2]
+
+    def _paired(self, contents: Contents) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
+        images = _by_name(contents.images[self.images], self.image_suffix)
+        masks = _by_name(contents.images[self.masks], self.mask_suffix)
+        return images, masks, sorted(images.keys() & masks.keys())
 
 
 def pairs_of(contents: Contents) -> list[Pair]:
@@ -62,19 +72,19 @@ def pairs_of(contents: Contents) -> list[Pair]:
 
 
 def _in_one_folder(where: str, stems: Sequence[str]) -> Iterator[Pair]:
-    for suffix, count in _suffixes(stems, stems).most_common(4):
+    for suffix, count in _suffixes(stems, stems).most_common(MOST_SUFFIXES):
         yield Pair(where, where, "", suffix, len(stems) - count, count)
-    for first, second in _endings(stems):
-        for image, mask in ((first, second), (second, first)):
-            images = {stem.removesuffix(image) for stem in stems if stem.endswith(image)}
-            masks = {stem.removesuffix(mask) for stem in stems if stem.endswith(mask)}
-            yield Pair(where, where, image, mask, len(images), len(images & masks))
+    names = {
+        ending: {stem.removesuffix(ending) for stem in stems if stem.endswith(ending)} for ending in _endings(stems)
+    }
+    for image, mask in permutations(names, 2):
+        yield Pair(where, where, image, mask, len(names[image]), len(names[image] & names[mask]))
 
 
 def _in_two(where: str, other: str, stems: Mapping[str, Sequence[str]]) -> Iterator[Pair]:
     for image_suffix in dict.fromkeys(("", _common_ending(stems[where]))):
         names = [stem.removesuffix(image_suffix) for stem in stems[where]]
-        for suffix, count in _suffixes(names, stems[other]).most_common(2):
+        for suffix, count in _suffixes(names, stems[other]).most_common(MOST_SUFFIXES):
             yield Pair(where, other, image_suffix, suffix, len(names), count)
 
 
@@ -89,15 +99,16 @@ def _suffixes(names: Sequence[str], others: Sequence[str]) -> Counter[str]:
     return counts
 
 
-def _endings(stems: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the most frequent endings, neither empty, by which neighbours in the order of names differ."""
-    counts = Counter[tuple[str, str]]()
+def _endings(stems: Sequence[str]) -> list[str]:
+    """Return the most frequent endings, none empty, by which neighbours in the order of names differ."""
+    counts = Counter[str]()
     ordered = sorted(stems)
     for one, other in pairwise(ordered):
         length = len(_common_start(one, other).rstrip("_-. "))
         if 0 < length < len(one):
-            counts[one[length:], other[length:]] += 1
-    return [endings for endings, count in counts.most_common(3) if count >= max(1, LEAST_SHARE * len(stems))]
+            counts.update((one[length:], other[length:]))
+    frequent = counts.most_common(MOST_SUFFIXES + 1)
+    return [ending for ending, count in frequent if count >= max(1, LEAST_SHARE * len(stems))]
 
 
 def _common_start(one: str, other: str) -> str:
@@ -117,40 +128,60 @@ def _by_name(paths: Sequence[Path], suffix: str) -> dict[str, Path]:
     return {path.stem.removesuffix(suffix): path for path in paths if path.stem.endswith(suffix)}
 
 
-def classes_of_folders(pairs: Sequence[Pair], contents: Contents) -> list[dict[str, Pair]]:
-    """Return {name of a structure: pair} for each group of folders whose binary masks belong to the same images.
+def structures_of_pairs(pairs: Sequence[Pair], contents: Contents) -> list[dict[str, Pair]]:
+    """Return {name of a structure: pair} for each group of binary masks that belong to the same images.
 
-    Folders that are copies of each other, or named after people who annotated, are no structures: with a note.
+    The masks of a group lie in folders of their own, or have suffixes of their own, or both. Those that are copies of
+    each other, or named after people who annotated, are no structures: with a note.
     """
-    by_images: dict[tuple[str, str, str], list[Pair]] = defaultdict(list)
-    for pair in pairs:
-        _note_other_suffix(pair, pairs, contents)
-        if pair.masks != pair.images and is_binary([mask for _, mask in pair.sampled(contents)], contents):
-            by_images[pair.images, pair.image_suffix, pair.mask_suffix].append(pair)
-    groups = []
-    for group in by_images.values():
-        distinct: list[Pair] = []
-        for pair in sorted(group, key=lambda one: one.masks):
-            masks = [mask for _, mask in pair.sampled(contents)]
-            copies = [other for other in distinct if are_copies(masks, [m for _, m in other.sampled(contents)])]
-            if copies:
-                contents.note(f"{pair.masks}/ has the masks of {copies[0].masks}/ once more")
-            else:
-                distinct.append(pair)
-        folders = [pair.masks for pair in distinct]
-        if any(READERS.search(folder) for folder in folders):
-            contents.note(f"{choices(folders)}: masks of several people for the same images; only one folder is used")
-        elif len(distinct) > 1:
-            groups.append(dict(zip(telling_names(folders), distinct, strict=True)))
-    return groups
+    binary = [pair for pair in pairs if is_binary([mask for _, mask in pair.sampled(contents)], contents)]
+    apart = [pair for pair in binary if pair.masks != pair.images]
+    groups = [
+        *_grouped(apart, lambda pair: (pair.images, pair.image_suffix, pair.mask_suffix)),
+        *_grouped(binary, lambda pair: (pair.images, pair.image_suffix, pair.masks)),
+    ]
+    # Folders and suffixes at once: the suffix that most masks of a folder have.
+    first = {(pair.images, pair.image_suffix, pair.masks): pair for pair in reversed(apart)}
+    groups += [
+        group
+        for group in _grouped(list(first.values()), lambda pair: (pair.images, pair.image_suffix))
+        if len({pair.mask_suffix for pair in group}) == len(group)
+    ]
+    return [found for group in groups if (found := _named(group, contents))]
 
 
-def _note_other_suffix(pair: Pair, pairs: Sequence[Pair], contents: Contents) -> None:
-    """Note that images have several masks in one folder, told apart by their suffix, of which a task can name one."""
-    where = (pair.images, pair.masks, pair.image_suffix)
-    same = sorted({one.mask_suffix for one in pairs if (one.images, one.masks, one.image_suffix) == where})
-    if len(same) > 1:
-        contents.note(
-            f"images of {pair.images}/ have several masks in {pair.masks}/, with {choices(same)} at the end; put the "
-            "masks of each structure into a folder of their own, without these endings"
-        )
+def _grouped(pairs: Sequence[Pair], key: Callable[[Pair], Any]) -> list[list[Pair]]:
+    """Return the pairs with the same key, at least two, in the order of their names."""
+    groups: dict[Any, list[Pair]] = defaultdict(list)
+    for pair in sorted(pairs, key=lambda pair: (pair.masks, pair.mask_suffix)):
+        groups[key(pair)].append(pair)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _named(group: Sequence[Pair], contents: Contents) -> dict[str, Pair]:
+    """Return {name of a structure: pair}; empty where fewer than two are structures."""
+    distinct: list[Pair] = []
+    for pair in group:
+        masks = [mask for _, mask in pair.sampled(contents)]
+        copies = [other for other in distinct if are_copies(masks, [m for _, m in other.sampled(contents)])]
+        if copies:
+            contents.note(f"{_masks(pair, group)} has the masks of {_masks(copies[0], group)} once more")
+        else:
+            distinct.append(pair)
+    named = [_masks(pair, group) for pair in distinct]
+    if len(distinct) < 2:
+        return {}
+    if any(READERS.search(name) for name in named):
+        contents.note(f"{choices(named)}: masks of several people for the same images; only those of one are used")
+        return {}
+    folders = [pair.masks for pair in distinct]
+    names = telling_names(folders if len({*folders}) == len(folders) else named)
+    if any(name.startswith("CLASS_") for name in names):
+        names = telling_names(named)
+    return dict(zip(names, distinct, strict=True))
+
+
+def _masks(pair: Pair, group: Sequence[Pair]) -> str:
+    """Return what tells the masks of a pair from the others of its group: folder, suffix, or both."""
+    folders, suffixes = {one.masks for one in group}, {one.mask_suffix for one in group}
+    return " ".join([pair.masks] * (len(folders) > 1) + [pair.mask_suffix] * (len(suffixes) > 1))

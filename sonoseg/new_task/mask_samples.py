@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from sonoseg.annotations.mask_values import fill_outline
 from sonoseg.errors import DataError, is_machine_error
 from sonoseg.io.masks import read_mask
 from sonoseg.io.readers import read_image
@@ -91,12 +92,16 @@ def is_binary(paths: Sequence[Path], contents: Contents) -> bool:
 
 
 def are_copies(first: Sequence[Path], second: Sequence[Path]) -> bool:
-    """Return whether masks show the same in the same order, most of their annotated pixels being equal."""
+    """Return whether masks show the same in the same order, most of their annotated pixels being equal.
+
+    An outline shows what it encloses.
+    """
     same = either = 0
     for (_, one), (_, other) in zip(readable(first), readable(second), strict=False):
         if one.shape == other.shape:
-            same += int(np.count_nonzero((one > 0) & (other > 0)))
-            either += int(np.count_nonzero((one > 0) | (other > 0)))
+            filled, others = fill_outline(one > 0), fill_outline(other > 0)
+            same += int(np.count_nonzero(filled & others))
+            either += int(np.count_nonzero(filled | others))
     return either > 0 and same >= COPY * either
 
 

@@ -18,6 +18,7 @@ from sonoseg.new_task.structures import (
     with_covers,
 )
 from sonoseg.prepare.statistics import evenly
+from sonoseg.schema.annotation_formats import section_of
 from sonoseg.types import Mask
 
 MOST_PIXELS = 60_000_000
@@ -33,8 +34,8 @@ def structures_of_masks(
 
     Raises DataError when no mask can be read, or when they have more values than classes.
     """
-    if isinstance(section["masks"], Mapping):
-        names = list(section["masks"])
+    names = [masks.structure for masks in section_of(section).mask_sets if masks.structure is not None]
+    if names:
         drawn = [masks for item in evenly(items, SAMPLED) if (masks := _binary(item.masks))]
         found = [(name, color_of(number)) for number, name in enumerate(names)]
         return _completed(found, _limited(drawn), dict(section))
@@ -87,13 +88,13 @@ def _completed(
     """Return the structures with their shapes, and the section with `fill_outlines` where all masks are outlines."""
     if not drawn:
         raise DataError("no readable mask")
-    masks_of = {name: [masks[name] for masks in drawn] for name, _ in found}
+    masks_of = {name: [masks[name] for masks in drawn if name in masks] for name, _ in found}
     outlines = all(are_outlines(masks) or not any(mask.any() for mask in masks) for masks in masks_of.values())
     outlines &= any(mask.any() for masks in masks_of.values() for mask in masks)
     if outlines:
         section |= {"fill_outlines": True}
         drawn = [{name: fill_outline(mask) for name, mask in masks.items()} for masks in drawn]
-        masks_of = {name: [masks[name] for masks in drawn] for name, _ in found}
+        masks_of = {name: [masks[name] for masks in drawn if name in masks] for name, _ in found}
     structures = [fitted(name, color, masks_of[name]) for name, color in found]
     if outlines:
         structures = [replace(one, reason=f"{one.reason}; outlines, which are filled") for one in structures]

@@ -15,6 +15,8 @@ from sonoseg.new_task.structures import FoundStructure
 STRUCTURE_LINES = 16
 """Lines for structures; the others are at most 24."""
 MAX_COMMENT = 300
+PER_STRUCTURE = ("masks", "mask_suffix")
+"""Fields of the section that may be given for each structure."""
 
 
 def task_text(name: str, findings: Findings, minutes: float) -> str:
@@ -38,6 +40,9 @@ def task_text(name: str, findings: Findings, minutes: float) -> str:
                 f"{findings.left_out} images have no shape and are left out; write empty where they show no structure"
             )
         )
+    if findings.without_mask:
+        meaning = "leave_out (nobody has annotated them) or empty (they do not show the structure)"
+        lines.append(_comment(f"{_without_mask(findings)}. Add to the next line: without_annotation: {meaning}"))
     lines += [f"annotations: {_flow(findings.section)}", *_table_lines(findings)]
     others = [one for one in findings.patients[1:] if one.settings != "unknown"]
     lines += ["", _comment(f"Patients, which no split divides: {rule.reason}.")]
@@ -45,10 +50,19 @@ def task_text(name: str, findings: Findings, minutes: float) -> str:
     lines += [
         f"patients: {_flow(rule.settings)}",
         "",
-        "# Everything else is planned from the data by stage 1, for trainings of this length on its machine.",
+        _comment(
+            "Stage 1 plans the training from the data, for this length on its machine. To measure, add the section "
+            "measurements."
+        ),
         f"plan: {{minutes: {minutes:g}}}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _without_mask(findings: Findings) -> str:
+    count = findings.without_mask
+    several = " or one of several" if any(isinstance(findings.section[name], dict) for name in PER_STRUCTURE) else ""
+    return f"{count} image{'s' if count > 1 else ''} lack{'' if count > 1 else 's'} a mask{several}"
 
 
 def _structure_lines(structures: Sequence[FoundStructure]) -> list[str]:
@@ -112,6 +126,8 @@ def findings_lines(findings: Findings) -> list[str]:
     lines += [f"  note: {note}" for note in findings.notes]
     if findings.left_out:
         lines.append(f"  {findings.left_out} images have no shape and are left out")
+    if findings.without_mask:
+        lines.append(f"  {_without_mask(findings)}: set annotations.without_annotation, as the task file says")
     lines += [f"structure {one.name}: {one.shape} ({one.reason})" for one in findings.structures]
     first, *others = findings.patients
     lines.append(f"patients: {first.reason}")
@@ -134,6 +150,7 @@ def findings_json(findings: Findings) -> str:
         "patients": [vars(one) for one in findings.patients],
         "table": asdict(findings.table) if findings.table else None,
         "left_out": findings.left_out,
+        "without_mask": findings.without_mask,
         "faults": [str(fault) for fault in findings.faults],
         "notes": list(findings.notes),
     }

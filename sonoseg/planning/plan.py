@@ -72,7 +72,7 @@ def make_plan(draft: Draft, facts: Fingerprint) -> Plan:
         reason = f"stated in {draft.source}" if stated is not None else choice.reason
         value = choice.value if stated is None else value_at(whole, choice.setting)
         rows.append(PlannedSetting(choice.setting, value, reason, stated is not None))
-    return Plan(task, rows, _advice(facts))
+    return Plan(task, rows, advice(facts))
 
 
 def _optimizer() -> list[Choice]:
@@ -105,9 +105,12 @@ def _length(task: Task, facts: Fingerprint, machine: Machine) -> list[Choice]:
     ]
 
 
-def _advice(facts: Fingerprint) -> str:
+def advice(facts: Fingerprint) -> str:
+    """Return what to do where few patients train; empty for enough of them."""
     if facts.patients >= FEW_PATIENTS:
         return ""
+    if facts.patients < 2:
+        return "1 patient is in the training part, and a training needs at least two: add images of further patients"
     return (
         f"{facts.patients} patients train: too few for one fold to tell how good a model is; estimate it by "
         "cross-validation over all folds, then train the model to use by a refit on all of them"

@@ -63,7 +63,7 @@ def combine(parts: Sequence[FolderImages], task: Task, drop_duplicates: bool = F
             rest = [item for item in rest if item.id not in left_out]
             more += dropped
         found, of_table = collect_metadata(rest, kept, part.folder, task.metadata, task.patients)
-        replaced = {item.id for item in rest} & items.keys()
+        replaced = {item.id for item in rest} & (items.keys() | {str(fault.image) for fault in faults})
         faults = [fault for fault in faults if fault.image is None or fault.image not in replaced]
         faults += [*more, *_about(of_table, replaced)]
         for identity in replaced:

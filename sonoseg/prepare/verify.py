@@ -103,8 +103,12 @@ def check(
         faults.append(warning(where, "its mask is empty: nothing is annotated on this image", "empty", item.id))
     elif area[0] == 0:
         faults.append(warning(where, "its mask covers the whole image", "full", item.id))
-    if image.min() == image.max():
-        faults.append(warning(where, f"every pixel has the grey value {image[0, 0]}", "constant", item.id))
+    grey = np.flatnonzero(np.bincount(image.ravel(), minlength=256))
+    if len(grey) == 1:
+        faults.append(warning(where, f"every pixel has the grey value {grey[0]}", "constant", item.id))
+    elif len(grey) == 2:
+        message = f"has only the grey values {grey[0]} and {grey[1]}: is it a mask?"
+        faults.append(warning(where, message, "constant", item.id))
     result = VerifiedImage(
         item=item,
         height=image.shape[0],
@@ -179,7 +183,8 @@ def _read(
     labels = np.zeros(size, dtype=np.uint8)
     values = label_values(structures)
     for structure in drawing_order(structures):
-        labels[maps[structure.name] > 0] = values[structure.name]
+        if structure.name in maps:
+            labels[maps[structure.name] > 0] = values[structure.name]
     for mask in item.masks:
         name = str(mask.structure)
         if maps[name].any() and not (labels == values[name]).any():

@@ -1,6 +1,7 @@
 """Section `annotations` of a task file, one class per annotation format."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from posixpath import normpath
 from typing import Annotated, Any, Literal
 
@@ -17,8 +18,11 @@ from pydantic import (
 
 from sonoseg.schema.section import InnerPath, Section
 
-ONE_FOLDER, FOLDERS = "(a folder)", "(a folder per structure)"
-"""How pydantic names the two forms of `masks` in the place of an error; messages leave it out."""
+FOR_ALL, PER_STRUCTURE = "(for all structures)", "(per structure)"
+"""How pydantic names the two forms of `masks` and `mask_suffix` in the place of an error; messages leave it out."""
+
+WithoutAnnotation = Literal["empty", "leave_out"] | None
+"""What an image without an annotation means: it shows no structure, or nobody has annotated it; None: stage 1 asks."""
 
 
 class ShapesJson(Section):
@@ -29,63 +33,92 @@ class ShapesJson(Section):
     file: InnerPath = "annotations.json"
 
 
-_Masks = Annotated[
-    Annotated[InnerPath, Tag(ONE_FOLDER)] | Annotated[dict[str, InnerPath], Tag(FOLDERS)],
+_ForMasks = Annotated[
+    Annotated[InnerPath, Tag(FOR_ALL)] | Annotated[dict[str, InnerPath], Tag(PER_STRUCTURE)],
     # Without it, a wrong value gets the messages of both kinds.
-    Discriminator(lambda value: FOLDERS if isinstance(value, dict) else ONE_FOLDER),
+    Discriminator(lambda value: PER_STRUCTURE if isinstance(value, dict) else FOR_ALL),
 ]
+
+
+@dataclass(frozen=True)
+class MaskSet:
+    """Masks that share folder and suffix. structure: the one that they show; None for masks of all structures."""
+
+    structure: str | None
+    folder: str
+    suffix: str
 
 
 class MaskFolder(Section):
     """A mask file per image, paired by file name: <name><image_suffix> with <name><mask_suffix>.
 
-    With a folder for each structure there is a binary mask per image and structure, all paired by the same rule.
+    With a folder or a suffix for each structure there is a binary mask per image and structure.
     """
 
     format: Literal["mask_folder"]
     images: InnerPath = "images"
-    masks: _Masks = Field("masks", description="folder of the masks, or structure -> folder of its binary masks")
+    masks: _ForMasks = Field("masks", description="folder of the masks, or structure -> folder of its binary masks")
     image_suffix: InnerPath = ""
-    mask_suffix: InnerPath = "_mask"
+    mask_suffix: _ForMasks = Field(
+        "_mask", description="end of a mask's name, or structure -> end of the names of its binary masks"
+    )
     fill_outlines: bool = Field(False, description="masks are outlines: the enclosed area is filled")
     values: dict[Annotated[int, Field(ge=1, le=255)], str] = Field(
         {}, description="value in the masks -> structure; empty: values are the structures' positions in the task"
     )
+    without_annotation: WithoutAnnotation = Field(
+        None,
+        description="images without a mask, or without one of a structure: empty (they do not show it) or leave_out; "
+        "null: stage 1 asks",
+    )
 
-    @field_validator("masks")
+    @field_validator("masks", "mask_suffix")
     @classmethod
-    def _folders_differ(cls, masks: str | dict[str, str]) -> str | dict[str, str]:
-        if not isinstance(masks, str):
-            if not masks:
-                raise ValueError("names no folder; expected a folder, or one for each structure")
-            folders = [normpath(folder) for folder in masks.values()]
-            if len(set(folders)) < len(folders):
-                raise ValueError("two structures have the same folder; give each a folder of its own")
-        return masks
+    def _names_something(cls, value: str | dict[str, str]) -> str | dict[str, str]:
+        if value == {}:
+            raise ValueError("names nothing; expected one for all structures, or one for each")
+        return value
 
     @model_validator(mode="after")
-    def _values_of_one_folder(self) -> "MaskFolder":
-        if self.values and not isinstance(self.masks, str):
-            raise ValueError("values is for masks of all structures; masks in a folder per structure are binary")
+    def _structures_are_told_apart(self) -> "MaskFolder":
+        places = [(normpath(masks.folder), masks.suffix) for masks in self.mask_sets]
+        if len(set(places)) < len(places):
+            raise ValueError(
+                "two structures have the same folder and mask_suffix; give each a folder or a suffix of its own"
+            )
+        if self.values and self.per_structure:
+            raise ValueError("values is for masks of all structures; masks of one structure are binary")
         return self
 
     @model_serializer(mode="wrap")
     def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out empty `values`: tasks without them keep the fingerprints of earlier versions."""
+        """Leave out unset newer fields: tasks without them keep the fingerprints of earlier versions."""
         fields: dict[str, Any] = handler(self)
-        return fields if self.values else {name: value for name, value in fields.items() if name != "values"}
+        unset: dict[str, Any] = {"values": {}, "without_annotation": None}
+        return {name: value for name, value in fields.items() if name not in unset or value != unset[name]}
 
     @property
-    def mask_folders(self) -> tuple[tuple[str | None, str], ...]:
-        """(structure, folder of its masks) pairs; only (None, folder) for masks of all structures."""
-        return ((None, self.masks),) if isinstance(self.masks, str) else tuple(self.masks.items())
+    def per_structure(self) -> dict[str, dict[str, str]]:
+        """The fields that are given for each structure: `masks`, `mask_suffix`, both or neither."""
+        fields = {"masks": self.masks, "mask_suffix": self.mask_suffix}
+        return {name: value for name, value in fields.items() if not isinstance(value, str)}
+
+    @property
+    def mask_sets(self) -> tuple[MaskSet, ...]:
+        """The masks of each structure; a single set, whose structure is None, for masks of all structures."""
+        names = dict.fromkeys(name for mapping in self.per_structure.values() for name in mapping)
+        return tuple(
+            MaskSet(
+                name,
+                self.masks if isinstance(self.masks, str) else self.masks.get(str(name), ""),
+                self.mask_suffix if isinstance(self.mask_suffix, str) else self.mask_suffix.get(str(name), ""),
+            )
+            for name in names or (None,)
+        )
 
     def structures_problem(self, names: list[str]) -> str:
         """Return why the section does not fit a task's structures; empty when it does."""
-        for field, used in (
-            ("masks", [] if isinstance(self.masks, str) else self.masks),
-            ("values", self.values.values()),
-        ):
+        for field, used in (*self.per_structure.items(), ("values", self.values.values())):
             unknown = [name for name in used if name not in names]
             if unknown:
                 return f"annotations.{field}: unknown class {unknown[0]!r}; the classes are {', '.join(names)}"
@@ -104,7 +137,7 @@ class LabelledFormat(Section):
         max_length=1000,
         description="label in the files -> structure, null to ignore it; other labels are the structures' own names",
     )
-    without_annotation: Literal["empty", "leave_out"] | None = Field(
+    without_annotation: WithoutAnnotation = Field(
         None,
         description="images without any shape: empty (they show no structure) or leave_out; null: stage 1 asks",
     )

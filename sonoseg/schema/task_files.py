@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from sonoseg.errors import TaskError, choices
-from sonoseg.schema.annotation_formats import FOLDERS, ONE_FOLDER
+from sonoseg.schema.annotation_formats import FOR_ALL, PER_STRUCTURE
 from sonoseg.schema.drafts import AUTO, PROVISIONAL, Draft, Exclusion, PlanSettings, missing_settings, open_settings
 from sonoseg.schema.section import Section
 from sonoseg.schema.task import Task
@@ -145,7 +145,7 @@ def _other_kind(key: str, old: dict[str, Any], new: dict[str, Any]) -> bool:
 
 
 def _field(problem: Any) -> str:
-    return ".".join(str(part) for part in problem["loc"] if part not in (ONE_FOLDER, FOLDERS)) or "task"
+    return ".".join(str(part) for part in problem["loc"] if part not in (FOR_ALL, PER_STRUCTURE)) or "task"
 
 
 def _sentence(problem: Any) -> str:

@@ -18,15 +18,12 @@ from sonoseg.errors import DataError
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.region import fit_regions
 from sonoseg.geometry.shapes import Shape
-from sonoseg.prepare.rasterize import label_map
 from sonoseg.schema.annotation_formats import Coco
-from sonoseg.schema.annotations import Structure
+from tests.annotations.conftest import ReadFile
+from tests.annotations.two_structures import AREA, STRUCTURES, labels_of
 from tests.annotations.values import JSON, iou, mask_of
 
 SIZE = (48, 64)
-LINE = Structure(name="L", shape="line", color="#ff0000", thickness_px=3)
-AREA = Structure(name="R", shape="region", color="#00ff00")
-STRUCTURES = [LINE, AREA]
 SECTION = Coco(format="coco", labels={"ignored": None, "midline": "L"})
 IMAGE = {"id": 7, "file_name": "data/images/a.png", "width": SIZE[1], "height": SIZE[0]}
 CATEGORIES = [
@@ -47,24 +44,18 @@ Read = Callable[..., tuple[list[AnnotatedImage], list[str]]]
 
 
 @pytest.fixture
-def read(tmp_path: Path, write_picture: Callable[..., Path]) -> Read:
+def read(images_of: Callable[..., ReadFile]) -> Read:
     """Return a function that writes a file of COCO, and reads it: items and faults as text."""
-    write_picture(tmp_path / "images" / "a.png", size=SIZE)
+    read_file = images_of(SIZE, "a.png")
 
     def read(
         annotations: Any = (), images: Any = (IMAGE,), categories: Any = CATEGORIES, section: Coco = SECTION
     ) -> tuple[list[AnnotatedImage], list[str]]:
         document = {"images": images, "annotations": annotations, "categories": categories}
-        (tmp_path / "annotations.json").write_text(json.dumps(document))
-        items, faults = FORMATS["coco"].read(tmp_path, section, STRUCTURES)
+        items, faults = read_file(section, "annotations.json", json.dumps(document))
         return items, [str(fault) for fault in faults]
 
     return read
-
-
-def labels_of(items: list[AnnotatedImage]) -> np.ndarray:
-    (item,) = items
-    return label_map((shape for _, shape in item.shapes), SIZE, STRUCTURES)
 
 
 def square_mask() -> np.ndarray:
@@ -97,7 +88,7 @@ SEGMENTATIONS = {
 def test_a_square_has_its_pixels(name: str, read: Read) -> None:
     items, faults = read([annotation(**SEGMENTATIONS[name])])
     assert faults == [] and items[0].size == SIZE and {index for index, _ in items[0].shapes} == {0}
-    labels = labels_of(items)
+    labels = labels_of(items, SIZE)
     assert np.count_nonzero(labels) == 100 and (labels[5:15, 3:13] == 2).all()
 
 

@@ -16,31 +16,26 @@ from sonoseg.annotations.labelled import MAX_FAULTS, MAX_SHAPES
 from sonoseg.errors import DataError
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault
-from sonoseg.prepare.rasterize import label_map
 from sonoseg.schema.annotation_formats import Cvat
-from sonoseg.schema.annotations import Structure
+from tests.annotations.conftest import ReadFile
+from tests.annotations.two_structures import errors, labels_of
 
 SIZE = (30, 40)
-LINE = Structure(name="L", shape="line", color="#ff0000", thickness_px=1)
-AREA = Structure(name="R", shape="region", color="#00ff00")
-STRUCTURES = [LINE, AREA]
 
 Read = Callable[..., tuple[list[AnnotatedImage], list[Fault]]]
 
 
 @pytest.fixture
-def read(tmp_path: Path, write_picture: Callable[..., Path]) -> Read:
+def read(images_of: Callable[..., ReadFile]) -> Read:
     """Return a function that reads a file with these elements; the folder has the images a.png and b.png."""
-    for name in ("a.png", "b.png"):
-        write_picture(tmp_path / "images" / name, size=SIZE)
+    read_file = images_of(SIZE, "a.png", "b.png")
 
-    def read_file(elements: str | bytes, **section: object) -> tuple[list[AnnotatedImage], list[Fault]]:
+    def read(elements: str | bytes, **section: object) -> tuple[list[AnnotatedImage], list[Fault]]:
         text = elements if isinstance(elements, bytes) else f"<annotations>{elements}</annotations>".encode()
-        (tmp_path / "annotations.xml").write_bytes(text)
         fields = {"format": "cvat", "without_annotation": "leave_out", **section}
-        return FORMATS["cvat"].read(tmp_path, Cvat.model_validate(fields), STRUCTURES)
+        return read_file(Cvat.model_validate(fields), "annotations.xml", text)
 
-    return read_file
+    return read
 
 
 def image(shapes: str, name: str = "a.png", size: str = 'width="40" height="30"') -> str:
@@ -53,11 +48,7 @@ def shape(tag: str, **attributes: object) -> str:
 
 
 def drawn(items: list[AnnotatedImage]) -> np.ndarray:
-    return label_map([shape for _, shape in items[0].shapes], SIZE, STRUCTURES) == 2
-
-
-def errors(faults: list[Fault]) -> list[str]:
-    return [str(fault) for fault in faults if fault.level == "error"]
+    return labels_of(items, SIZE) == 2
 
 
 def test_a_box_over_ten_by_ten_pixels_covers_a_hundred(read: Read) -> None:

@@ -17,31 +17,26 @@ from sonoseg.annotations.labelled import MAX_FAULTS, MAX_SHAPES
 from sonoseg.errors import DataError
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault
-from sonoseg.prepare.rasterize import label_map
 from sonoseg.schema.annotation_formats import LabelStudio
-from sonoseg.schema.annotations import Structure
+from tests.annotations.conftest import ReadFile
+from tests.annotations.two_structures import errors, labels_of
 
 SIZE = (50, 100)
-LINE = Structure(name="L", shape="line", color="#ff0000", thickness_px=1)
-AREA = Structure(name="R", shape="region", color="#00ff00")
-STRUCTURES = [LINE, AREA]
 
 Read = Callable[..., tuple[list[AnnotatedImage], list[Fault]]]
 
 
 @pytest.fixture
-def read(tmp_path: Path, write_picture: Callable[..., Path]) -> Read:
+def read(images_of: Callable[..., ReadFile]) -> Read:
     """Return a function that reads a file of this JSON value; the folder has the images a.png and b.png."""
-    for name in ("a.png", "b.png"):
-        write_picture(tmp_path / "images" / name, size=SIZE)
+    read_file = images_of(SIZE, "a.png", "b.png")
 
-    def read_file(value: Any, **section: object) -> tuple[list[AnnotatedImage], list[Fault]]:
+    def read(value: Any, **section: object) -> tuple[list[AnnotatedImage], list[Fault]]:
         text = value if isinstance(value, bytes) else json.dumps(value).encode()
-        (tmp_path / "annotations.json").write_bytes(text)
         fields = {"format": "label_studio", "without_annotation": "leave_out", **section}
-        return FORMATS["label_studio"].read(tmp_path, LabelStudio.model_validate(fields), STRUCTURES)
+        return read_file(LabelStudio.model_validate(fields), "annotations.json", text)
 
-    return read_file
+    return read
 
 
 def result(kind: str, label: object = "R", **values: object) -> dict[str, Any]:
@@ -59,11 +54,7 @@ def task(*results: Any, image: str = "/data/upload/1/0123abcd-a.png", **more: An
 
 
 def drawn(items: list[AnnotatedImage]) -> np.ndarray:
-    return label_map([shape for _, shape in items[0].shapes], SIZE, STRUCTURES) == 2
-
-
-def errors(faults: list[Fault]) -> list[str]:
-    return [str(fault) for fault in faults if fault.level == "error"]
+    return labels_of(items, SIZE) == 2
 
 
 def test_a_rectangle_is_in_per_cent_of_width_and_height(read: Read) -> None:

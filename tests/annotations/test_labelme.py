@@ -20,16 +20,13 @@ from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault
 from sonoseg.io.png import encode_png
-from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.verify import check
 from sonoseg.schema.annotation_formats import LabelMe
-from sonoseg.schema.annotations import Structure
+from tests.annotations.conftest import ReadFile
+from tests.annotations.two_structures import STRUCTURES, labels_of
 from tests.annotations.values import JSON, iou, line_distance
 
 SIZE = (48, 64)
-LINE = Structure(name="L", shape="line", color="#ff0000", thickness_px=3)
-AREA = Structure(name="R", shape="region", color="#00ff00")
-STRUCTURES = [LINE, AREA]
 SECTION = LabelMe(format="labelme", labels={"ignored": None, "midline": "L"})
 
 
@@ -42,22 +39,16 @@ def png_text(mask: np.ndarray) -> str:
 
 
 @pytest.fixture
-def read(tmp_path: Path, write_picture: Callable[..., Path]) -> Callable[..., tuple[list[AnnotatedImage], list[str]]]:
+def read(images_of: Callable[..., ReadFile]) -> Callable[..., tuple[list[AnnotatedImage], list[str]]]:
     """Return a function that writes `a.json` with these shapes, and reads it: items and faults as text."""
-    write_picture(tmp_path / "images" / "a.png", size=SIZE)
+    read_file = images_of(SIZE, "a.png")
 
     def read(shapes: Any = (), section: LabelMe = SECTION, **fields: Any) -> tuple[list[AnnotatedImage], list[str]]:
         document = {"version": "5.5.0", "shapes": shapes, "imagePath": "a.png", "imageData": "x" * 1000, **fields}
-        (tmp_path / "images" / "a.json").write_text(json.dumps(document))
-        items, faults = FORMATS["labelme"].read(tmp_path, section, STRUCTURES)
+        items, faults = read_file(section, "images/a.json", json.dumps(document))
         return items, [str(fault) for fault in faults]
 
     return read
-
-
-def labels_of(items: list[AnnotatedImage]) -> np.ndarray:
-    (item,) = items
-    return label_map((shape for _, shape in item.shapes), SIZE, STRUCTURES)
 
 
 @pytest.mark.parametrize("kind", ["polygon", None, "rectangle", "rectangle of 4", "oriented_rectangle", "mask"])
@@ -71,7 +62,7 @@ def test_a_square_at_pixel_centres_has_its_pixels(kind: str | None, read: Callab
         shape = entry(kind, both if kind == "rectangle" else corners)
     items, faults = read([shape], imageHeight=SIZE[0], imageWidth=SIZE[1])
     assert faults == [] and items[0].size == SIZE
-    labels = labels_of(items)
+    labels = labels_of(items, SIZE)
     assert np.count_nonzero(labels) == 100 and (labels[5:15, 3:13] == 2).all()
 
 
@@ -85,7 +76,7 @@ def test_circles_lines_and_strips_are_drawn(read: Callable[..., Any]) -> None:
     )
     assert faults == [] and items[0].size is None
     assert [index for index, _ in items[0].shapes] == [0, 1, 2, 2]
-    labels = labels_of(items)
+    labels = labels_of(items, SIZE)
     assert np.count_nonzero(labels == 2) == pytest.approx(np.pi * 100, rel=0.02)
     assert labels[20, 20] == labels[20, 40] == 2 and labels[20, 41] == 0
     assert (labels[1:10, 1] == 1).all() and (labels[40, 5:21] == 1).all() and (labels[40:46, 20] == 1).all()

@@ -6,12 +6,17 @@ from PIL import Image
 
 from sonoseg.annotations import FORMATS, Annotation
 from sonoseg.errors import TaskError
-from sonoseg.io.masks import read_mask
+from sonoseg.io.faults import group_faults
+from sonoseg.io.masks import decode_label_map, read_mask
 from sonoseg.prepare.verify import check
 from sonoseg.schema.yaml_text import read_yaml
 
 ONE = [{"name": "HEAD", "shape": "region"}]
 TWO = [{"name": "A", "shape": "region"}, {"name": "B", "shape": "region"}]
+ASKED = (
+    "set annotations.without_annotation in the task to empty, where such images do not show it, or to leave_out, where "
+    "nobody has annotated them; or add the mask"
+)
 
 
 def touch(data, *names):
@@ -49,10 +54,47 @@ def test_every_pairing_fault(tmp_path, make_task):
     items, faults = pairs(tmp_path, make_task(ONE))
     assert items == {}
     assert faults == [
-        "images/a.png: has no mask; expected masks/a_mask.png",
+        f"images/a.png: has no mask (expected masks/a_mask.png); {ASKED}",
         "images/b.png: has several masks: b_mask.bmp, b_mask.png; keep one",
         "masks/c_mask.png: a mask for an image that is not there",
     ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "ids", "said"),
+    [
+        (
+            None,
+            ["a"],
+            ["2 images without a mask, or without one of a structure (images/b.png, images/c.png); set"],
+        ),
+        ("empty", ["a", "b", "c"], []),
+        (
+            "leave_out",
+            ["a"],
+            [f"(warning) images/{name}.png: has no mask (expected masks/{name}_mask.png); left out" for name in "bc"],
+        ),
+    ],
+)
+def test_an_image_without_a_mask_is_asked_about(tmp_path, make_task, choice, ids, said):
+    touch(tmp_path, "images/a.png", "images/b.png", "images/c.png", "masks/a_mask.png")
+    task = make_task(ONE, without_annotation=choice)
+    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert [item.id for item in items] == ids and [len(item.masks) for item in items] == [1, 0, 0][: len(ids)]
+    lines = [line for group in group_faults(faults) for line in group.lines()]
+    assert len(lines) == len(said) and all(line.startswith(start) for line, start in zip(lines, said, strict=True))
+
+
+@pytest.mark.parametrize(("choice", "level"), [(None, "error"), ("leave_out", "error"), ("empty", "warning")])
+def test_a_structure_without_any_mask_is_a_wrong_name(tmp_path, make_task, choice, level):
+    """A folder or suffix that fits no file is never taken for images that do not show the structure."""
+    touch(tmp_path, "images/1.png", "images/2.png", "masks/a/1_mask.png", "masks/a/2_mask.png", "masks/b/1.png")
+    task = make_task(TWO, masks=FOLDERS, without_annotation=choice)
+    items, (other, *faults) = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert str(other) == "(warning) masks/b/1.png: ends with no annotations.mask_suffix (_mask); not used"
+    assert {(fault.level, fault.kind) for fault in faults} == {(level, "none_with_mask")}
+    assert all("correct annotations.masks or annotations.mask_suffix" in fault.message for fault in faults)
+    assert "of B" in faults[0].message and len(items) == (2 if choice == "empty" else 0)
 
 
 def test_a_mask_that_is_a_link_out(tmp_path, make_task):
@@ -61,7 +103,7 @@ def test_a_mask_that_is_a_link_out(tmp_path, make_task):
     (data / "masks/keep.txt.png").unlink()
     touch(tmp_path, "outside.png")
     (data / "masks/a_mask.png").symlink_to(tmp_path / "outside.png")
-    assert "a link that leads out of the data folder" in pairs(data, make_task(ONE))[1][0]
+    assert "a link that leads out of the data folder; copy" in pairs(data, make_task(ONE))[1][0]
 
 
 def test_one_folder_needs_a_suffix(tmp_path, make_task):
@@ -130,6 +172,15 @@ def test_empty_and_full_masks_are_warned_of(labels_of, make_task):
     assert "covers the whole image" in labels_of(Image.new("L", (8, 6), 255), make_task(ONE))[1][0]
 
 
+def test_an_image_that_looks_like_a_mask_is_warned_of(tmp_path, make_task):
+    task = make_task(ONE, images="d", masks="d", without_annotation="empty")
+    touch(tmp_path, "d/a.png", "d/a_mask.png", "d/a_other.png")
+    Image.fromarray((INDICES > 1).astype(np.uint8) * 255).save(tmp_path / "d/a_other.png")
+    items, _ = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    said = [str(fault) for fault in check(items[1], tmp_path, task)[1]]
+    assert "(warning) d/a_other.png: has only the grey values 0 and 255: is it a mask?" in said
+
+
 def test_outlines_are_filled_where_the_task_says_so(labels_of, make_task):
     box = np.zeros((6, 8), dtype=np.uint8)
     box[1:5, 1:6] = 255
@@ -170,8 +221,8 @@ def test_a_folder_of_binary_masks_per_structure(tmp_path, make_task):
     (item,) = items
     assert [(mask.structure, mask.path.name) for mask in item.masks] == [("A", "1_mask.png"), ("B", "1_mask.tif")]
     assert sorted(map(str, faults)) == [
-        "images/2.png: has no mask of B; expected masks/b/2_mask.png, empty where it shows none",
-        "images/4.png: has no mask; expected masks/a/4_mask.png and masks/b/4_mask.png",
+        f"images/2.png: has no mask of B (expected masks/b/2_mask.png); {ASKED}",
+        f"images/4.png: has no mask (expected masks/a/4_mask.png and masks/b/4_mask.png); {ASKED}",
         "masks/b/3_mask.png: a mask for an image that is not there",
     ]
     assert FORMATS["mask_folder"].folders(task.annotations) == ["images", "masks/a", "masks/b"]
@@ -185,6 +236,70 @@ def test_a_structure_whose_masks_lie_beside_the_images(tmp_path, make_task):
     (item,), faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
     assert item.image.path.name == "1.png" and len(item.masks) == 2 and faults == []
     assert FORMATS["mask_folder"].is_annotation(tmp_path / "d/1_mask.png", task.annotations)
+
+
+SUFFIXES = {"A": "_nerve", "B": "_vessel"}
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "section"),
+    [
+        ("d/{}.png", ("d/{}_nerve.png", "d/{}_vessel.tif"), {"images": "d", "masks": "d"}),
+        ("images/{}.png", ("masks/{}_nerve.png", "masks/{}_vessel.png"), {}),
+        ("i/{}_us.png", ("i/{}_nerve.png", "i/{}_vessel.png"), {"images": "i", "masks": "i", "image_suffix": "_us"}),
+        ("images/{}.png", ("a/{}_nerve.png", "b/{}_vessel.png"), {"masks": {"B": "b", "A": "a"}}),
+        ("i/{}.png", ("i/{}_nerve.png", "m/{}_vessel.png"), {"images": "i", "masks": {"A": "i", "B": "m"}}),
+    ],
+)
+def test_a_suffix_per_structure(tmp_path, make_task, images, masks, section):
+    names = ("case01", "case 01_b", "a_nerve_x")
+    touch(tmp_path, *(pattern.format(name) for pattern in (images, *masks) for name in names))
+    task = make_task(TWO, mask_suffix=SUFFIXES, **section)
+    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert faults == [] and len(items) == 3
+    for item in items:
+        name = item.image.path.stem.removesuffix("_us")
+        found = {mask.structure: mask.path.relative_to(tmp_path).as_posix() for mask in item.masks}
+        assert found == {structure: pattern.format(name) for structure, pattern in zip("AB", masks, strict=True)}
+        first = FORMATS["mask_folder"].image_files(task.annotations, item.image.path.name)[0]
+        assert first == f"{task.annotations.mask_sets[0].folder}/{name}{task.annotations.mask_sets[0].suffix}.png"
+    with pytest.raises(ValueError, match="are only read"):
+        FORMATS["mask_folder"].write(tmp_path, task.annotations, [Annotation("1.png", mask=INDICES)])
+
+
+def test_the_longest_suffix_decides(tmp_path, make_task):
+    touch(tmp_path, "images/1.png", "images/2.png", "masks/1.png", "masks/1_b.png", "masks/2.png", "masks/2_b.png")
+    task = make_task(TWO, mask_suffix={"A": "", "B": "_b"})
+    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert [[mask.path.name for mask in item.masks] for item in items] == [["1.png", "1_b.png"], ["2.png", "2_b.png"]]
+    assert faults == []
+    assert FORMATS["mask_folder"].folders(task.annotations) == ["images", "masks"]
+
+
+def test_masks_of_suffixes_lie_among_the_images(tmp_path, make_task):
+    section = make_task(TWO, images="d", masks="d", mask_suffix=SUFFIXES).annotations
+    shown = {
+        name: FORMATS["mask_folder"].is_annotation(tmp_path / f"d/{name}.png", section) for name in ("1", "1_nerve")
+    }
+    assert shown == {"1": False, "1_nerve": True}
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_names_that_are_almost_those_of_masks(tmp_path, make_task, folder):
+    """A mask is never taken for an image that shows nothing, nor left out without a word."""
+    for name in ("1", "2"):
+        touch(tmp_path, f"images/{name}.png", f"{folder}/{name}_nerve.png", f"{folder}/{name}_vessel.png")
+    touch(tmp_path, f"{folder}/1_Nerve.png", f"{folder}/1_vessel_2.png", f"{folder}/2_artery.png")
+    task = make_task(TWO, masks=folder, mask_suffix=SUFFIXES, without_annotation="empty")
+    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert [item.id for item in items] == ["1", "2", *(["2_artery"] if folder == "images" else [])]
+    ends = f"{folder}/1_Nerve.png: ends with _Nerve, and annotations.mask_suffix of the task is _nerve; rename the mask"
+    begins = (
+        f"{folder}/1_vessel_2.png: its name begins with that of the mask 1_vessel: unite it with that one, name its "
+        "end in annotations.mask_suffix for a structure of its own, or move it away"
+    )
+    other = f"(warning) {folder}/2_artery.png: ends with no annotations.mask_suffix (_nerve or _vessel); not used"
+    assert sorted(map(str, faults)) == ([ends, begins] if folder == "images" else [other, ends, begins])
 
 
 @pytest.fixture
@@ -210,6 +325,17 @@ def columns(*shown: int) -> np.ndarray:
     mask = np.zeros((6, 8), bool)
     mask[:, list(shown)] = True
     return mask
+
+
+def test_a_structure_that_an_image_has_no_mask_of_is_not_on_it(tmp_path, both_labels, make_task):
+    task = make_task(TWO, masks=FOLDERS, without_annotation="empty")
+    both_labels(columns(1), columns(2), task)
+    touch(tmp_path, "images/b.png", "images/c.png", "masks/b/b_mask.png")
+    Image.fromarray(columns(4).astype(np.uint8)).save(tmp_path / "masks/b/b_mask.png")
+    items, faults = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+    assert [item.id for item in items] == ["a", "b", "c"] and faults == []
+    labels = [decode_label_map(check(item, tmp_path, task)[0].mask_png)[0].tolist() for item in items]
+    assert labels == [[0, 1, 2, 0, 0, 0, 0, 0], [0, 0, 0, 0, 2, 0, 0, 0], [0] * 8]
 
 
 def test_overlaps_of_folders_follow_covered_by(both_labels, make_task):
@@ -245,14 +371,20 @@ def test_values_that_are_no_indices(labels_of, make_task):
     ("section", "said"),
     [
         ({"masks": {"A": "a", "B": "./a"}}, "two structures have the same folder"),
-        ({"masks": {}}, "names no folder"),
+        ({"masks": {}}, "masks: names nothing"),
+        ({"mask_suffix": {}}, "mask_suffix: names nothing"),
+        ({"mask_suffix": {"A": "_a"}}, "annotations.mask_suffix: has nothing for B; add it, or remove the structure"),
+        ({"mask_suffix": {"A": "_a", "B": "_a"}}, "two structures have the same folder and mask_suffix"),
+        ({"mask_suffix": {"A": "_a", "B": "/../../b"}}, "mask_suffix.B: '/../../b' leads out of the data folder"),
+        ({"mask_suffix": SUFFIXES, "values": {"1": "A", "2": "B"}}, "masks of one structure are binary"),
+        ({"mask_suffix": ["_a", "_b"]}, "mask_suffix: input should be a valid string"),
         ({"masks": {"A": "a", "C": "c"}}, "annotations.masks: unknown class 'C'"),
         ({"masks": {"A": "a"}}, "annotations.masks: has nothing for B; add it, or remove the structure"),
         ({"masks": {"A": "a", "B": "../b"}}, "masks.B: '../b' leads out of the data folder"),
         ({"masks": 3}, "masks: input should be a valid string"),
         ({"values": {"1": "A"}}, "annotations.values: has nothing for B"),
         ({"values": {"0": "A", "1": "B"}}, "greater than or equal to 1"),
-        ({"masks": FOLDERS, "values": {"1": "A", "2": "B"}}, "masks in a folder per structure are binary"),
+        ({"masks": FOLDERS, "values": {"1": "A", "2": "B"}}, "masks of one structure are binary"),
     ],
 )
 def test_settings_that_are_refused(make_task, section, said):
@@ -264,6 +396,8 @@ def test_values_may_be_written_without_quotes_and_are_left_out_when_empty(tmp_pa
     file = tmp_path / "a.yaml"
     file.write_text("values: {128: A, 0255: B}\n")
     assert read_yaml(file) == {"values": {"128": "A", "0255": "B"}}
-    assert "values" not in make_task(TWO).annotations.model_dump()  # fingerprints of earlier versions
+    # fingerprints of earlier versions
+    assert not {"values", "without_annotation"} & make_task(TWO).annotations.model_dump().keys()
+    assert make_task(TWO, without_annotation="empty").annotations.model_dump()["without_annotation"] == "empty"
     section = make_task(TWO, values={"128": "A", "255": "B"}).model_dump(mode="json")["annotations"]
     assert section["values"] == {"128": "A", "255": "B"}

@@ -310,3 +310,35 @@ def test_faulty_annotations_are_listed_and_nothing_is_written(
     error = capsys.readouterr().err
     assert "3 faults found and nothing was written" in error and "2 frames" in error and "Traceback" not in error
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_excluded_images_are_left_out_even_with_faults(
+    as_list: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also an image that cannot be read, and one that is annotated twice."""
+    data = tmp_path / "in"
+    write_data(data, "shapes_json", {name: shapes_of(number) for number, name in enumerate("abcd")})
+    (data / "images" / "b.png").write_bytes(b"no picture")
+    text = (data / "annotations.json").read_text()
+    second = text.replace('"c.png"', '"c"') if '"c.png"' in text else text.replace('"c"', '"c.png"')
+    both = {**json.loads(text), **json.loads(second)}
+    (data / "annotations.json").write_text(json.dumps(both))
+    names = ["b.png", "c"]
+    (data / "out.txt").write_text("\n".join(names))
+    with (data / "task.yaml").open("a") as stream:
+        stream.write(yaml.safe_dump({"exclude": names if as_list else "out.txt"}))
+    assert convert(data, tmp_path / "out", "labelme", "--task", str(data / "task.yaml")) == 0
+    said = capsys.readouterr().out
+    assert "exclude: 2 images left out: b, c" in said and "2 images written as labelme" in said
+    assert [item.id for item in read_out(tmp_path / "out")] == ["a", "d"]
+    assert sorted(path.name for path in (tmp_path / "out" / "images").glob("*.png")) == ["a.png", "d.png"]
+
+
+def test_a_list_of_excluded_images_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "in"
+    write_data(data, "labelme", {"a": shapes_of(0)})
+    with (data / "task.yaml").open("a") as stream:
+        stream.write("exclude: none.txt\n")
+    assert convert(data, tmp_path / "out", "coco", "--task", str(data / "task.yaml")) == 2
+    assert "none.txt: no such list of images" in capsys.readouterr().err and not (tmp_path / "out").exists()

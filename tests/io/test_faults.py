@@ -18,6 +18,14 @@ def test_many_are_one_line_and_few_are_their_own():
     assert group.lines()[0] == "(warning) 0000.png: its mask is empty" and len(group.lines()) == 4
 
 
+def test_faults_that_one_setting_decides_about_are_one_line():
+    (group,) = group_faults([error(name, "has no mask", "without_mask") for name in "ab"])
+    (line,) = group.lines()
+    assert line.startswith("2 images without a mask, or without one of a structure (a, b); set annotations.without_ann")
+    (group,) = group_faults([error("a", "has no mask", "without_mask")])
+    assert group.lines() == ["a: has no mask"]
+
+
 def test_faults_of_no_kind_are_never_grouped():
     (group,) = group_faults([warning(f"{index}", "odd") for index in range(30)])
     assert len(group.lines()) == 30

@@ -72,23 +72,49 @@ def test_copies_of_masks_are_no_structures(tmp_path: Path) -> None:
     assert isinstance(found.section["masks"], str) and "once more" in str(found.notes)
 
 
-def test_several_masks_in_one_folder_are_named(tmp_path: Path) -> None:
+def test_suffixes_of_several_people_are_no_structures(tmp_path: Path) -> None:
     for number in range(4):
         save(tmp_path / f"d/{number}.png", picture(number))
-        save(tmp_path / f"d/{number}_nerve.png", mask(number))
-        save(tmp_path / f"d/{number}_vessel.png", np.roll(mask(number), 20))
+        for reader in (1, 2):
+            save(tmp_path / f"d/{number}_reader{reader}.png", np.roll(mask(number), 9 * reader))
     found = look_at(tmp_path)
-    assert "put the masks of each structure into a folder of their own" in str(found.notes)
-    assert len(found.faults) > 0
+    assert found.section["mask_suffix"] in ("_reader1", "_reader2")
+    assert "_reader1 or _reader2: masks of several people for the same images" in str(found.notes)
 
 
-def test_some_images_without_a_mask_are_faults_of_the_data(tmp_path: Path) -> None:
+def test_a_mask_and_its_outline_are_one_structure(tmp_path: Path) -> None:
+    for number in range(4):
+        contours = cv2.findContours(mask(number), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+        save(tmp_path / f"d/{number}.png", picture(number))
+        save(tmp_path / f"d/{number}_filled.png", mask(number))
+        save(tmp_path / f"d/{number}_outline.png", cv2.drawContours(np.zeros_like(mask(number)), contours, -1, 255, 1))
+    found = look_at(tmp_path)
+    assert isinstance(found.section["mask_suffix"], str) and len(found.structures) == 1
+    assert "_outline has the masks of _filled once more" in found.notes
+
+
+def test_images_without_a_mask_are_asked_about(tmp_path: Path, through: Callable[..., Any]) -> None:
     for number in range(10):
         save(tmp_path / f"images/{number}.png", picture(number))
         if number % 3 == 0:
             save(tmp_path / f"masks/{number}_m.png", mask(number))
     found = look_at(tmp_path)
-    assert found.layout.annotated == 4 and found.layout.images == 10 and len(found.faults) == 6
+    assert found.layout.annotated == 4 and found.layout.images == 10
+    assert found.without_mask == 6 and not found.faults and "without_annotation" not in found.section
+    done = through(tmp_path)
+    assert sorted(done.masks) == ["0", "3", "6", "9"] and len(done.errors) == 6
+    assert all("set annotations.without_annotation in the task to empty, where" in line for line in done.errors)
+    assert "# 6 images lack a mask. Add to the next line: without_annotation: leave_out (nobody" in done.text
+    assert "6 images lack a mask: set annotations.without_annotation" in done.out
+
+
+def test_structures_that_no_image_has_all_masks_of(tmp_path: Path, through: Callable[..., Any]) -> None:
+    for number in range(8):
+        save(tmp_path / f"d/images/{number}.png", picture(number))
+        save(tmp_path / f"d/masks/{'nerve' if number % 2 else 'vessel'}/{number}.png", mask(number))
+    done = through(tmp_path / "d")
+    assert done.task.class_names == ["NERVE", "VESSEL"] and len(done.errors) == 8
+    assert "# 8 images lack a mask or one of several. Add to the next line" in done.text
 
 
 @pytest.mark.parametrize(

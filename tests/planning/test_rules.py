@@ -8,6 +8,7 @@ import pytest
 
 from sonoseg.planning.choice import nested
 from sonoseg.planning.fingerprint import Fingerprint, StructureFacts
+from sonoseg.planning.plan import advice
 from sonoseg.planning.rules import (
     Machine,
     plan_augmentation,
@@ -168,3 +169,11 @@ def test_fitted_ellipses_are_masks_where_they_reproduce_the_reference() -> None:
     assert results(shape="ellipse", fit_dice=0.97)["postprocessing"]["shape_mask"] is False
     assert "shape_mask" not in results()["postprocessing"]
     assert results()["review"]["expected"] == ["A"] and "review" not in results(present=0.8)
+
+
+def test_few_patients_are_advised() -> None:
+    assert advice(dataset(patients=1)).startswith(
+        "1 patient is in the training part, and a training needs at least two"
+    )
+    assert "estimate it by cross-validation over all folds" in advice(dataset(patients=2))
+    assert advice(dataset(patients=500)) == ""

@@ -11,6 +11,7 @@ import yaml
 
 import train_test_data_preparation
 from sonoseg.annotations import FORMATS, Annotation
+from sonoseg.annotations.mask_folder import MaskFolderFormat
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.masks import read_mask, write_label_map
 from sonoseg.io.png import write_image
@@ -139,6 +140,37 @@ def test_an_annotation_that_could_not_be_used_can_be_corrected(stage1: Stage1, t
     add(tmp_path / "more", "p1_0", picture(2), square(7))
     stage1.run("--add", str(tmp_path / "more"))
     assert stage1.code == 0
+
+
+def test_an_image_that_nobody_had_annotated_is_annotated_in_an_added_folder(stage1: Stage1, tmp_path: Path) -> None:
+    stage1.run()
+    (stage1.root / "base" / "masks" / "p1_0.png").rename(tmp_path / "p1_0.png")
+    assert "base: 1 fault found" in stage1.run() and "images/p1_0.png: has no mask" in stage1.run()
+    add(tmp_path / "more", "p1_0", picture(2), square(7))
+    assert "has no mask" not in stage1.run("--add", str(tmp_path / "more")) and stage1.code == 0
+
+
+def test_annotations_of_an_added_folder_are_read_once(
+    stage1: Stage1, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage1.run()
+    more, read, folders = tmp_path / "more", MaskFolderFormat.read, []
+
+    def counted(self: MaskFolderFormat, data: Path, *others: Any) -> Any:
+        folders.append(data)
+        return read(self, data, *others)
+
+    add(more, "p30_0", picture(50), square(8))
+    monkeypatch.setattr(MaskFolderFormat, "read", counted)
+    stage1.run("--add", str(more))
+    assert stage1.code == 0 and folders == [stage1.base, more]
+
+
+def test_an_added_folder_whose_images_all_have_faults_says_which(stage1: Stage1, tmp_path: Path) -> None:
+    stage1.run()
+    add(tmp_path / "more", "p30_0", picture(50), square(8))
+    (tmp_path / "more" / "masks" / "p30_0.bmp").write_bytes((tmp_path / "more" / "masks" / "p30_0.png").read_bytes())
+    assert "images/p30_0.png: has several masks: p30_0.bmp, p30_0.png" in stage1.run("--add", str(tmp_path / "more"))
 
 
 @pytest.mark.parametrize("case", ["nothing prepared", "no such folder", "nothing in it", "image gone", "other patient"])

@@ -10,6 +10,7 @@ from sonoseg.errors import DataError
 from sonoseg.io.faults import Fault, warning
 from sonoseg.io.masks import decode_label_map
 from sonoseg.io.names import is_inside, patient_key
+from sonoseg.io.readers import is_image
 from sonoseg.io.reading import read_text_file
 from sonoseg.prepare.duplicates.near_duplicates import unit_vectors
 from sonoseg.prepare.metadata import ImageMetadata
@@ -41,18 +42,33 @@ def excluded_names(exclude: Sequence[str] | str, data: Path) -> list[str]:
 def without_excluded(
     items: Sequence[AnnotatedImage], faults: Sequence[Fault], names: Sequence[str]
 ) -> tuple[list[AnnotatedImage], list[Fault]]:
-    """Return the items and faults without those of excluded images, and a warning that names what was left out."""
+    """Return the items and faults without those of excluded images, and a warning that names what was left out.
+
+    names: files' names with or without extension, or ids. An image that no item was made of, because of a fault, is
+    known by the id of its fault, or by the file that the fault names.
+    """
     if not names:
         return list(items), list(faults)
     wanted = set(names)
-    out = {item.id for item in items if wanted & {item.id, item.image.path.name, item.image.path.stem}}
-    out |= {fault.image for fault in faults if fault.image in wanted}
+    spelled = {item.id: {item.id, item.image.path.name, item.image.path.stem} for item in items}
+    out = {identity for identity, spellings in spelled.items() if wanted & spellings}
+    identities = wanted | {Path(name).stem for name in names if is_image(Path(name))}
+    out |= {fault.image for fault in faults if fault.image in identities and fault.image not in spelled}
+    unknown = {Path(fault.where) for fault in faults if fault.image is None and is_image(Path(fault.where))}
+    files = {path.name for path in unknown if wanted & {path.name, path.stem}}
     kept = [item for item in items if item.id not in out]
-    rest = [fault for fault in faults if fault.image is None or fault.image not in out]
-    known = {name for item in items for name in (item.id, item.image.path.name, item.image.path.stem)} | out
-    missing = sorted(wanted - known)
-    if out:
-        rest.append(warning("exclude", f"{len(out)} images left out: {_some(sorted(map(str, out)))}", "excluded"))
+    rest = [
+        fault
+        for fault in faults
+        if fault.image not in out and not (fault.image is None and Path(fault.where).name in files)
+    ]
+    left_out = sorted({str(identity) for identity in out} | files)
+    known = {name for spellings in spelled.values() for name in spellings} | out | files
+    known |= {Path(name).stem for name in files}
+    missing = sorted(name for name in wanted - known if Path(name).stem not in out)
+    if left_out:
+        count = f"{len(left_out)} image{'s' if len(left_out) > 1 else ''}"
+        rest.append(warning("exclude", f"{count} left out: {_some(left_out)}", "excluded"))
     if missing:
         rest.append(warning("exclude", f"no image is called {_some(missing)}; correct the name", "excluded"))
     return kept, rest
