@@ -16,7 +16,6 @@ from sonoseg.planning.rules import (
     plan_network,
     plan_results,
 )
-from sonoseg.planning.timing import has_gpu, seconds_per_step
 from sonoseg.schema.drafts import Draft, value_at
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import task_of
@@ -53,6 +52,9 @@ def make_plan(draft: Draft, facts: Fingerprint) -> Plan:
 
     Settings that the task file states are kept, and others are planned with regard to them.
     """
+    # Imported late: stage 1 needs PyTorch for a plan only, and it takes seconds to import.
+    from sonoseg.planning.timing import has_gpu, seconds_per_step
+
     machine = Machine(has_gpu(), draft.plan.minutes)
     fields = draft.fields
     names = [item.name for item in facts.structures]
@@ -62,8 +64,8 @@ def make_plan(draft: Draft, facts: Fingerprint) -> Plan:
     choices += plan_network(facts, machine, (int(size[0]), int(size[1])))
     choices += [*plan_augmentation(facts, names), plan_batch(facts, machine), *plan_loss(facts), *plan_results(facts)]
     choices += _optimizer()
-    one_epoch = [*choices, Choice("training.epochs", 1, "")]
-    choices += _length(task_of(draft, nested(one_epoch)), facts, machine)
+    one_epoch = task_of(draft, nested([*choices, Choice("training.epochs", 1, "")]))
+    choices += _length(one_epoch, seconds_per_step(one_epoch), facts, machine)
     task = task_of(draft, nested(choices))
     whole = task.model_dump(mode="json")
     rows = []
@@ -84,9 +86,11 @@ def _optimizer() -> list[Choice]:
     ]
 
 
-def _length(task: Task, facts: Fingerprint, machine: Machine) -> list[Choice]:
-    """Return copies, epochs and the average's decay that fill the time; `task` has all other settings."""
-    seconds = seconds_per_step(task)
+def _length(task: Task, seconds: float, facts: Fingerprint, machine: Machine) -> list[Choice]:
+    """Return copies, epochs and the average's decay that fill the time of steps of `seconds` each.
+
+    `task` has all other settings.
+    """
     steps = max(1, int(machine.minutes * 60 * (1 - OTHER_WORK) / seconds))
     batch = task.training.batch_size
     of_images = -(-facts.images // batch)

@@ -2,14 +2,15 @@
 
 import json
 import shutil
+import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from sonoseg.io.masks import read_mask
 from sonoseg.prepare.split import assert_no_leak
+from tests.conftest import REPOSITORY
 from tests.datasets import EPI, LINE, RECT
 from tests.prepare.conftest import rows
 
@@ -264,13 +265,14 @@ def test_flags_out_of_range(run, flags):
     assert code == 2 and "expected a number from" in said
 
 
-def test_help_loads_nothing_heavy():
-    import subprocess
-
-    script = Path(__file__).resolve().parents[2] / "train_test_data_preparation.py"
-    command = [sys.executable, "-X", "importtime", str(script), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "--force" in done.stdout
-    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
-    assert "argparse" in loaded
-    assert not loaded & {"torch", "sklearn", "pandas", "iterstrat", "cv2", "numpy"}
+def test_a_task_that_states_every_setting_needs_no_torch(tmp_path, spine_data):
+    code = (
+        "import sys, train_test_data_preparation\n"
+        "assert train_test_data_preparation.main(sys.argv[1:]) == 0\n"
+        "assert not {'torch', 'monai', 'lightning_fabric'} & set(sys.modules)"
+    )
+    arguments = ["--task", "spine", "--workspace", str(tmp_path), "--data", str(spine_data())]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
