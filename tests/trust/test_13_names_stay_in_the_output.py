@@ -1,11 +1,10 @@
 """Check 13: no archive member, no UID and no name of an image puts a result outside its folder.
 
-Archives and DICOM files are not read, so no member's name and no UID becomes a path.
+Archives are not read, and nothing of a DICOM header becomes a path.
 """
 
 import json
 import os
-import struct
 import zipfile
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from sonoseg.io.png import write_image
 from sonoseg.io.readers import list_images
 from sonoseg.io.tables import unescape_cell
 from sonoseg.schema.task import Task
+from tests.dicom_files import write_dicom
 from tests.small import small_task
 from tests.trust.conftest import Segmented, everything
 
@@ -66,20 +66,17 @@ def archive(path: Path) -> Path:
     return path
 
 
-def dicom(path: Path, uid: bytes = b"../up") -> Path:
-    """The head of a DICOM file, with a UID that is a path."""
-    padded = uid + b"\0" * (len(uid) % 2)
-    tags = [struct.pack("<HH2sH", 2, tag, b"UI", len(padded)) + padded for tag in (0x0002, 0x0003)]
-    path.write_bytes(bytes(128) + b"DICM" + b"".join(tags))
-    return path
-
-
 def test_archives_and_dicom(
     segmented: Segmented, tmp_path: Path, scene: np.ndarray, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, output, task = tmp_path / "new", tmp_path / "deep" / "results", small_task("fetal_head", tmp_path)
     write_image(images / "good.png", scene)
-    dicom(images / "a.dcm"), dicom(images / "b.png"), archive(images / "c.zip"), archive(images / "d.png")
+    for name in ("a.dcm", "b.png"):
+        up = dict.fromkeys(
+            ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "PatientName"), "../up"
+        )
+        write_dicom(images / name, scene, **up)
+    archive(images / "c.zip"), archive(images / "d.png")
     before = everything(tmp_path)
 
     for file in (images / "c.zip", images / "a.dcm"):
@@ -90,12 +87,12 @@ def test_archives_and_dicom(
     assert everything(tmp_path) == before
 
     code, rows = segmented(images, output)
-    assert code == 1 and {name: row["status"] for name, row in rows.items() if name.endswith("png")} == {
-        "good.png": "ok",
-        "b.png": "failed",
+    assert code == 1 and {name: row["status"] for name, row in rows.items()} == {
+        **{"good.png": "ok", "a.dcm": "ok", "b.png": "ok"},
         "d.png": "failed",
     }
-    assert all("not a readable picture" in rows[name]["reason"] for name in ("b.png", "d.png"))
+    assert "not a readable picture" in rows["d.png"]["reason"]
+    segmented(images, output, "--dicom")
     new = everything(tmp_path).keys() - before.keys() - {"deep", "deep/results"}
     assert all(name.startswith("deep/results/") and name.count("/") == 2 for name in new), "something is elsewhere"
 

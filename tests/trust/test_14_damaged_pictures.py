@@ -1,7 +1,7 @@
 """Check 14: of damaged pictures each ends well or as failed with a reason; none is filled with grey; the batch ends.
 
 A JPEG has no checksum: a flipped bit may change the picture without an error. Missing data are detected.
-DICOM is not read: it is refused by name.
+Of DICOM see also check 38.
 """
 
 import io
@@ -14,9 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import inference
 from sonoseg.io.readers import read_image
-from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
 from tests.trust.conftest import Segmented
 
@@ -114,7 +112,7 @@ def dicom(length: int) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.dcm"])
-def test_dicom_is_refused_by_name(segmented: Segmented, scene: Pixels, tmp_path: Path, name: str) -> None:
+def test_a_dicom_header_alone_is_refused(segmented: Segmented, scene: Pixels, tmp_path: Path, name: str) -> None:
     for percent in (10, 50, 99, 100):
         images = tmp_path / f"{percent}"
         images.mkdir()
@@ -122,14 +120,6 @@ def test_dicom_is_refused_by_name(segmented: Segmented, scene: Pixels, tmp_path:
         Image.fromarray(scene).save(images / "good.png")
         rows = check_batch(images, tmp_path / f"out_{percent}", segmented)
         assert rows[name]["status"] == "failed" and name in rows[name]["reason"]
-
-
-def test_nothing_but_dicom(bright: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    images, output = tmp_path / "new", tmp_path / "out"
-    images.mkdir()
-    write(images / "a.dcm", dicom(1000))
-    assert inference.main(["--task", "fetal_head", "--images", str(images), "--output", str(output)]) == 2
-    assert "no image in this folder; expected .png" in capsys.readouterr().err and not output.exists()
 
 
 def write(path: Path, data: bytes) -> Path:

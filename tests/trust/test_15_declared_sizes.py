@@ -1,6 +1,6 @@
 """Check 15: a small file that declares a huge picture, or many, is refused from its header, in little memory.
 
-DICOM is not read; PNG and TIFF declare frames as well.
+Of DICOM see check 38; PNG and TIFF declare frames as well.
 """
 
 import json
