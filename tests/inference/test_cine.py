@@ -420,6 +420,10 @@ def test_dicom_files_without_an_image_are_left_out(tmp_path: Path, small: Task) 
     assert not any("regions" in remark for remark in kept.remarks)
 
 
+def test_whole_frames_need_a_folder_of_images(capsys: pytest.CaptureFixture) -> None:
+    assert inference.main(["--keep-frame"]) == 2 and "--keep-frame need --images" in capsys.readouterr().err
+
+
 def test_the_model_that_comes_with_sonoseg_measures_a_moving_phantom(tmp_path: Path, one_thread: None) -> None:
     """Chosen by expected Dice; a dark part is rejected and not chosen."""
     from sonoseg.phantom.__main__ import main as make_phantoms

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from sonoseg.errors import UsageError
-from sonoseg.io.files import check_writable, sha256_of, write_bytes, write_json
+from sonoseg.io.files import check_writable, copy_file, sha256_of, write_bytes, write_json
 from sonoseg.io.tables import read_table, unescape_cell, write_csv
 
 
@@ -40,6 +40,18 @@ def test_an_interruption_leaves_the_old_file_too(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_file_is_copied_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    source, target = tmp_path / "b" / "source.bin", tmp_path / "a.bin"
+    write_bytes(source, bytes(range(256)) * 5000)  # more than is copied at once
+    write_bytes(target, b"old")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space") as failed:
+        patch.setattr(os, "fsync", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        copy_file(source, target)
+    assert target.read_bytes() == b"old" and failed.value.filename == str(target)
+    assert copy_file(source, target) == sha256_of(source) == sha256_of(target)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.bin", "b"}
 
 
 def test_results_are_readable_by_others(tmp_path):
