@@ -27,7 +27,7 @@ from sonoseg.runs.versions import versions
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = REPOSITORY / "benchmarks" / "results.json", REPOSITORY / "docs" / "benchmarks.md"
 
-NAMES = ("stage2", "denoise", "training_step", "engines", "folder", "realtime", "start", "scale")
+NAMES = ("stage2", "denoise", "training_step", "engines", "folder", "realtime", "loop", "start", "scale")
 """Modules of this package; each has `run(workspace)`, which yields figures."""
 
 
