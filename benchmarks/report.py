@@ -10,7 +10,6 @@ TITLES = {
     "engines": "One forward pass",
     "folder": "A folder of images",
     "realtime": "Frame to measured result",
-    "loop": "A loop of frames",
     "loop": "Loop to measured result",
     "start": "From the command to the first result",
     "scale": "Many images",
