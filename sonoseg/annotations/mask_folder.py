@@ -7,10 +7,12 @@ from posixpath import normpath
 from typing import ClassVar
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation, MaskFile, folder_inside, with_ids
+from sonoseg.annotations.frame_masks import FrameMasks
+from sonoseg.annotations.frames import ImageFiles
 from sonoseg.errors import TaskError, choices
 from sonoseg.io.faults import Fault, error
 from sonoseg.io.files import write_bytes
-from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.image_ref import ImageRef, stem_of
 from sonoseg.io.masks import LOSSLESS_SUFFIXES, encode_picture
 from sonoseg.io.names import is_inside
 from sonoseg.schema.annotation_formats import MaskFolder
@@ -27,18 +29,27 @@ class MaskFolderFormat:
     ) -> tuple[list[AnnotatedImage], list[Fault]]:
         """Pair `<name><image_suffix>` with `<name><mask_suffix>`, in one folder or several, whatever their extensions.
 
-        Faults: an image without a mask, or without one of a structure that has a folder, a mask without an image,
-        several masks for an image, invalid names, links that lead out of `data`. Raises DataError when a folder is
-        missing, TaskError when images and masks share a folder and have the same suffix.
+        Masks of the frames of a file have their number, or are the pages of one file, see `FrameMasks`. Faults: an
+        image without a mask, or without one of a structure that has a folder, a mask without an image, several masks
+        for an image, invalid names, links that lead out of `data`. Raises DataError when a folder is missing, TaskError
+        when images and masks share a folder and have the same suffix.
         """
         images, masks, faults = _list_files(data, section)
         masks_of = {structure: _by_name(paths, section) for structure, paths in masks.items()}
-        items = []
+        items: list[AnnotatedImage] = []
         image_of, more = with_ids(images, data)
         faults += more
         values = tuple(section.values.items())
+        names = {_name(stem_of(image), section) for image in images}
+        image_files, frames = ImageFiles(image_of), _frame_masks(data, section, masks_of)
         for identity, image in image_of.items():
-            name = _name(image.stem, section)
+            name = _name(stem_of(image), section)
+            if identity in image_files.frames_of:
+                of_file, more = frames.read(identity, name, image_files)
+                items += of_file
+                faults += more
+                names |= frames.numbered.get(name, {}).keys()
+                continue
             candidates = {structure: by_name.get(name, []) for structure, by_name in masks_of.items()}
             problem = _pairing_problem(name, candidates, section, data)
             if problem:
@@ -46,7 +57,6 @@ class MaskFolderFormat:
             else:
                 files = tuple(MaskFile(paths[0], structure, values) for structure, paths in candidates.items())
                 items.append(AnnotatedImage(identity, ImageRef(image), files, section.fill_outlines))
-        names = {_name(image.stem, section) for image in images}
         for by_name in masks_of.values():
             for name in by_name.keys() - names:
                 for mask in by_name[name]:
@@ -83,6 +93,21 @@ class MaskFolderFormat:
         # The data folder is unknown here, so names are compared, and no links are resolved.
         shared = any(normpath(folder) == normpath(section.images) for _, folder in section.mask_folders)
         return shared and _is_mask(path, section)
+
+
+def _frame_masks(
+    data: Path, section: MaskFolder, masks: Mapping[str | None, Mapping[str, Sequence[Path]]]
+) -> FrameMasks:
+    keep_empty = getattr(section, "without_annotation", None) == "empty"
+    values = tuple(section.values.items())
+    return FrameMasks(
+        data,
+        masks,
+        lambda name, paths: _pairing_problem(name, paths, section, data),
+        values,
+        section.fill_outlines,
+        keep_empty,
+    )
 
 
 def _list_files(data: Path, section: MaskFolder) -> tuple[list[Path], dict[str | None, list[Path]], list[Fault]]:

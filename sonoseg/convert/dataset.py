@@ -24,7 +24,7 @@ from sonoseg.io.files import write_bytes, write_text
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import encode_label_map
 from sonoseg.io.readers import read_image_header
-from sonoseg.prepare.verify import read_labels
+from sonoseg.prepare.reading.labels import read_labels
 from sonoseg.schema.annotation_formats import annotations_section
 from sonoseg.schema.annotations import Structure, label_values
 from sonoseg.sizes import Size

@@ -61,6 +61,10 @@ KINDS = {
     "class_missing_in_fold": FaultKind(
         "classes that are missing in a fold", "annotate more patients that show them, or divide into fewer folds"
     ),
+    "two_spacings": FaultKind(
+        "images whose file states another pixel spacing than the table",
+        "correct the table, or leave its cells empty where the file is right",
+    ),
     "constant": FaultKind("images of a single grey value", "remove them: they show nothing"),
     "empty": FaultKind(
         "empty masks: nothing is annotated", "correct if the structure is not visible; otherwise annotate it"

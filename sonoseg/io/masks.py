@@ -17,13 +17,15 @@ from sonoseg.io.readers.raster import decode_picture
 from sonoseg.types import Pixels
 
 
-def read_mask(path: Path, limits: ReadLimits = DEFAULT_LIMITS, data: bytes | None = None) -> Pixels:
+def read_mask(image: Path | ImageRef, limits: ReadLimits = DEFAULT_LIMITS, data: bytes | None = None) -> Pixels:
     """Decode a mask to `(H, W)` uint8 of the values as stored: palette files give their indices, never their colours.
 
-    RGB masks are read when all three channels agree. Raises DataError as `readers.read_image` does for a single
-    picture, and for coloured masks. data: the file's bytes, read from the file when None.
+    image: a file with a single picture, or a page of one with several. RGB masks are read when all three channels
+    agree. Raises DataError as `readers.read_image` does, and for coloured masks. data: the file's bytes, read from the
+    file when None.
     """
-    picture = decode_picture(ImageRef(path), limits, data)
+    path = ImageRef(image) if isinstance(image, Path) else image
+    picture = decode_picture(path, limits, data)
     values = np.asarray(picture)
     if picture.mode in ("LA", "PA", "RGBA"):
         values = values[..., :-1]
