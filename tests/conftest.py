@@ -19,6 +19,7 @@ TRAINING_FIXTURES = {"alone", "executed", "finished", "odd", "prepared", "straig
 """Fixtures that run training."""
 TRAINING = (
     "test_chance.py",
+    "test_dicom_dataset.py",
     "test_every_task.py",
     "test_notebook.py",
     "test_pipeline.py",

@@ -8,7 +8,7 @@ from typing import Any
 
 from sonoseg.annotations.base import AnnotatedImage
 from sonoseg.io.faults import Fault
-from sonoseg.io.pseudonyms import PseudonymKey
+from sonoseg.io.pseudonyms import PseudonymKey, is_pseudonym
 from sonoseg.prepare.duplicates.near_duplicates import NearDuplicatePairs, find_near_duplicates, near_duplicate_faults
 from sonoseg.prepare.duplicates.selection import annotated_twice, without_duplicates
 from sonoseg.prepare.metadata import ImageMetadata
@@ -118,6 +118,16 @@ def classes_shown(verified: VerifiedImages) -> list[tuple[str, list[bool]]]:
     ]
 
 
+def order_of_pseudonyms(verified: VerifiedImages) -> dict[str, str]:
+    """Return pseudonym -> id of the patient's first image.
+
+    Patients are divided in this order: pseudonyms are random, and the same data would be split differently in each
+    workspace.
+    """
+    patients = {image.item.id: verified.meta[image.item.id].patient or "" for image in verified.images}
+    return {patients[name]: name for name in sorted(patients, reverse=True) if is_pseudonym(patients[name])}
+
+
 def build_dataset(
     verified: VerifiedImages,
     task: Task,
@@ -130,7 +140,9 @@ def build_dataset(
     settings: `test_size`, `folds` and `seed`. Raises DataError for a leak between the parts.
     """
     images, meta = verified.images, verified.meta
-    split = split or split_patients(classes_shown(verified), task.class_names, **settings)
+    split = split or split_patients(
+        classes_shown(verified), task.class_names, **settings, order=order_of_pseudonyms(verified)
+    )
     samples = build_samples(images, meta, split, workspace)
     assert_no_leak(
         [sample for sample in samples if sample.fold is not None], [sample for sample in samples if sample.fold is None]
