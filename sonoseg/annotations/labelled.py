@@ -131,8 +131,9 @@ def annotated_images(
 
     entries: id -> its shapes; without shapes the file states that the image shows no structure. asked: ids in the files
     of which nobody can tell whether they were annotated, as the format says nothing about it; those of images that are
-    in no file are added. `section.without_annotation` decides about these. Such frames of a file with several are left
-    out without a fault, unless it is `empty`; where all of them are, a warning names the file.
+    in no file are added. `section.without_annotation` decides about these. Of a file with several frames, those in no
+    file are left out without a fault, those in a file too unless it is `empty`; where no frame remains, a warning names
+    the file.
     """
     items: list[AnnotatedImage] = []
     faults: list[Fault] = []
@@ -169,8 +170,8 @@ def _annotated_frames(
     frames = []
     for identity, image in finder.files.frames(file):
         shapes, size = entries.get(identity, ((), None))
-        stated = identity in entries and identity not in open_ids
-        if shapes or stated or section.without_annotation == "empty":
+        listed = identity in entries and (identity not in open_ids or section.without_annotation == "empty")
+        if shapes or listed:
             frames.append(AnnotatedImage(identity, image, shapes=shapes, size=size))
     return frames
 

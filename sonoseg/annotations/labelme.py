@@ -25,6 +25,7 @@ from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error
 from sonoseg.io.files import json_text, write_bytes
+from sonoseg.io.image_ref import stem_of
 from sonoseg.io.limits import MAX_PIXELS, ReadLimits
 from sonoseg.io.masks import read_mask
 from sonoseg.io.names import is_inside, name_problem
@@ -97,7 +98,7 @@ class LabelMeFormat:
             write_bytes(data / name, json_text(document).encode("utf-8"), sync)
 
     def image_files(self, section: LabelMe, image: str) -> list[str]:
-        return [f"{section.annotations}/{Path(image).stem}.json"]
+        return [f"{section.annotations}/{stem_of(Path(image))}.json"]
 
     def shared_files(self, section: LabelMe) -> list[str]:
         return []

@@ -78,7 +78,9 @@ class ShapesJsonFormat:
 
     def write(self, data: Path, section: ShapesJson, annotations: Iterable[Annotation], sync: bool = True) -> None:
         """Write the file with the shapes of all images; keys are image names without the extension."""
-        entries = {Path(item.image).stem: [_entry(shape, item.image) for shape in item.shapes] for item in annotations}
+        entries = {
+            stem_of(Path(item.image)): [_entry(shape, item.image) for shape in item.shapes] for item in annotations
+        }
         write_bytes(data / section.file, json_text(entries).encode("utf-8"), sync)
 
     def image_files(self, section: ShapesJson, image: str) -> list[str]:
