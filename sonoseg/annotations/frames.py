@@ -73,7 +73,9 @@ class ImageFiles:
         identity = self._named.get(name)
         if identity is not None and identity not in self.frames_of:
             return identity, ImageRef(self.image_of[identity])
-        if identity is not None:
+        identity = identity or self._named.get(Path(name).stem)
+        if identity in self.frames_of:
+            identity = str(identity)
             raise FrameProblem(
                 f"{self.image_of[identity].name} has {self.frames_of[identity]} frames; expected the number of one in "
                 f"the name, such as {identity}_frame0001 for the first",
