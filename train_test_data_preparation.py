@@ -18,6 +18,7 @@ from sonoseg.runs.workspace import PREPARATION_RECORD, Workspace
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from rich.table import Table
 
+    from sonoseg.io.pseudonyms import PseudonymKey
     from sonoseg.prepare.dataset import Dataset, VerifiedImages
     from sonoseg.schema.drafts import Draft
     from sonoseg.schema.task import Task
@@ -98,6 +99,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
 def prepare(draft: "Draft", task: "Task", workspace: Workspace, folder: Path, arguments: argparse.Namespace) -> None:
     """Verify, split, plan, write, and show; the caller holds the lock of the output folder."""
     from sonoseg.io.files import write_text
+    from sonoseg.io.pseudonyms import PseudonymKey
     from sonoseg.planning.stage1 import plan_for_report, plan_lines, plan_of, plan_text
     from sonoseg.prepare.additions import add_to_split, added_folders, added_summary, earlier_split
     from sonoseg.prepare.dataset import build_dataset
@@ -108,7 +110,8 @@ def prepare(draft: "Draft", task: "Task", workspace: Workspace, folder: Path, ar
 
     # Verify: decode every image and annotation once.
     added = added_folders(workspace, arguments.add, forget=arguments.force)
-    verified = verify_images(draft, task, [folder, *added], arguments)
+    key = PseudonymKey(workspace.patient_key)
+    verified = verify_images(draft, task, [folder, *added], arguments, key)
     check_images(verified, task, workspace, arguments.report_only)
 
     # Split whole patients, and compare the images with each other. Where images are added, earlier patients stay.
@@ -138,6 +141,8 @@ def prepare(draft: "Draft", task: "Task", workspace: Workspace, folder: Path, ar
             **table_digests(folder, task.annotations, task.metadata),
         }
         claim_files(output, dataset, workspace)
+        if key.is_used:
+            key.store()
         output.write_json(
             PREPARATION_RECORD, run_record(arguments.command, task, settings | {"added": [*map(str, added)]}, inputs)
         )
@@ -162,13 +167,17 @@ def is_same_split(dataset: "Dataset", workspace: Workspace) -> bool:
 
 
 def verify_images(
-    draft: "Draft", task: "Task", folders: Sequence[Path], arguments: argparse.Namespace
+    draft: "Draft", task: "Task", folders: Sequence[Path], arguments: argparse.Namespace, key: "PseudonymKey"
 ) -> "VerifiedImages":
-    """Read annotations and metadata tables of the folders, and verify every image that is not left out."""
+    """Read annotations and metadata tables of the folders, and verify every image that is not left out.
+
+    key: gives the patients that files state their pseudonyms.
+    """
     from sonoseg.annotations import FORMATS
     from sonoseg.new_task.findings import read_further
     from sonoseg.prepare.dataset import FolderImages, combine
     from sonoseg.prepare.duplicates.selection import excluded_names, without_excluded
+    from sonoseg.prepare.reading.regions import images_of
     from sonoseg.prepare.verify import verify
 
     limits, names = ReadLimits(arguments.max_pixels), excluded_names(draft.exclude, folders[0])
@@ -178,14 +187,18 @@ def verify_images(
             read = FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)
         else:
             read = read_further(folder, task)
-        items, faults = without_excluded(*read, names)
-        images = []
-        for image, image_faults in progress_bar(verify(items, folder, task, limits), "verify", len(items)):
+        items, more = images_of(read[0], folder, limits)
+        items, faults = without_excluded(items, [*read[1], *more], names)
+        images, annotated = [], []
+        found = progress_bar(verify(items, folder, task, limits), "verify", len(items))
+        for item, (image, image_faults) in zip(items, found, strict=True):
             faults += image_faults
             if image is not None:
                 images.append(image)
-        parts.append(FolderImages(folder, items, images, faults))
-    return combine(parts, task, arguments.drop_duplicates)
+            if image is not None or image_faults:
+                annotated.append(item)
+        parts.append(FolderImages(folder, annotated, images, faults))
+    return combine(parts, task, key, arguments.drop_duplicates)
 
 
 def check_images(verified: "VerifiedImages", task: "Task", workspace: Workspace, report_only: bool) -> None:

@@ -23,6 +23,7 @@ TRAINING_FIXTURES = {"alone", "executed", "finished", "odd", "prepared", "straig
 TRAINING = (
     "test_chance.py",
     "test_every_folder.py",
+    "test_dicom_dataset.py",
     "test_every_task.py",
     "test_notebook.py",
     "test_pipeline.py",

@@ -2,7 +2,7 @@
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation, AnnotationFormat, MaskFile
 from sonoseg.annotations.coco import CocoFormat
-from sonoseg.annotations.cvat import CvatFormat
+from sonoseg.annotations.cvat.format import CvatFormat
 from sonoseg.annotations.label_studio.format import LabelStudioFormat
 from sonoseg.annotations.labelme import LabelMeFormat
 from sonoseg.annotations.mask_folder import MaskFolderFormat

@@ -1,18 +1,18 @@
 """The contract of an annotation format, and what all formats share."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error
-from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.image_ref import ImageRef, stem_of
 from sonoseg.io.names import is_inside, name_key, name_problem
 from sonoseg.io.readers import list_images
 from sonoseg.schema.annotations import Structure
-from sonoseg.sizes import Size
+from sonoseg.sizes import Region, Size
 from sonoseg.types import Pixels
 
 
@@ -21,21 +21,26 @@ class MaskFile:
     """A mask of an image. structure: the one that a binary mask shows; None for a mask with values of all classes.
 
     values: (stored value, structure) pairs of a mask of all classes; empty when the values are the class indices.
+    page: of a file with a mask for each frame, from 0; None for a file with one.
     """
 
     path: Path
     structure: str | None = None
     values: tuple[tuple[int, str], ...] = ()
+    page: int | None = None
 
 
 @dataclass(frozen=True)
 class AnnotatedImage:
     """An image of a data folder with its annotation, as a reader returns it: mask files, or shapes.
 
-    id: unique in the data folder: the stem of the image's file name, with the number of the frame where a file has
-    several; masks: empty when the annotation consists of shapes; outlined: the masks contain outlines, and the enclosed
+    id: unique in the data folder: the stem of the image's file name, with the numbers of frame and region where a file
+    has several; image: as readers return it, a file or a frame, whose regions `prepare.reading.regions` tells apart;
+    masks: empty when the annotation consists of shapes; outlined: the masks contain outlines, and the enclosed
     area is to be filled; shapes: (position in the file, from 0; shape or bitmap). An image without structures has no
-    mask and no shapes, or empty masks. size: of the image as the annotation states it, None when it does not.
+    mask and no shapes, or empty masks. Coordinates, and the pixels of masks, are those of the whole frame. size: of the
+    frame as the annotation states it, None when it does not. drop_empty: a mask without a structure means that nobody
+    has annotated the image. regions: all of the frame where it has several, of which `image` names one.
     """
 
     id: str
@@ -44,14 +49,16 @@ class AnnotatedImage:
     outlined: bool = False
     shapes: tuple[tuple[int, Shape | Bitmap], ...] = ()
     size: Size | None = None
+    drop_empty: bool = False
+    regions: tuple[Region, ...] = ()
 
     def name_in(self, data: Path) -> str:
-        """Return how messages name the image: its path relative to the data folder, and its frame if it has one.
+        """Return how messages name the image: its path relative to the data folder, and its frame and region if any.
 
         The path is whole for an image of another folder.
         """
         path = self.image.path
-        return str(ImageRef(path.relative_to(data) if path.is_relative_to(data) else path, self.image.frame))
+        return str(replace(self.image, path=path.relative_to(data) if path.is_relative_to(data) else path))
 
 
 @dataclass(frozen=True)
@@ -139,14 +146,14 @@ def folder_inside(data: Path, name: str) -> tuple[list[Path], list[Fault]]:
 def with_ids(images: Sequence[Path], data: Path) -> tuple[dict[str, Path], list[Fault]]:
     """Return {id: image} and the faults of images that cannot have an id.
 
-    The id is the file's stem. Images with the same id, or with ids that differ only in letter case or in the Unicode
-    form of a letter, are a fault: on other file systems one would overwrite the other.
+    The id is the file's stem (`stem_of`). Images with the same id, or with ids that differ only in letter case or in
+    the Unicode form of a letter, are a fault: on other file systems one would overwrite the other.
     """
     image_of: dict[str, Path] = {}
     first_with: dict[str, Path] = {}
     faults = []
     for image in images:
-        name, identity = image.relative_to(data).as_posix(), image.stem.strip()
+        name, identity = image.relative_to(data).as_posix(), stem_of(image).strip()
         problem = name_problem(image.name)
         if problem:
             faults.append(error(name, f"{problem} in the file name; rename it"))

@@ -134,7 +134,8 @@ class _Images:
         if identity is None:
             if self._finder.is_refused(name):  # it has its own fault already
                 return
-            raise _NoImage(f"no image {shown(name)} in {self._section.images}/; put it there, or remove the entry")
+            missing = f"no image {shown(name)} in {self._section.images}/; put it there, or remove the entry"
+            raise _NoImage(self._finder.problem(name, missing))
         if identity in self.size_of:
             raise ValueError(f"a second entry of the image {identity}; keep one")
         self.id_of[key], self.size_of[identity] = identity, None

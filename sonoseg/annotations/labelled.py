@@ -3,16 +3,17 @@
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote
 
 from sonoseg.annotations.base import AnnotatedImage, folder_inside, with_ids
+from sonoseg.annotations.frames import FrameProblem, ImageFiles
 from sonoseg.errors import DataError, choices
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error, warning
-from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.image_ref import ImageRef, stem_of
 from sonoseg.io.names import is_inside
 from sonoseg.io.reading import read_text_file
 from sonoseg.schema.annotation_formats import LabelledFormat
@@ -74,7 +75,9 @@ class ImageFinder:
     """The images of a data folder, found by the names that annotation files give them.
 
     Annotation files name an image by its file name, by a path of the machine on which it was annotated, of Windows as
-    well, or by an address. Only the last part counts.
+    well, or by an address. Only the last part counts. Names of frames are those of `frames.ImageFiles`.
+
+    source: name of the file whose frames the names of CVAT mean; set when an annotation file states it.
     """
 
     def __init__(self, data: Path, section: LabelledFormat):
@@ -82,19 +85,28 @@ class ImageFinder:
         images, self.faults = folder_inside(data, section.images)
         self.image_of, more = with_ids(images, data)
         self.faults += more
-        self._by_name = {path.name: identity for identity, path in self.image_of.items()}
-        self._by_stem = {path.stem: identity for identity, path in self.image_of.items()}
+        self.files, self.source = ImageFiles(self.image_of), ""
         self._refused = {path.name for path in images} - {path.name for path in self.image_of.values()}
-        self._refused |= {Path(name).stem for name in self._refused}
+        self._refused |= {stem_of(Path(name)) for name in self._refused}
 
     def find(self, name: str) -> str | None:
         """Return the id of the image of this name, with or without its extension; None when there is none."""
+        found = self._look_up(name)[0]
+        return found[0] if found else None
+
+    def problem(self, name: str, otherwise: str) -> str:
+        """Return why there is no image of this name: what is wrong with the number of a frame, or `otherwise`."""
+        return self._look_up(name)[1] or otherwise
+
+    def _look_up(self, name: str) -> tuple[tuple[str, ImageRef] | None, str]:
+        problem = ""
         for candidate in spellings(name):
-            if candidate in self._by_name:
-                return self._by_name[candidate]
-            if candidate in self._by_stem:
-                return self._by_stem[candidate]
-        return None
+            try:
+                if found := self.files.find(candidate, self.source):
+                    return found, ""
+            except FrameProblem as reason:
+                problem = problem or str(reason)
+        return None, problem
 
     def is_refused(self, name: str) -> bool:
         """Return whether the image of this name, with or without its extension, has a fault of its own already."""
@@ -119,11 +131,21 @@ def annotated_images(
 
     entries: id -> its shapes; without shapes the file states that the image shows no structure. asked: ids in the files
     of which nobody can tell whether they were annotated, as the format says nothing about it; those of images that are
-    in no file are added. `section.without_annotation` decides about these.
+    in no file are added. `section.without_annotation` decides about these. Of a file with several frames, those in no
+    file are left out without a fault, those in a file too unless it is `empty`; where no frame remains, a warning names
+    the file.
     """
-    items, faults = [], []
+    items: list[AnnotatedImage] = []
+    faults: list[Fault] = []
     open_ids = {*asked, *(finder.image_of.keys() - entries.keys())}
     for identity, image in finder.image_of.items():
+        if identity in finder.files.frames_of:
+            frames = _annotated_frames(identity, entries, finder, section, open_ids)
+            if not frames:
+                message = f"none of its {finder.files.frames_of[identity]} frames has a shape; left out"
+                faults.append(warning(image.relative_to(data).as_posix(), message, "left_out", identity))
+            items += frames
+            continue
         shapes, size = entries.get(identity, ((), None))
         if identity in open_ids and not shapes:
             where = image.relative_to(data).as_posix()
@@ -139,6 +161,19 @@ def annotated_images(
                 continue
         items.append(AnnotatedImage(identity, ImageRef(image), shapes=shapes, size=size))
     return sorted(items, key=lambda item: item.id), faults
+
+
+def _annotated_frames(
+    file: str, entries: Mapping[str, Entry], finder: ImageFinder, section: LabelledFormat, open_ids: Collection[str]
+) -> list[AnnotatedImage]:
+    """Return the frames of the file with this id that have a shape, or of which it is known that they show none."""
+    frames = []
+    for identity, image in finder.files.frames(file):
+        shapes, size = entries.get(identity, ((), None))
+        listed = identity in entries and (identity not in open_ids or section.without_annotation == "empty")
+        if shapes or listed:
+            frames.append(AnnotatedImage(identity, image, shapes=shapes, size=size))
+    return frames
 
 
 def read_annotation_file(data: Path, name: str) -> bytes:

@@ -25,6 +25,7 @@ from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error
 from sonoseg.io.files import json_text, write_bytes
+from sonoseg.io.image_ref import stem_of
 from sonoseg.io.limits import MAX_PIXELS, ReadLimits
 from sonoseg.io.masks import read_mask
 from sonoseg.io.names import is_inside, name_problem
@@ -62,18 +63,19 @@ class LabelMeFormat:
         faults = [*finder.faults]
         entries: dict[str, Entry] = {}
         for path in _json_files(data / section.annotations, data):
-            where, identity = path.relative_to(data).as_posix(), path.stem.strip()
+            where, name = path.relative_to(data).as_posix(), path.stem.strip()
+            identity = name if name in finder.image_of else finder.find(path.stem) or name
             problem = name_problem(path.name)
             if problem:
                 faults.append(error(where, f"{problem} in the file name; rename it", "names"))
             elif identity in entries:
                 faults.append(error(where, f"a second annotation of the image {identity}; keep one", "", identity))
-            elif identity in finder.image_of:
-                entries[identity], more = _read_file(path, data, finder, labels)
+            elif finder.find(identity) == identity:
+                entries[identity], more = _read_file(path, data, finder, labels, identity)
                 faults += more
             elif not finder.is_refused(identity):  # an image that was refused has its own fault already
                 message = f"annotation of an image that is not there; expected {identity} in {section.images}/"
-                faults.append(error(where, message, "no_image"))
+                faults.append(error(where, finder.problem(path.stem, message), "no_image"))
         items, more = annotated_images(entries, finder, section, data)
         return items, [*faults, *labels.faults(section.annotations), *more]
 
@@ -96,7 +98,7 @@ class LabelMeFormat:
             write_bytes(data / name, json_text(document).encode("utf-8"), sync)
 
     def image_files(self, section: LabelMe, image: str) -> list[str]:
-        return [f"{section.annotations}/{Path(image).stem}.json"]
+        return [f"{section.annotations}/{stem_of(Path(image))}.json"]
 
     def shared_files(self, section: LabelMe) -> list[str]:
         return []
@@ -118,9 +120,9 @@ def _json_files(folder: Path, data: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".json" and path.name[0] != ".")
 
 
-def _read_file(path: Path, data: Path, finder: ImageFinder, labels: Labels) -> tuple[Entry, list[Fault]]:
-    """Return shapes and size of a file, as far as they can be read, and its faults."""
-    where, identity = path.relative_to(data).as_posix(), path.stem.strip()
+def _read_file(path: Path, data: Path, finder: ImageFinder, labels: Labels, identity: str) -> tuple[Entry, list[Fault]]:
+    """Return shapes and size in the file of an image, as far as they can be read, and its faults."""
+    where = path.relative_to(data).as_posix()
     try:
         document = read_json(path, data)
     except DataError as problem:

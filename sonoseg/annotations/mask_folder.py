@@ -7,10 +7,12 @@ from posixpath import normpath
 from typing import ClassVar, Literal
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation, MaskFile, folder_inside, with_ids
+from sonoseg.annotations.frame_masks import FrameMasks
+from sonoseg.annotations.frames import ImageFiles
 from sonoseg.errors import TaskError, choices
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import write_bytes
-from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.image_ref import ImageRef, stem_of
 from sonoseg.io.masks import LOSSLESS_SUFFIXES, encode_picture
 from sonoseg.io.names import is_inside
 from sonoseg.schema.annotation_formats import MaskFolder, MaskSet
@@ -36,23 +38,33 @@ class MaskFolderFormat:
     ) -> tuple[list[AnnotatedImage], list[Fault]]:
         """Pair `<name><image_suffix>` with `<name><mask_suffix>`, in one folder or several, whatever their extensions.
 
-        What an image without a mask, or without one of a structure with masks of its own, means,
-        `section.without_annotation` decides; without it, it is a fault. Other faults: a mask without an image, several
-        masks for an image, invalid names, links that lead out of `data`. Raises DataError when a folder is missing,
-        TaskError when images and masks share a folder and have the same suffix.
+        Masks of the frames of a file have their number, or are the pages of one file, see `FrameMasks`. What an image
+        without a mask, or without one of a structure with masks of its own, means, `section.without_annotation`
+        decides; without it, it is a fault. Other faults: a mask without an image, several masks for an image, invalid
+        names, links that lead out of `data`. Raises DataError when a folder is missing, TaskError when images and masks
+        share a folder and have the same suffix.
         """
         images, masks_of, faults = _list_files(data, section)
-        items = []
+        items: list[AnnotatedImage] = []
         image_of, more = with_ids(images, data)
         faults += more
         values = tuple(section.values.items())
-        names = {_name(image.stem, section) for image in image_of.values()}
+        image_files, frames = ImageFiles(image_of), _frame_masks(data, section, masks_of)
+        names = {_name(stem_of(image), section) for image in images}
+        names |= {key for name in names for key in frames.numbered.get(name, ())}
         never = {masks.structure for masks in section.mask_sets if not names & masks_of[masks].keys()}
         if never and names and section.without_annotation == "empty":
             which = f"no image has a mask{_of([*never], section)}"
             faults.append(warning(section.images, f"{which}; {_WRONG_NAMES}", "none_with_mask"))
         for identity, image in image_of.items():
-            name = _name(image.stem, section)
+            name = _name(stem_of(image), section)
+            if identity in image_files.frames_of:
+                of_file, more = frames.read(identity, name, image_files)
+                items += of_file
+                faults += more or (
+                    [] if of_file else [_no_frame(image, data, section, image_files.frames_of[identity])]
+                )
+                continue
             found = {masks: by_name.get(name, []) for masks, by_name in masks_of.items()}
             where = image.relative_to(data).as_posix()
             problem = _wrong_masks(found.values(), data)
@@ -68,7 +80,7 @@ class MaskFolderFormat:
             else:
                 files = tuple(MaskFile(paths[0], masks.structure, values) for masks, paths in found.items() if paths)
                 items.append(AnnotatedImage(identity, ImageRef(image), files, section.fill_outlines))
-        return sorted(items, key=lambda item: item.id), [*faults, *_without_image(images, masks_of, section, data)]
+        return sorted(items, key=lambda item: item.id), [*faults, *_without_image(names, masks_of, data)]
 
     def write(self, data: Path, section: MaskFolder, annotations: Iterable[Annotation], sync: bool = True) -> None:
         """Write each mask in the file format of its image when that is lossless, otherwise as PNG.
@@ -99,6 +111,32 @@ class MaskFolderFormat:
         # The data folder is unknown here, so names are compared, and no links are resolved.
         shared = [masks for masks in section.mask_sets if normpath(masks.folder) == normpath(section.images)]
         return _set_of(path, shared, section) is not None
+
+
+def _frame_masks(data: Path, section: MaskFolder, masks_of: Mapping[MaskSet, _Masks]) -> FrameMasks:
+    keep_empty = section.without_annotation == "empty"
+
+    def problem(name: str, found: Mapping[str | None, Sequence[Path]]) -> str | None:
+        wrong = _wrong_masks(found.values(), data)
+        missing = [masks for masks in section.mask_sets if not found.get(masks.structure)]
+        if wrong or not missing or keep_empty:
+            return wrong or None
+        expected = " and ".join(f"{masks.folder}/{name}{masks.suffix}.png" for masks in missing)
+        return f"has no mask{_of([masks.structure for masks in missing], section)}; expected {expected}"
+
+    by_structure = {masks.structure: by_name for masks, by_name in masks_of.items()}
+    values = tuple(section.values.items())
+    return FrameMasks(data, by_structure, problem, values, section.fill_outlines, keep_empty)
+
+
+def _no_frame(image: Path, data: Path, section: MaskFolder, frames: int) -> Fault:
+    """Return the fault of a file of which no frame has a mask."""
+    name, first = _name(stem_of(image), section), section.mask_sets[0]
+    where = image.relative_to(data).as_posix()
+    if section.without_annotation:
+        return warning(where, f"none of its {frames} frames has a mask; left out", "left_out")
+    expected = f"expected {first.folder}/{name}_frame0001{first.suffix}.png, or a page for each of its {frames} frames"
+    return error(where, f"has no mask ({expected}); {_ASKED}", "without_mask")
 
 
 def _list_files(data: Path, section: MaskFolder) -> tuple[list[Path], dict[MaskSet, _Masks], list[Fault]]:
@@ -205,10 +243,7 @@ def _of(structures: Collection[str | None], section: MaskFolder) -> str:
     return "" if len(structures) == len(section.mask_sets) else f" of {choices(list(structures))}"
 
 
-def _without_image(
-    images: Iterable[Path], masks_of: Mapping[MaskSet, _Masks], section: MaskFolder, data: Path
-) -> list[Fault]:
-    names = {_name(image.stem, section) for image in images}
+def _without_image(names: Collection[str], masks_of: Mapping[MaskSet, _Masks], data: Path) -> list[Fault]:
     lonely = [mask for by_name in masks_of.values() for name in by_name.keys() - names for mask in by_name[name]]
     message = "a mask for an image that is not there"
     return [error(mask.relative_to(data).as_posix(), message, "no_image") for mask in lonely]

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation, folder_inside, with_ids
+from sonoseg.annotations.frames import FrameProblem, ImageFiles
 from sonoseg.errors import DataError, choices
 from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import KindName, Shape
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import json_text, write_bytes
-from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.image_ref import ImageRef, stem_of
 from sonoseg.io.names import is_inside, name_problem
 from sonoseg.io.reading import read_text_file
 from sonoseg.schema.annotation_formats import ShapesJson
@@ -31,46 +32,56 @@ class ShapesJsonFormat:
     def read(
         self, data: Path, section: ShapesJson, structures: Sequence[Structure]
     ) -> tuple[list[AnnotatedImage], list[Fault]]:
-        """Read the annotation file, whose keys are image names with or without the extension.
+        """Read the annotation file, whose keys are names of images or frames with or without the extension.
 
         Faults: a key that names no image or is a duplicate, a shape whose class, kind or points do not fit the task.
-        An image that is not in the file is left out with a warning. Raises DataError when the folder or the file is
-        missing or the file is not JSON of the expected form.
+        An image that is not in the file is left out with a warning, as is a file none of whose frames is in it. Raises
+        DataError when the folder or the file is missing or the file is not JSON of the expected form.
         """
         images, faults = folder_inside(data, section.images)
         image_of, more = with_ids(images, data)
         faults += more
-        by_name = {path.name: identity for identity, path in image_of.items()}
-        by_name |= {path.stem: identity for identity, path in image_of.items()}
+        files = ImageFiles(image_of)
         refused = {path.name for path in images} - {path.name for path in image_of.values()}
-        refused |= {Path(name).stem for name in refused}
+        refused |= {stem_of(Path(name)) for name in refused}
 
+        ref_of: dict[str, ImageRef] = {}
+        mentioned: set[Path | None] = set()
         shapes_of: dict[str, tuple[tuple[int, Shape], ...]] = {}
         for key, entries in _read_pairs(data, section.file):
             where = f"{section.file}, {key!r}"
             problem = name_problem(key)
             if problem:
                 faults.append(error(where, f"{problem}; expected the name of an image in {section.images}/"))
-            elif key in by_name and by_name[key] in shapes_of:
-                faults.append(error(where, "a second annotation of the same image; keep one", "", by_name[key]))
-            elif key in by_name:
-                shapes_of[by_name[key]], more = _shapes(where, entries, structures)
-                faults += [replace(fault, image=by_name[key]) for fault in more]
+                continue
+            try:
+                found = files.find(key)
+            except FrameProblem as problem_of_frame:
+                faults.append(error(where, str(problem_of_frame), "no_image"))
+                mentioned.add(problem_of_frame.path)
+                continue
+            if found and found[0] in shapes_of:
+                faults.append(error(where, "a second annotation of the same image; keep one", "", found[0]))
+            elif found:
+                identity, ref_of[found[0]] = found
+                shapes_of[identity], more = _shapes(where, entries, structures)
+                faults += [replace(fault, image=identity) for fault in more]
             elif key not in refused:  # an image that was refused has its own fault already
                 message = f"annotation for an image that is not there; expected it in {section.images}/"
                 faults.append(error(where, message))
+        mentioned |= {ref.path for ref in ref_of.values()}
         for identity, path in image_of.items():
-            if identity not in shapes_of:
+            if path not in mentioned:
                 message = f"not in {section.file}; left out"
                 faults.append(warning(path.relative_to(data).as_posix(), message, "left_out", identity))
-        items = [
-            AnnotatedImage(name, ImageRef(image_of[name]), shapes=shapes) for name, shapes in sorted(shapes_of.items())
-        ]
+        items = [AnnotatedImage(name, ref_of[name], shapes=shapes) for name, shapes in sorted(shapes_of.items())]
         return items, faults
 
     def write(self, data: Path, section: ShapesJson, annotations: Iterable[Annotation], sync: bool = True) -> None:
         """Write the file with the shapes of all images; keys are image names without the extension."""
-        entries = {Path(item.image).stem: [_entry(shape, item.image) for shape in item.shapes] for item in annotations}
+        entries = {
+            stem_of(Path(item.image)): [_entry(shape, item.image) for shape in item.shapes] for item in annotations
+        }
         write_bytes(data / section.file, json_text(entries).encode("utf-8"), sync)
 
     def image_files(self, section: ShapesJson, image: str) -> list[str]:

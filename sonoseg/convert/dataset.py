@@ -21,11 +21,12 @@ from sonoseg.convert.structures import Choice, Part, choice_line, choose, parts_
 from sonoseg.errors import DataError, UsageError, is_machine_error
 from sonoseg.io.faults import Fault, error, group_faults, stop_on_errors
 from sonoseg.io.files import write_bytes, write_text
+from sonoseg.io.image_ref import stem_of
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import encode_label_map
 from sonoseg.io.readers import read_image_header
 from sonoseg.prepare.duplicates.selection import without_excluded
-from sonoseg.prepare.verify import read_labels
+from sonoseg.prepare.reading.labels import read_labels
 from sonoseg.schema.annotation_formats import annotations_section
 from sonoseg.schema.annotations import Structure, label_values
 from sonoseg.sizes import Size
@@ -77,8 +78,8 @@ def convert(source: AnnotatedFolder, out: Path, to: str, limits: ReadLimits = DE
     fields = {} if FORMATS[to].states_empty else {"without_annotation": "empty"}
     section = annotations_section(to, **fields)
     with _new_folder(out) as made:
-        for image in images:
-            _copy(image.item.image.path, made / section.images / image.item.image.path.name)
+        for path in dict.fromkeys(image.item.image.path for image in images):
+            _copy(path, made / section.images / path.name)
         choices: dict[str, Choice] = {}
         if to == MASKS:
             lines = _write_masks(images, made, section)
@@ -124,9 +125,6 @@ def _read_image(
             raise
         reason = problem.reason if isinstance(problem, DataError) else f"cannot be read: {problem.strerror}"
         return None, [error(where, reason, "unreadable", item.id)]
-    if header.frames > 1:
-        message = f"{header.frames} frames; annotated images have one picture per file: save each as a file"
-        return None, [error(where, message, "", item.id)]
     labels, faults = read_labels(item, header.size, source.folder, source.structures, limits)
     if labels is None:
         return None, faults
@@ -151,7 +149,7 @@ def _covered(item: AnnotatedImage, labels: Pixels, structures: Sequence[Structur
 def _write_masks(images: Sequence[_Image], made: Path, section: Any) -> list[str]:
     """Write a label map as palette PNG for each image; return remarks."""
     for image in images:
-        stem = image.item.image.path.stem
+        stem = stem_of(image.item.image.path) if image.item.image.frame is None else image.item.id
         write_bytes(made / section.masks / f"{stem}{section.mask_suffix}.png", image.mask_png, sync=False)
     kinds = Counter(kind_of(shape) for image in images for _, shape in image.item.shapes)
     lines = stand_in_lines(kinds, MASKS, FORMATS[MASKS])
@@ -179,7 +177,9 @@ def _write_shapes(
                 if one.name in image.parts:
                     shapes += shapes_of(image.parts[one.name], one, choices[one.name], with_bitmaps, counts)
             counts.update(kind_of(shape) for shape in shapes)
-            yield Annotation(image.item.image.path.name, tuple(shapes), size=image.size)
+            ref = image.item.image
+            name = ref.path.name if ref.frame is None else f"{image.item.id}.png"
+            yield Annotation(name, tuple(shapes), size=image.size)
 
     try:
         target.write(made, section, annotations(), sync=False)

@@ -1,7 +1,7 @@
 """Annotated pixels of a structure, as brushes and run lengths give them."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,10 @@ class Bitmap:
         height, width = self.size
         bits = np.frombuffer(zlib.decompress(self.packed), np.uint8)
         return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
+
+    def moved(self, columns: int, rows: int) -> "Bitmap":
+        """Return the same pixels further to the right and down."""
+        return replace(self, left=self.left + columns, top=self.top + rows)
 
     def draw(self, size: Size, thickness_px: float | None = None) -> tuple[Window, Mask]:
         """Return the window of an image of `size` that the bitmap touches, and its mask there; the rest is cut off."""

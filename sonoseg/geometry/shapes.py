@@ -25,6 +25,10 @@ class Shape:
     kind: KindName
     points: Points
 
+    def moved(self, columns: int, rows: int) -> "Shape":
+        """Return the same shape further to the right and down."""
+        return Shape(self.structure, self.kind, self.points + np.array([columns, rows], dtype=np.float64))
+
     def draw(self, size: Size, thickness_px: float | None = None) -> tuple[Window, Mask]:
         """Return the window of an image of `size` that the shape touches, and its mask there; see `ShapeKind.draw`."""
         return SHAPE_KINDS[self.kind].draw(self.points, size, thickness_px)

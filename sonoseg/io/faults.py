@@ -76,6 +76,10 @@ KINDS = {
     "class_missing_in_fold": FaultKind(
         "classes that are missing in a fold", "annotate more patients that show them, or divide into fewer folds"
     ),
+    "two_spacings": FaultKind(
+        "images whose file states another pixel spacing than the table",
+        "correct the table, or leave its cells empty where the file is right",
+    ),
     "constant": FaultKind("images of one or two grey values", "remove them: they show nothing, or are masks"),
     "empty": FaultKind(
         "empty masks: nothing is annotated", "correct if the structure is not visible; otherwise annotate it"

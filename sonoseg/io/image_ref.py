@@ -15,6 +15,11 @@ WHOLE_FRAME = -1
 """`ImageRef.region` of a frame that is read as a whole, with what its device has drawn around the ultrasound image."""
 
 
+def stem_of(path: Path) -> str:
+    """Return a file's name without its suffix; a suffix of digits is part of the name, as in `1.2.840.113`."""
+    return path.name if path.suffix[1:].isdigit() else path.stem
+
+
 @dataclass(frozen=True)
 class ImageRef:
     """An image: a file, the frame where the file has several, and the region where a frame shows several images.
@@ -42,7 +47,7 @@ class ImageRef:
     def name(self) -> str:
         """The stem of the file name, with `_frame0001` for the first frame of several, and `_region2` likewise."""
         frame = "" if self.frame is None else f"_frame{self.frame_number:04d}"
-        return self.path.stem + frame + (f"_region{self.region_number}" if self.region_number else "")
+        return stem_of(self.path) + frame + (f"_region{self.region_number}" if self.region_number else "")
 
     def __str__(self) -> str:
         frame = "" if self.frame is None else f", frame {self.frame_number}"

@@ -17,12 +17,12 @@ from sonoseg.io.readers.raster import decode_picture
 from sonoseg.types import Pixels
 
 
-def read_mask(image: ImageRef | Path, limits: ReadLimits = DEFAULT_LIMITS, data: bytes | None = None) -> Pixels:
+def read_mask(image: Path | ImageRef, limits: ReadLimits = DEFAULT_LIMITS, data: bytes | None = None) -> Pixels:
     """Decode a mask to `(H, W)` uint8 of the values as stored: palette files give their indices, never their colours.
 
-    RGB masks are read when all three channels agree. Raises DataError as `readers.read_image` does for a single
-    picture, and for coloured masks. A path stands for a file with a single picture. data: the file's bytes, read from
-    the file when None.
+    image: a file with a single picture, or a page of one with several. RGB masks are read when all three channels
+    agree. Raises DataError as `readers.read_image` does, and for coloured masks. data: the file's bytes, read from the
+    file when None.
     """
     ref = ImageRef(image) if isinstance(image, Path) else image
     picture = decode_picture(ref, limits, data)

@@ -1,12 +1,16 @@
 """What files a folder has, as far as a task file can name them."""
 
 import os
+import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from sonoseg.annotations.frames import frame_count
 from sonoseg.errors import printable
+from sonoseg.io.image_ref import stem_of
 from sonoseg.io.names import is_inside
 from sonoseg.io.readers import is_image
 from sonoseg.schema.section import InnerPath
@@ -16,6 +20,8 @@ MAX_FILES, MAX_DEPTH = 200_000, 6
 MAX_NAME = 900
 """Longest path that is written into a task file."""
 MAX_NOTES = 20
+_SINGLE = (".png", ".jpg", ".jpeg", ".bmp")
+_FRAME_NUMBER = re.compile(r"_(?:frame)?[0-9]+(?![0-9])")
 _INNER_PATH: TypeAdapter[str] = TypeAdapter(InnerPath)
 
 
@@ -35,6 +41,20 @@ class Contents:
     def note(self, sentence: str) -> None:
         if len(self.notes) < MAX_NOTES and sentence not in self.notes:
             self.notes.append(sentence)
+
+    @cached_property
+    def with_frames(self) -> frozenset[str]:
+        """Stems of the files with several frames; PNG are not looked at."""
+        paths = (path for paths in self.images.values() for path in paths if path.suffix.lower() not in _SINGLE)
+        return frozenset(stem_of(path) for path in paths if frame_count(path) > 1)
+
+    def stem(self, path: Path) -> str:
+        """Return the name by which a picture is paired: its stem; of a mask of a frame without the frame's number."""
+        stem = stem_of(path)
+        for number in _FRAME_NUMBER.finditer(stem):
+            if stem[: number.start()] in self.with_frames:
+                return stem[: number.start()] + stem[number.end() :]
+        return stem
 
     @property
     def pictures(self) -> int:

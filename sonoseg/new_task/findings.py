@@ -10,12 +10,13 @@ from typing import Any
 from sonoseg.annotations import FORMATS, AnnotatedImage
 from sonoseg.errors import DataError, TaskError, choices
 from sonoseg.io.faults import Fault
+from sonoseg.io.image_ref import stem_of
 from sonoseg.io.readers import image_suffixes
 from sonoseg.new_task.contents import Contents, contents_of
 from sonoseg.new_task.label_structures import structures_of_labels, structures_of_shapes_json
 from sonoseg.new_task.layouts import Layout, find_layouts
 from sonoseg.new_task.mask_structures import structures_of_masks
-from sonoseg.new_task.patients import PatientRule, patient_rules
+from sonoseg.new_task.patients import HeaderFacts, PatientRule, header_facts, patient_rules
 from sonoseg.new_task.structures import FoundStructure
 from sonoseg.new_task.tables import Table, find_table
 from sonoseg.schema.annotation_formats import Annotations, LabelledFormat, section_of
@@ -32,7 +33,8 @@ class Findings:
 
     images: those that are annotated. patients: rules, the proposed one first. left_out: images without a shape, which
     the task leaves out. without_mask: images that lack a mask, about which stage 1 asks. faults: other errors that
-    stage 1 will list before it decodes an image. notes: sentences on what was not looked at or cannot be used.
+    stage 1 will list before it decodes an image. notes: sentences on what was not looked at or cannot be used. headers:
+    what the files of the images state themselves.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class Findings:
     without_mask: int
     faults: Sequence[Fault]
     notes: Sequence[str]
+    headers: HeaderFacts
 
 
 def look_at(folder: Path, only: str | None = None) -> Findings:
@@ -140,8 +143,8 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
     if not items:
         raise DataError(f"no annotated image{f', such as {errors[0]}' if errors else ''}")
     images = [item.image.path for item in items]
-    table = find_table(folder, images)
-    rules = patient_rules([image.stem for image in images], table)
+    files = list(dict.fromkeys(images))
+    table, headers = find_table(folder, files), header_facts(files)
     return Findings(
         folder=folder,
         layout=layout,
@@ -149,12 +152,13 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
         structures=structures,
         images=images,
         table=table,
-        patients=rules,
+        patients=patient_rules([stem_of(image) for image in files], table, headers),
         others=others,
         left_out=left_out,
         without_mask=asked,
         faults=errors,
         notes=contents.notes,
+        headers=headers,
     )
 
 

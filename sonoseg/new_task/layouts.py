@@ -3,9 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from sonoseg.annotations.frames import split_frame
 from sonoseg.annotations.labelled import spellings
+from sonoseg.io.image_ref import stem_of
 from sonoseg.new_task.contents import Contents
 from sonoseg.new_task.label_files import described
 from sonoseg.new_task.mask_pairs import Pair, pairs_of, structures_of_pairs
@@ -82,9 +85,17 @@ def _label_layouts(contents: Contents) -> list[Layout]:
 def _named_most(names: Iterable[str], contents: Contents, beside: str = "") -> tuple[str, int]:
     """Return the folder with most of the images of these names, and their number; of equals the one `beside`."""
     spelled = {candidate for name in names for candidate in spellings(name)}
+    # `frame_000006` is what CVAT calls a frame of a video.
+    frames = {found[0] for name in spelled for text in (name, Path(name).stem) if (found := split_frame(text))}
+    frames |= contents.with_frames if "frame" in frames and len(contents.with_frames) == 1 else set()
     counts = Counter(
         {
-            where: sum(path.name in spelled or path.stem in spelled for path in paths)
+            where: sum(
+                path.name in spelled
+                or (stem := stem_of(path)) in spelled
+                or (stem in frames and stem in contents.with_frames)
+                for path in paths
+            )
             for where, paths in contents.images.items()
         }
     )

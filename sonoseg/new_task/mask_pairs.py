@@ -50,8 +50,8 @@ class Pair:
         return self._paired(contents)[2]
 
     def _paired(self, contents: Contents) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
-        images = _by_name(contents.images[self.images], self.image_suffix)
-        masks = _by_name(contents.images[self.masks], self.mask_suffix)
+        images = _by_name(contents.images[self.images], self.image_suffix, contents)
+        masks = _by_name(contents.images[self.masks], self.mask_suffix, contents)
         return images, masks, sorted(images.keys() & masks.keys())
 
 
@@ -63,7 +63,7 @@ def pairs_of(contents: Contents) -> list[Pair]:
             f"pictures lie in {len(largest)} folders, and only the {MOST_FOLDERS} with most of them were compared; "
             "put the images into one folder, and their masks into another"
         )
-    stems = {where: [path.stem for path in contents.images[where]] for where in largest[:MOST_FOLDERS]}
+    stems = {where: list(dict.fromkeys(map(contents.stem, contents.images[where]))) for where in largest[:MOST_FOLDERS]}
     found = [pair for where in stems for pair in _in_one_folder(where, stems[where])]
     found += [pair for where in stems for other in stems if where != other for pair in _in_two(where, other, stems)]
     found = [one for one in dict.fromkeys(found) if one.count >= max(1, LEAST_SHARE * one.total)]
@@ -124,8 +124,9 @@ def _common_ending(stems: Sequence[str]) -> str:
     return ending if all(len(ending) < len(stem) for stem in stems) else ""
 
 
-def _by_name(paths: Sequence[Path], suffix: str) -> dict[str, Path]:
-    return {path.stem.removesuffix(suffix): path for path in paths if path.stem.endswith(suffix)}
+def _by_name(paths: Sequence[Path], suffix: str, contents: Contents) -> dict[str, Path]:
+    stems = {contents.stem(path): path for path in paths}
+    return {stem.removesuffix(suffix): path for stem, path in stems.items() if stem.endswith(suffix)}
 
 
 def structures_of_pairs(pairs: Sequence[Pair], contents: Contents) -> list[dict[str, Pair]]:

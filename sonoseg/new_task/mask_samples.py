@@ -7,11 +7,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from sonoseg.annotations.frames import frame_count
 from sonoseg.annotations.mask_values import fill_outline
 from sonoseg.errors import DataError, is_machine_error
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import read_mask
-from sonoseg.io.readers import read_image
+from sonoseg.io.readers import read_image, read_image_header
 from sonoseg.new_task.contents import Contents
+from sonoseg.prepare.statistics import evenly
 from sonoseg.types import Pixels
 
 FEW_VALUES, ALL_PIXELS = 8, 0.98
@@ -26,6 +29,7 @@ PEAK, NEAR = 0.05, 16
 EDGE = 0.5
 """Part of the pixels of a value between a lower and a higher one, from which it belongs to soft edges."""
 COPY = 0.98
+MOST_PAGES = 8
 NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 
@@ -52,12 +56,13 @@ def _look(path: Path, contents: Contents) -> str:
 
 def _seen(path: Path, contents: Contents) -> str:
     try:
-        return "mask" if _is_mask(read_mask(path)) else "picture"
+        return "mask" if _is_mask(read_mask(pages_of(path)[0])) else "picture"
     except (DataError, OSError) as problem:
         if is_machine_error(problem):
             raise
         try:
-            return "coloured" if _is_mask(read_image(path).pixels) else "picture"
+            image = read_image_header(path).refs(path)[0]
+            return "coloured" if _is_mask(read_image(image).pixels) else "picture"
         except (DataError, OSError) as problem:
             if is_machine_error(problem):
                 raise
@@ -78,13 +83,19 @@ def _is_mask(values: Pixels) -> bool:
 
 
 def readable(paths: Iterable[Path]) -> Iterable[tuple[Path, Pixels]]:
-    """Yield (path, values) of the masks that can be read."""
-    for path in paths:
+    """Yield (path, values) of the masks that can be read; of a file with a mask for each frame those of some."""
+    for page in (page for path in paths for page in pages_of(path)):
         try:
-            yield path, read_mask(path)
+            yield page.path, read_mask(page)
         except (DataError, OSError) as problem:
             if is_machine_error(problem):
                 raise
+
+
+def pages_of(path: Path) -> list[ImageRef]:
+    """Return the pages of a mask, at most eight of them, evenly over a file with a mask for each frame."""
+    count = frame_count(path)
+    return [ImageRef(path)] if count == 1 else [ImageRef(path, page) for page in evenly(range(count), MOST_PAGES)]
 
 
 def is_binary(paths: Sequence[Path], contents: Contents) -> bool:

@@ -39,11 +39,11 @@ def structures_of_masks(
         drawn = [masks for item in evenly(items, SAMPLED) if (masks := _binary(item.masks))]
         found = [(name, color_of(number)) for number, name in enumerate(names)]
         return _completed(found, _limited(drawn), dict(section))
-    paths = [mask.path for item in items for mask in item.masks]
+    paths = list(dict.fromkeys(mask.path for item in items for mask in item.masks))
     values = class_values(stored for _, stored in readable(evenly(paths, VALUES_SAMPLED)))
     if len(values) > MOST_CLASSES:
         raise DataError(f"masks with {len(values)} values, more than {MOST_CLASSES}; are they masks?")
-    sampled = [path for path, _ in readable(evenly(paths, SAMPLED))]
+    sampled = list(dict.fromkeys(path for path, _ in readable(evenly(paths, SAMPLED))))
     if not sampled:
         raise DataError(f"no readable mask, such as {paths[0].name}" if paths else "no mask of an image")
     if len(values) < 2:

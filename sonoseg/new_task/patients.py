@@ -2,9 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from sonoseg.errors import DataError
+from sonoseg.io.pseudonyms import identity_key
+from sonoseg.io.readers import read_image_header
 from sonoseg.new_task.tables import Table
 
 PATTERNS = (
@@ -38,10 +43,51 @@ class PatientRule:
     is_sure: bool = True
 
 
-def patient_rules(stems: Sequence[str], table: Table | None) -> list[PatientRule]:
+@dataclass(frozen=True)
+class HeaderFacts:
+    """What the headers of image files state. files: that were read. with_spacing, with_patient: files that state them.
+
+    patients: how many different ones.
+    """
+
+    files: int = 0
+    with_spacing: int = 0
+    with_patient: int = 0
+    patients: int = 0
+
+    @property
+    def pixel_size(self) -> str:
+        """Where the pixel size comes from; empty when no file states one."""
+        return f"pixel size: from the headers of {self.with_spacing} of {self.files} files" if self.with_spacing else ""
+
+    def rule(self) -> PatientRule | None:
+        """Return the rule of the headers, None when they state no patient."""
+        if not self.with_patient:
+            return None
+        count = "one patient" if self.patients == 1 else f"{self.patients} patients"
+        reason = f"from the headers, which name {count} for {self.with_patient} of {self.files} files, as pseudonyms"
+        if self.patients == 1:
+            reason += "; were all given the same identity when they were anonymised?"
+        is_sure = self.patients > 1 and 2 * self.with_patient >= self.files
+        return PatientRule("unknown", self.patients, self.with_patient, reason, is_sure)
+
+
+def header_facts(paths: Sequence[Path]) -> HeaderFacts:
+    """Return what the headers of these files state about spacing and patients, those that cannot be read left out."""
+    headers = []
+    for path in paths:
+        with suppress(DataError):
+            headers.append(read_image_header(path))
+    identities = [identity for header in headers if (identity := identity_key(header.patient or ""))]
+    spacings = sum(header.spacing is not None or any(one.spacing for one in header.regions) for header in headers)
+    return HeaderFacts(len(paths), spacings, len(identities), len(set(identities)))
+
+
+def patient_rules(stems: Sequence[str], table: Table | None, headers: HeaderFacts = HeaderFacts()) -> list[PatientRule]:
     """Return the ways that give at least one patient with two images; the proposed one, of several patients, first.
 
-    `unknown` is always among them: proposed where no other is sure, else last. A column of the table comes before
+    `unknown` is always among them: proposed where no other is sure, else last. It stands for the patients of the
+    headers where files state them, which come after the table's. A column of the table comes before
     patterns on the names, and may give each image its own patient; of patterns with equal groups only the first is
     listed.
     """
@@ -53,6 +99,8 @@ def patient_rules(stems: Sequence[str], table: Table | None) -> list[PatientRule
             reason += f" for {column.images} of {len(stems)} images" + (f", {empty} have none" if empty else "")
             is_sure = 2 * column.images >= len(stems)
             rules.append(PatientRule({"column": column.name}, column.groups, column.images, reason, is_sure))
+    of_headers = headers.rule()
+    rules += [of_headers] if of_headers and of_headers.is_sure else []
     seen = set()
     for pattern, what in PATTERNS:
         found: list[str | None] = [match.group(1) if (match := re.search(pattern, stem)) else None for stem in stems]
@@ -73,5 +121,7 @@ def patient_rules(stems: Sequence[str], table: Table | None) -> list[PatientRule
         reason = "ignores names and tables; similar images are kept together"
     if unsure and not sure:
         reason = "names or tables may say it, but not surely; similar images are kept together"
-    unknown = PatientRule("unknown", 0, len(stems), reason)
+    if of_headers and of_headers.is_sure:
+        return [*sure, *unsure]
+    unknown = of_headers or PatientRule("unknown", 0, len(stems), reason)
     return [*sure, *unsure, unknown] if sure else [unknown, *unsure]

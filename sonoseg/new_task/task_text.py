@@ -44,7 +44,7 @@ def task_text(name: str, findings: Findings, minutes: float) -> str:
         meaning = "leave_out (nobody has annotated them) or empty (they do not show the structure)"
         lines.append(_comment(f"{_without_mask(findings)}. Add to the next line: without_annotation: {meaning}"))
     lines += [f"annotations: {_flow(findings.section)}", *_table_lines(findings)]
-    others = [one for one in findings.patients[1:] if one.settings != "unknown"]
+    others = [one for one in findings.patients[1:] if one.settings != "unknown" or one.groups]
     lines += ["", _comment(f"Patients, which no split divides: {rule.reason}.")]
     lines += [_comment(f"Or {_flow(one.settings)}: {one.reason}.") for one in others[:3]]
     lines += [
@@ -87,6 +87,8 @@ def _fields(found: FoundStructure) -> dict[str, Any]:
 
 def _table_lines(findings: Findings) -> list[str]:
     table = findings.table
+    if table is None and findings.headers.pixel_size:
+        return [_comment(f"{findings.headers.pixel_size}; a metadata.csv with image, row_mm, col_mm takes precedence")]
     if table is None:
         return [_comment("Pixel size unknown, so nothing is in mm: a metadata.csv with image, patient, row_mm, col_mm")]
     columns = {"file": table.file, "image": table.image}
@@ -101,7 +103,7 @@ def _table_lines(findings: Findings) -> list[str]:
 def _pixel_size(findings: Findings) -> str:
     table = findings.table
     if table is None or table.row_mm is None:
-        return "pixel size unknown, so lengths are in pixels"
+        return findings.headers.pixel_size or "pixel size unknown, so lengths are in pixels"
     if table.row_mm == table.col_mm:
         return f"pixel size: column {table.row_mm!r}, for height and width alike"
     return f"pixel size: columns {table.row_mm!r} (height) and {table.col_mm!r} (width)"

@@ -13,6 +13,7 @@ from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
 from sonoseg.new_task.findings import Findings
 from sonoseg.new_task.task_text import task_text
+from sonoseg.prepare.reading.regions import images_of
 from sonoseg.prepare.statistics import evenly
 from sonoseg.prepare.verify import check
 from sonoseg.reporting.drawing import thumbnail
@@ -72,7 +73,7 @@ def _outline_sheet(folder: Path, task: Task) -> Picture | None:
     """
     items, _ = FORMATS[task.annotations.format].read(folder, task.annotations, task.structures)
     tiles = []
-    for item in evenly(items, PICTURES):
+    for item in evenly(images_of(items, folder)[0], PICTURES):
         verified, _ = check(item, folder, task)
         if verified:
             pixels = read_image(item.image).pixels

@@ -10,7 +10,7 @@ from typing import Any
 
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.names import patient_key
-from sonoseg.prepare.dataset import Dataset, VerifiedImages, build_dataset, classes_shown
+from sonoseg.prepare.dataset import Dataset, VerifiedImages, build_dataset, classes_shown, order_of_pseudonyms
 from sonoseg.prepare.split import Split, split_patients
 from sonoseg.runs.split_tables import Sample, read_split
 from sonoseg.runs.workspace import PARTS, PREPARATION_RECORD, Workspace
@@ -64,16 +64,17 @@ def add_to_split(
     """
     verified = keep_patients(verified, earlier)
     folds = {sample.patient: sample.fold for sample in earlier.values()}
-    split = extend_split(classes_shown(verified), task.class_names, folds, settings)
+    order = order_of_pseudonyms(verified)
+    split = extend_split(classes_shown(verified), task.class_names, folds, settings, order)
     return build_dataset(verified, task, workspace, settings, split)
 
 
 def keep_patients(verified: VerifiedImages, earlier: Mapping[str, Sample]) -> VerifiedImages:
     """Return the images with the patients of the earlier split for those that are in it.
 
-    Where patients are unknown, a group of similar images takes the patient of its images that are in the split, of the
-    test part first, so that no such image trains. Raises DataError when an image of the split is missing, or is said to
-    be of another patient now.
+    Where patients are unknown, frames of a file that is in the split take its patient, and a group of similar images
+    takes the patient of its images that are in the split, of the test part first, so that no such image trains. Raises
+    DataError when an image of the split is missing, or is said to be of another patient now.
     """
     missing = sorted(earlier.keys() - verified.meta.keys())
     if missing:
@@ -95,8 +96,14 @@ def keep_patients(verified: VerifiedImages, earlier: Mapping[str, Sample]) -> Ve
     leader = {
         name: min(group, key=lambda one: (one.fold is not None, one.id)).patient for name, group in groups.items()
     }
+    sha256 = {image.item.id: image.sha256 for image in verified.images}
+    of_file = {sample.sha256: sample.patient for sample in earlier.values()}
     for identity, entry in verified.meta.items():
-        if identity not in earlier and not entry.patient_known and (entry.patient or identity) in leader:
+        if identity in earlier or entry.patient_known:
+            continue
+        if sha256.get(identity) in of_file:
+            meta[identity] = replace(entry, patient=of_file[sha256[identity]])
+        elif (entry.patient or identity) in leader:
             meta[identity] = replace(entry, patient=leader[entry.patient or identity])
     return replace(verified, meta=meta)
 
@@ -110,16 +117,18 @@ def extend_split(
     classes: Sequence[str],
     earlier: Mapping[str, int | None],
     settings: Mapping[str, Any],
+    order: Mapping[str, str] | None = None,
 ) -> Split:
     """Return the split of all patients: those of the earlier one as they were, new ones divided like a new dataset.
 
-    images, settings: see `split_patients`. earlier: patient -> fold. A single new patient joins the smallest fold.
+    images, settings, order: see `split_patients`. earlier: patient -> fold. A single new patient joins the smallest
+    fold.
     """
     known = {patient_key(name): fold for name, fold in earlier.items()}
     listed = list(images)
     new = [(patient, flags) for patient, flags in listed if patient_key(patient) not in known]
     folds = sorted({fold for fold in earlier.values() if fold is not None})
-    divided = split_patients(new, classes, settings["test_size"], max(1, len(folds)), settings["seed"])
+    divided = split_patients(new, classes, settings["test_size"], max(1, len(folds)), settings["seed"], order or {})
     fold_of = {patient: known[patient_key(patient)] for patient, _ in listed if patient_key(patient) in known}
     if len({patient for patient, _ in new}) == 1:
         sizes = Counter(known.get(patient_key(patient)) for patient, _ in listed)

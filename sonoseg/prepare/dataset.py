@@ -8,7 +8,7 @@ from typing import Any
 
 from sonoseg.annotations.base import AnnotatedImage
 from sonoseg.io.faults import Fault
-from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.pseudonyms import PseudonymKey, is_pseudonym
 from sonoseg.prepare.duplicates.near_duplicates import NearDuplicatePairs, find_near_duplicates, near_duplicate_faults
 from sonoseg.prepare.duplicates.selection import annotated_twice, without_duplicates
 from sonoseg.prepare.metadata import ImageMetadata
@@ -45,9 +45,12 @@ class FolderImages:
     faults: Sequence[Fault]
 
 
-def combine(parts: Sequence[FolderImages], task: Task, drop_duplicates: bool = False) -> VerifiedImages:
+def combine(
+    parts: Sequence[FolderImages], task: Task, key: PseudonymKey, drop_duplicates: bool = False
+) -> VerifiedImages:
     """Return the images of all folders, at least one, with their metadata.
 
+    key: replaces the patients that image files state by pseudonyms.
     An image of a later folder replaces that of the same id, whose faults no longer count; spacing, patient and
     references that the later folder does not state are those of the earlier one.
     """
@@ -62,7 +65,7 @@ def combine(parts: Sequence[FolderImages], task: Task, drop_duplicates: bool = F
             left_out = {fault.image for fault in dropped}
             rest = [item for item in rest if item.id not in left_out]
             more += dropped
-        found, of_table = collect_metadata(rest, kept, part.folder, task.metadata, task.patients)
+        found, of_table = collect_metadata(rest, kept, part.folder, task, key)
         replaced = {item.id for item in rest} & (items.keys() | {str(fault.image) for fault in faults})
         faults = [fault for fault in faults if fault.image is None or fault.image not in replaced]
         faults += [*more, *_about(of_table, replaced)]
@@ -115,6 +118,16 @@ def classes_shown(verified: VerifiedImages) -> list[tuple[str, list[bool]]]:
     ]
 
 
+def order_of_pseudonyms(verified: VerifiedImages) -> dict[str, str]:
+    """Return pseudonym -> id of the patient's first image.
+
+    Patients are divided in this order: pseudonyms are random, and the same data would be split differently in each
+    workspace.
+    """
+    patients = {image.item.id: verified.meta[image.item.id].patient or "" for image in verified.images}
+    return {patients[name]: name for name in sorted(patients, reverse=True) if is_pseudonym(patients[name])}
+
+
 def build_dataset(
     verified: VerifiedImages,
     task: Task,
@@ -127,7 +140,9 @@ def build_dataset(
     settings: `test_size`, `folds` and `seed`. Raises DataError for a leak between the parts.
     """
     images, meta = verified.images, verified.meta
-    split = split or split_patients(classes_shown(verified), task.class_names, **settings)
+    split = split or split_patients(
+        classes_shown(verified), task.class_names, **settings, order=order_of_pseudonyms(verified)
+    )
     samples = build_samples(images, meta, split, workspace)
     assert_no_leak(
         [sample for sample in samples if sample.fold is not None], [sample for sample in samples if sample.fold is None]
@@ -158,7 +173,7 @@ def build_samples(
         samples.append(
             Sample(
                 id=image.item.id,
-                image=ImageRef(image.item.image.path.absolute(), image.item.image.frame),
+                image=replace(image.item.image, path=image.item.image.path.absolute()),
                 mask=workspace.label_map(image.item.id).absolute(),
                 patient=patient,
                 fold=split.fold_of[patient],

@@ -6,30 +6,41 @@ from pathlib import Path
 from sonoseg.annotations.base import AnnotatedImage
 from sonoseg.errors import TaskError
 from sonoseg.io.faults import Fault, FaultsError, error, warning
-from sonoseg.io.image_ref import UNKNOWN
+from sonoseg.io.image_ref import UNKNOWN, stem_of
 from sonoseg.io.names import is_inside, patient_key, similar_patient_key
+from sonoseg.io.pseudonyms import PseudonymKey, identity_key
 from sonoseg.prepare.duplicates.unknown_patients import grouped_patients
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
 from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.schema.annotations import Metadata, Patients
+from sonoseg.schema.task import Task
+
+SAME_SPACING = 0.01
+"""Part by which two statements of a spacing may differ."""
 
 
 def collect_metadata(
-    items: Sequence[AnnotatedImage], images: Sequence[VerifiedImage], data: Path, metadata: Metadata, patients: Patients
+    items: Sequence[AnnotatedImage], images: Sequence[VerifiedImage], data: Path, task: Task, key: PseudonymKey
 ) -> tuple[dict[str, ImageMetadata], list[Fault]]:
     """Return {id: ImageMetadata} with the patient of every image filled in, and what remains unknown as warnings.
 
-    Spacing and patient are those of the metadata table, else those that the image file itself states; `images` are the
-    items that could be read. Where the task identifies patients by a column and neither source has one, an image counts
-    as a patient of its own (all frames of a file as one), with a warning: images of one patient might then be in
-    training and test. Patients that look the same are one, spelled as at the first of their images, with a warning.
+    Spacing and patient are those of the metadata table, else those that the image file itself states, the patient as
+    its pseudonym; `images` are the items that could be read. Where the task identifies patients by a column and neither
+    source has one, an image counts as a patient of its own (all frames of a file as one), with a warning: images of one
+    patient might then be in training and test. Patients that look the same are one, spelled as at the first of their
+    images, with a warning. A spacing of table and file that differs by more than 1 % gives a warning.
     Errors: unusable rows; a file name that the task's patient pattern does not match.
     """
+    metadata, patients = task.metadata, task.patients
     read = {image.item.id: image for image in images}
     table_needed = not any(image.spacing for image in images)
     table, faults = _table(data, metadata, patients, table_needed)
     rows = {item.id: meta_of(table, item.image.path) for item in items} if table else {}
-    known = {item.id: _merged(rows.get(item.id), read.get(item.id), metadata.file) for item in items}
+    stated = _stated_patients(images, rows, key) if patients.pattern is None else {}
+    known = {
+        item.id: _merged(rows.get(item.id), read.get(item.id), stated.get(item.id), metadata.file) for item in items
+    }
+    faults += _contradicting_spacings(items, rows, read, metadata, data)
     for item in items:  # a spacing of the table has been checked with its row
         spacing = known[item.id].spacing
         if spacing and (problem := metadata.spacing_problem(spacing)):
@@ -66,14 +77,55 @@ def collect_metadata(
     }, faults
 
 
-def _merged(row: ImageMetadata | None, image: VerifiedImage | None, table_name: str) -> ImageMetadata:
-    """Return an image's row of the table, completed by what its file states."""
+def _stated_patients(
+    images: Sequence[VerifiedImage], rows: Mapping[str, ImageMetadata | None], key: PseudonymKey
+) -> dict[str, str]:
+    """Return {id: patient} of images without one in the table, whose file states one.
+
+    It is a pseudonym or, where the table names the patient of another image with the same identity, that patient.
+    """
+    in_table = {image.item.id: row.patient for image in images if (row := rows.get(image.item.id)) and row.patient}
+    identity_of = {image.item.id: found for image in images if (found := identity_key(image.patient or ""))}
+    named = {identity_of[name]: in_table[name] for name in sorted(in_table, reverse=True) if name in identity_of}
+    return {
+        name: named.get(identity) or key.pseudonym(identity)
+        for name, identity in identity_of.items()
+        if name not in in_table
+    }
+
+
+def _contradicting_spacings(
+    items: Sequence[AnnotatedImage],
+    rows: Mapping[str, ImageMetadata | None],
+    read: Mapping[str, VerifiedImage],
+    metadata: Metadata,
+    data: Path,
+) -> list[Fault]:
+    """Return a warning per image whose file states another spacing than the table, by more than 1 %."""
+    faults = []
+    for item in items:
+        row, image = rows.get(item.id), read.get(item.id)
+        if not (row and row.spacing and image and image.spacing):
+            continue
+        if any(abs(ours / theirs - 1) > SAME_SPACING for ours, theirs in zip(row.spacing, image.spacing, strict=True)):
+            table, file = (f"{row_mm:g} x {col_mm:g} mm" for row_mm, col_mm in (row.spacing, image.spacing))
+            message = (
+                f"{metadata.file} states a pixel spacing of {table} (row x column), the file itself {file} "
+                f"({image.spacing_from}); that of the table is used"
+            )
+            faults.append(warning(item.name_in(data), message, "two_spacings", item.id))
+    return faults
+
+
+def _merged(
+    row: ImageMetadata | None, image: VerifiedImage | None, patient: str | None, table_name: str
+) -> ImageMetadata:
+    """Return an image's row of the table, completed by what its file states; `patient` is its pseudonym."""
     row = row or ImageMetadata()
     spacing, spacing_from = row.spacing, table_name
     if spacing is None:
         spacing, spacing_from = (image.spacing, image.spacing_from) if image else (None, UNKNOWN)
-    patient = row.patient or (image.patient if image else None)
-    return ImageMetadata(spacing, patient, row.reference, spacing_from=spacing_from)
+    return ImageMetadata(spacing, row.patient or patient, row.reference, spacing_from=spacing_from)
 
 
 def _table(
@@ -128,8 +180,8 @@ def _patients_by_column(
 
 
 def _file_id(item: AnnotatedImage) -> str:
-    """Return the image's id, the same for all frames of a file: they show one patient."""
-    return item.id if item.image.frame is None else item.image.path.stem.strip()
+    """Return the image's id, the same for all frames and regions of a file: they show one patient."""
+    return item.id if item.image.frame is None and item.image.region is None else stem_of(item.image.path).strip()
 
 
 def _one_spelling(patient_of: Mapping[str, str]) -> tuple[dict[str, str], list[Fault]]:

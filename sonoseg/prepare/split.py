@@ -1,8 +1,9 @@
 """The split into training folds and test: of patients, never of images; and the check that no patient leaks."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +35,17 @@ class Split:
 
 
 def split_patients(
-    images: Iterable[tuple[str, Sequence[bool]]], classes: Sequence[str], test_size: float, folds: int, seed: int
+    images: Iterable[tuple[str, Sequence[bool]]],
+    classes: Sequence[str],
+    test_size: float,
+    folds: int,
+    seed: int,
+    order: Mapping[str, str] = MappingProxyType({}),
 ) -> Split:
     """Split patients into training folds and test, alike in the classes that their images show.
 
-    `images` are (patient, one flag per class), one per image in any order: the same set gives the same split. Iterative
+    `images` are (patient, one flag per class), one per image in any order: the same set gives the same split. order:
+    patient -> what it is sorted by in place of its name, for names that are random. Iterative
     stratification (Sechidis 2011) runs on each patient's union of classes; of 20 seeded draws those with the fewest
     classes missing in a part are considered, and that one is taken whose image counts, in all and per class, lie
     closest to `test_size` and to equal folds. A single patient trains; with fewer patients than folds there are fewer
@@ -47,7 +54,7 @@ def split_patients(
     flags_of: dict[str, list[Sequence[bool]]] = defaultdict(list)
     for patient, flags in images:
         flags_of[patient].append(flags)
-    patients = sorted(flags_of)
+    patients = sorted(flags_of, key=lambda name: (order.get(name, name), name))
     if not patients:
         return Split({}, [])
     # Column 0 counts a patient's images, the others those that show each class.

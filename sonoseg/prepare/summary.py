@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sonoseg.io.pseudonyms import is_pseudonym
 from sonoseg.prepare.duplicates.near_duplicates import MAX_BITS, MIN_CORRELATION, NearDuplicatePairs
 from sonoseg.prepare.metadata import ImageMetadata
 from sonoseg.prepare.statistics import SIDES
@@ -102,6 +103,7 @@ def _histogram(values: Sequence[float]) -> list[int]:
 
 
 GROUPED = "similar pictures, as the patients are unknown"
+BY_FILES = "what the image files state, as pseudonyms"
 
 
 def patients_summary(samples: Sequence[Sample], meta: Mapping[str, ImageMetadata], task: Task) -> dict[str, Any]:
@@ -114,8 +116,13 @@ def patients_summary(samples: Sequence[Sample], meta: Mapping[str, ImageMetadata
     how_many = Counter(Counter(sample.patient for sample in samples).values())
     pattern = task.patients.pattern
     by_table_or_name = f"file name, pattern {pattern}" if pattern else f"column {task.patients.column!r}"
+    if any(is_pseudonym(sample.patient) for sample in samples):
+        stated = f"{by_table_or_name}, and {BY_FILES}" if task.patients.column else BY_FILES
+        told_apart_by = f"{stated}, else {GROUPED}" if task.patients.unknown and unknown else stated
+    else:
+        told_apart_by = GROUPED if task.patients.unknown else by_table_or_name
     return {
-        "told_apart_by": GROUPED if task.patients.unknown else by_table_or_name,
+        "told_apart_by": told_apart_by,
         "grouped": task.patients.unknown and unknown > 0,
         "disjoint_by": "image" if unknown == len(samples) else "patient",
         "images_without": unknown,

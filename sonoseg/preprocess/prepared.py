@@ -109,6 +109,8 @@ class Job:
         }
         if self.sample.image.frame is not None:  # left out otherwise, so that earlier keys of single pictures hold
             decides["frame"] = self.sample.image.frame
+        if self.sample.image.region is not None:
+            decides["region"] = self.sample.image.region
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def is_done(self, key: str, done: dict[str, str]) -> bool:

@@ -1,7 +1,8 @@
 """The tables between the stages: `train_split.csv`, `test_split.csv` (stage 1) and `index.csv` (stage 2).
 
 In the tables, files are named relative to the workspace's root, so that it can be moved; in memory, paths are absolute.
-The column `frame` counts from 1 and is empty for files with a single picture; tables without it are read as well.
+The columns `frame` and `region` count from 1, and are empty for files with a single picture, or a single region in
+each frame; region 0 is the whole frame of a file with regions. Tables without these columns are read as well.
 """
 
 from collections.abc import Sequence
@@ -80,7 +81,8 @@ def _split_row(sample: Sample, root: Path, classes: Sequence[str]) -> dict[str, 
     row_mm, col_mm = sample.spacing or (None, None)
     return {
         **{name: getattr(sample, name) for name in ("id", "patient", "fold", "width", "height")},
-        **{"image_path": relative_name(sample.image.path, root), "frame": sample.image.frame_number},
+        "image_path": relative_name(sample.image.path, root),
+        **{"frame": sample.image.frame_number, "region": sample.image.region_number},
         "mask_path": relative_name(sample.mask, root),
         **{name: int(sample.present[name]) for name in classes},
         **{"row_mm": row_mm, "col_mm": col_mm, "sha256": sample.sha256, "mask_sha256": sample.mask_sha256},
@@ -108,7 +110,7 @@ def _sample(row: dict[str, str], root: Path, classes: Sequence[str]) -> Sample:
         raise ValueError(f"id {row['id']!r} cannot be the name of an image")
     return Sample(
         id=row["id"],
-        image=ImageRef(root.absolute() / row["image_path"], _frame(row)),
+        image=ImageRef(root.absolute() / row["image_path"], _frame(row), _region(row)),
         mask=root.absolute() / row["mask_path"],
         patient=row["patient"],
         fold=parse_integer(row["fold"]) if row["fold"] else None,
@@ -129,6 +131,19 @@ def _frame(row: dict[str, str]) -> int | None:
     number = parse_integer(row["frame"])
     if number < 1:
         raise ValueError(f"frame {number}; frames are counted from 1")
+    return number - 1
+
+
+def _region(row: dict[str, str]) -> int | None:
+    """Return the region from 0, -1 (`WHOLE_FRAME`) for the whole frame; None for the only one, or without regions.
+
+    Raises ValueError for a number below 0.
+    """
+    if not row.get("region"):
+        return None
+    number = parse_integer(row["region"])
+    if number < 0:
+        raise ValueError(f"region {number}; regions are counted from 1")
     return number - 1
 
 

@@ -66,6 +66,11 @@ class Workspace:
         return self.root / "Train_Test_Dataset" / self.task
 
     @property
+    def patient_key(self) -> Path:
+        """Secret key of the patients' pseudonyms, of all tasks; it goes into no list and no package."""
+        return self.split.parent / "patient_key"
+
+    @property
     def planned_task(self) -> Path:
         return self.split / PLANNED_TASK
 

@@ -14,6 +14,7 @@ from PIL import Image
 from sonoseg.__main__ import main
 from sonoseg.io.limits import MAX_PIXELS
 from sonoseg.io.masks import decode_label_map
+from sonoseg.io.pseudonyms import PseudonymKey
 from sonoseg.schema.task_files import load_draft, task_of
 from train_test_data_preparation import verify_images
 
@@ -95,7 +96,7 @@ def through(command: Callable[..., SimpleNamespace]) -> Callable[..., Any]:
         assert len(text.splitlines()) <= 40
         draft = load_draft(done.file)
         task = task_of(draft)
-        verified = verify_images(draft, task, [folder], WITHOUT_OPTIONS)
+        verified = verify_images(draft, task, [folder], WITHOUT_OPTIONS, PseudonymKey(folder / "key"))
         masks = {}
         for image in verified.images:
             labels = decode_label_map(image.mask_png)

@@ -13,6 +13,7 @@ from sonoseg.annotations import FORMATS, Annotation
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.masks import decode_label_map
+from sonoseg.io.pseudonyms import PseudonymKey
 from sonoseg.schema.annotation_formats import section_of
 from sonoseg.schema.task_files import load_draft, load_task
 from tests.new_task.conftest import NERVE, VESSEL, WITHOUT_OPTIONS, palette, picture, save, truth
@@ -286,7 +287,7 @@ def test_simulated_images_have_the_label_maps_of_their_task(
     task, data = load_task(name), phantoms(name, tmp_path / "phantoms", images=6)
     done = through(data)
     assert done.errors == []
-    expected = verify_images(load_draft(name), task, [data], WITHOUT_OPTIONS)
+    expected = verify_images(load_draft(name), task, [data], WITHOUT_OPTIONS, PseudonymKey(data / "key"))
     assert [image.item.id for image in expected.images] == sorted(done.masks)
     shown = "VTB" if name == "spine" else task.class_names[0]
     found = shown if name == "spine" else done.task.class_names[0]

@@ -11,18 +11,15 @@ import pytest
 
 import image_preprocessing
 import train_test_data_preparation
-from sonoseg.annotations import FORMATS, AnnotatedImage
-from sonoseg.annotations.shapes_json import ShapesJsonFormat
-from sonoseg.io.faults import Fault
+from sonoseg.annotations import FORMATS
 from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
-from sonoseg.io.readers import READERS, read_image, read_image_header
+from sonoseg.io.pseudonyms import PseudonymKey
+from sonoseg.io.readers import READERS, read_image
 from sonoseg.prepare.patients import collect_metadata
 from sonoseg.prepare.verify import check
 from sonoseg.runs.split_tables import Sample, read_index, read_split
 from sonoseg.runs.workspace import Workspace
-from sonoseg.schema.annotation_formats import ShapesJson
-from sonoseg.schema.annotations import Structure
 from sonoseg.schema.task import Task
 from tests.datasets import EPI, LINE, RECT
 
@@ -49,32 +46,18 @@ class CineReader:
         return ImageRecord(image, pixels, header.spacing, header.spacing_from, header.patient)
 
 
-class FramesFormat(ShapesJsonFormat):
-    """Gives every frame of a file the annotation of the file."""
-
-    def read(
-        self, data: Path, section: ShapesJson, structures: Sequence[Structure]
-    ) -> tuple[list[AnnotatedImage], list[Fault]]:
-        items, faults = super().read(data, section, structures)
-        return [
-            AnnotatedImage(image.name, image, shapes=item.shapes)
-            for item in items
-            for image in read_image_header(item.image.path).refs(item.image.path)
-        ], faults
-
-
 @pytest.fixture
 def cine_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Return a function that writes 6 annotated files, 2 frames each, and gives the data folder."""
     monkeypatch.setitem(READERS, "cine", CineReader())
-    monkeypatch.setitem(FORMATS, "shapes_json", FramesFormat())
 
     def build(patients: Sequence[str], table: str | None = None) -> Path:
         data = tmp_path / "Datasets" / "spine"
         (data / "images").mkdir(parents=True)
         for number, patient in enumerate(patients):
             (data / "images" / f"i{number}.cine").write_text(f"CINE {number} 2 {patient}")
-        annotations = {f"i{number}": [LINE, RECT, EPI] for number in range(len(patients))}
+        frames = [f"i{number}_frame{frame:04}" for number in range(len(patients)) for frame in (1, 2)]
+        annotations = {frame: [LINE, RECT, EPI] for frame in frames}
         (data / "annotations.json").write_text(json.dumps(annotations))
         if table is not None:
             (data / "metadata.csv").write_text("image,patient,row_mm,col_mm\n" + table)
@@ -101,7 +84,9 @@ def test_frame_spacing_and_patient_reach_the_tables(tmp_path: Path, cine_data: C
     data = cine_data(["A", "A", "B", "C", "D", "E"], table="i5,Z,0.1,0.2\ni4,,,\n")
     samples = prepare(tmp_path)
     assert sorted(samples) == [f"i{number}_frame{frame:04}" for number in range(6) for frame in (1, 2)]
-    for number, patient in enumerate("AABCDZ"):
+    key = PseudonymKey(Workspace(tmp_path, "spine").patient_key)
+    for number, identity in enumerate("AABCDZ"):
+        patient = "Z" if identity == "Z" else key.pseudonym(identity)
         frames = [samples[f"i{number}_frame{frame:04}"] for frame in (1, 2)]
         assert [sample.image for sample in frames] == [
             ImageRef(data / "images" / f"i{number}.cine", frame) for frame in (0, 1)
@@ -147,17 +132,20 @@ def test_where_a_spacing_comes_from(cine_data: Callable[..., Path], spine: Task)
     items, _ = FORMATS["shapes_json"].read(data, spine.annotations, spine.structures)
     images = [image for item in items if (image := check(item, data, spine)[0]) is not None]
     unread = [image for image in images if image.item.id != "i2_frame0002"]
-    known, faults = collect_metadata(items, unread, data, spine.metadata, spine.patients)
+    key = PseudonymKey(data / "patient_key")
+    known, faults = collect_metadata(items, unread, data, spine, key)
     assert {name: (entry.spacing, entry.spacing_from, entry.patient) for name, entry in known.items()} == {
         "i0_frame0001": ((0.1, 0.2), "metadata.csv", "X"),
         "i0_frame0002": ((0.1, 0.2), "metadata.csv", "X"),
-        "i1_frame0001": (SPACING, "cine header", "B"),
-        "i1_frame0002": (SPACING, "cine header", "B"),
-        "i2_frame0001": (SPACING, "cine header", "C"),
+        "i1_frame0001": (SPACING, "cine header", key.pseudonym("B")),
+        "i1_frame0002": (SPACING, "cine header", key.pseudonym("B")),
+        "i2_frame0001": (SPACING, "cine header", key.pseudonym("C")),
         "i2_frame0002": (None, "unknown", "i2"),
     }
     assert [entry.patient_known for entry in known.values()] == [True] * 5 + [False]
     assert [str(fault).partition(":")[0] for fault in faults] == [
+        "(warning) images/i0.cine, frame 1",
+        "(warning) images/i0.cine, frame 2",
         "(warning) metadata.csv",
         "(warning) metadata.csv",
         "(warning) metadata.csv, column 'patient'",

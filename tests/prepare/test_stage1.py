@@ -25,11 +25,13 @@ def refused(run, out, *expected):
 
 
 def test_a_file_with_several_frames_is_a_fault(run, out, spine_data):
-    """An annotation names an image and cannot name a frame of it."""
+    """An annotation has to name the frame."""
     images = spine_data() / "images"
     first, *others = [Image.open(images / f"i{number:02}.png") for number in range(3)]
     first.save(images / "i00.png", save_all=True, append_images=others)
-    assert "1 fault" in refused(run, out, "images/i00.png: 2 frames or more; expected a single picture: export one")
+    assert "1 fault" in refused(
+        run, out, "'i00': i00.png has 3 frames; expected the number of one in the name, such as i00_"
+    )
 
 
 def test_a_good_dataset(run, out, tmp_path, spine_data):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sonoseg.errors import DataError
-from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.image_ref import WHOLE_FRAME, ImageRef
 from sonoseg.io.tables import read_table
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import Prepared, Sample, read_index, read_split, write_index, write_split
@@ -34,13 +34,12 @@ def a_sample(**changes):
 def test_split_table_round_trip(tmp_path):
     other = ImageRef(Path("/elsewhere/cine.tif"), 4)
     samples = [a_sample(), a_sample(id="=x", image=other, fold=None, spacing=None, reference={}, patient="ü, y")]
+    samples += [a_sample(id=str(region), image=ImageRef(ROOT / "a.dcm", 2, region)) for region in (0, 1, WHOLE_FRAME)]
     write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", ROOT, samples, ["A", "B"], ["hc_mm"])
     assert read_split(tmp_path / "t.csv", ["A", "B"], ROOT) == samples
     header = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()[0]
-    columns = (
-        "id,image_path,frame,mask_path,patient,fold,A,B,width,height,row_mm,col_mm,sha256,mask_sha256,reference_hc_mm"
-    )
-    assert header == columns
+    columns = "id,image_path,frame,region,mask_path,patient,fold,A,B,width,height,row_mm,col_mm,sha256,mask_sha256"
+    assert header == f"{columns},reference_hc_mm"
 
 
 def test_index_round_trip(tmp_path):
@@ -52,9 +51,10 @@ def test_index_round_trip(tmp_path):
     assert read_index(tmp_path / "t.csv", ROOT) == rows
 
 
-def test_tables_without_the_column_frame_are_read(tmp_path):
+def test_tables_without_the_columns_frame_and_region_are_read(tmp_path):
     write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", ROOT, [a_sample()], ["A", "B"], ["hc_mm"])
-    old = (tmp_path / "t.csv").read_text().replace("frame,", "").replace("001.png,,", "001.png,")
+    old = (tmp_path / "t.csv").read_text()
+    old = old.replace("frame,region,", "").replace("001.png,,,", "001.png,")
     (tmp_path / "t.csv").write_text(old)
     assert read_split(tmp_path / "t.csv", ["A", "B"], ROOT) == [a_sample()]
 
@@ -65,6 +65,13 @@ def test_a_wrong_frame_names_the_row(tmp_path, number):
     text = (tmp_path / "t.csv").read_text().replace("001.png,,", f"001.png,{number},")
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataError, match=r"t\.csv, row 2: .*" + number):
+        read_split(tmp_path / "t.csv", ["A", "B"], ROOT)
+
+
+def test_a_wrong_region_names_the_row(tmp_path):
+    write_split(OutputFolder(tmp_path, "stage1"), tmp_path / "t.csv", ROOT, [a_sample()], ["A", "B"])
+    (tmp_path / "t.csv").write_text((tmp_path / "t.csv").read_text().replace("001.png,,,", "001.png,,-1,"))
+    with pytest.raises(DataError, match=r"t\.csv, row 2: region -1"):
         read_split(tmp_path / "t.csv", ["A", "B"], ROOT)
 
 

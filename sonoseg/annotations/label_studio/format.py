@@ -139,7 +139,7 @@ class _Tasks:
         if image is None:
             if not self._finder.is_refused(name):
                 message = f"its image {quoted(base_name(name))} is not in the folder of the images; put it there"
-                self.faults.append(error(where, message, "no_image"))
+                self.faults.append(error(where, self._finder.problem(name, message), "no_image"))
         elif image in self.entries:
             self.faults.append(error(where, "a second task with the same image; keep one", "", image))
         elif not done:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -9,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from sonoseg.annotations.base import AnnotatedImage
 from sonoseg.io.faults import Fault, warning
+from sonoseg.io.image_ref import stem_of
 from sonoseg.prepare.duplicates.near_duplicates import similar_pairs, unit_vectors
 from sonoseg.prepare.metadata import ImageMetadata
 from sonoseg.prepare.verify import VerifiedImage
@@ -28,7 +30,7 @@ def grouped_patients(
     almost equal pictures, and runs of frames. A group has the name of its first image. Images that could not be read
     are groups of their own.
     """
-    patient_of = {item.id: known[item.id].patient or item.image.path.stem.strip() for item in items}
+    patient_of = {item.id: known[item.id].patient or stem_of(item.image.path).strip() for item in items}
     unknown = [image for image in images if known[image.item.id].patient is None]
     group_of = groups_of_similar(unknown)
     patient_of |= group_of
@@ -53,10 +55,11 @@ def groups_of_similar(images: Sequence[VerifiedImage]) -> dict[str, str]:
     pairs = similar_pairs(thumbnails, names, np.zeros(len(names), dtype=bool))
     vectors, contrast = unit_vectors(thumbnails)
     links = list(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+    first_of_file: dict[Path, int] = {}
+    links += [(first_of_file.setdefault(image.item.image.path, at), at) for at, image in enumerate(images)]
     for at in range(len(images) - 1):
-        same_file = images[at].item.image.path == images[at + 1].item.image.path
         alike = contrast[at] and contrast[at + 1] and float(vectors[at] @ vectors[at + 1]) >= RUN_CORRELATION
-        if same_file or (alike and _follows(names[at], names[at + 1])):
+        if alike and _follows(names[at], names[at + 1]):
             links.append((at, at + 1))
     first, second = np.array(links, dtype=np.intp).reshape(-1, 2).T
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(len(names), len(names)))

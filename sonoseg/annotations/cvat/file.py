@@ -26,6 +26,9 @@ HALF_PIXEL = 0.5
 MAX_DEPTH = 20
 """CVAT nests 7 elements; thousands of them would exhaust the memory."""
 
+MAX_NAME = 1000
+"""Characters of the name of a video, and more, as texts are read in pieces."""
+
 MAX_COORDINATE = 1e6
 """Largest coordinate, in pixels, that is read; images have far fewer."""
 
@@ -42,7 +45,7 @@ Attributes = Mapping[str, str]
 
 
 class CvatFile:
-    """What the elements of a file say; the parser calls `start`, `end` and `close`.
+    """What the elements of a file say; the parser calls `start`, `data`, `end` and `close`.
 
     entries: id of an image -> its shapes and its size. without_shapes: ids of images without any shape, an ignored or
     a faulty one included. faults: those of labels excepted, which `labels` has.
@@ -55,7 +58,7 @@ class CvatFile:
         self.without_shapes: set[str] = set()
         self.faults: list[Fault] = []
         self._name, self._finder = name, finder
-        self._depth = 0
+        self._depth, self._is_source = 0, False
         self._image: str | None = None  # id of the image whose element is open, None when it has a fault of its own
         self._where = name
         self._shapes: list[tuple[int, Shape | Bitmap]] = []
@@ -70,13 +73,20 @@ class CvatFile:
             raise DataError(f"the first element is {quoted(tag)}, expected 'annotations'; {EXPORT}")
         if self._depth == 2 and tag == "track":
             raise DataError(f"has tracks, as 'CVAT for video' exports; {EXPORT}")
+        self._is_source = tag == "source"
         if self._depth == 2 and tag == "image":
             self._open_image(attributes)
         elif self._depth == 3 and self._image is not None and tag != "tag":
             self._take_shape(tag, attributes)
 
+    def data(self, text: str) -> None:
+        """Take text between elements: the name of the video of which the task was made."""
+        if self._is_source and len(self._finder.source) < MAX_NAME:
+            self._finder.source += text.strip()
+
     def end(self, tag: str) -> None:
         """Take the end of an element."""
+        self._is_source = False
         if self._depth == 2 and self._image is not None:
             self.entries[self._image] = tuple(self._shapes), self.entries[self._image][1]
             if self._count == 0:
@@ -94,7 +104,7 @@ class CvatFile:
         if image is None:
             if not self._finder.is_refused(name):
                 message = "annotation for an image that is not in the folder of the images; put it there"
-                self._add_fault(self._where, message, "no_image")
+                self._add_fault(self._where, self._finder.problem(name, message), "no_image")
         elif image in self.entries:
             self._add_fault(self._where, "a second annotation of the same image; keep one", image=image)
         else:

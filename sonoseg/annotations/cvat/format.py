@@ -14,7 +14,7 @@ import numpy as np
 
 from sonoseg.annotations import drawn
 from sonoseg.annotations.base import AnnotatedImage, Annotation
-from sonoseg.annotations.cvat_file import HALF_PIXEL, CvatFile, parse
+from sonoseg.annotations.cvat.file import HALF_PIXEL, CvatFile, parse
 from sonoseg.annotations.labelled import ImageFinder, Labels, annotated_images, read_annotation_file
 from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.bitmap import Bitmap

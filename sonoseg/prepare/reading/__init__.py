@@ -1,0 +1,1 @@
+"""Annotations of whole frames as label maps of the images in them."""
