@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from posixpath import normpath
 from typing import ClassVar, Literal
@@ -61,9 +62,10 @@ class MaskFolderFormat:
             if identity in image_files.frames_of:
                 of_file, more = frames.read(identity, name, image_files)
                 items += of_file
-                faults += more or (
-                    [] if of_file else [_no_frame(image, data, section, image_files.frames_of[identity])]
-                )
+                faults += more
+                if not of_file and not more:
+                    fault = _no_frame(image, data, section, image_files.frames_of[identity])
+                    faults.append(replace(fault, image=identity))
                 continue
             found = {masks: by_name.get(name, []) for masks, by_name in masks_of.items()}
             where = image.relative_to(data).as_posix()

@@ -179,7 +179,10 @@ def test_a_mask_with_a_page_for_each_frame(masks: Any, name: str) -> None:
         ({"loop_mask": 6, "loop_0002_mask": 1}, "a mask for the whole file and masks for single frames"),
         ({"loop_9999_mask": 1}, "a mask of frame 9999 of loop.dcm, which has 6 frames, 1 to 6; correct the name"),
         ({"loop_0002_mask": 1, "loop_frame0002_mask": 1}, "a second mask of frame 2; keep one"),
-        ({}, "has no mask; expected masks/loop_frame0001_mask.png, or a mask with a page for each of its 6 frames"),
+        (
+            {},
+            "has no mask (expected masks/loop_frame0001_mask.png, or a page for each of its 6 frames); set annotations.",
+        ),
     ],
 )
 def test_masks_of_a_loop_that_do_not_fit(masks: Any, pages: dict[str, int], said: str) -> None:

@@ -35,7 +35,7 @@ def test_no_folder_and_a_file(tmp_path: Path, refused: Callable[..., str]) -> No
 
 def test_an_empty_folder(tmp_path: Path, refused: Callable[..., str]) -> None:
     (tmp_path / "d").mkdir()
-    assert "no picture (.dcm, " in refused(tmp_path / "d")
+    assert "no picture (.png" in refused(tmp_path / "d")
 
 
 def test_only_pictures(tmp_path: Path, refused: Callable[..., str]) -> None:
