@@ -187,7 +187,9 @@ def _grouped(pairs: Sequence[Pair], key: Callable[[Pair], Any]) -> list[list[Pai
 def _named(group: Sequence[Pair], contents: Contents) -> dict[str, Pair]:
     """Return {name of a structure: pair}; empty where fewer than two are structures."""
     distinct: list[Pair] = []
-    for pair in group:
+    # Of suffixes that differ in letter case the most frequent one is meant; stage 1 names the others.
+    spelled = {(one.masks, one.mask_suffix.casefold()): one for one in sorted(group, key=lambda one: one.count)}
+    for pair in [one for one in group if one in spelled.values()]:
         masks = [mask for _, mask in pair.sampled(contents)]
         copies = [other for other in distinct if are_copies(masks, [m for _, m in other.sampled(contents)])]
         if copies:

@@ -120,6 +120,18 @@ def test_a_rare_structure_and_one_whose_name_begins_with_that_of_another(tmp_pat
     assert len(found.without_mask) == 11 and not found.faults and found.layout.images == 12
 
 
+def test_suffixes_that_differ_in_letter_case_are_one_structure(tmp_path: Path) -> None:
+    for number in range(6):
+        save(tmp_path / f"{number}.png", picture(number))
+        save(tmp_path / f"{number}_{'nerve' if number else 'Nerve'}.png", mask(number))
+        save(tmp_path / f"{number}_vessel.png", np.roll(mask(number), 25))
+    found = look_at(tmp_path)
+    assert found.section["mask_suffix"] == {"NERVE": "_nerve", "VESSEL": "_vessel"}
+    assert [str(fault) for fault in found.faults] == [
+        "0_Nerve.png: ends with _Nerve, and annotations.mask_suffix of the task is _nerve; rename the mask"
+    ]
+
+
 def test_a_second_mask_of_an_image_is_named(tmp_path: Path) -> None:
     for number in range(1, 13):
         save(tmp_path / f"benign ({number}).png", picture(number))
