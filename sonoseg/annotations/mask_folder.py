@@ -195,7 +195,7 @@ def _no_mask(
             f"its name begins with that of the mask {mask}: unite it with that one, name its end in "
             "annotations.mask_suffix for a structure of its own, or move it away"
         )
-        return error(where, message, "no_mask")
+        return error(where, message, "further_mask")
     if section:
         return None
     message = f"ends with no annotations.mask_suffix ({choices([one.suffix for one in sets])}); not used"

@@ -41,6 +41,10 @@ KINDS = {
         "annotated them; or add the masks",
         one_decision=True,
     ),
+    "further_mask": FaultKind(
+        "pictures whose names begin with that of a mask",
+        "unite masks of one structure, name the ends of others in annotations.mask_suffix, or move them away",
+    ),
     "no_image": FaultKind("annotations without an image", "add the images, or remove the annotations"),
     "size": FaultKind("masks of another size than their image", "export the masks again at the images' own size"),
     "annotated_size": FaultKind(

@@ -32,9 +32,9 @@ class Findings:
     """What a folder contains. section: `annotations` of the task. others: layouts that were possible as well.
 
     images: those that are annotated. patients: rules, the proposed one first. left_out: images without a shape, which
-    the task leaves out. without_mask: images that lack a mask, about which stage 1 asks. faults: other errors that
-    stage 1 will list before it decodes an image. notes: sentences on what was not looked at or cannot be used. headers:
-    what the files of the images state themselves.
+    the task leaves out. without_mask: names of images that lack a mask, about which stage 1 asks. faults: other errors
+    that stage 1 will list before it decodes an image. notes: sentences on what was not looked at or cannot be used.
+    headers: what the files of the images state themselves.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class Findings:
     patients: Sequence[PatientRule]
     others: Sequence[Layout]
     left_out: int
-    without_mask: int
+    without_mask: Sequence[str]
     faults: Sequence[Fault]
     notes: Sequence[str]
     headers: HeaderFacts
@@ -136,7 +136,7 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
     if left_out:
         section["without_annotation"] = "leave_out"
         items, faults = _read(folder, section, structures)
-    asked = sum(fault.kind == "without_mask" for fault in faults)
+    asked = [fault.where for fault in faults if fault.kind == "without_mask"]
     errors = [fault for fault in faults if fault.level == "error" and fault.kind != "without_mask"]
     if asked:  # those with one of several masks are annotated as well
         items = [item for item in _read(folder, section | IF_EMPTY, structures)[0] if item.masks]

@@ -11,7 +11,7 @@ from sonoseg.annotations.labelled import spellings
 from sonoseg.io.image_ref import stem_of
 from sonoseg.new_task.contents import Contents
 from sonoseg.new_task.label_files import described
-from sonoseg.new_task.mask_pairs import Pair, pairs_of, structures_of_pairs
+from sonoseg.new_task.mask_pairs import Pair, nested_pairs, pairs_of, structures_of_pairs
 from sonoseg.new_task.mask_samples import is_pair_of_image_and_mask
 
 LEAST_SHARE = 0.5
@@ -106,6 +106,9 @@ def _named_most(names: Iterable[str], contents: Contents, beside: str = "") -> t
 def _mask_layouts(contents: Contents) -> list[Layout]:
     """Return the layouts of pictures that are pairs of image and mask, by name and by what they show."""
     pairs = [pair for pair in pairs_of(contents) if is_pair_of_image_and_mask(pair.sampled(contents), contents)]
+    pairs += [
+        pair for pair in nested_pairs(pairs, contents) if is_pair_of_image_and_mask(pair.sampled(contents), contents)
+    ]
     combined = structures_of_pairs(pairs, contents)
     return [*(_combined(pairs, contents) for pairs in combined), *(_layout(pair) for pair in pairs)]
 

@@ -18,7 +18,7 @@ LEAST_SHARE = 0.1
 MOST_FOLDERS = 40
 """Folders, those with most pictures, that are compared with each other."""
 MOST_PAIRS = 60
-MOST_SUFFIXES = 4
+MOST_SUFFIXES = 8
 """Ends of names in one folder that are looked at."""
 SAMPLED = 6
 """Pairs of pictures that are looked at."""
@@ -66,13 +66,36 @@ def pairs_of(contents: Contents) -> list[Pair]:
     stems = {where: list(dict.fromkeys(map(contents.stem, contents.images[where]))) for where in largest[:MOST_FOLDERS]}
     found = [pair for where in stems for pair in _in_one_folder(where, stems[where])]
     found += [pair for where in stems for other in stems if where != other for pair in _in_two(where, other, stems)]
-    found = [one for one in dict.fromkeys(found) if one.count >= max(1, LEAST_SHARE * one.total)]
+    often = {_place(one) for one in found if one.count >= max(1, LEAST_SHARE * one.total)}
+    # A rare structure beside a frequent one: its masks would be taken for images, or for nothing.
+    found = [one for one in dict.fromkeys(found) if one.count and _place(one) in often]
     found = [one for one in found if is_usable(one.image_suffix) and is_usable(one.mask_suffix)]
     return sorted(found, key=lambda one: (-one.count, one.total))[:MOST_PAIRS]
 
 
+def nested_pairs(masks: Sequence[Pair], contents: Contents) -> list[Pair]:
+    """Return the pairs of masks whose names begin with those of other masks beside the images.
+
+    masks: pairs that are known to be image and mask. `a_nerve` is no image then, and `a_nerve_left` a mask of `a`.
+    """
+    found = []
+    for where in dict.fromkeys(pair.masks for pair in masks if pair.images == pair.masks and not pair.image_suffix):
+        stems = [path.stem for path in contents.images[where]]
+        known = tuple(pair.mask_suffix for pair in masks if pair.images == pair.masks == where)
+        names = [stem for stem in stems if not stem.endswith(known)]
+        for suffix, count in _suffixes(names, stems, beside=True).most_common(MOST_SUFFIXES):
+            if suffix not in known and count >= LEAST_SHARE * len(names) and is_usable(suffix):
+                found.append(Pair(where, where, "", suffix, len(names), count))
+    return found
+
+
+def _place(pair: Pair) -> tuple[str, str, str]:
+    """Return what pairs of the same images and the same folder of masks have in common."""
+    return pair.images, pair.masks, pair.image_suffix
+
+
 def _in_one_folder(where: str, stems: Sequence[str]) -> Iterator[Pair]:
-    for suffix, count in _suffixes(stems, stems).most_common(MOST_SUFFIXES):
+    for suffix, count in _suffixes(stems, stems, beside=True).most_common(MOST_SUFFIXES):
         yield Pair(where, where, "", suffix, len(stems) - count, count)
     names = {
         ending: {stem.removesuffix(ending) for stem in stems if stem.endswith(ending)} for ending in _endings(stems)
@@ -88,11 +111,14 @@ def _in_two(where: str, other: str, stems: Mapping[str, Sequence[str]]) -> Itera
             yield Pair(where, other, image_suffix, suffix, len(names), count)
 
 
-def _suffixes(names: Sequence[str], others: Sequence[str]) -> Counter[str]:
-    """Return how often a name of `others` is one of `names` and a suffix; the longest such name is meant."""
+def _suffixes(names: Sequence[str], others: Sequence[str], beside: bool = False) -> Counter[str]:
+    """Return how often a name of `others` is one of `names` and a suffix; the longest such name is meant.
+
+    beside: in the same folder, where no suffix is empty.
+    """
     known, counts = set(names), Counter[str]()
     for other in others:
-        for length in range(len(other) - (names is others), 0, -1):
+        for length in range(len(other) - beside, 0, -1):
             if other[:length] in known:
                 counts[other[length:]] += 1
                 break
@@ -139,7 +165,7 @@ def structures_of_pairs(pairs: Sequence[Pair], contents: Contents) -> list[dict[
     apart = [pair for pair in binary if pair.masks != pair.images]
     groups = [
         *_grouped(apart, lambda pair: (pair.images, pair.image_suffix, pair.mask_suffix)),
-        *_grouped(binary, lambda pair: (pair.images, pair.image_suffix, pair.masks)),
+        *_grouped(binary, _place),
     ]
     # Folders and suffixes at once: the suffix that most masks of a folder have.
     first = {(pair.images, pair.image_suffix, pair.masks): pair for pair in reversed(apart)}
@@ -162,7 +188,9 @@ def _grouped(pairs: Sequence[Pair], key: Callable[[Pair], Any]) -> list[list[Pai
 def _named(group: Sequence[Pair], contents: Contents) -> dict[str, Pair]:
     """Return {name of a structure: pair}; empty where fewer than two are structures."""
     distinct: list[Pair] = []
-    for pair in group:
+    # Of suffixes that differ in letter case the most frequent one is meant; stage 1 names the others.
+    spelled = {(one.masks, one.mask_suffix.casefold()): one for one in sorted(group, key=lambda one: one.count)}
+    for pair in [one for one in group if one in spelled.values()]:
         masks = [mask for _, mask in pair.sampled(contents)]
         copies = [other for other in distinct if are_copies(masks, [m for _, m in other.sampled(contents)])]
         if copies:

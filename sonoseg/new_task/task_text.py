@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from sonoseg.errors import printable
+from sonoseg.io.faults import EXAMPLES
 from sonoseg.new_task.findings import Findings
 from sonoseg.new_task.structures import FoundStructure
 
@@ -60,9 +61,11 @@ def task_text(name: str, findings: Findings, minutes: float) -> str:
 
 
 def _without_mask(findings: Findings) -> str:
-    count = findings.without_mask
+    names = findings.without_mask
+    lack = "images lack" if len(names) > 1 else "image lacks"
     several = " or one of several" if any(isinstance(findings.section[name], dict) for name in PER_STRUCTURE) else ""
-    return f"{count} image{'s' if count > 1 else ''} lack{'' if count > 1 else 's'} a mask{several}"
+    examples = ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
+    return f"{len(names)} {lack} a mask{several} ({examples})"
 
 
 def _structure_lines(structures: Sequence[FoundStructure]) -> list[str]:
@@ -152,7 +155,7 @@ def findings_json(findings: Findings) -> str:
         "patients": [vars(one) for one in findings.patients],
         "table": asdict(findings.table) if findings.table else None,
         "left_out": findings.left_out,
-        "without_mask": findings.without_mask,
+        "without_mask": list(findings.without_mask),
         "faults": [str(fault) for fault in findings.faults],
         "notes": list(findings.notes),
     }

@@ -114,7 +114,10 @@ def advice(facts: Fingerprint) -> str:
     if facts.patients >= FEW_PATIENTS:
         return ""
     if facts.patients < 2:
-        return "1 patient is in the training part, and a training needs at least two: add images of further patients"
+        return (
+            "1 patient trains: with none left to validate, only a refit on all folds is possible, and no score; add "
+            "images of further patients"
+        )
     return (
         f"{facts.patients} patients train: too few for one fold to tell how good a model is; estimate it by "
         "cross-validation over all folds, then train the model to use by a refit on all of them"

@@ -181,7 +181,7 @@ def test_a_mask_with_a_page_for_each_frame(masks: Any, name: str) -> None:
         ({"loop_0002_mask": 1, "loop_frame0002_mask": 1}, "a second mask of frame 2; keep one"),
         (
             {},
-            "has no mask (expected masks/loop_frame0001_mask.png, or a page for each of its 6 frames); set annotations.",
+            "has no mask (expected masks/loop_frame0001_mask.png, or a page for each of its 6 frames); set",
         ),
     ],
 )

@@ -100,12 +100,47 @@ def test_images_without_a_mask_are_asked_about(tmp_path: Path, through: Callable
             save(tmp_path / f"masks/{number}_m.png", mask(number))
     found = look_at(tmp_path)
     assert found.layout.annotated == 4 and found.layout.images == 10
-    assert found.without_mask == 6 and not found.faults and "without_annotation" not in found.section
+    assert len(found.without_mask) == 6 and not found.faults and "without_annotation" not in found.section
     done = through(tmp_path)
     assert sorted(done.masks) == ["0", "3", "6", "9"] and len(done.errors) == 6
     assert all("set annotations.without_annotation in the task to empty, where" in line for line in done.errors)
-    assert "# 6 images lack a mask. Add to the next line: without_annotation: leave_out (nobody" in done.text
-    assert "6 images lack a mask: set annotations.without_annotation" in done.out
+    lacking = "6 images lack a mask (images/1.png, images/2.png, images/4.png, ...)"
+    assert f"# {lacking}. Add to the next line: without_annotation: leave_out (nobody" in done.text
+    assert f"{lacking}: set annotations.without_annotation" in done.out
+
+
+def test_a_rare_structure_and_one_whose_name_begins_with_that_of_another(tmp_path: Path) -> None:
+    for number in range(12):
+        save(tmp_path / f"{number}.png", picture(number))
+        save(tmp_path / f"{number}_nerve.png", mask(number))
+        save(tmp_path / f"{number}_nerve_left.png", np.roll(mask(number), 25, axis=1))
+    save(tmp_path / "3_vessel.png", np.roll(mask(3), 25))
+    found = look_at(tmp_path)
+    assert found.section["mask_suffix"] == {"NERVE": "_nerve", "NERVE_LEFT": "_nerve_left", "VESSEL": "_vessel"}
+    assert len(found.without_mask) == 11 and not found.faults and found.layout.images == 12
+
+
+def test_suffixes_that_differ_in_letter_case_are_one_structure(tmp_path: Path) -> None:
+    for number in range(6):
+        save(tmp_path / f"{number}.png", picture(number))
+        save(tmp_path / f"{number}_{'nerve' if number else 'Nerve'}.png", mask(number))
+        save(tmp_path / f"{number}_vessel.png", np.roll(mask(number), 25))
+    found = look_at(tmp_path)
+    assert found.section["mask_suffix"] == {"NERVE": "_nerve", "VESSEL": "_vessel"}
+    assert [str(fault) for fault in found.faults] == [
+        "0_Nerve.png: ends with _Nerve, and annotations.mask_suffix of the task is _nerve; rename the mask"
+    ]
+
+
+def test_a_second_mask_of_an_image_is_named(tmp_path: Path) -> None:
+    for number in range(1, 13):
+        save(tmp_path / f"benign ({number}).png", picture(number))
+        save(tmp_path / f"benign ({number})_mask.png", mask(number))
+    save(tmp_path / "benign (3)_mask_1.png", np.roll(mask(3), 25))
+    (fault,) = look_at(tmp_path).faults
+    assert (
+        fault.where == "benign (3)_mask_1.png" and "name begins with that of the mask benign (3)_mask:" in fault.message
+    )
 
 
 def test_structures_that_no_image_has_all_masks_of(tmp_path: Path, through: Callable[..., Any]) -> None:
@@ -114,7 +149,9 @@ def test_structures_that_no_image_has_all_masks_of(tmp_path: Path, through: Call
         save(tmp_path / f"d/masks/{'nerve' if number % 2 else 'vessel'}/{number}.png", mask(number))
     done = through(tmp_path / "d")
     assert done.task.class_names == ["NERVE", "VESSEL"] and len(done.errors) == 8
-    assert "# 8 images lack a mask or one of several. Add to the next line" in done.text
+    assert (
+        "# 8 images lack a mask or one of several (images/0.png, images/1.png, images/2.png, ...). Add to" in done.text
+    )
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_overlapping_folders_and_a_missing_mask(tmp_path: Path, through: Callabl
     done = through(tmp_path / "data")
     (fault,) = done.errors
     assert fault.startswith("images/0.png: has no mask of VESSEL (expected m/vessel/0.png); set annotations.without_an")
-    assert "# 1 image lacks a mask or one of several. Add" in done.text
+    assert "# 1 image lacks a mask or one of several (images/0.png). Add" in done.text
     organ = done.task.structure("ORGAN")
     assert organ.covered_by == ["VESSEL"] and organ.shape == "rectangle"
     assert np.array_equal(done.masks["1"]["VESSEL"], vessel(1) > 0)

@@ -173,7 +173,7 @@ def test_fitted_ellipses_are_masks_where_they_reproduce_the_reference() -> None:
 
 def test_few_patients_are_advised() -> None:
     assert advice(dataset(patients=1)).startswith(
-        "1 patient is in the training part, and a training needs at least two"
+        "1 patient trains: with none left to validate, only a refit on all folds"
     )
     assert "estimate it by cross-validation over all folds" in advice(dataset(patients=2))
     assert advice(dataset(patients=500)) == ""

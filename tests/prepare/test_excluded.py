@@ -1,14 +1,19 @@
 """Images that the task excludes: found by every spelling of their name, with all faults that they have."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sonoseg.annotations import FORMATS, AnnotatedImage
+from sonoseg.annotations import FORMATS, AnnotatedImage, Annotation
+from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import error
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.prepare.duplicates.selection import without_excluded
+from sonoseg.schema.annotation_formats import section_of
 from tests.annotations.test_mask_folder import ONE, touch
+from tests.annotations.two_structures import STRUCTURES
 
 ITEMS = [AnnotatedImage(name, ImageRef(Path(f"images/{name}.png"))) for name in ("a", "b.1", "c")]
 
@@ -56,3 +61,38 @@ def test_two_images_of_one_id_are_excluded_together(name: str, tmp_path: Path, m
     items, rest = without_excluded(items, faults, [name])
     assert [item.id for item in items] == (["b"] if name == "a" else ["a", "b"])
     assert not any(fault.level == "error" for fault in rest)
+
+
+def _again(file: Path, name: str) -> None:
+    """Add a second annotation of the image 2.png to an annotation file."""
+    text = file.read_text()
+    if name == "labelme":
+        file.with_name("2 .json").write_text(text)
+        return
+    if name == "cvat":
+        at = text.rindex("<image", 0, text.index('name="2.png"'))
+        entry = text[at : text.index("</image>", at) + len("</image>")]
+        file.write_text(text.replace(entry, entry * 2))
+        return
+    document = json.loads(text)
+    if name == "coco":
+        document["images"].append({**document["images"][1], "id": 99})
+    elif name == "label_studio":
+        document.append(document[1])
+    else:
+        document["2" if "2.png" in document else "2.png"] = next(iter(document.values()))
+    file.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"mask_folder"}))
+def test_an_excluded_image_may_be_annotated_twice(name: str, tmp_path: Path) -> None:
+    section = section_of({"format": name})
+    touch(tmp_path, "images/1.png", "images/2.png")
+    square = Shape("R", "region", np.array([[1.0, 1], [5, 1], [5, 4], [1, 4]]))
+    FORMATS[name].write(tmp_path, section, [Annotation(f"{number}.png", (square,), size=(6, 8)) for number in (1, 2)])
+    file = "images/2.json" if name == "labelme" else FORMATS[name].shared_files(section)[0]
+    _again(tmp_path / file, name)
+    items, faults = FORMATS[name].read(tmp_path, section, STRUCTURES)
+    assert [fault.image for fault in faults] == ["2"] and "second" in faults[0].message
+    items, rest = without_excluded(items, faults, ["2.png"])
+    assert [item.id for item in items] == ["1"] and [fault.kind for fault in rest] == ["excluded"]
