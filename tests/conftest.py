@@ -1,7 +1,6 @@
 """Shared by all tests: the real data where a machine has them, and tiny tasks that train in seconds."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,10 @@ from tests.datasets import make_task, spine_data, write_picture  # noqa: F401  #
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+# One core for each process of the tests, and for those that they start: their networks are too small for two, the last
+# digits depend on the number, and processes of several threads each take twice the time where they share the cores.
 
 TRAINING_FIXTURES = {"alone", "executed", "finished", "odd", "prepared", "straight", "trained"}
 """Fixtures that run training."""
@@ -59,15 +62,6 @@ def real_data(name: str) -> Path:
     if not (root / name).is_dir():
         pytest.skip(f"real data: no folder {root / name}; set SONOSEG_DATA to the folder that holds {name}")
     return root / name
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Give torch one core while the tests of a module run: their networks are too small for two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -42,8 +42,17 @@ TINY = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def two_threads() -> Iterator[None]:
+    """Give torch two cores here, as it has several where a user runs it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(two_threads: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which all four scripts have run."""
     root = tmp_path_factory.mktemp("workspace")
     (root / "tiny.yaml").write_text(yaml.safe_dump(TINY))

@@ -1,6 +1,5 @@
 """Several processes train as one: same batches, same losses, one writer; either resumes where the other stopped."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -50,8 +49,7 @@ def alone(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def torchrun(root: Path, *more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
     command += [str(REPOSITORY / "training.py"), *where(root), *more]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root)
 
 
 def history(root: Path) -> list[dict[str, float]]:

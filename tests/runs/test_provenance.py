@@ -40,9 +40,6 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture
 def root(trained: Path) -> Path:
     return trained
@@ -155,7 +152,7 @@ def test_threads_of_libraries_that_are_not_loaded_are_none() -> None:
 def test_recording_the_threads_does_not_change_them() -> None:
     code = "import numba, torch; from sonoseg.runs.provenance import threads; torch.set_num_threads(1)"
     code += "; print(threads()['numba'] >= 1, torch.get_num_threads())"
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True, env=environment
     )

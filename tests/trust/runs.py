@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-import torch
-
 import image_preprocessing
 import inference
 import train_test_data_preparation
@@ -50,13 +48,8 @@ def flags(stage: ModuleType, root: Path) -> list[str]:
 
 
 def run(stage: ModuleType, root: Path, *more: str) -> int:
-    """Run a stage with one thread of torch, on whose number the last digits depend; afterwards it is as before."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return int(stage.main([*flags(stage, root), *more]))
-    finally:
-        torch.set_num_threads(threads)
+    """Run a stage in this process; return its exit code."""
+    return int(stage.main([*flags(stage, root), *more]))
 
 
 def ran(root: Path, stages: Sequence[ModuleType] = STAGES) -> Path:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 import image_preprocessing
@@ -19,8 +18,6 @@ from tests.small import phantoms, small_task
 from tests.trust.conftest import put_rows, rows_of
 
 NAME = "small_fetal_head"
-
-pytestmark = pytest.mark.usefixtures("one_thread")  # sums are made in one order
 
 
 def where(root: Path) -> list[str]:

@@ -23,7 +23,6 @@ from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.training.setups import progress_of, setup_of
 
-torch.set_num_threads(1)
 fabric, folder, kills = Fabric(accelerator="cpu", devices=1), Path(sys.argv[1]), int(sys.argv[2])
 path = folder / "last.ckpt"
 

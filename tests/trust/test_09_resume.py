@@ -26,7 +26,6 @@ import torch
 import sonoseg.training.loop as loop
 import training
 
-torch.set_num_threads(1)
 real = loop.train_epoch
 
 def killed_in_the_fourth(*arguments):
@@ -64,7 +63,6 @@ def same(ours: Any, theirs: Any, at: str = "state") -> None:
         assert ours == theirs, at
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("refit", [[], ["--refit"]])
 def test_killed_and_resumed(refit: list[str], tmp_path: Path) -> None:
     root = tmp_path / "straight"

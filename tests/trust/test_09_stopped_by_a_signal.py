@@ -29,9 +29,6 @@ EPOCHS, STEPS = 3, 4
 CHECKPOINT, MODEL = (Path("Models") / NAME / name for name in ("last.ckpt", "best_model.safetensors"))
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A task with everything that a step in the middle depends on: dropout, drawn copies, a schedule, a ramp."""
@@ -171,8 +168,7 @@ def test_several_processes_end_at_once_and_resume_from_their_last_epoch(prepared
     root = Path(shutil.copytree(prepared, tmp_path / "w"))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
     command += [str(REPOSITORY / "training.py"), *flags(training, root), "--epochs", "500"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 60
     while not (root / CHECKPOINT).exists():
         assert process.poll() is None and time.monotonic() < deadline

@@ -22,9 +22,6 @@ from tests.trust.runs import NAME, flags, run
 WRITE = os.write
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.mark.parametrize("number", [1, 30])
 def test_a_full_disk_at_any_event(
     number: int, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -46,7 +46,7 @@ class Odd:
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Odd:
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Odd:
     root = make(tmp_path_factory.mktemp("odd"))
     data = root / "spine"
     shapes = json.loads((data / "annotations.json").read_text())

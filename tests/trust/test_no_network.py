@@ -43,7 +43,7 @@ def forbidden(tmp_path: Path) -> tuple[dict[str, str], Path]:
     (site / "sitecustomize.py").write_text(GUARD)
     log.write_text("")
     path = os.pathsep.join([str(site), str(REPOSITORY)])
-    return {**os.environ, "PYTHONPATH": path, "FORBIDDEN_LOG": str(log), "OMP_NUM_THREADS": "1"}, log
+    return {**os.environ, "PYTHONPATH": path, "FORBIDDEN_LOG": str(log)}, log
 
 
 def python(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
