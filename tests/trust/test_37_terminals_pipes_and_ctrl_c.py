@@ -1,5 +1,6 @@
 """Check 37: closed pipes, full devices, ASCII terminals, hostile flags, three Ctrl-C: complete, or interrupted."""
 
+import io
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 
@@ -48,41 +50,53 @@ def is_complete(workspace: Path, stage: ModuleType) -> None:
 
 BUFFERED, UNBUFFERED = ({**os.environ, "PYTHONUNBUFFERED": value} for value in ("", "1"))
 """What fails is the flush of a buffer, or the writing itself."""
+PROCESSES = (stage1, stage2)
+"""Stages that run in a process of their own, with its start and end; the others would import PyTorch for seconds."""
+
+
+def printing_to(file: int, workspace: Path, stage: ModuleType, environment: dict[str, str]) -> tuple[int, str]:
+    """Run a stage with a file in place of the standard output, which is closed; return its exit code and errors."""
+    more = again(workspace, stage)
+    if stage in PROCESSES:
+        arguments = command(stage, workspace, *more)
+        done = subprocess.run(arguments, stdout=file, stderr=subprocess.PIPE, text=True, env=environment, timeout=120)
+        os.close(file)
+        return done.returncode, done.stderr
+    errors = io.StringIO()
+    at_once = environment is UNBUFFERED
+    with open(file, "wb", buffering=0 if at_once else -1) as binary:  # as the interpreter opens it
+        out = io.TextIOWrapper(binary, write_through=at_once)
+        with redirect_stdout(out), redirect_stderr(errors):
+            code = run(stage, workspace, *more)
+        out.close()
+    return code, errors.getvalue()
 
 
 @pytest.mark.parametrize("environment", [BUFFERED, UNBUFFERED], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)
 def test_a_reader_that_has_read_enough(workspace: Path, stage: ModuleType, environment: dict[str, str]) -> None:
-    more = again(workspace, stage)
     read, write = os.pipe()
-    arguments = command(stage, workspace, *more)
-    process = subprocess.Popen(arguments, stdout=write, stderr=subprocess.PIPE, text=True, env=environment)
-    os.close(write)
     os.close(read)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 0 and said == ""
+    assert printing_to(write, workspace, stage, environment) == (0, "")
     is_complete(workspace, stage)
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)
 def test_a_full_device(workspace: Path, stage: ModuleType) -> None:
-    more = again(workspace, stage)
-    with open("/dev/full", "w") as full:
-        arguments = command(stage, workspace, *more)
-        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, env=BUFFERED)
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
+    code, said = printing_to(os.open("/dev/full", os.O_WRONLY), workspace, stage, BUFFERED)
+    assert code == 2
+    assert said.splitlines() == [
         "error: standard output: No space left on device; the run is complete, only its messages are lost"
     ]
     is_complete(workspace, stage)
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
-def test_closed_streams(workspace: Path, closed: str) -> None:
-    more = again(workspace, stage4)
-    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command(stage4, workspace, *more)])
+@pytest.mark.parametrize(("stage", "closed"), [(stage2, ">&-"), (stage2, "2>&-"), (stage4, ">&- 2>&- <&-")])
+def test_closed_streams(workspace: Path, stage: ModuleType, closed: str) -> None:
+    more = again(workspace, stage)
+    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command(stage, workspace, *more)])
     assert done.returncode == 0
-    is_complete(workspace, stage4)
+    is_complete(workspace, stage)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["verify", "."], ["--no-such-flag"]], ids=" ".join)
@@ -114,21 +128,26 @@ def test_an_ascii_terminal(workspace: Path, encoding: str) -> None:
     (images / "ü.gif").write_bytes(b"GIF89a")
     environment = {**os.environ, **ASCII[encoding], "COLUMNS": "100"}
 
-    def text_of(*arguments: str) -> tuple[int, str]:
-        done = subprocess.run(arguments, env=environment, capture_output=True, timeout=120)
-        said = (done.stdout + done.stderr).decode("ascii")
+    def text_of(stage: ModuleType, *more: str) -> tuple[int, str]:
+        if files_too or stage in PROCESSES:
+            done = subprocess.run(command(stage, workspace, *more), env=environment, capture_output=True, timeout=120)
+            code, said = done.returncode, (done.stdout + done.stderr).decode("ascii")
+        else:
+            both = io.TextIOWrapper(io.BytesIO(), "ascii")  # as the interpreter opens it
+            with redirect_stdout(both), redirect_stderr(both):
+                code = run(stage, workspace, *more)
+            said = both.buffer.getvalue().decode("ascii")
         assert not any(word in said for word in NOISE), said
-        return done.returncode, said
+        return code, said
 
-    new = command(stage4, workspace, "--images", str(images), "--output", str(workspace / "out"))
-    assert text_of(*new)[0] == 1
+    assert text_of(stage4, "--images", str(images), "--output", str(workspace / "out"))[0] == 1
     rows = rows_of(workspace / "out" / "results.csv")
     failed = {row["image"] for row in rows if row["status"] == "failed"}
     assert len(rows) == 13
     assert failed == ({"\\udcc3\\udca9.png", "\\udcc3\\udcbc.gif"} if files_too else {"ü.gif"})
-    assert text_of(*command(stage1, workspace))[0] == 0
-    assert text_of(*command(stage3, workspace, "--score"))[0] == 0
-    code, said = text_of(*command(stage1, workspace, "--data", str(workspace / "Größe")))
+    assert text_of(stage1)[0] == 0
+    assert text_of(stage3, "--score")[0] == 0
+    code, said = text_of(stage1, "--data", str(workspace / "Größe"))
     assert code == 2 and ("set PYTHONUTF8=1" if files_too else "no such folder") in said
 
 
@@ -137,12 +156,16 @@ def interrupted(arguments: Sequence[str], workspace: Path, wait: float, pause: f
     process = subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, cwd=workspace
     )
-    time.sleep(wait)
-    for _ in range(3):
+    try:
+        time.sleep(wait)
+        for _ in range(3):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
+            time.sleep(pause)
+        said, _ = process.communicate(timeout=60)
+    finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGINT)
-        time.sleep(pause)
-    said, _ = process.communicate(timeout=60)
+            os.killpg(process.pid, signal.SIGKILL)
     return process.returncode, said
 
 
