@@ -1,12 +1,16 @@
 """README, guide and CONTRIBUTING: the commands, task files, links and code that they show are valid."""
 
 import ast
+import io
 import json
 import re
+import runpy
 import shlex
+import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 
@@ -24,9 +28,8 @@ PAGES = [README, *GUIDE, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG
 PAGES += [*sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "Datasets" / "README.md"]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 SCRIPTS = sorted(path.name for path in REPOSITORY.glob("*.py"))
+COMMANDS = ("sonoseg", "sonoseg.phantom", "sonoseg verify", "sonoseg models", "sonoseg convert", "sonoseg new-task")
 MODULES = (
-    "sonoseg",
-    "sonoseg.phantom",
     "benchmarks",
     "benchmarks.ablation",
     "benchmarks.coverage",
@@ -53,16 +56,28 @@ def commands(page: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def help_texts() -> dict[str, str]:
-    """What `--help` of each script and command prints."""
+    """What `--help` of each script, command and module prints."""
     started = {}
-    for name in [*SCRIPTS, *MODULES, "sonoseg verify", "sonoseg models", "sonoseg convert", "sonoseg new-task"]:
+    for name in [*SCRIPTS, *COMMANDS]:
         arguments = [name] if name.endswith(".py") else ["-m", *name.split()]
         started[name] = subprocess.Popen(
             [sys.executable, *arguments, "--help"], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
         )
     texts = {name: process.communicate()[0] for name, process in started.items()}
     assert not any(process.returncode for process in started.values())
-    return texts
+    return texts | {name: help_of(name) for name in MODULES}
+
+
+def help_of(module: str) -> str:
+    """Return what `--help` of a module prints, in this process, where the libraries that it imports are loaded."""
+    interrupt = signal.getsignal(signal.SIGINT)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(sys, "argv", [module, "--help"])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+    signal.signal(signal.SIGINT, interrupt)  # a process that ends ignores it
+    assert not end.value.code
+    return printed.getvalue()
 
 
 def program_of(words: list[str]) -> tuple[str, list[str]]:
