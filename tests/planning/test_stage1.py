@@ -63,8 +63,9 @@ def report(root: Path) -> dict:
 
 @pytest.mark.training
 def test_what_is_open_is_planned_kept_and_read_by_the_later_stages(
-    task_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    task_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sonoseg.planning.timing.TIMED", 2)
     with pytest.raises(Exception, match=r"leaves input.size, network.name, training.epochs .*; run stage 1"):
         load_task(task_file)
     assert image_preprocessing.main(["--task", str(task_file), "--workspace", str(tmp_path)]) == 2
