@@ -22,10 +22,14 @@ NAME = "small_fetal_head"
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which a small task has been cross-validated."""
+    """A workspace in which a small task has been cross-validated; the first image has no pixel size."""
     root = tmp_path_factory.mktemp("workspace")
     small_task("fetal_head", root, epochs=2)
     data = phantoms("fetal_head", root)
+    table = data / "training_set_pixel_size_and_HC.csv"
+    rows = table.read_text().splitlines()
+    rows[1] = ",".join([rows[1].split(",")[0], "", rows[1].split(",")[2]])
+    table.write_text("\n".join(rows) + "\n")
     assert train_test_data_preparation.main([*where(root), "--data", str(data)]) == 0
     assert image_preprocessing.main([*where(root), "--jobs", "1"]) == 0
     assert training.main([*where(root), "--fold", "all", "--device", "cpu", "--run", "cv"]) == 0
@@ -208,20 +212,8 @@ def test_a_score_of_changed_settings_is_refused(
     assert (root / "Models" / NAME / "evaluations.jsonl").read_text() == lines
 
 
-def test_folds_are_scored_in_one_unit(tmp_path: Path) -> None:
-    small_task("fetal_head", tmp_path, epochs=1)
-    data = phantoms("fetal_head", tmp_path)
-    table = data / "training_set_pixel_size_and_HC.csv"
-    rows = table.read_text().splitlines()
-    rows[1] = ",".join([rows[1].split(",")[0], "", rows[1].split(",")[2]])
-    table.write_text("\n".join(rows) + "\n")
-    for script, more in (
-        (train_test_data_preparation, ["--data", str(data)]),
-        (image_preprocessing, ["--jobs", "1"]),
-        (training, ["--fold", "all", "--device", "cpu"]),
-    ):
-        assert script.main([*where(tmp_path), *more]) == 0
-    folder = tmp_path / "Models" / NAME / "cross_validation"
+def test_folds_are_scored_in_one_unit(workspace: Path) -> None:
+    folder = workspace / "Models" / NAME / "cross_validation"
     units = {read(folder / f"fold_{fold}" / "evaluation.json")["distance_unit"] for fold in range(3)}
     assert len(units) == 1 and read(folder / "cross_validation.json")["distance_unit"] in units
 
