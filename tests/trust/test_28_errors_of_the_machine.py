@@ -131,7 +131,7 @@ def test_four_finished_images_survive_a_real_shortage(fetal_head: Task, images: 
     save_model(tmp_path / "m.safetensors", build_network(task).state_dict(), task, {})
     command = ["--images", images, "--output", out, "--model", tmp_path / "m.safetensors", "--engine", "torch"]
     arguments = [str(part) for part in (*command, "--device", "cpu", "--jobs", "1")]
-    assert subprocess.run([sys.executable, "inference.py", *arguments], cwd=REPOSITORY, check=False).returncode == 0
+    assert inference.main(arguments) == 0
     before = everything(out)
     for path in images.glob("*.png"):  # other images of 9 million pixels, so nothing is reused
         Image.fromarray(np.random.default_rng(3).integers(0, 256, (3000, 3000), dtype=np.uint8)).save(path)
