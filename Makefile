@@ -22,7 +22,7 @@ demo: .venv/ready
 	@echo "          $(BIN)/tensorboard --logdir logs    the same in TensorBoard"
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not training"
