@@ -21,7 +21,6 @@ from sonoseg.planning.planned_task import load_planned_task
 from tests.new_task.conftest import NERVE, VESSEL, palette, picture, save, truth
 
 IMAGES = 8
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def phantoms(kind: str, images: int = IMAGES, scale: float = 0.2) -> Callable[[Path], Path]:

@@ -61,7 +61,7 @@ def small(fetal_head: Task) -> Task:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Task, one_thread: None) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Task) -> Run:
     """Return a function that runs stage 4 on the folder `in`, and returns the rows of the table by image."""
     (tmp_path / "in").mkdir()
     always_load(monkeypatch, member(bright_is_head, small, "model", "m" * 64))
@@ -255,7 +255,7 @@ def test_files_of_somebody_else_are_kept(run: Run, tmp_path: Path, capsys: pytes
 
 
 @pytest.fixture
-def loop_run(tmp_path: Path, small: Task, one_thread: None, monkeypatch: pytest.MonkeyPatch) -> InferenceRun:
+def loop_run(tmp_path: Path, small: Task, monkeypatch: pytest.MonkeyPatch) -> InferenceRun:
     monkeypatch.setattr(cine_loop, "loop_chart", lambda *_: b"the chart has tests of its own")
     segmenter = Segmenter([member(bright_is_head, small, "model", "m" * 64)])
     return InferenceRun(segmenter, OutputFolder(tmp_path / "out", "stage4"))
@@ -424,7 +424,7 @@ def test_whole_frames_need_a_folder_of_images(capsys: pytest.CaptureFixture) -> 
     assert inference.main(["--keep-frame"]) == 2 and "--keep-frame need --images" in capsys.readouterr().err
 
 
-def test_the_model_that_comes_with_sonoseg_measures_a_moving_phantom(tmp_path: Path, one_thread: None) -> None:
+def test_the_model_that_comes_with_sonoseg_measures_a_moving_phantom(tmp_path: Path) -> None:
     """Chosen by expected Dice; a dark part is rejected and not chosen."""
     from sonoseg.phantom.__main__ import main as make_phantoms
 

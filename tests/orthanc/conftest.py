@@ -1,5 +1,7 @@
 """A real Orthanc on loopback, with a configuration of its own; `make test-orthanc` installs it and runs these tests."""
 
+import email
+import email.policy
 import json
 import os
 import shutil
@@ -36,6 +38,15 @@ class Orthanc:
         request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", body)
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
+
+    def multipart(self, path: str) -> list[bytes]:
+        """Return the DICOM files of a DICOMweb answer (WADO-RS)."""
+        accept = {"Accept": 'multipart/related; type="application/dicom"'}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", headers=accept)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode()
+            message = email.message_from_bytes(head + answer.read(), policy=email.policy.HTTP)
+        return [bytes(part.get_payload(decode=True)) for part in message.iter_parts()]
 
     def upload(self, file: Path) -> str:
         return str(self.call("/instances", file.read_bytes())["ID"])

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -105,11 +106,10 @@ def test_from_the_archive_and_back(orthanc: Orthanc, tmp_path: Path, kills: int)
 
 
 def read_back_by_dicomweb(archive: Orthanc, file: Path) -> None:
-    from dicomweb_client.api import DICOMwebClient
-
     source = pydicom.dcmread(file)
-    client = DICOMwebClient(f"http://127.0.0.1:{archive.http}/dicom-web")
-    series = client.search_for_series(source.StudyInstanceUID, search_filters={"Modality": "SEG"})
-    (segmentation,) = client.retrieve_series(source.StudyInstanceUID, series[0]["0020000E"]["Value"][0])
+    study = f"/dicom-web/studies/{source.StudyInstanceUID}"
+    (series,) = archive.call(f"{study}/series?Modality=SEG")
+    parts = archive.multipart(f"{study}/series/{series['0020000E']['Value'][0]}")
+    (segmentation,) = (pydicom.dcmread(BytesIO(part)) for part in parts)
     assert (segmentation.Rows, segmentation.Columns) == (source.Rows, source.Columns)
     assert segmentation.pixel_array.any()
