@@ -11,13 +11,10 @@ from pathlib import Path
 
 from sonoseg.errors import DataError
 from sonoseg.io.image_ref import ImageRef, stem_of
-from sonoseg.io.limits import ReadLimits
-from sonoseg.io.readers import read_image_header
+from sonoseg.io.readers import count_frames
 
 _FRAME = re.compile(r"(.+)_(?:frame)?([0-9]{1,9})", re.DOTALL)
 _OF_CVAT = re.compile(r"frame_([0-9]{6,9})")
-_HEADERS = ReadLimits(max_pixels=2**62)
-"""Headers alone are read, so that a large picture is refused where it is decoded."""
 
 
 class FrameProblem(ValueError):
@@ -31,7 +28,7 @@ class FrameProblem(ValueError):
 def frame_count(path: Path) -> int:
     """Return the number of frames of a file; 1 for one that cannot be read, which is found when it is decoded."""
     try:
-        return read_image_header(path, _HEADERS).frames
+        return count_frames(path)
     except DataError:
         return 1
 

@@ -12,7 +12,7 @@ from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.readers.base import ImageReader
 from sonoseg.io.readers.dicom import DicomReader
 from sonoseg.io.readers.opening import opened
-from sonoseg.io.readers.raster import RasterReader
+from sonoseg.io.readers.raster import RasterReader, is_single
 from sonoseg.io.readers.video import VideoReader
 from sonoseg.io.reading import open_regular
 
@@ -25,9 +25,25 @@ START_BYTES = 132
 """Bytes at the start of a file from which its reader is chosen; the mark of DICOM is in bytes 128 to 131."""
 
 
+HEAD_BYTES = 1 << 16
+"""Bytes at the start of a file from which a single picture is told."""
+
+
 def read_image_header(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> ImageHeader:
     """Return size, frames, spacing and patient of a file without decoding pixels. Raises DataError."""
     return _reader_of(path).read_header(path, limits)
+
+
+def count_frames(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> int:
+    """Return the number of frames of a file; no pixel of a picture with one is decoded. Raises DataError."""
+    with opened(path) as stream:
+        start = stream.read(HEAD_BYTES)
+    return 1 if is_single(start) else read_image_header(path, limits).frames
+
+
+def states_regions(path: Path) -> bool:
+    """Return whether a file is of a family whose headers state regions. Raises DataError."""
+    return _reader_of(path) is READERS["dicom"]
 
 
 def read_image(image: ImageRef | Path, limits: ReadLimits = DEFAULT_LIMITS, data: bytes | None = None) -> ImageRecord:

@@ -57,6 +57,17 @@ class RasterReader:
                 yield error
 
 
+def is_single(start: bytes) -> bool:
+    """Return whether a file that begins with `start` is surely a raster picture without further frames.
+
+    Known from the beginning alone, without a decoder: JPEG, BMP, and PNG that are not animated.
+    """
+    if start.startswith((b"\xff\xd8\xff", b"BM")):
+        return True
+    # The chunk that makes a PNG animated comes before the first with pixels.
+    return start.startswith(b"\x89PNG") and b"IDAT" in start and b"acTL" not in start[: start.index(b"IDAT")]
+
+
 def decode_picture(image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> Image.Image:
     """Return the decoded picture in its own mode, EXIF rotation applied. Raises DataError as `ImageReader` does.
 

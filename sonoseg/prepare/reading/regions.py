@@ -14,7 +14,7 @@ from sonoseg.io.faults import Fault, error
 from sonoseg.io.image_ref import ImageHeader
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.names import name_key
-from sonoseg.io.readers import read_image_header
+from sonoseg.io.readers import read_image_header, states_regions
 from sonoseg.sizes import Region
 from sonoseg.types import Points
 
@@ -51,7 +51,7 @@ def images_of(
 
 def _header(path: Path, limits: ReadLimits) -> ImageHeader | None:
     try:
-        return read_image_header(path, limits)
+        return read_image_header(path, limits) if states_regions(path) else None
     except DataError:
         return None
 
