@@ -41,7 +41,8 @@ class ModelEntry(BaseModel):
 
     name: by which stage 4 and `network.init` find it; task: of its recipe. scored_on: the images of the
     scores. quality_from: the images that its quality model was fitted to. licence, attribution: of the weights and of
-    the data that they were trained on.
+    the data that they were trained on. training_images: file with the first 16 digits of the SHA-256 of each image file
+    that they were trained on; None where nobody else has these images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,10 +58,20 @@ class ModelEntry(BaseModel):
     quality_from: str
     scored_on: str
     scores: list[Score]
+    training_images: Annotated[str, Field(pattern=r"^[a-z0-9_]+\.txt$")] | None = None
 
     @property
     def path(self) -> Path:
         return FOLDER / self.file
+
+    def trained_on_file(self, sha256: str) -> bool:
+        """Return whether the weights were trained on an image file of this SHA-256, byte for byte."""
+        return sha256[:16] in _training_images(self.training_images)
+
+
+@cache
+def _training_images(name: str | None) -> frozenset[str]:
+    return frozenset((FOLDER / name).read_text(encoding="ascii").split()) if name else frozenset()
 
 
 @cache

@@ -8,12 +8,15 @@ import numpy as np
 
 from sonoseg.geometry.shapes import fit_dice
 from sonoseg.io.masks import decode_label_map
+from sonoseg.models.registry import registered_model
 from sonoseg.prepare.statistics import evenly
 from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.schema.annotations import Structure
 from sonoseg.sizes import Size
 from sonoseg.types import Pixels
 
+INITIAL = "fetal_head"
+"""Model that comes with SonoSeg whose weights small data sets start from."""
 MASKS = 60
 """Label maps that are measured, evenly over the dataset: more change no choice, and cost seconds each."""
 
@@ -50,6 +53,7 @@ class Fingerprint:
 
     images, patients: how many. size: the median (height, width). aspects: 5th and 95th percentile of width / height.
     pairs: (name, other) -> `(N, 2)` offsets of their centres in images that show both. maps: measured label maps.
+    seen: how many of the images the weights were trained on that a small data set starts from.
     """
 
     images: int
@@ -59,6 +63,7 @@ class Fingerprint:
     structures: Sequence[StructureFacts]
     pairs: Mapping[tuple[str, str], np.ndarray]
     maps: Sequence[Pixels]
+    seen: int = 0
 
     @property
     def longer_side(self) -> int:
@@ -82,7 +87,9 @@ def fingerprint_of(images: Sequence[VerifiedImage], structures: Sequence[Structu
         for index, structure in enumerate(structures)
     ]
     size = int(np.median(heights)), int(np.median(widths))
-    return Fingerprint(len(images), patients, size, (float(low), float(high)), facts, pairs, maps)
+    initial = registered_model(INITIAL)
+    seen = sum(initial.trained_on_file(image.sha256) for image in images) if initial else 0
+    return Fingerprint(len(images), patients, size, (float(low), float(high)), facts, pairs, maps, seen)
 
 
 def _facts(

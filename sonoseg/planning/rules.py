@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sonoseg.planning.choice import Choice
-from sonoseg.planning.fingerprint import MANY, Fingerprint
+from sonoseg.planning.fingerprint import INITIAL, MANY, Fingerprint
 from sonoseg.preprocess.fit import Fit
 from sonoseg.schema.images import Input
 from sonoseg.sizes import Size
@@ -116,7 +116,7 @@ def plan_network(facts: Fingerprint, machine: Machine, size: Size) -> list[Choic
         levels += 1
     while levels > 2 and not _allows(size, levels):
         levels -= 1
-    few = facts.images < FEW_IMAGES and not machine.gpu
+    few = facts.images < FEW_IMAGES and not machine.gpu and not facts.seen
     if few and levels < SHIPPED_LEVELS and _allows(size, SHIPPED_LEVELS):
         levels = SHIPPED_LEVELS
     width = 32 if machine.gpu else 16
@@ -134,8 +134,10 @@ def plan_network(facts: Fingerprint, machine: Machine, size: Size) -> list[Choic
         "deep_supervision": [0.5, 0.25][: max(0, levels - 2)],
     }
     if few and levels == SHIPPED_LEVELS:
-        settings["init"] = "fetal_head"
+        settings["init"] = INITIAL
         reason += f"; fewer than {FEW_IMAGES} images, so it has the levels of fetal_head and starts from its weights"
+    if facts.seen and facts.images < FEW_IMAGES:
+        reason += f"; no initial weights, as those of {INITIAL} were trained on {facts.seen} of these images"
     return [Choice("network", settings, reason)]
 
 

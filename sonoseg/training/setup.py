@@ -13,7 +13,7 @@ from sonoseg.evaluation.folds import FoldData
 from sonoseg.models.model_file import initial_state
 from sonoseg.models.model_header import read_header
 from sonoseg.models.networks import build_network
-from sonoseg.models.registry import resolve
+from sonoseg.models.registry import registered_model, resolve
 from sonoseg.schema.task import Task
 from sonoseg.training.datasets import Loader, SegmentationDataset, SequentialBatchSampler, ShuffledBatchSampler
 from sonoseg.training.losses import SegmentationLoss
@@ -45,7 +45,7 @@ class TrainingSetup:
     """Everything that the steps of a training use; the same on a CPU, a GPU, or in each of several processes.
 
     epochs: number of epochs at most. network: Fabric's wrapper; the plain module is `network.module`. average: of its
-    weights, for tasks with an `ema_decay`. absent: classes that no validation image shows. remark: on initial
+    weights, for tasks with an `ema_decay`. absent: classes that no validation image shows. remarks: on initial
     weights that were taken from a model.
     """
 
@@ -60,7 +60,7 @@ class TrainingSetup:
     validation: Loader
     average: AveragedModel | None = None
     absent: Sequence[str] = ()
-    remark: str = ""
+    remarks: Sequence[str] = ()
 
     @property
     def scored(self) -> list[str]:
@@ -83,7 +83,9 @@ def build_training(
     """
     fabric.seed_everything(options.seed, workers=True, verbose=False)
     network = build_network(task)
-    remark = start_from(network, task.network.init) if task.network.init else ""
+    remarks = (
+        [start_from(network, task.network.init), *seen_images(task.network.init, data)] if task.network.init else []
+    )
     network = synchronise_batch_norm(network, fabric.world_size)
     optimizer = build_optimizer(task.training.optimizer, network.parameters())
     decay = task.training.ema_decay
@@ -111,8 +113,26 @@ def build_training(
         validation=Loader(validation, SequentialBatchSampler(len(validation), size), limit),
         average=average,
         absent=data.absent_from_validation(task.class_names),
-        remark=remark,
+        remarks=remarks,
     )
+
+
+def seen_images(init: str, data: FoldData) -> list[str]:
+    """Return a warning where initial weights were trained on images that validate or test, byte for byte; else none."""
+    entry = registered_model(init)
+    parts = {"test": data.test_samples, "validation": data.validation_samples} if entry else {}
+    seen = {
+        part: sum(entry.trained_on_file(sample.sha256) for sample in samples)
+        for part, samples in parts.items()
+        if entry
+    }
+    counts = [f"{count} of the {len(parts[part])} {part} images" for part, count in seen.items() if count]
+    if not counts:
+        return []
+    return [
+        f"warning: the initial weights were trained on {' and '.join(counts)}: these scores will be too good; leave "
+        "network.init out for a score that can be trusted"
+    ]
 
 
 def start_from(network: nn.Module, init: str) -> str:

@@ -20,7 +20,7 @@ def start_lines(setup: TrainingSetup, fold: int | None) -> list[str]:
         f"{task.name}: {training} training and {validation} validation images of {size} pixels, "
         f"{task.network.name} with {parameters:.2f} M parameters on {setup.fabric.device}"
     )
-    return [line, *filter(None, [setup.remark]), *absent_lines(setup, fold)]
+    return [line, *setup.remarks, *absent_lines(setup, fold)]
 
 
 def absent_lines(setup: TrainingSetup, fold: int | None) -> list[str]:

@@ -3,6 +3,8 @@
 import csv
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,18 +13,19 @@ import torch
 import inference
 from sonoseg.errors import ModelError
 from sonoseg.inference.segmenter import Segmenter
+from sonoseg.io.files import sha256_of
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
 from sonoseg.models.model_file import compact_model, initial_state, load_network, save_model
 from sonoseg.models.model_header import read_header
 from sonoseg.models.networks import build_network
-from sonoseg.models.registry import FOLDER, ModelEntry, model_for_task, registered_models, resolve
+from sonoseg.models.registry import FOLDER, ModelEntry, model_for_task, registered_model, registered_models, resolve
 from sonoseg.phantom.dataset import plan
 from sonoseg.phantom.layout import Settings
 from sonoseg.quality.familiarity import image_statistics
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
-from sonoseg.training.setup import start_from
+from sonoseg.training.setup import seen_images, start_from
 from tests.conftest import changed
 from tests.models.small_networks import UNET
 from tests.quality.unrelated import unrelated_pictures
@@ -36,7 +39,9 @@ def test_each_file_is_the_one_that_the_registry_describes(entry: ModelEntry) -> 
     data = entry.path.read_bytes()
     assert len(data) <= MAX_BYTES and hashlib.sha256(data).hexdigest() == entry.sha256
     header = read_header(entry.path)
-    assert header.task == load_task(entry.task) and header.quality is not None and header.probe is not None
+    assert (
+        header.task == load_task(entry.task).without_codes() and header.quality is not None and header.probe is not None
+    )
     assert next(load_network(header).parameters()).dtype == torch.float32
     assert entry.licence and entry.attribution and entry.scores and model_for_task(load_task(entry.task)) == entry
 
@@ -119,6 +124,20 @@ def test_initial_weights_are_taken_where_they_fit(small_model: tuple[Task, Path]
     for name, tensor in state.items():
         expected = drawn[name] if name in others else given[name]
         assert torch.equal(tensor, expected)
+
+
+def test_images_that_the_initial_weights_were_trained_on_are_counted(hc18: Path) -> None:
+    entry = registered_model("fetal_head")
+    assert entry is not None
+    images = sorted((hc18 / "training_set").glob("*HC.png"))[:40]
+    seen = [path for path in images if entry.trained_on_file(sha256_of(path))]
+    assert 25 < len(seen) < 40, "four of five images of HC18 train"
+
+    samples = [SimpleNamespace(sha256=sha256_of(path)) for path in images]
+    data: Any = SimpleNamespace(test_samples=samples, validation_samples=[SimpleNamespace(sha256="0" * 64)])
+    (line,) = seen_images("fetal_head", data)
+    assert f"trained on {len(seen)} of the 40 test images: these scores" in line
+    assert seen_images("a.safetensors", data) == [] == seen_images("spine_realtime", data)
 
 
 def test_weights_of_which_none_fits_are_refused(small_model: tuple[Task, Path]) -> None:

@@ -1,6 +1,7 @@
 """Planned settings of datasets whose properties are known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,8 @@ def test_few_images_start_from_the_shipped_weights() -> None:
     assert network["init"] == "fetal_head" and len(network["channels"]) == 6
     assert "init" not in planned(plan_network(few, GPU, (192, 288)))["network"]
     assert len(planned(plan_network(few, CPU, (96, 96)))["network"]["channels"]) < 6
+    (known,) = plan_network(replace(few, seen=3), CPU, (192, 288))
+    assert "init" not in known.value and "were trained on 3 of these images" in known.reason
 
 
 def test_a_gpu_has_wider_networks_and_larger_batches() -> None:
