@@ -11,8 +11,10 @@ import image_preprocessing
 import inference
 import train_test_data_preparation
 import training
+from sonoseg.annotations.frames import frame_count
 from sonoseg.io.masks import read_mask
 from sonoseg.io.pseudonyms import is_pseudonym
+from sonoseg.io.tables import read_table
 from sonoseg.runs.split_tables import Sample, read_split
 from sonoseg.runs.workspace import Workspace
 from tests.dicom_datasets import NEVER_WRITTEN, SPACING, write_both
@@ -129,4 +131,7 @@ def test_results_are_in_the_frame(workspaces: tuple[Path, Path]) -> None:
     height, width = read_mask(results / "i00_mask.png").shape
     sample = samples_of(workspaces[0])["i00"]
     assert (record["height"], record["width"]) == (height, width) == (sample.height + 29, sample.width + 80)
-    assert (results / "loop_frame0006_mask.png").exists() and (results / "film_frame0004_mask.png").exists()
+    for name, frames in (("loop", 6), ("film", 4)):  # of a loop all frames are measured, annotated or not
+        assert (
+            frame_count(results / f"{name}_masks.tif") == len(read_table(results / f"{name}_frames.csv", "")) == frames
+        )
