@@ -199,6 +199,20 @@ def test_one_real_picture_in_all_its_codings(name: str) -> None:
     assert np.array_equal(read_image(image).pixels, plain.pixels) and plain.pixels.std() > 10
 
 
+def test_jpeg_without_loss_is_read_in_silence_and_never_filled_with_grey(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = real_dicom("JPGLosslessP14SV1_1s_1f_8b.dcm")
+    assert read_image(whole).pixels.std() > 10
+    data = bytearray(whole.read_bytes())
+    end = data.rindex(b"\xff\xd9")
+    data[end - 30_000 : end - 29_998] = b"\xff\xd9"  # the frame's end, long before its last pixels
+    (tmp_path / "a.dcm").write_bytes(data)
+    with pytest.raises(DataError, match="cut short"):
+        read_image(tmp_path / "a.dcm")
+    assert capfd.readouterr().err == ""
+
+
 def test_palettes_of_16_bits_in_both_byte_orders() -> None:
     little, big = (
         read_image(ImageRef(real_dicom(f"gdcm-US-ALOKA-16{kind}.dcm"), region=0)).pixels for kind in ("", "_big")

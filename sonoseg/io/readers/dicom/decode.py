@@ -1,5 +1,9 @@
 """Grey pixels of one coded DICOM frame."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,8 @@ _LUMA_FIRST = ("MONOCHROME1", "MONOCHROME2", "YBR_FULL", "YBR_FULL_422")
 
 _PLUGINS = ("pydicom", "pillow", "pyjpegls", "gdcm")
 """Decoders of pydicom; the first that is there is used. gdcm is the last: a damaged JPEG 2000 ends its process."""
+_SILENT = Lock()
+"""Held while messages of a decoder are discarded, as there is one stderr for all threads."""
 
 
 def grey_frame(coded: bytes, header: DicomHeader) -> Pixels:
@@ -83,7 +89,27 @@ def _by_plugin(coded: bytes, header: DicomHeader) -> NDArray[Any]:
     plugin = next((name for name in _PLUGINS if name in decoder.available_plugins), "")
     if not plugin and syntax.is_encapsulated:
         raise DataError(f"{syntax.name} is read by gdcm; run: pip install sonoseg[dicom]", header.path)
-    return decoder.as_array(source, index=0, raw=True, decoding_plugin=plugin, **options)[0]
+    with _without_messages() if plugin == "gdcm" else nullcontext():
+        return decoder.as_array(source, index=0, raw=True, decoding_plugin=plugin, **options)[0]
+
+
+@contextmanager
+def _without_messages() -> Iterator[None]:
+    """Discard what the C code of a decoder writes to stderr: gdcm has no other way to silence its libjpeg."""
+    with _SILENT:
+        try:
+            stderr = os.dup(2)
+        except OSError:  # stderr is closed
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            os.close(nowhere)
 
 
 def _to_8_bits(values: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
