@@ -6,6 +6,7 @@ frame of such a source; the others are added here in the same way.
 
 import copy
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import highdicom
 import numpy as np
@@ -40,7 +41,7 @@ def segmentation(result: Result, pages: Iterable[Page]) -> bytes:
         raise DataError("no label map", result.image.path)
     dataset = _single_frame(result, first[1])
     if result.source.frames > 1:
-        _replace_frames(dataset, result, _chained(first, remaining))
+        _replace_frames(dataset, result, chain([first], remaining))
     dataset.PatientOrientation = None  # has to be there, and is not known
     for item in _references(dataset):
         item.ReferencedSOPClassUID = result.source.dataset.SOPClassUID
@@ -53,11 +54,6 @@ def _checked(pages: Iterable[Page], result: Result) -> Iterator[Page]:
         if labels.shape != result.source.size or labels.max(initial=0) > len(result.task.structures):
             raise DataError("its label map does not fit the image or the task; run stage 4 again", result.image.path)
         yield frame, labels
-
-
-def _chained(first: Page, remaining: Iterator[Page]) -> Iterator[Page]:
-    yield first
-    yield from remaining
 
 
 def _single_frame(result: Result, labels: Pixels) -> Segmentation:
