@@ -98,6 +98,14 @@ def model_for_task(task: Task) -> ModelEntry | None:
     return None
 
 
+def shipped_model(trained: Path, task: Task) -> ModelEntry | None:
+    """Return the model that stands in where a task has not been trained here; None when it has, or there is none.
+
+    trained: where the model of a training here would be.
+    """
+    return None if trained.is_file() else model_for_task(task)
+
+
 def resolve(model: Path | str) -> Path:
     """Return the path of a model that is given as a path, or by its name in the registry if there is no such path.
 

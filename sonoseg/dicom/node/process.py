@@ -11,10 +11,10 @@ from sonoseg.inference.results import claim_files, files_written
 from sonoseg.inference.resume import NO_OPTIONAL_FILES, run_fingerprint
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import from_file
-from sonoseg.models.registry import model_for_task
+from sonoseg.models.registry import shipped_model
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import Workspace
-from sonoseg.schema.task_files import load_task
+from sonoseg.schema.task_files import load_draft, task_of
 
 WORKERS = os.cpu_count() or 1
 """Frames of a loop that are processed at once."""
@@ -27,9 +27,9 @@ def load_segmenter(task: str, workspace: Path, model: Path | None) -> Segmenter:
     """
     if model:
         return Segmenter.load(model, num_threads=WORKERS)
-    wanted = load_task(task)
+    wanted = task_of(load_draft(task))  # of a task that is planned from the data, the model has the rest
     trained = Workspace(workspace, wanted.name).best_model
-    shipped = None if trained.is_file() else model_for_task(wanted)
+    shipped = shipped_model(trained, wanted)
     if not trained.is_file() and shipped is None:
         raise ModelError(f"{trained}: no such file, and no model of this task comes with SonoSeg; run stage 3 first")
     return Segmenter.load(shipped.path if shipped else trained, num_threads=WORKERS)

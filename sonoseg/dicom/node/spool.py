@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 
+from sonoseg.errors import DataError, MachineError
 from sonoseg.io.files import sync_folder
 
+DATABASE = "spool.sqlite"
 MAX_ATTEMPTS = 3
 """So often is the processing of an image begun before it counts as failed: a decoder's crash ends the whole program."""
 _LONGEST_WAIT_SECONDS = 300
@@ -45,16 +47,25 @@ class Spool:
     """Several threads may use it at once. Raises OSError and sqlite3.Error when the disk cannot be written."""
 
     def __init__(self, folder: Path):
-        """Open the spool in `folder`, or make it, and take up what an earlier run has left."""
+        """Open the spool in `folder`, or make it, and take up what an earlier run has left.
+
+        Raises DataError for a file that is no database, MachineError for one that cannot be written.
+        """
         self.folder = folder
         self.incoming, self.received, self.results = (folder / name for name in ("incoming", "received", "results"))
         for path in (self.incoming, self.received, self.results):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = RLock()
-        self._database = sqlite3.connect(folder / "spool.sqlite", check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=FULL")
-        self._database.executescript(_SCHEMA)
+        file = folder / DATABASE
+        self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+        try:
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._database.executescript(_SCHEMA)
+        except sqlite3.OperationalError as error:  # locked, read-only, full
+            raise MachineError(f"{file}: {error}; end another node of this spool, or free some space") from None
+        except sqlite3.DatabaseError:
+            raise DataError("not a database of a node; choose another folder for the spool", file) from None
         for path in self.incoming.iterdir():  # not yet received when the earlier run ended: their senders know it
             path.unlink()
         for path in self.received.glob("*.dcm"):

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 
 from sonoseg.__main__ import main
+from sonoseg.dicom.node.process import load_segmenter
 from sonoseg.dicom.node.receive import client_context, server_context
 from sonoseg.dicom.node.serve import Node, started
 from sonoseg.dicom.node.settings import NodeSettings, Peer, Tls, parse_ae, parse_peer
-from sonoseg.dicom.node.spool import MAX_ATTEMPTS, Spool, key_of
-from sonoseg.errors import MachineError, UsageError
+from sonoseg.dicom.node.spool import DATABASE, MAX_ATTEMPTS, Spool, key_of
+from sonoseg.errors import DataError, MachineError, ModelError, UsageError
+from sonoseg.models.registry import FOLDER
 from tests.conftest import REPOSITORY
 from tests.dicom.node.conftest import Archive, free_port, pictures, process, send, wait_until
 from tests.dicom_files import write_dicom
@@ -102,6 +104,27 @@ def test_a_restart_goes_on(tmp_path: Path, settings: NodeSettings, archive: Arch
         assert node.spool.counts()["failed"] == 2
     assert archive.got == {f"1.2.3.{index}.7": 1 for index in (1, 3, 4)}
     assert not list(spool.incoming.iterdir())
+
+
+def test_a_file_that_is_no_database(settings: NodeSettings) -> None:
+    settings.spool.mkdir()
+    (settings.spool / DATABASE).write_text("somebody else's file, long enough to be read as a database")
+    with pytest.raises(DataError, match="not a database of a node; choose another folder"):
+        Node(settings, process)
+    assert (settings.spool / DATABASE).read_text().startswith("somebody")
+
+
+def test_the_model_of_a_task_that_is_planned_from_the_data(tmp_path: Path) -> None:
+    """Its file is that of stage 1: three fields, which the other stages take as well."""
+    (tmp_path / "mini.yaml").write_text(
+        "name: mini\nstructures:\n  - {name: A, shape: ellipse, color: '#3bceac'}\nannotations: {format: mask_folder}\n"
+    )
+    model = tmp_path / "Models" / "mini" / "best_model.safetensors"
+    with pytest.raises(ModelError, match=r"mini/best_model\.safetensors: no such file"):
+        load_segmenter(str(tmp_path / "mini.yaml"), tmp_path, None)
+    model.parent.mkdir(parents=True)
+    shutil.copy(FOLDER / "fetal_head.safetensors", model)
+    assert load_segmenter(str(tmp_path / "mini.yaml"), tmp_path, None).task.name == "fetal_head"
 
 
 def test_callers(tmp_path: Path, settings: NodeSettings) -> None:
