@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sonoseg.errors import UsageError
 from sonoseg.io.limits import ReadLimits
@@ -184,10 +184,10 @@ def run_stage(argv: Sequence[str] | None) -> int:
 
 def default_model(workspace: Workspace, requested: "Task") -> Path:
     """Return the model that was trained here, or else the one of the task that comes with SonoSeg, and say so."""
-    from sonoseg.models.registry import model_for_task
+    from sonoseg.models.registry import shipped_model
 
     trained = workspace.best_model
-    shipped = None if trained.is_file() else model_for_task(requested)
+    shipped = shipped_model(trained, requested)
     if not shipped:
         return trained
     origin = f"trained on {shipped.trained_on} ({shipped.licence})"
@@ -208,14 +208,16 @@ def list_images(arguments: argparse.Namespace, segmenter: "Segmenter", workspace
 def extra_outputs(arguments: argparse.Namespace, run: "InferenceRun") -> list["ToolAnnotations | DicomOutput"]:
     """Return what else is written of all images, after them."""
     task = run.segmenter.task
+    extras: list[Any] = []
     if arguments.annotations:
         from sonoseg.inference.annotations import ToolAnnotations
+
+        extras.append(ToolAnnotations(run.output, arguments.annotations, task, run.limits))
     if arguments.dicom:
         from sonoseg.dicom.output import DicomOutput
-    annotations = (
-        [ToolAnnotations(run.output, arguments.annotations, task, run.limits)] if arguments.annotations else []
-    )
-    return [*annotations, *([DicomOutput(run.output, task, run.limits)] if arguments.dicom else [])]
+
+        extras.append(DicomOutput(run.output, task, run.limits))
+    return extras
 
 
 def claim(sources: Sequence["Source"], run: "InferenceRun", extras: Sequence["ToolAnnotations | DicomOutput"]) -> None:

@@ -2,7 +2,7 @@
 
 import errno
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sonoseg.errors import DataError, is_machine_error, printable
@@ -11,12 +11,15 @@ from sonoseg.inference.resume import NO_OPTIONAL_FILES, OptionalFiles, ResultInp
 from sonoseg.inference.segmenter import Segmenter, check_image
 from sonoseg.inference.sources import Source
 from sonoseg.inference.table import Row, failed_row, result_row
+from sonoseg.io.image_ref import ImageRecord
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.names import name_problem
 from sonoseg.io.readers import read_image
 from sonoseg.io.readers.opening import read_file
+from sonoseg.postprocess.interpret import Findings
 from sonoseg.postprocess.placement import place_findings, place_pixels
 from sonoseg.runs.output_folder import OutputFolder
+from sonoseg.types import Pixels
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,7 @@ def process_image(source: Source, run: InferenceRun) -> Row:
                 output.keep(path, digest)
             return result_row(source, reusable.facts, reused=True)
 
-        record = read_image(source.image, run.limits, data)
-        image = check_image(record.pixels)
-        findings = run.segmenter(image, source.spacing)
-        if record.region and record.frame_size:  # the network sees the region, results are those of the frame
-            findings = place_findings(findings, record.region, record.frame_size)
-            image = place_pixels(image, record.region, record.frame_size)
+        image, findings = segment_record(read_image(source.image, run.limits, data), source, run)
         pictures = render(image, findings, task.structures, task.postprocessing.threshold, files, run.optional)
         facts = describe(source, image, findings, run.segmenter)
     except Exception as error:  # an unexpected error of one image must not end the run
@@ -80,6 +78,24 @@ def process_image(source: Source, run: InferenceRun) -> Row:
         reason = "the names of its result files would be too long; shorten the image's file name"
         return fail(source, run, f"{source.path.name}: {reason}")
     return result_row(source, facts)
+
+
+def segment_record(
+    record: ImageRecord, source: Source, run: InferenceRun, with_probabilities: bool = True
+) -> tuple[Pixels, Findings]:
+    """Return the frame `(H, W)` uint8 of a decoded image, black around its region, and the findings in it.
+
+    The network sees the region alone. with_probabilities: whether the findings keep them, which takes time and memory.
+    Raises DataError for an image that cannot be segmented.
+    """
+    image = check_image(record.pixels)
+    findings = run.segmenter(image, source.spacing)
+    if not with_probabilities:
+        findings = replace(findings, probabilities=None)
+    if record.region and record.frame_size:
+        findings = place_findings(findings, record.region, record.frame_size)
+        image = place_pixels(image, record.region, record.frame_size)
+    return image, findings
 
 
 def check_file_name(path: Path) -> None:

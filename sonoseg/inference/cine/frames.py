@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -11,13 +11,11 @@ import numpy as np
 from sonoseg.errors import DataError, is_machine_error
 from sonoseg.inference.cine.summary import Frame
 from sonoseg.inference.overlay import draw_overlay
-from sonoseg.inference.process_image import InferenceRun
-from sonoseg.inference.segmenter import check_image
+from sonoseg.inference.process_image import InferenceRun, segment_record
 from sonoseg.inference.sources import Source
 from sonoseg.io.image_ref import ImageRecord
 from sonoseg.io.readers import read_loop
 from sonoseg.postprocess.interpret import Findings
-from sonoseg.postprocess.placement import place_findings, place_pixels
 from sonoseg.reporting.image_text import STATUS_COLORS, TINY_PX, TextLayer, text_scale
 from sonoseg.sizes import Size
 from sonoseg.types import Picture, Pixels
@@ -77,11 +75,7 @@ def _segment(number: int, record: ImageRecord | DataError, source: Source, run: 
     try:
         if isinstance(record, DataError):
             raise record
-        image = check_image(record.pixels)
-        findings = replace(run.segmenter(image, source.spacing), probabilities=None)
-        if record.region and record.frame_size:  # the network sees the region, results are those of the frame
-            findings = place_findings(findings, record.region, record.frame_size)
-            image = place_pixels(image, record.region, record.frame_size)
+        image, findings = segment_record(record, source, run, with_probabilities=False)
         if image.shape != size:
             raise DataError(f"the frame is {image.shape[1]}x{image.shape[0]} pixels; expected {size[1]}x{size[0]}")
         return DrawnFrame(_facts(number, findings), findings.labels, draw_overlay(image, findings, structures))

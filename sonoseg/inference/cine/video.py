@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from sonoseg.inference.cine.files import MP4, WEBP
-from sonoseg.io.readers.video import quiet_ffmpeg
+from sonoseg.io.readers.video import silence_video_libraries
 from sonoseg.sizes import Size
 from sonoseg.types import Picture
 
@@ -114,18 +114,14 @@ def _open(path: Path, code: str, size: Size, rate: float) -> Any:
 
 
 def _is_written(path: Path, code: str) -> bool:
-    quiet_ffmpeg()
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        writer = _open(path, code, (64, 64), DEFAULT_RATE)
-        if not writer.isOpened():
-            return False
-        for grey in (0, 255):
-            writer.write(np.full((64, 64, 3), grey, np.uint8))
-        writer.release()
-        return _count_frames(path) == 2
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+    silence_video_libraries()
+    writer = _open(path, code, (64, 64), DEFAULT_RATE)
+    if not writer.isOpened():
+        return False
+    for grey in (0, 255):
+        writer.write(np.full((64, 64, 3), grey, np.uint8))
+    writer.release()
+    return _count_frames(path) == 2
 
 
 def _count_frames(path: Path) -> int:

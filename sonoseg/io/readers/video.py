@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,6 @@ from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers.opening import check_length, decoding, opened
 from sonoseg.types import Pixels
-
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's own messages; OpenCV reads it at the first video
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what cannot be read is said in one sentence here
 
 _BRANDS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """Types of the first box of MP4 and MOV."""
@@ -67,9 +65,14 @@ class VideoReader:
                 yield ImageRecord(frame, pixels)
 
 
-def quiet_ffmpeg() -> None:
-    """Keep FFmpeg's messages on damaged frames and missing codecs from the terminal; called before its first use."""
+@cache
+def silence_video_libraries() -> None:
+    """Keep messages of OpenCV and FFmpeg on damaged frames and missing codecs from the terminal.
+
+    To be called before a video is opened: OpenCV reads FFmpeg's level at the first one.
+    """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 @contextmanager
@@ -77,7 +80,7 @@ def _open(path: Path, limits: ReadLimits) -> Iterator[Any]:
     """Open a video; its header is read and no frame decoded. Raises DataError."""
     with opened(path) as stream:  # errors of the file itself, which OpenCV does not tell apart
         check_length(stream, path, limits)
-    quiet_ffmpeg()
+    silence_video_libraries()
     with decoding(path, "the video is damaged, or coded in a way that is not read; save it as MP4 (H.264)"):
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:

@@ -22,7 +22,7 @@ _IMAGE_KEYWORDS = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
 )
 _OTHER_KEYWORDS = (
-    *("SOPClassUID", "Modality", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate"),
+    *("SOPClassUID", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate"),
     *("StudyInstanceUID", "SequenceOfUltrasoundRegions", "PixelSpacing"),
     *("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate"),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
@@ -59,22 +59,25 @@ class DicomHeader:
     def frames(self) -> int:
         return int(self.dataset.get("NumberOfFrames") or 1)
 
+    @property
+    def is_encapsulated(self) -> bool:
+        return bool(self.dataset.file_meta.TransferSyntaxUID.is_encapsulated)
+
 
 @dataclass(frozen=True)
 class DicomFile:
-    """A file open for reading. start: position of its pixels; length: theirs in bytes, None when encapsulated."""
+    """A file open for reading. start: position of its pixels in the stream."""
 
     header: DicomHeader
     stream: BinaryIO
     start: int
-    length: int | None
 
     def frame(self, index: int) -> bytes:
         """Return the coded bytes of a frame. Raises DataError when the file is damaged or cut short."""
         from pydicom.encaps import get_frame
 
         self.stream.seek(self.start)
-        if self.length is None:
+        if self.header.is_encapsulated:
             return get_frame(self.stream, index, number_of_frames=self.header.frames, extended_offsets=self._offsets())
         return self._native_frame(index)
 
@@ -83,7 +86,7 @@ class DicomFile:
         from pydicom.encaps import generate_frames
 
         self.stream.seek(self.start)
-        if self.length is None:
+        if self.header.is_encapsulated:
             yield from generate_frames(
                 self.stream, number_of_frames=self.header.frames, extended_offsets=self._offsets()
             )
@@ -122,7 +125,7 @@ def open_dicom(path: Path, limits: ReadLimits, data: bytes | None = None) -> Ite
         dataset = _read_dataset(stream, path)
         header = DicomHeader(dataset, path)
         _check(header, limits)
-        yield DicomFile(header, stream, *_pixels(stream, header))
+        yield DicomFile(header, stream, _pixels_start(stream, header))
 
 
 @contextmanager
@@ -179,8 +182,8 @@ def _check(header: DicomHeader, limits: ReadLimits) -> None:
         raise DataError(f"colours of a kind that is not read; expected {choices(PHOTOMETRIC)}; save it as PNG", path)
 
 
-def _pixels(stream: BinaryIO, header: DicomHeader) -> tuple[int, int | None]:
-    """Return the position of the pixels in the stream, and their length; None when they are encapsulated."""
+def _pixels_start(stream: BinaryIO, header: DicomHeader) -> int:
+    """Return the position of the pixels in the stream, which is at their element; the header gets their `pixel_vr`."""
     path, syntax = header.path, header.dataset.file_meta.TransferSyntaxUID
     order = "<" if syntax.is_little_endian else ">"
     start = stream.read(12)
@@ -190,10 +193,9 @@ def _pixels(stream: BinaryIO, header: DicomHeader) -> tuple[int, int | None]:
     if not syntax.is_implicit_VR:
         header.pixel_vr = start[4:6].decode("latin-1")
     (length,) = struct.unpack(f"{order}L", start[4:8] if syntax.is_implicit_VR else start[8:])
-    position = stream.tell() - (4 if syntax.is_implicit_VR else 0)
-    if syntax.is_encapsulated != (length == _UNDEFINED):
+    if header.is_encapsulated != (length == _UNDEFINED):
         raise DataError("its pixels are not coded as its transfer syntax states; replace the file", path)
-    return position, None if syntax.is_encapsulated else length
+    return stream.tell() - (4 if syntax.is_implicit_VR else 0)
 
 
 @cache

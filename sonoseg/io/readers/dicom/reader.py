@@ -38,7 +38,6 @@ class DicomReader:
                 raise DataError("2 frames or more; expected a single picture: give the number of a frame", image)
             if (image.frame or 0) >= header.frames:
                 raise DataError("no such frame in the file; it has changed, or has fewer frames", image)
-            header.region_of(image)
             with dicom_errors(image):
                 return _record(file.frame(image.frame or 0), image, file, header)
 
