@@ -24,7 +24,7 @@ LAYERS = (
     ("models",),
     ("evaluation",),
     ("training", "inference"),
-    ("dicom",),
+    ("dicom", "export"),
     ("planning", "new_task"),
     ("convert",),
 )
@@ -47,6 +47,7 @@ IMPORTS = {
     "planning": "errors sizes types geometry schema io runs prepare preprocess models training",
     "new_task": "errors sizes types geometry schema io reporting annotations prepare",
     "convert": "errors sizes types geometry schema io annotations prepare new_task",
+    "export": "errors types schema io runs models postprocess",
     "dicom": "errors sizes types annotations geometry schema io runs models inference",
     "inference": "errors sizes types geometry schema io runs reporting annotations prepare postprocess quality models",
 }
