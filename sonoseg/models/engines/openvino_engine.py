@@ -24,14 +24,18 @@ def convert(traced: Any, size: tuple[int, int]) -> Conversion:
     import torch
 
     openvino = openvino_library()
-    model = openvino.convert_model(traced, example_input=torch.zeros(1, 1, *size), input=[1, 1, *size])
+    return files_of(openvino.convert_model(traced, example_input=torch.zeros(1, 1, *size), input=[1, 1, *size]))
+
+
+def files_of(model: Any) -> Conversion:
+    """Return `.xml` and `.bin` of an OpenVINO model; equal networks give equal bytes."""
     # Names count all layers of the process; with these, equal networks give equal bytes.
     model.set_friendly_name("network")
     for number, layer in enumerate(model.get_ordered_ops()):
         layer.set_friendly_name(f"{layer.get_type_name()}_{number}")
     with TemporaryDirectory() as folder:
         file = Path(folder) / "network.xml"
-        openvino.save_model(model, file, compress_to_fp16=False)
+        openvino_library().save_model(model, file, compress_to_fp16=False)
         return {suffix: file.with_suffix(suffix).read_bytes() for suffix in (".xml", ".bin")}
 
 
