@@ -297,13 +297,12 @@ def test_a_video_that_could_not_be_written_is_the_fault_of_the_disk(
         cine_loop.process_loop(source_of(tmp_path / "a.avi", moving(4)), loop_run, 1)
 
 
-@pytest.mark.parametrize("milliseconds", [11.3, 7.123, 0.7, 1e5, 1e-9, 1e12])
+@pytest.mark.parametrize("milliseconds", [8.88, 12.396, 0.7, 1e5, 1e-9, 1e12])
 def test_a_video_of_every_rate(tmp_path: Path, milliseconds: float) -> None:
-    """OpenCV writes rates with three decimals, and MPEG-4 has 16 bits for them: 88.496 cannot be written."""
+    """OpenCV writes rates with three decimals, and MPEG-4 has 16 bits for them: 112.613 cannot be written."""
     with video.OverlayVideo(tmp_path / "a.mp4", (16, 16), milliseconds / 1000) as overlay:
         for grey in range(3):
             overlay.write(np.full((16, 16, 3), grey, np.uint8))
-    assert video.video_rate(0.0113) == pytest.approx(1 / 0.0113, abs=0.005)
     assert video.video_rate(0.0333) == pytest.approx(1 / 0.0333) and video.video_rate(None) == 25
 
 
