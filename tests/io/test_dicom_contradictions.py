@@ -300,6 +300,25 @@ def test_a_video_whose_pixels_are_not_square(tmp_path: Path) -> None:
     assert "its pixels are not square (16:15)" in sentence(path)
 
 
+def test_a_video_without_a_constant_rate(tmp_path: Path) -> None:
+    """All frames are there, and then it is said that their times are not."""
+    path = write_video(tmp_path / "a.mp4", np.stack([PICTURE] * 12))
+    data = path.read_bytes()
+    at = data.index(b"stts")
+    (step,) = struct.unpack_from(">L", data, at + 16)
+    times = struct.pack(">7L", 3, 4, step, 4, 9 * step, 4, step)
+    changed = bytearray(data[: at + 8] + times + data[at + 20 :])
+    for box in (b"stts", b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+        place = data.index(box) - 4
+        struct.pack_into(">L", changed, place, struct.unpack_from(">L", data, place)[0] + 16)
+    path.write_bytes(changed.replace(b"edts", b"free"))
+    records = read_loop(ImageRef(path))
+    for _ in range(12):
+        assert not isinstance(next(records), DataError)
+    with pytest.raises(DataError, match="not evenly spaced in time"):
+        next(records)
+
+
 def test_a_video_is_a_file_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FFmpeg takes a name with a colon for a protocol."""
     write_video(tmp_path / "a.mp4", LOOP).rename(tmp_path / "concat:a.mp4")

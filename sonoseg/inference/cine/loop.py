@@ -121,8 +121,8 @@ def _early_end(count: int, loop: Loop, problem: str) -> list[str]:
     """Return a sentence on a file with fewer or more frames than it declares."""
     if count > loop.frames:
         return [f"the file has {count} frames and states {loop.frames}{problem}"]
-    if count == loop.frames and not problem:
-        return []
+    if count == loop.frames:
+        return [problem.removeprefix(": ")] if problem else []
     return [f"the file ends after {count} of {loop.frames} frames{problem}"]
 
 

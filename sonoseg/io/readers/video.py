@@ -20,12 +20,16 @@ from sonoseg.types import Pixels
 _BRANDS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """Types of the first box of MP4 and MOV."""
 
+_TOLERATED_SECONDS = 0.25
+"""Largest error of a frame's time that is passed over: phones record with a rate that varies a little."""
+
 
 class VideoReader:
     """See `base.ImageReader`. A video states neither spacing nor patient, and all that its frames show is the image.
 
     The number of frames is the container's statement. Frames are decoded from the beginning, because seeking in a
-    compressed video is not exact.
+    compressed video is not exact. Times that are not those of a constant rate are an error of the loop, raised after
+    its last frame.
     """
 
     suffixes = (".mp4", ".m4v", ".mov", ".avi")
@@ -57,16 +61,29 @@ class VideoReader:
 
     def read_loop(self, image: ImageRef, limits: ReadLimits) -> Iterator[ImageRecord | DataError]:
         with _open(image.path, limits) as capture:
-            _header(capture, image.path, limits).region_of(image)
+            header = _header(capture, image.path, limits)
+            header.region_of(image)
+            latest = 0.0
             for index in range(limits.max_frames):
                 frame = ImageRef(image.path, index)
                 pixels = _next_frame(capture, frame)
                 if pixels is None:
                     break
+                latest = max(latest, _lateness(capture, index, header.frame_seconds))
                 yield ImageRecord(frame, pixels)
             else:
                 if capture.grab():
                     raise DataError(f"more than {limits.max_frames} frames; split the file", image.path)
+            if latest > _TOLERATED_SECONDS:
+                reason = f"its frames are not evenly spaced in time, and times are up to {latest:.1f} s wrong"
+                raise DataError(f"{reason}; save it with a constant rate", image.path)
+
+
+def _lateness(capture: Any, index: int, frame_seconds: float | None) -> float:
+    """Return by how many seconds the time of the frame that was read last differs from that of an even rate."""
+    if frame_seconds is None:
+        return 0.0
+    return abs(float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000 - index * frame_seconds)
 
 
 @cache

@@ -24,7 +24,7 @@ _IMAGE_KEYWORDS = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
 )
 _OTHER_KEYWORDS = (
-    *("SOPClassUID", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate"),
+    *("SOPClassUID", "PatientID", "PatientName", "PatientBirthDate"),
     *("StudyInstanceUID", "SequenceOfUltrasoundRegions", "PixelSpacing"),
     *("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate"),
     *("PixelAspectRatio",),

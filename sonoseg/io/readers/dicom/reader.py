@@ -136,11 +136,14 @@ def _pixel_spacing(values: Any) -> Spacing | None:
 
 
 def _patient(header: DicomHeader) -> str | None:
-    """Return what identifies the patient: the number, else name and day of birth, else the examination."""
+    """Return what identifies the patient: the number, else name and day of birth, else the examination.
+
+    Not who has issued the number, which is in some files of a patient only: they would be two patients.
+    """
     dataset = header.dataset
-    number, issuer = (str(dataset.get(name) or "").strip() for name in ("PatientID", "IssuerOfPatientID"))
+    number = str(dataset.get("PatientID") or "").strip()
     if number:
-        return f"{number} ({issuer})" if issuer else number
+        return number
     name, born, study = (
         str(dataset.get(field) or "").strip() for field in ("PatientName", "PatientBirthDate", "StudyInstanceUID")
     )
