@@ -71,6 +71,7 @@ def start_receiver(settings: NodeSettings, spool: Spool, arrived: Callable[[], N
         (evt.EVT_DATA_RECV, counter.count),
         (evt.EVT_CONN_CLOSE, counter.forget),
         (evt.EVT_CONN_CLOSE, _remove_partial),
+        (evt.EVT_CONN_CLOSE, _free_place),
     ]
     address = (settings.host, settings.port)
     context = server_context(settings.tls) if settings.tls else None
@@ -128,6 +129,16 @@ def _limit(event: Any) -> None:
         return data
 
     stream.recv = receive
+
+
+def _free_place(event: Any) -> None:
+    """Free the place of a connection that has ended without a request, as a monitor of ports makes them.
+
+    pynetdicom would wait for the request until its timeout.
+    """
+    queue = event.assoc.dul.to_user_queue
+    if event.assoc.requestor.primitive is None and queue.empty():
+        queue.put(None)
 
 
 def _remove_partial(event: Any) -> None:

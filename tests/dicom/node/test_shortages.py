@@ -25,7 +25,7 @@ from sonoseg.dicom.node.spool import DATABASE, Spool, SpoolError, key_of
 from sonoseg.dicom.node.status import start_status_page
 from sonoseg.errors import DataError, MachineError, UsageError
 from tests.dicom.node.conftest import Archive, free_port, pictures, process, send, wait_until
-from tests.dicom.node.test_node import running
+from tests.dicom.node.test_node import certificate, running
 from tests.dicom.node.test_node import settings as settings  # a fixture
 from tests.dicom.node.test_node import tls as tls
 from tests.dicom_files import write_dicom
@@ -230,6 +230,24 @@ def test_a_client_that_stalls_keeps_nobody_waiting(settings: NodeSettings, tls: 
         thread.start()
         thread.join(5)
         assert done == [[0x0000]]
+
+
+def test_connections_without_a_request_keep_no_place(settings: NodeSettings) -> None:
+    """As a monitor makes them that looks whether the port is open."""
+    with running(replace(settings, max_associations=2)):
+        for _ in range(5):
+            socket.create_connection(("127.0.0.1", settings.port)).close()
+        wait_until(lambda: not [each for each in threading.enumerate() if each.name.startswith("AcceptorThread")], 10)
+        assert send(settings.port, []) == [0x0000]
+
+
+def test_a_certificate_of_nobody_is_refused(tmp_path: Path, settings: NodeSettings, tls: Tls) -> None:
+    (tmp_path / "other").mkdir()
+    other = certificate(tmp_path / "other")
+    with running(replace(settings, tls=tls)):
+        with pytest.raises(ConnectionError):
+            send(settings.port, [], context=client_context(Tls(other.certificate, other.key, tls.certificate)))
+        assert send(settings.port, [], context=client_context(tls)) == [0x0000]
 
 
 def test_the_status_page_says_what_is_wrong(capfd: pytest.CaptureFixture[str]) -> None:
