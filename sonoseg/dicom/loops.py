@@ -68,7 +68,7 @@ def _frame_of_webp(path: Path, number: int) -> NDArray[np.uint8] | None:
 
 
 def _frame_of_video(path: Path, number: int) -> NDArray[np.uint8] | None:
-    video = cv2.VideoCapture(str(path))
+    video = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
     try:
         skipped = all(
             video.grab() for _ in range(number - 1)

@@ -103,6 +103,7 @@ def _value(header: Dataset, keyword: str) -> Any:
 
 def _checked(values: Mapping[str, Any], path: Path) -> SourceHeader:
     dataset = Dataset()
+    values = _without_unknown_letters(values)
     for keyword in _UIDS:
         setattr(dataset, keyword, _required(path, keyword, _match(_UID, values[keyword])))
     for keyword, longest in _PATIENT.items():
@@ -131,11 +132,29 @@ def _checked(values: Mapping[str, Any], path: Path) -> SourceHeader:
     return SourceHeader(dataset, size, frames, _number(values["InstanceNumber"]), date, time, may_show_text)
 
 
+def _without_unknown_letters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values; texts beyond ASCII are not valid where no known character set is stated.
+
+    Their letters would be guessed, and the patient filed by another name.
+    """
+    from pydicom.charset import python_encoding
+
+    stated = values["SpecificCharacterSet"] or ""
+    sets = [stated] if isinstance(stated, str) else [str(each) for each in stated]
+    is_known = any(sets) and all(not each or each in python_encoding for each in sets)
+    if is_known:
+        return dict(values)
+    texts = (*_PATIENT, *_TEXTS)
+    return {
+        key: "\ufffd" if key in texts and not str(value or "").isascii() else value for key, value in values.items()
+    }
+
+
 def _required(path: Path, keyword: str, value: str) -> str:
     if not value:
         raise DataError(
-            f"{keyword} is missing or not valid in its header, so that its results could not be filed with it; "
-            "correct it where the file comes from",
+            f"{keyword} is missing or not valid in its header (beyond ASCII it needs a SpecificCharacterSet), so "
+            "that its results could not be filed with it; correct it where the file comes from",
             path,
         )
     return value

@@ -24,6 +24,14 @@ def file_state(path: Path) -> FileState:
     return state_of(path.stat())
 
 
+def state_now(path: Path) -> FileState | None:
+    """Return the state of a file, None where it is there no more. Raises other kinds of OSError."""
+    try:
+        return file_state(path)
+    except FileNotFoundError:
+        return None
+
+
 def state_of(status: os.stat_result) -> FileState:
     """Return the state of a file from its status."""
     return FileState(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -15,6 +15,15 @@ WHOLE_FRAME = -1
 """`ImageRef.region` of a frame that is read as a whole, with what its device has drawn around the ultrasound image."""
 
 
+_SECONDS = 1e-4, 600.0
+"""Shortest and longest time between two frames that is taken for one."""
+
+
+def plausible_seconds(seconds: float) -> float | None:
+    """Return the time between two frames in seconds, None for one that no loop has: then it is unknown."""
+    return seconds if _SECONDS[0] <= seconds <= _SECONDS[1] else None
+
+
 def stem_of(path: Path) -> str:
     """Return a file's name without its suffix; a suffix of digits is part of the name, as in `1.2.840.113`."""
     return path.name if path.suffix[1:].isdigit() else path.stem

@@ -1,5 +1,6 @@
 """Pseudonyms of the patients that image files state: keyed hashes, so that no identity is written anywhere."""
 
+import errno
 import hashlib
 import hmac
 import os
@@ -94,6 +95,10 @@ class PseudonymKey:
             key = read_regular(self._path, 1 << 20)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise DataError("a link; expected the file itself: put the key there", self._path) from None
         if len(key) != KEY_BYTES:
             raise DataError(
                 f"{len(key)} bytes; expected the {KEY_BYTES} of the key from which patients get their pseudonyms: put "

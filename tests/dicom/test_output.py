@@ -272,6 +272,8 @@ HOSTILE: list[tuple[Callable[[Path], None], str]] = [
     (with_element("PatientID", b"SECRET", "OB"), "PatientID"),
     (with_element("PatientName", "SECRET\n^B", "LT"), "PatientName"),
     (with_element("PatientName", ["SECRET", "B"]), "PatientName"),
+    (with_element("PatientName", "SECRETü^B"), "PatientName"),  # no character set tells what its letters are
+    (with_element("StudyDescription", "SECRETü"), ""),
     (with_element("PatientID", "../../SECRET"), ""),
     (with_element("PatientID", ""), ""),
     (with_element("PatientBirthDate", "SECRET", "LO"), ""),

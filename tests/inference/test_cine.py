@@ -297,6 +297,42 @@ def test_a_video_that_could_not_be_written_is_the_fault_of_the_disk(
         cine_loop.process_loop(source_of(tmp_path / "a.avi", moving(4)), loop_run, 1)
 
 
+@pytest.mark.parametrize("milliseconds", [8.88, 12.396, 0.7, 1e5, 1e-9, 1e12])
+def test_a_video_of_every_rate(tmp_path: Path, milliseconds: float) -> None:
+    """OpenCV writes rates with three decimals, and MPEG-4 has 16 bits for them: 112.613 cannot be written."""
+    with video.OverlayVideo(tmp_path / "a.mp4", (16, 16), milliseconds / 1000) as overlay:
+        for grey in range(3):
+            overlay.write(np.full((16, 16, 3), grey, np.uint8))
+    assert video.video_rate(0.0333) == pytest.approx(1 / 0.0333) and video.video_rate(None) == 25
+
+
+def test_a_loop_that_is_too_large_for_a_video_fails_alone(run: Run, tmp_path: Path) -> None:
+    write_dicom(tmp_path / "in" / "a.dcm", moving(3))
+    write_dicom(tmp_path / "in" / "b.dcm", np.zeros((2, 16, 8200), np.uint8))
+    rows = run(code=1)
+    assert rows["a"]["status"] != "failed" and "8200x16 pixels; at most 8190" in rows["b"]["reason"]
+
+
+def test_a_loop_with_more_frames_than_it_states(run: Run, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "in" / "a.avi", moving(5))
+    data = bytearray(path.read_bytes())
+    for at in (data.index(b"avih") + 24, data.index(b"strh") + 40):
+        data[at] = 3
+    path.write_bytes(data)
+    row = run()["a"]
+    assert row["status"] == "check" and row["frames"] == "5" and "has 5 frames and states 3" in row["reason"]
+
+
+def test_a_file_that_vanishes_meanwhile_fails(
+    loop_run: InferenceRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(tmp_path / "a.avi", moving(4))
+    summarise = cine_loop.summarise
+    monkeypatch.setattr(cine_loop, "summarise", lambda *given: source.path.unlink() or summarise(*given))
+    row = cine_loop.process_loop(source, loop_run, 1)
+    assert row["status"] == "failed" and "has changed while it was read" in row["reason"]
+
+
 def test_a_file_that_changes_meanwhile_fails(
     loop_run: InferenceRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

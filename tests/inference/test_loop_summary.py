@@ -130,6 +130,11 @@ def test_status(frames: list[Frame], status: str, reason: str) -> None:
     assert any(reason in each for each in summary.reasons) if reason else not summary.reasons
 
 
+def test_further_reasons_where_no_frame_can_be_used() -> None:
+    reasons = summarise([rejected(1), rejected(2)], [HC], ["the file ends after 2 of 9 frames"]).reasons
+    assert len(reasons) == 2 and reasons[1] == "the file ends after 2 of 9 frames"
+
+
 def test_further_reasons_to_check() -> None:
     frames = [frame(n, 10.0 * n, intervals={"hc_mm": (10.0 * n - 2, 10.0 * n + 2)}) for n in (1, 2, 3)]
     for each in frames:  # the same length in pixels is no further reason

@@ -230,6 +230,15 @@ def test_spellings_of_an_identity_are_one_patient(data: Path) -> None:
     assert len({found[name] for name in "abc"}) == 1 and found["d"] != found["a"]
 
 
+def test_who_has_issued_a_number_makes_no_other_patient(data: Path) -> None:
+    """It is in some files of a patient only, and then he would be in training and in test."""
+    write_dicom(data / "images" / "c.dcm", picture(), [LEFT], PatientID="P1", IssuerOfPatientID="HOSPITAL")
+    write_dicom(data / "images" / "d.dcm", picture(), [LEFT], PatientID="P1")
+    annotate(data, c=[box(12, 10, 20, 14)], d=[box(12, 10, 20, 14)])
+    meta = verified(data).meta
+    assert meta["c"].patient == meta["d"].patient
+
+
 def test_a_pattern_or_a_column_of_the_task_wins(data: Path) -> None:
     ids = {"a1": "P1", "a2": "P2", "b1": "P1", "c1": "P1", "d1": "P3"}
     key = PseudonymKey(data.parent / "key")
@@ -265,7 +274,7 @@ def test_the_key(tmp_path: Path) -> None:
         PseudonymKey(path).pseudonym("P1")
     path.unlink()
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError):
+    with pytest.raises(DataError, match="a link; expected the file itself"):
         PseudonymKey(path).pseudonym("P1")
 
 
@@ -278,6 +287,14 @@ def test_frames_of_a_file_are_one_group_whatever_lies_between_their_names(data: 
     meta = verified(data).meta
     assert len({meta[f"loop_frame000{number}"].patient for number in (1, 2, 3)}) == 1
     assert meta["loop_frame0001b"].patient != meta["loop_frame0001"].patient
+
+
+def test_patients_of_files_that_cannot_be_read_are_not_said_to_be_unknown(data: Path) -> None:
+    for name, pixels in (("a", picture()), ("b", picture()[:-1])):
+        write_dicom(data / "images" / f"{name}.dcm", pixels, [LEFT], PatientID="P1", Rows=len(picture()))
+    annotate(data, a=[box(12, 10, 20, 14)], b=[box(12, 10, 20, 14)])
+    found = verified(data, patients="unknown")
+    assert len(messages(found)) == 1 and not [text for text in messages(found, "warning") if "unknown for" in text]
 
 
 def test_the_frame_that_a_region_belongs_to_is_named(data: Path) -> None:

@@ -4,8 +4,10 @@ import logging
 import shutil
 import ssl
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from sonoseg.dicom.node.settings import NodeSettings, Tls
@@ -39,6 +41,8 @@ SUCCESS, OUT_OF_RESOURCES, DOES_NOT_MATCH, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0
 _FREE_BYTES = 2**28
 """Least free space of the spool's disk; below it images are refused, and their senders keep them."""
 _TIMEOUT_SECONDS = 60
+_MOST_PDU_BYTES = 1 << 20
+"""Of one message part (PDU), of which senders are asked to keep below 16 kB; it is in memory until it is complete."""
 
 
 def start_receiver(settings: NodeSettings, spool: Spool, arrived: Callable[[], None]) -> Any:
@@ -62,18 +66,86 @@ def start_receiver(settings: NodeSettings, spool: Spool, arrived: Callable[[], N
     entity.require_calling_aet = list(settings.callers)
     counter = _ByteCounter(settings.max_bytes)
     handlers: list[Any] = [
+        (evt.EVT_CONN_OPEN, _limit),
         (evt.EVT_C_STORE, _store, [settings, spool, counter, arrived]),
         (evt.EVT_DATA_RECV, counter.count),
         (evt.EVT_CONN_CLOSE, counter.forget),
+        (evt.EVT_CONN_CLOSE, _remove_partial),
+        (evt.EVT_CONN_CLOSE, _free_place),
     ]
     address = (settings.host, settings.port)
     context = server_context(settings.tls) if settings.tls else None
     try:
-        return entity.start_server(address, block=False, evt_handlers=handlers, ssl_context=context)
+        server: Any = entity.make_server(
+            address, evt_handlers=handlers, ssl_context=context, server_class=_server_class()
+        )
     except OSError as error:
         raise MachineError(
             f"{settings.host}:{settings.port}: {error.strerror or error}; choose another address or port"
         ) from None
+    entity._servers.append(server)  # as `start_server` does; `shutdown` removes it
+    Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def _server_class() -> Any:
+    """Return pynetdicom's server of associations in threads, whose TLS handshakes do not keep others waiting."""
+    from pynetdicom.transport import ThreadedAssociationServer
+
+    class Server(ThreadedAssociationServer):
+        def get_request(self) -> Any:
+            assert self.socket is not None
+            client, address = self.socket.accept()
+            client.settimeout(_TIMEOUT_SECONDS)  # the handshake is part of the first read, in the client's thread
+            if self.ssl_context:
+                try:
+                    client = self.ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+                except OSError:
+                    client.close()
+                    raise
+            return client, address
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Say nothing of a client that has gone away."""
+
+    return Server
+
+
+def _limit(event: Any) -> None:
+    """Take from a new connection no message part that is larger, or arrives more slowly, than senders' are."""
+    stream = event.assoc.dul.socket
+
+    def receive(count: int) -> bytearray:
+        if count > _MOST_PDU_BYTES:
+            raise OSError("too large")
+        end, data = time.monotonic() + _TIMEOUT_SECONDS, bytearray()
+        while len(data) < count:
+            if time.monotonic() > end:
+                raise TimeoutError
+            part = stream.socket.recv(min(count - len(data), 1 << 16))
+            if not part:
+                break
+            data += part
+        return data
+
+    stream.recv = receive
+
+
+def _free_place(event: Any) -> None:
+    """Free the place of a connection that has ended without a request, as a monitor of ports makes them.
+
+    pynetdicom would wait for the request until its timeout.
+    """
+    queue = event.assoc.dul.to_user_queue
+    if event.assoc.requestor.primitive is None and queue.empty():
+        queue.put(None)
+
+
+def _remove_partial(event: Any) -> None:
+    """Remove the file of an image whose connection ended before it was complete."""
+    file = getattr(getattr(event.assoc.dimse, "message", None), "_data_set_path", None)
+    if isinstance(file, Path):
+        file.unlink(missing_ok=True)
 
 
 class _ByteCounter:

@@ -1,6 +1,6 @@
 """Results out: C-STORE to an archive, in one association for all that is due."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sonoseg.dicom.node.receive import client_context
@@ -16,10 +16,15 @@ _TRANSFER_SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
 _TIMEOUT_SECONDS = 30
 _MOST_REFUSALS = 5
 """A result that the archive refuses so often is not offered again: the archive will not change its mind."""
+_NO_RESOURCES = 0xA7
+"""First digits of the statuses of an archive that has no space or memory at present, which is no refusal."""
 
 
-def send_due(settings: NodeSettings, spool: Spool) -> int:
-    """Send the results that are due; return how many have arrived. What fails is tried again later, see `postpone`."""
+def send_due(settings: NodeSettings, spool: Spool, stop: Callable[[], bool] = lambda: False) -> int:
+    """Send the results that are due; return how many have arrived. What fails is tried again later, see `postpone`.
+
+    stop: whether to end after the result that is being sent.
+    """
     due = spool.due_results()
     if not due or settings.destination is None:
         return 0
@@ -29,17 +34,16 @@ def send_due(settings: NodeSettings, spool: Spool) -> int:
             spool.postpone(result, "no association with the destination")
         return 0
     try:
-        return _send(association, due, spool)
+        return _send(association, due, spool, stop)
     finally:
         association.release()
 
 
-def _send(association: Any, due: Sequence[Result], spool: Spool) -> int:
+def _send(association: Any, due: Sequence[Result], spool: Spool, stop: Callable[[], bool]) -> int:
     arrived = 0
     for result in due:
-        if not association.is_established:
-            spool.postpone(result, "the destination ended the association")
-            continue
+        if stop() or not association.is_established:  # the others are due still: none of them ended the association
+            break
         try:
             status = association.send_c_store(result.path).get("Status")
         except OSError:
@@ -50,10 +54,14 @@ def _send(association: Any, due: Sequence[Result], spool: Spool) -> int:
         if status is not None and (status == 0x0000 or status >> 12 == 0xB):  # a warning: stored, something was coerced
             spool.sent(result)
             arrived += 1
-        elif status is not None and result.attempts + 1 >= _MOST_REFUSALS:
+        elif status is None:
+            spool.postpone(result, "no answer")
+        elif status >> 8 == _NO_RESOURCES:
+            spool.postpone(result, f"status {status:04X}")
+        elif result.refusals + 1 >= _MOST_REFUSALS:
             spool.refused(result, f"status {status:04X}")
         else:
-            spool.postpone(result, "no answer" if status is None else f"status {status:04X}")
+            spool.postpone(result, f"status {status:04X}", is_refusal=True)
     return arrived
 
 

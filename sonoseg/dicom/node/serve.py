@@ -3,14 +3,15 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
 from sonoseg.dicom.node.receive import start_receiver
 from sonoseg.dicom.node.send import send_due
 from sonoseg.dicom.node.settings import NodeSettings
-from sonoseg.dicom.node.spool import Spool
+from sonoseg.dicom.node.spool import Spool, SpoolError
 from sonoseg.dicom.node.status import start_status_page
 from sonoseg.errors import DataError, is_machine_error, machine_error
 
@@ -30,31 +31,63 @@ class Node:
         self.settings, self._process = settings, process
         self._arrived, self._stopping = Event(), Event()
         self.spool = Spool(settings.spool)
-        self._receiver = start_receiver(settings, self.spool, self._arrived.set)
-        self._status_page = None
-        if settings.status_port is not None:
-            self._status_page = start_status_page(settings.status_port, self.spool.counts)
+        with ExitStack() as stack:
+            stack.callback(self.spool.close)
+            self._receiver = start_receiver(settings, self.spool, self._arrived.set)
+            stack.callback(self._receiver.shutdown)
+            self._status_page = None
+            if settings.status_port is not None:
+                self._status_page = start_status_page(settings.status_port, self.spool.counts)
+            stack.pop_all()
         self._sender = Thread(target=self._send, daemon=True)
         self._sender.start()
 
     def run(self, stop: Callable[[], object]) -> Iterator[str]:
-        """Process images as they arrive, until `stop()` is true; what is in progress then is completed."""
+        """Process images as they arrive, until `stop()` is true; what is in progress then is completed.
+
+        Shortages of the machine, and a database that cannot be written, are waited for. Raises DataError for one that
+        is damaged.
+        """
         while not stop():
-            key = self.spool.begin_next()
+            try:
+                key = self.spool.begin_next()
+            except SpoolError as error:
+                yield f"{error}; trying again"
+                self._pause(stop)
+                continue
             if key is None:
                 self._arrived.wait(_IDLE_SECONDS)
                 self._arrived.clear()
                 continue
             try:
-                yield self._process_image(key)
+                line, record = self._process_image(key)
             except Exception as error:
                 if not is_machine_error(error):
                     raise
-                self.spool.give_back(key)
-                yield f"{key}: {machine_error(error)}; trying again"
-                time.sleep(_SHORTAGE_SECONDS)
+                line = f"{key}: {machine_error(error)}; trying again"
+                record = partial(self.spool.give_back, key)
+                self._pause(stop)
+            yield from self._recorded(record, stop)
+            yield line
 
-    def _process_image(self, key: str) -> str:
+    def _recorded(self, record: Callable[[], None], stop: Callable[[], object]) -> Iterator[str]:
+        """Record what came of an image, as soon as the database can be written."""
+        while True:
+            try:
+                return record()
+            except SpoolError as error:
+                yield f"{error}; trying again"
+                self._pause(stop)
+                if stop():
+                    return
+
+    def _pause(self, stop: Callable[[], object]) -> None:
+        end = time.monotonic() + _SHORTAGE_SECONDS
+        while not stop() and time.monotonic() < end:
+            time.sleep(min(_IDLE_SECONDS, _SHORTAGE_SECONDS))
+
+    def _process_image(self, key: str) -> tuple[str, Callable[[], None]]:
+        """Return a line of text on what came of an image, and the function that records it."""
         folder = self.spool.results / key
         shutil.rmtree(folder, ignore_errors=True)  # what an attempt has left that was killed
         folder.mkdir()
@@ -64,17 +97,17 @@ class Node:
             if is_machine_error(error):
                 raise
             reason = error.reason if isinstance(error, DataError) else f"unexpected {type(error).__name__}"
-            self.spool.fail(key, reason)
-            return f"{key}: failed: {reason}"
-        self.spool.complete(key, results, to_send=self.settings.destination is not None)
-        return f"{key}: {len(results)} results"
+            return f"{key}: failed: {reason}", partial(self.spool.fail, key, reason)
+        to_send = self.settings.destination is not None
+        return f"{key}: {len(results)} results", partial(self.spool.complete, key, results, to_send)
 
     def _send(self) -> None:
         while not self._stopping.wait(_IDLE_SECONDS):
             try:
-                send_due(self.settings, self.spool)
+                send_due(self.settings, self.spool, self._stopping.is_set)
             except Exception as error:  # the thread goes on: what was not recorded as sent is due again
-                self._stopping.wait(_SHORTAGE_SECONDS if is_machine_error(error) else _IDLE_SECONDS)
+                is_shortage = isinstance(error, SpoolError) or is_machine_error(error)
+                self._stopping.wait(_SHORTAGE_SECONDS if is_shortage else _IDLE_SECONDS)
 
     def close(self) -> None:
         """End all threads; what is being sent is completed."""

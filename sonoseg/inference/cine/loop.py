@@ -20,7 +20,7 @@ from sonoseg.inference.results import ResultFiles, claim_files
 from sonoseg.inference.resume import ResultInputs, read_reusable, signed_record
 from sonoseg.inference.sources import Loop, Source
 from sonoseg.inference.table import Row, result_row
-from sonoseg.io.file_state import file_state
+from sonoseg.io.file_state import state_now
 from sonoseg.io.readers.opening import digest_of_file
 from sonoseg.io.tables import csv_text
 
@@ -52,7 +52,7 @@ def process_loop(source: Source, run: InferenceRun, workers: int) -> Row:
                     output.keep(path, digest)
                 return result_row(source, reusable.facts, reused=True)
             made = _make(source, run, workers, files, Path(folder))
-            if file_state(source.path) != state:  # the digest has to be that of the frames
+            if state_now(source.path) != state:  # the digest has to be that of the frames
                 raise DataError("the file has changed while it was read; run the same command again", source.path)
         except Exception as error:  # an unexpected error of one loop must not end the run
             if is_machine_error(error):
@@ -118,9 +118,11 @@ def _check(frames: list[Frame], path: Path) -> None:
 
 
 def _early_end(count: int, loop: Loop, problem: str) -> list[str]:
-    """Return a sentence on a file with fewer frames than it declares."""
-    if count >= loop.frames and not problem:
-        return []
+    """Return a sentence on a file with fewer or more frames than it declares."""
+    if count > loop.frames:
+        return [f"the file has {count} frames and states {loop.frames}{problem}"]
+    if count == loop.frames:
+        return [problem.removeprefix(": ")] if problem else []
     return [f"the file ends after {count} of {loop.frames} frames{problem}"]
 
 

@@ -172,7 +172,8 @@ def _status(frames: Sequence[Frame], chosen: Sequence[Frame], remarks: Sequence[
     rejected, failed = ([frame for frame in frames if frame.status == status] for status in ("reject", "failed"))
     if not any(count[status] for status in USABLE):
         more = f", {_of(failed, frames)} failed" if failed else ""
-        return "reject", [f"no frame can be used: {_of(rejected, frames)} rejected{more}; {_most(rejected)}"]
+        why = f"no frame can be used: {_of(rejected, frames)} rejected{more}; {_most(rejected)}"
+        return "reject", [why, *remarks]
     reasons = list(remarks)
     if failed:
         reasons.append(f"{_of(failed, frames)} failed; {_most(failed)}")

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from sonoseg.errors import DataError
 from sonoseg.inference.cine.files import MP4, WEBP
 from sonoseg.io.readers.video import silence_video_libraries
 from sonoseg.sizes import Size
@@ -22,6 +23,9 @@ DEFAULT_RATE = 25.0
 _CODES = ("avc1", "mp4v")
 """H.264, which browsers play, where OpenCV's build encodes it; else MPEG-4 Part 2, which players do."""
 _WEBP_QUALITY = 80
+_RATES = 0.1, 500.0
+_MAX_SIDE = 8190
+"""Of MPEG-4 Part 2, which has 13 bits for a side."""
 
 
 @cache
@@ -38,6 +42,16 @@ def video_code() -> str | None:
     return None
 
 
+def video_rate(frame_seconds: float | None) -> float:
+    """Return the frames a second of the overlay video of a loop, 0.1 to 500, with two decimals above 65.
+
+    MPEG-4 Part 2 has 16 bits for the denominator of the time of a frame, and OpenCV takes up to three decimals for it.
+    """
+    low, high = _RATES
+    rate = min(max(1 / frame_seconds if frame_seconds else DEFAULT_RATE, low), high)
+    return round(rate, 2) if rate > 65 else rate
+
+
 def video_suffix() -> str:
     """Return the suffix of overlay videos here."""
     return MP4 if video_code() else WEBP
@@ -51,10 +65,15 @@ class OverlayVideo:
     """
 
     def __init__(self, path: Path, size: Size, frame_seconds: float | None):
-        """path: ends in `video_suffix`. size: (height, width). frame_seconds: from one frame to the next."""
+        """path: ends in `video_suffix`. size: (height, width). frame_seconds: from one frame to the next.
+
+        Raises DataError for a size that no video can have.
+        """
         self._path, self._size, self._count = path, size, 0
-        rate = 1 / frame_seconds if frame_seconds else DEFAULT_RATE
+        rate = video_rate(frame_seconds)
         code = video_code()
+        if code and max(size) > _MAX_SIDE:
+            raise DataError(f"frames of {size[1]}x{size[0]} pixels; at most {_MAX_SIDE} each way fit a video; crop it")
         self._writer: Any = _open(path, code, _even(size), rate) if code else _WebpWriter(path, rate)
 
     def __enter__(self) -> "OverlayVideo":

@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 
 from sonoseg.errors import DataError, LimitError
-from sonoseg.io.file_state import file_state
-from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
+from sonoseg.io.file_state import state_now, state_of
+from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef, plausible_seconds
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers.opening import check_length, decoding, opened
 from sonoseg.types import Pixels
@@ -20,12 +20,16 @@ from sonoseg.types import Pixels
 _BRANDS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """Types of the first box of MP4 and MOV."""
 
+_TOLERATED_SECONDS = 0.25
+"""Largest error of a frame's time that is passed over: phones record with a rate that varies a little."""
+
 
 class VideoReader:
     """See `base.ImageReader`. A video states neither spacing nor patient, and all that its frames show is the image.
 
     The number of frames is the container's statement. Frames are decoded from the beginning, because seeking in a
-    compressed video is not exact.
+    compressed video is not exact. Times that are not those of a constant rate are an error of the loop, raised after
+    its last frame.
     """
 
     suffixes = (".mp4", ".m4v", ".mov", ".avi")
@@ -38,7 +42,8 @@ class VideoReader:
             return _header(capture, path, limits)
 
     def read_image(self, image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> ImageRecord:
-        before = file_state(image.path)
+        with opened(image.path) as stream:
+            before = state_of(os.fstat(stream.fileno()))
         with _open(image.path, limits) as capture:
             header = _header(capture, image.path, limits)
             if image.frame is None and header.frames > 1:
@@ -50,19 +55,35 @@ class VideoReader:
             pixels = _next_frame(capture, image)
         if pixels is None:
             raise DataError("no such frame in the file; it has changed, or has fewer frames", image)
-        if data is not None and (file_state(image.path) != before or before.size != len(data)):
+        if data is not None and (state_now(image.path) != before or before.size != len(data)):
             raise DataError("the file has changed while it was read; run the same command again", image)
         return ImageRecord(image, pixels)
 
     def read_loop(self, image: ImageRef, limits: ReadLimits) -> Iterator[ImageRecord | DataError]:
         with _open(image.path, limits) as capture:
-            _header(capture, image.path, limits).region_of(image)
+            header = _header(capture, image.path, limits)
+            header.region_of(image)
+            latest = 0.0
             for index in range(limits.max_frames):
                 frame = ImageRef(image.path, index)
                 pixels = _next_frame(capture, frame)
                 if pixels is None:
                     break
+                latest = max(latest, _lateness(capture, index, header.frame_seconds))
                 yield ImageRecord(frame, pixels)
+            else:
+                if capture.grab():
+                    raise DataError(f"more than {limits.max_frames} frames; split the file", image.path)
+            if latest > _TOLERATED_SECONDS:
+                reason = f"its frames are not evenly spaced in time, and times are up to {latest:.1f} s wrong"
+                raise DataError(f"{reason}; save it with a constant rate", image.path)
+
+
+def _lateness(capture: Any, index: int, frame_seconds: float | None) -> float:
+    """Return by how many seconds the time of the frame that was read last differs from that of an even rate."""
+    if frame_seconds is None:
+        return 0.0
+    return abs(float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000 - index * frame_seconds)
 
 
 @cache
@@ -82,7 +103,8 @@ def _open(path: Path, limits: ReadLimits) -> Iterator[Any]:
         check_length(stream, path, limits)
     silence_video_libraries()
     with decoding(path, "the video is damaged, or coded in a way that is not read; save it as MP4 (H.264)"):
-        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        # An absolute path: FFmpeg takes a name such as `concat:a.mp4` for something else than a file.
+        capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
     try:
         if not capture.isOpened():
             raise DataError("the video is damaged, or coded in a way that is not read; save it as MP4 (H.264)", path)
@@ -103,7 +125,14 @@ def _header(capture: Any, path: Path, limits: ReadLimits) -> ImageHeader:
         raise LimitError(f"{reason}; raise the limit if the video is right", path)
     if count > limits.max_frames:
         raise DataError(f"{count:.0f} frames; at most {limits.max_frames} are read, split the file", path)
-    seconds = 1 / rate if math.isfinite(rate) and rate > 0 else None
+    ratio = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
+    if min(ratio) > 0 and not math.isclose(*ratio, rel_tol=0.001):
+        raise DataError(
+            f"its pixels are not square ({ratio[0]:.0f}:{ratio[1]:.0f}), and lengths and angles would be wrong; run: "
+            "ffmpeg -i IN -vf scale=iw*sar:ih,setsar=1 OUT",
+            path,
+        )
+    seconds = plausible_seconds(1 / rate) if math.isfinite(rate) and rate > 0 else None
     return ImageHeader((int(height), int(width)), int(count), is_loop=count > 1, frame_seconds=seconds)
 
 

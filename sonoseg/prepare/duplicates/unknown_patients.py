@@ -34,7 +34,7 @@ def grouped_patients(
     unknown = [image for image in images if known[image.item.id].patient is None]
     group_of = groups_of_similar(unknown)
     patient_of |= group_of
-    if not any(known[item.id].patient is None for item in items):
+    if not unknown:
         return patient_of, []
     count, groups = len(unknown), len(set(group_of.values()))
     message = (

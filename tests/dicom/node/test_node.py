@@ -148,12 +148,17 @@ def test_what_is_too_large_or_unlike_its_command_is_refused(tmp_path: Path, sett
 
 @pytest.fixture
 def tls(tmp_path: Path) -> Tls:
+    return certificate(tmp_path)
+
+
+def certificate(folder: Path) -> Tls:
+    """Return a certificate that is signed by itself, with its key; the test is skipped without openssl."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
-    certificate, key = tmp_path / "node.pem", tmp_path / "node.key"
+    file, key = folder / "node.pem", folder / "node.key"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    return Tls(certificate, key, certificate)
+    subprocess.run([*command, "-keyout", str(key), "-out", str(file)], check=True, capture_output=True)
+    return Tls(file, key, file)
 
 
 def test_tls_on_both_sides(tmp_path: Path, settings: NodeSettings, archive: Archive, tls: Tls) -> None:

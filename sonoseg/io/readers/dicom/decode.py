@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoseg.errors import DataError, printable
+from sonoseg.errors import DataError
+from sonoseg.io.readers.dicom.codestream import coded_size, has_colour_transform, is_longer, plain, stores_luma
 from sonoseg.io.readers.dicom.opened import DicomHeader
 from sonoseg.io.readers.dicom.palette import palette_to_rgb
 from sonoseg.io.readers.jpeg import decode_luma, with_longer_scans
@@ -19,6 +20,7 @@ from sonoseg.types import Pixels
 _JPEG_8_BIT = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 _JPEG = (*_JPEG_8_BIT, "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 """JPEG with and without loss, whose decoders replace missing data without an error."""
+_RLE, _RLE_PADDING = "1.2.840.10008.1.2.5", 1024
 _LUMA_FIRST = ("MONOCHROME1", "MONOCHROME2", "YBR_FULL", "YBR_FULL_422")
 """Photometric interpretations whose first component is grey."""
 
@@ -36,8 +38,10 @@ def grey_frame(coded: bytes, header: DicomHeader) -> Pixels:
     error of a decoder for other damage.
     """
     dataset = header.dataset
-    colours = str(dataset.PhotometricInterpretation)
-    values = _decode(coded, header)
+    coded = plain(coded) if header.is_encapsulated else coded
+    _check_size(coded, header)
+    colours = _stored_colours(coded, header)
+    values = _decode(coded, header, colours)
     values = luma(palette_to_rgb(values, dataset)) if colours == "PALETTE COLOR" else _to_8_bits(values, dataset)
     if values.ndim == 3:
         values = np.ascontiguousarray(values[..., 0]) if colours in _LUMA_FIRST else luma(values)
@@ -46,19 +50,46 @@ def grey_frame(coded: bytes, header: DicomHeader) -> Pixels:
     return 255 - values if colours == "MONOCHROME1" else values
 
 
+def _check_size(coded: bytes, header: DicomHeader) -> None:
+    """Raise DataError for a frame of another size than the header's, before a decoder allocates memory for it."""
+    if not header.is_encapsulated:
+        return
+    if header.dataset.file_meta.TransferSyntaxUID == _RLE:
+        height, width = header.size
+        is_other = is_longer(coded, 2 * height * width + _RLE_PADDING)
+    else:
+        size = coded_size(coded)
+        is_other = size is not None and size != header.size
+    if is_other:
+        raise DataError("a frame of another size than the file declares; replace the file", header.path)
+
+
+def _stored_colours(coded: bytes, header: DicomHeader) -> str:
+    """Return the photometric interpretation of the decoded values: what the coded frame itself states comes first."""
+    colours, syntax = str(header.dataset.PhotometricInterpretation), header.dataset.file_meta.TransferSyntaxUID
+    if colours not in ("PALETTE COLOR", "MONOCHROME1", "MONOCHROME2"):
+        if syntax in _JPEG and stores_luma(coded):
+            return "YBR_FULL"
+        if has_colour_transform(coded):
+            return "RGB"
+    return colours
+
+
 def luma(colours: NDArray[np.uint8]) -> Pixels:
     """Return the luma `(H, W)` uint8 of RGB `(H, W, 3)` uint8, rounded as that of other pictures (Pillow's)."""
     return np.array(Image.fromarray(np.ascontiguousarray(colours)).convert("L"))
 
 
-def _decode(coded: bytes, header: DicomHeader) -> NDArray[Any]:
+def _decode(coded: bytes, header: DicomHeader, colours: str) -> NDArray[Any]:
     """Return the stored values of a frame, `(H, W)` or `(H, W, C)`; of YBR in JPEG the Y alone.
+
+    colours: the photometric interpretation of these values.
 
     Raises DataError for a codec that is not installed, and for a JPEG that is cut short.
     """
     dataset = header.dataset
     syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax in _JPEG_8_BIT and dataset.BitsAllocated == 8 and dataset.PhotometricInterpretation in _LUMA_FIRST:
+    if syntax in _JPEG_8_BIT and dataset.BitsAllocated == 8 and colours in _LUMA_FIRST:
         picture, whole = decode_luma(coded)
         values = np.array(picture)
     else:
@@ -79,7 +110,8 @@ def _by_plugin(coded: bytes, header: DicomHeader) -> NDArray[Any]:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        raise DataError(f"transfer syntax {printable(syntax.name)} is not read; save it as JPEG", header.path) from None
+        name = "a transfer syntax of its own" if syntax.name == syntax else f"transfer syntax {syntax.name}"
+        raise DataError(f"{name}, which is not read; save it as JPEG", header.path) from None
     source = encapsulate([coded], has_bot=False) if syntax.is_encapsulated else coded
     known = {"number_of_frames": 1, "transfer_syntax_uid": syntax, "pixel_keyword": "PixelData"}
     options = as_pixel_options(header.dataset, **known)
@@ -113,8 +145,8 @@ def _without_messages() -> Iterator[None]:
 
 
 def _to_8_bits(values: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
-    """Return values of `BitsStored` bits as 8 bits, rounded."""
+    """Return values of `BitsStored` bits as 8 bits, rounded. Bits above them, such as an overlay, are left out."""
     if values.dtype == np.uint8 and dataset.BitsStored >= 8:
         return values
     most = (1 << dataset.BitsStored) - 1
-    return ((values.astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)
+    return (((values & most).astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)

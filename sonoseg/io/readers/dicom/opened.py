@@ -1,18 +1,20 @@
 """An open DICOM file: its header, checked, and the coded bytes of single frames."""
 
 import logging
+import os
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from sonoseg.errors import DataError, LimitError, NoImageError, SonoSegError, choices, is_machine_error
 from sonoseg.io.limits import ReadLimits
+from sonoseg.io.readers.dicom.fragments import Fragment, WrongFragments, frames_of, joined
 from sonoseg.io.readers.dicom.palette import TABLE_KEYWORDS, swap_tables
 from sonoseg.io.readers.opening import opened
 from sonoseg.sizes import Size
@@ -22,23 +24,27 @@ _IMAGE_KEYWORDS = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
 )
 _OTHER_KEYWORDS = (
-    *("SOPClassUID", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate"),
+    *("SOPClassUID", "PatientID", "PatientName", "PatientBirthDate"),
     *("StudyInstanceUID", "SequenceOfUltrasoundRegions", "PixelSpacing"),
     *("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate"),
-    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    *("PixelAspectRatio",),
 )
 PHOTOMETRIC = (
     *("MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420"),
     *("YBR_ICT", "YBR_RCT"),
 )
 """Photometric interpretations that are read."""
-_META_BYTES = 2048
-"""The transfer syntax stands within as many bytes of a file's beginning."""
-_DEFLATED = b"UI\x16\x001.2.840.10008.1.2.1.99"
+_ONE_VALUE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+_SYNTAX = 0x00020010
+_DEFLATED, _RLE = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5"
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _UNDEFINED = 0xFFFFFFFF
 _NO_IMAGES = "1.2.840.10008.5.1.4.1.1.66"
 """Raw data, registrations, fiducials and segmentations: SOP classes whose objects are made from images."""
+_MOST_READS = 500_000
+"""Of a header, whose elements take two each: far above any ultrasound image, far below the memory of a laptop."""
+_MOST_BYTES, _MOST_REGION_BYTES = 1 << 24, 1 << 20
+"""Of one element of a header that is wanted, and of the regions, which take about 400 bytes each."""
 _DAMAGED = "the DICOM file is damaged or cut short; replace it"
 
 
@@ -60,58 +66,79 @@ class DicomHeader:
         return int(self.dataset.get("NumberOfFrames") or 1)
 
     @property
+    def frame_bytes(self) -> int:
+        """The bytes of a frame that is not compressed."""
+        dataset = self.dataset
+        height, width = self.size
+        samples = 2 if dataset.PhotometricInterpretation == "YBR_FULL_422" else int(dataset.SamplesPerPixel)
+        return height * width * samples * int(dataset.BitsAllocated) // 8
+
+    @property
     def is_encapsulated(self) -> bool:
         return bool(self.dataset.file_meta.TransferSyntaxUID.is_encapsulated)
 
 
 @dataclass(frozen=True)
 class DicomFile:
-    """A file open for reading. start: position of its pixels in the stream."""
+    """A file open for reading. start, length: of its pixels in the stream; None where their length is not stated."""
 
     header: DicomHeader
     stream: BinaryIO
     start: int
+    length: int | None
 
     def frame(self, index: int) -> bytes:
         """Return the coded bytes of a frame. Raises DataError when the file is damaged or cut short."""
-        from pydicom.encaps import get_frame
-
-        self.stream.seek(self.start)
-        if self.header.is_encapsulated:
-            return get_frame(self.stream, index, number_of_frames=self.header.frames, extended_offsets=self._offsets())
-        return self._native_frame(index)
+        return self._coded(self._frames(), index)
 
     def all_frames(self) -> Iterator[bytes]:
         """Yield the coded bytes of each frame, of which one is in memory at a time. Raises DataError as `frame`."""
-        from pydicom.encaps import generate_frames
+        frames = self._frames()
+        for index in range(self.header.frames):
+            yield self._coded(frames, index)
 
+    def _frames(self) -> list[list[Fragment]]:
+        """Return where the frames of encapsulated pixels are; nothing for others."""
+        if not self.header.is_encapsulated:
+            return []
         self.stream.seek(self.start)
-        if self.header.is_encapsulated:
-            yield from generate_frames(
-                self.stream, number_of_frames=self.header.frames, extended_offsets=self._offsets()
-            )
-        else:
-            for index in range(self.header.frames):
-                yield self._native_frame(index)
+        try:
+            return frames_of(self.stream, self.header.frames, self.header.dataset.file_meta.TransferSyntaxUID == _RLE)
+        except WrongFragments as problem:
+            raise DataError(f"{problem}; replace the file", self.header.path) from None
 
-    def _native_frame(self, index: int) -> bytes:
-        dataset = self.header.dataset
-        pixels = int(dataset.Rows) * int(dataset.Columns)
-        samples = (
-            2 * pixels if dataset.PhotometricInterpretation == "YBR_FULL_422" else pixels * dataset.SamplesPerPixel
-        )
-        length = samples * int(dataset.BitsAllocated) // 8
-        self.stream.seek(self.start + index * length)
-        data = self.stream.read(length)
-        if len(data) < length:
+    def _coded(self, frames: list[list[Fragment]], index: int) -> bytes:
+        data = b""
+        if self.length is not None:
+            size = self.header.frame_bytes
+            if (index + 1) * size <= self.length:
+                self.stream.seek(self.start + index * size)
+                data = self.stream.read(size)
+            is_whole = len(data) == size
+        else:
+            with suppress(EOFError):
+                data = joined(self.stream, frames[index]) if index < len(frames) else b""
+            is_whole = bool(data)
+        if not is_whole:
             raise DataError(_DAMAGED, self.header.path)
         return data
 
-    def _offsets(self) -> tuple[bytes, bytes] | None:
-        dataset = self.header.dataset
-        if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
-            return dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
-        return None
+
+class _Bounded:
+    """A file of which no more is read than there is: a reader would allocate whatever length an element states."""
+
+    def __init__(self, stream: BinaryIO, path: Path):
+        self._path, self._stream, self._size = path, stream, stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        self.seek, self.tell = stream.seek, stream.tell
+        self._reads, self.is_header = 0, True
+
+    def read(self, count: int = -1) -> bytes:
+        self._reads += 1
+        if self.is_header and (self._reads > _MOST_READS or count > _MOST_BYTES):
+            raise DataError("its header is far larger than that of an ultrasound image; replace the file", self._path)
+        left = max(0, self._size - self.tell())
+        return self._stream.read(min(count, left) if count >= 0 else left)
 
 
 @contextmanager
@@ -121,11 +148,14 @@ def open_dicom(path: Path, limits: ReadLimits, data: bytes | None = None) -> Ite
     data: the file's bytes, read from the file when None. Raises DataError when it is missing, damaged, has no pixels,
     is beyond the limits, or when pydicom is not installed.
     """
-    with opened(path) if data is None else BytesIO(data) as stream, dicom_errors(path):
+    with opened(path) if data is None else BytesIO(data) as file, dicom_errors(path):
+        bounded = _Bounded(file, path)
+        stream = cast(BinaryIO, bounded)
         dataset = _read_dataset(stream, path)
+        bounded.is_header = False
         header = DicomHeader(dataset, path)
         _check(header, limits)
-        yield DicomFile(header, stream, _pixels_start(stream, header))
+        yield DicomFile(header, stream, *_pixels(stream, header))
 
 
 @contextmanager
@@ -147,14 +177,34 @@ def dicom_errors(image: object) -> Iterator[None]:
 def _read_dataset(stream: BinaryIO, path: Path) -> Any:
     """Return the data set before the pixels, at which the stream is then."""
     pydicom = load_pydicom(path)
-    if _DEFLATED in stream.read(_META_BYTES):  # before pydicom inflates it, to any size
+    if _is_deflated(stream):  # before pydicom inflates it, to any size
         raise DataError("a deflated transfer syntax; save it with another one, such as Explicit VR Little Endian", path)
-    stream.seek(0)
     wanted = [*_IMAGE_KEYWORDS, *_OTHER_KEYWORDS, *TABLE_KEYWORDS]
     dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=wanted)
     if not dataset.file_meta.TransferSyntaxUID.is_little_endian:
         swap_tables(dataset)
     return dataset
+
+
+def _is_deflated(stream: BinaryIO) -> bool:
+    """Return whether a file is deflated, as pydicom sees it; the stream is at its beginning before and afterwards."""
+    from pydicom.filereader import read_dataset, read_preamble
+
+    read_preamble(stream, force=False)
+    begin = stream.tell()
+    found = False
+    for is_implicit in (False, True):  # the second is wrong, and pydicom reads it
+        stream.seek(begin)
+        with suppress(Exception):  # a file that cannot be read is found later
+            meta = read_dataset(stream, is_implicit, True, stop_when=_is_after_meta, specific_tags=[_SYNTAX])
+            found = str(meta[_SYNTAX].value).strip("\0 ") == _DEFLATED
+            break
+    stream.seek(0)
+    return found
+
+
+def _is_after_meta(tag: Any, vr: str | None, length: int) -> bool:
+    return int(tag) >> 16 != 2
 
 
 def _check(header: DicomHeader, limits: ReadLimits) -> None:
@@ -165,6 +215,9 @@ def _check(header: DicomHeader, limits: ReadLimits) -> None:
         raise NoImageError(
             "a DICOM file without an image, such as a report or a segmentation, or cut short; leave it out", path
         )
+    regions = dataset.get_item("SequenceOfUltrasoundRegions")
+    if isinstance(getattr(regions, "value", None), bytes) and len(regions.value) > _MOST_REGION_BYTES:
+        raise DataError("its ultrasound regions are far more than a device states; replace the file", path)
     (height, width), frames = header.size, header.frames
     if height < 1 or width < 1 or frames < 1:
         raise DataError(f"{frames} frames of {width}x{height} pixels declared; replace the file", path)
@@ -175,15 +228,27 @@ def _check(header: DicomHeader, limits: ReadLimits) -> None:
         raise DataError(f"{frames} frames; at most {limits.max_frames} are read, split the file", path)
     depth, samples = dataset.get("BitsAllocated"), dataset.get("SamplesPerPixel")
     if depth not in (8, 16) or samples not in (1, 3):
-        raise DataError(f"{samples} values of {depth} bits in a pixel; expected 1 or 3 of 8 or 16 bits", path)
+        is_stated = isinstance(depth, int) and isinstance(samples, int)  # else it may be any text
+        found = f"{samples} values of {depth} bits" if is_stated else "no number of values or bits"
+        raise DataError(f"{found} in a pixel; expected 1 or 3 of 8 or 16 bits", path)
     if dataset.get("PixelRepresentation"):
         raise DataError("signed pixels; expected grey values or colours of a display: save it as PNG", path)
-    if dataset.get("PhotometricInterpretation") not in PHOTOMETRIC:
+    colours = dataset.get("PhotometricInterpretation")
+    if colours not in PHOTOMETRIC:
         raise DataError(f"colours of a kind that is not read; expected {choices(PHOTOMETRIC)}; save it as PNG", path)
+    if (samples == 1) != (colours in _ONE_VALUE):
+        raise DataError(f"{colours} with {samples} values in a pixel, which contradicts itself; replace the file", path)
+    stored, high = dataset.get("BitsStored"), dataset.get("HighBit")
+    if not isinstance(stored, int) or not 1 <= stored <= depth or high != stored - 1:
+        raise DataError("its bits stored and high bit contradict its bits allocated; replace the file", path)
 
 
-def _pixels_start(stream: BinaryIO, header: DicomHeader) -> int:
-    """Return the position of the pixels in the stream, which is at their element; the header gets their `pixel_vr`."""
+def _pixels(stream: BinaryIO, header: DicomHeader) -> tuple[int, int | None]:
+    """Return position and length of the pixels in the stream, which is at their element; the header gets `pixel_vr`.
+
+    The length is None where they are encapsulated. Raises DataError for one that the header contradicts: rows of
+    another length would be read as a slanted picture. Less is a file that is cut short, whose first frames are there.
+    """
     path, syntax = header.path, header.dataset.file_meta.TransferSyntaxUID
     order = "<" if syntax.is_little_endian else ">"
     start = stream.read(12)
@@ -195,7 +260,13 @@ def _pixels_start(stream: BinaryIO, header: DicomHeader) -> int:
     (length,) = struct.unpack(f"{order}L", start[4:8] if syntax.is_implicit_VR else start[8:])
     if header.is_encapsulated != (length == _UNDEFINED):
         raise DataError("its pixels are not coded as its transfer syntax states; replace the file", path)
-    return stream.tell() - (4 if syntax.is_implicit_VR else 0)
+    begin = stream.tell() - (4 if syntax.is_implicit_VR else 0)
+    if header.is_encapsulated:
+        return begin, None
+    expected = header.frames * header.frame_bytes
+    if length > expected + expected % 2:
+        raise DataError(f"{length} bytes of pixels; expected {expected} of its size and frames; replace the file", path)
+    return begin, length
 
 
 @cache

@@ -2,16 +2,27 @@
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError
-from sonoseg.io.image_ref import REGION_FIELD, UNKNOWN, ImageHeader, ImageRecord, ImageRef
+from sonoseg.io.image_ref import REGION_FIELD, UNKNOWN, ImageHeader, ImageRecord, ImageRef, plausible_seconds
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers.dicom.decode import grey_frame
 from sonoseg.io.readers.dicom.opened import DicomFile, DicomHeader, dicom_errors, open_dicom
-from sonoseg.io.readers.dicom.regions import RegionsDoNotFit, common_spacing, image_regions
+from sonoseg.io.readers.dicom.regions import (
+    MAX_REGIONS,
+    SAME,
+    NoPicture,
+    RegionsDoNotFit,
+    TooManyRegions,
+    common_spacing,
+    image_regions,
+    is_same,
+)
 from sonoseg.sizes import Region, Spacing
 
 PREAMBLE_BYTES = 128
@@ -87,11 +98,32 @@ def _regions_and_spacing(header: DicomHeader) -> tuple[tuple[Region, ...], Spaci
         regions = image_regions(dataset.get(REGION_FIELD) or (), header.size)
     except RegionsDoNotFit as problem:
         return (), None, f"{UNKNOWN} ({problem}: it was cropped or scaled)"
+    except NoPicture:
+        return (), None, f"{UNKNOWN} (none of the regions shows tissue in a plane)"
+    except TooManyRegions as problem:
+        raise DataError(f"{problem} regions; at most {MAX_REGIONS} are read, replace the file", header.path) from None
+    other = _pixel_spacing(dataset.get(_PIXEL_SPACING))
     if regions:
+        stated = [region.spacing for region in regions if region.spacing]
+        if other and stated and not any(is_same(other, spacing) for spacing in stated):
+            regions = tuple(replace(region, spacing=None) for region in regions)
+            return regions, None, f"{UNKNOWN} ({_PIXEL_SPACING} and the regions state different ones)"
         spacing = common_spacing(regions)
         return regions, spacing, REGION_FIELD if spacing else f"{UNKNOWN} (the regions state no common one)"
-    spacing = _pixel_spacing(dataset.get(_PIXEL_SPACING))
-    return (), spacing, _PIXEL_SPACING if spacing else UNKNOWN
+    if other and not _has_ratio(other, dataset.get("PixelAspectRatio")):
+        return (), None, f"{UNKNOWN} ({_PIXEL_SPACING} and PixelAspectRatio contradict each other)"
+    return (), other, _PIXEL_SPACING if other else UNKNOWN
+
+
+def _has_ratio(spacing: Spacing, ratio: Any) -> bool:
+    """Return whether a spacing has the Pixel Aspect Ratio (0028,0034), row to column; so has any where none is."""
+    if ratio in (None, ""):
+        return True
+    try:
+        row, col = (float(value) for value in ratio)
+    except (TypeError, ValueError):
+        return False
+    return math.isclose(spacing[0] * col, spacing[1] * row, rel_tol=SAME)
 
 
 def _pixel_spacing(values: Any) -> Spacing | None:
@@ -104,11 +136,14 @@ def _pixel_spacing(values: Any) -> Spacing | None:
 
 
 def _patient(header: DicomHeader) -> str | None:
-    """Return what identifies the patient: the number, else name and day of birth, else the examination."""
+    """Return what identifies the patient: the number, else name and day of birth, else the examination.
+
+    Not who has issued the number, which is in some files of a patient only: they would be two patients.
+    """
     dataset = header.dataset
-    number, issuer = (str(dataset.get(name) or "").strip() for name in ("PatientID", "IssuerOfPatientID"))
+    number = str(dataset.get("PatientID") or "").strip()
     if number:
-        return f"{number} ({issuer})" if issuer else number
+        return number
     name, born, study = (
         str(dataset.get(field) or "").strip() for field in ("PatientName", "PatientBirthDate", "StudyInstanceUID")
     )
@@ -122,12 +157,30 @@ def _frame_seconds(header: DicomHeader) -> float | None:
         return None
     milliseconds = _number(dataset.get("FrameTime"))
     vector = dataset.get("FrameTimeVector")
-    if milliseconds is None and vector is not None and len(vector) == header.frames:
-        milliseconds = statistics.mean([float(value) for value in vector][1:])
+    if milliseconds is None and vector not in (None, ""):
+        return plausible_seconds((_even_step(vector, header.frames) or 0) / 1000)
     if milliseconds:
-        return milliseconds / 1000
+        return plausible_seconds(milliseconds / 1000)
     rate = _number(dataset.get("CineRate")) or _number(dataset.get("RecommendedDisplayFrameRate"))
-    return 1 / rate if rate else None
+    return plausible_seconds(1 / rate) if rate else None
+
+
+def _even_step(vector: Any, frames: int) -> float | None:
+    """Return the mean time between frames of a Frame Time Vector (0018,1065), whose first value is 0.
+
+    None where it is not of all frames, or a frame's time is off the even ones by more than half a step: such a loop has
+    no rate.
+    """
+    values = list(vector) if isinstance(vector, Sequence) and not isinstance(vector, str) else [vector]
+    try:
+        steps = [float(value) for value in values][1:]
+    except (TypeError, ValueError):
+        return None
+    if len(values) != frames or not all(math.isfinite(step) for step in steps):
+        return None
+    mean = statistics.mean(steps)
+    is_even = all(abs(time - number * mean) <= mean / 2 for number, time in enumerate(accumulate(steps), start=1))
+    return mean if is_even else None
 
 
 def _number(value: Any) -> float | None:

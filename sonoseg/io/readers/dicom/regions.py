@@ -6,6 +6,7 @@ the next with a unit for each direction.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sonoseg.sizes import Region, Size, Spacing
@@ -18,26 +19,67 @@ _CENTIMETRES = 3
 """Physical Units of a direction."""
 _CONTAINED = 0.9
 """A region of which this share lies within a larger one, such as the box of the colour flow, is part of that one."""
+_SHARED = 0.1
+"""Regions of which a larger share is common to both have one spacing, or none that could be relied on."""
+SAME = 0.01
+"""Relative difference up to which two statements of a spacing are the same."""
+MAX_REGIONS = 100
+"""Most regions of a file: devices state about ten."""
 
 
 class RegionsDoNotFit(ValueError):
     """A region lies outside the frame: the picture was cropped or rescaled after its regions had been stated."""
 
 
+class NoPicture(ValueError):
+    """Regions are stated, and none of them shows tissue or colour flow in a plane."""
+
+
+class TooManyRegions(ValueError):
+    """More regions are stated than are read; the text is their number."""
+
+
 def image_regions(items: Sequence[Any], frame: Size) -> tuple[Region, ...]:
     """Return the regions of tissue or colour flow in a plane, from left to right; none when the file states none.
 
-    items: the sequence's data sets. frame: (height, width). Raises RegionsDoNotFit when one of them is outside the
-    frame, empty, or cannot be read; the largest column and row are part of a region, but one past them is tolerated,
-    because some devices write the size.
+    Regions that cover one another have no spacing where they state different ones: what is measured there would have
+    two lengths. items: the sequence's data sets. frame: (height, width). Raises RegionsDoNotFit when one of them is
+    outside the frame, empty, or cannot be read; the largest column and row are part of a region, but one past them is
+    tolerated, because some devices write the size. Raises NoPicture and TooManyRegions.
     """
+    if len(items) > MAX_REGIONS:
+        raise TooManyRegions(str(len(items)))
     regions = [_region(item, frame) for item in items if _shows_image(item)]
+    if items and not regions:
+        raise NoPicture
+    regions = _without_doubtful_spacing(regions)
     regions.sort(key=lambda region: (-region.size[0] * region.size[1], region.left, region.top))
     kept: list[Region] = []
     for region in regions:
         if all(_overlap(region, larger) < _CONTAINED for larger in kept):
             kept.append(region)
     return tuple(sorted(kept, key=lambda region: (region.left, region.top)))
+
+
+def is_same(one: Spacing, other: Spacing) -> bool:
+    """Return whether two spacings are the same, as far as files state them."""
+    return all(math.isclose(mine, yours, rel_tol=SAME) for mine, yours in zip(one, other, strict=True))
+
+
+def _without_doubtful_spacing(regions: Sequence[Region]) -> list[Region]:
+    """Return regions without the spacing of those that share pixels with one of another spacing."""
+    return [
+        replace(region, spacing=None)
+        if any(_contradict(region, other) for other in regions if other is not region)
+        else region
+        for region in regions
+    ]
+
+
+def _contradict(one: Region, other: Region) -> bool:
+    if one.spacing is None or other.spacing is None or is_same(one.spacing, other.spacing):
+        return False
+    return max(_overlap(one, other), _overlap(other, one)) > _SHARED
 
 
 def common_spacing(regions: Sequence[Region]) -> Spacing | None:
