@@ -18,11 +18,12 @@ from sonoseg.io.readers import read_image
 from sonoseg.models.engines import cache
 from sonoseg.models.engines.base import Conversion, NetworkFunction
 from sonoseg.models.engines.openvino_engine import convert, files_of, openvino_core, openvino_library, start
-from sonoseg.models.engines.quantized import Record, run_quantized
+from sonoseg.models.engines.quantized import Record
 from sonoseg.models.engines.tracing import trace
 from sonoseg.models.model_file import load_network
 from sonoseg.models.model_header import ModelHeader
 from sonoseg.models.predictor import Predictor, prepare
+from sonoseg.models.probe import Probe, probe_input
 from sonoseg.runs.split_tables import Sample
 from sonoseg.types import Maps
 
@@ -50,7 +51,8 @@ def quantize(model: ModelHeader, data: FoldData) -> tuple[Record, Conversion]:
     samples = _calibration(data)
     quantized = _quantized(model, conversion, samples, data.limits)
     before = _scores(model, start(conversion, 1), data, "32 bits")
-    after = _scores(model, run_quantized(model, quantized, 1), data, "8 bits")
+    run = start(quantized, 1)
+    after = _scores(model, run, data, "8 bits")
     dice, errors = (
         {name: (first[name], second[name]) for name in first} for first, second in zip(before, after, strict=True)
     )
@@ -64,6 +66,7 @@ def quantize(model: ModelHeader, data: FoldData) -> tuple[Record, Conversion]:
         scored_on=len(data.validation),
         dice=dice,
         errors=errors,
+        probe=Probe.of(run(probe_input(task.input))).to_json(),
         files=cache.digests(quantized),
     )
     return record, quantized

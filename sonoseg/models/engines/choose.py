@@ -51,7 +51,7 @@ def load_engine(model: ModelHeader, options: EngineOptions) -> Engine:
     _check_options(options)
     if options.name == QUANTIZED:
         record, files = read_quantized(model)
-        run, version = run_quantized(model, files, options.num_threads), record.versions["openvino"]
+        run, version = run_quantized(model, record, files, options.num_threads), record.versions["openvino"]
         return Engine(run, QUANTIZED, version, cache.digest_of_files(record.files))
     if _is_torch(options):
         return _start_torch(model, options)

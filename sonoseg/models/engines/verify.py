@@ -84,7 +84,7 @@ def _check_quantized(folder: Path, model: ModelHeader) -> list[Finding]:
     """Return the findings of a model's conversion to 8 bits."""
     paths = [folder / path.name for path in quantized_files(model)]
     try:
-        run_quantized(model, read_quantized(model)[1], 0)
+        run_quantized(model, *read_quantized(model), 0)
     except ModelError as error:
         return [Finding(path, "changed", str(error)) for path in paths if os.path.lexists(path)]
     return [Finding(path, "ok") for path in paths]
