@@ -27,6 +27,7 @@ from sonoseg.inference.cine import video
 from sonoseg.inference.process_image import InferenceRun
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Loop, Source, from_folder
+from sonoseg.inference.terminal import subfolder_remarks
 from sonoseg.inference.watch import FolderWatch
 from sonoseg.io.image_ref import WHOLE_FRAME, ImageRef
 from sonoseg.io.masks import read_mask
@@ -418,6 +419,25 @@ def test_dicom_files_without_an_image_are_left_out(tmp_path: Path, small: Task) 
     kept = from_folder(tmp_path, small, keep_frame=True)
     assert [source.image.region for source in kept.sources] == [WHOLE_FRAME, None]
     assert not any("regions" in remark for remark in kept.remarks)
+
+
+def test_images_of_sub_folders_are_not_read_and_named(tmp_path: Path, small: Task) -> None:
+    medium = tmp_path / "medium"
+    for study in ("ST1", "ST2"):
+        (medium / "DICOM" / study).mkdir(parents=True)
+        write_dicom(medium / "DICOM" / study / "IM1", moving(1)[0])
+    (medium / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    (medium / ".hidden").mkdir()
+    (medium / "texts").mkdir()
+    (medium / "texts" / "a.txt").write_text("a")
+    with pytest.raises(DataError, match=r"no image in this folder itself, but in .*ST1; sub-folders are not read"):
+        from_folder(medium, small)
+    assert subfolder_remarks(medium / "DICOM" / "ST1") == []
+    assert subfolder_remarks(medium) == [
+        "the images of 1 sub-folder are not read: DICOM/ST1; run once more for each folder, into an output folder of "
+        "its own"
+    ]
+    assert subfolder_remarks(medium / "DICOM")[0].startswith("the images of 2 sub-folders are not read, such as ST1;")
 
 
 def test_whole_frames_need_a_folder_of_images(capsys: pytest.CaptureFixture) -> None:

@@ -3,6 +3,7 @@
 The reader of a file is chosen by the file's content; suffixes only decide which files of a folder are images.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,9 @@ DICOM_DIRECTORY = "DICOMDIR"
 START_BYTES = 132
 """Bytes at the start of a file from which its reader is chosen; the mark of DICOM is in bytes 128 to 131."""
 
+
+MOST_LOOKED_AT = 1000
+"""Files of sub-folders that are looked at, to tell whether there are images among them."""
 
 HEAD_BYTES = 1 << 16
 """Bytes at the start of a file from which a single picture is told."""
@@ -90,6 +94,30 @@ def list_images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"no such folder; expected a folder of images ({choices(image_suffixes())})", folder)
     return sorted(path for path in folder.iterdir() if is_image(path) and path.is_file())
+
+
+def image_folders_below(folder: Path) -> list[Path]:
+    """Return the first folder with an image in each sub-folder of `folder`, by name; those without one are left out.
+
+    Media of DICOM keep images several folders deep. Links are not followed, hidden folders are left out, and the search
+    ends after `MOST_LOOKED_AT` files.
+    """
+    found: dict[str, Path] = {}
+    looked_at = 0
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = Path(root)
+        first = "" if here == folder else here.relative_to(folder).parts[0]
+        for name in sorted(names) if first and first not in found else ():
+            looked_at += 1
+            if looked_at > MOST_LOOKED_AT:
+                return list(found.values())
+            if is_image(here / name):
+                found[first] = here
+                break
+        if first in found:
+            folders.clear()
+    return list(found.values())
 
 
 def _reader_of(path: Path, data: bytes | None = None) -> ImageReader:
