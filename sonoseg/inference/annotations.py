@@ -249,10 +249,8 @@ class ToolAnnotations:
             number = "1 loop is" if remarks.loops == 1 else f"{remarks.loops} loops are"
             lines.append(f"{number} left out: annotations are written of single images")
         if remarks.pictures:
-            number = (
-                "1 DICOM file has a picture" if remarks.pictures == 1 else f"{remarks.pictures} DICOM files have one"
-            )
-            lines.append(f"{number} beside the annotation, which labelme opens: it opens no DICOM")
+            number = "1 DICOM file" if remarks.pictures == 1 else f"{remarks.pictures} DICOM files"
+            lines.append(f"{number}, of which it opens none: a picture of each is beside its annotation")
         if remarks.renamed:
             lines.append(f"{remarks.renamed} images share a name without the extension, and are named as their results")
         if remarks.empty and not self._format.states_empty:

@@ -197,7 +197,9 @@ def test_regions_of_a_dicom_file_have_one_annotation_that_stage_1_reads(
     Image.fromarray(b).save(pictures / "x.png")
     assert run(pictures, "--annotations", name) == 0
     out, said = pictures.parent / "out" / "annotations", capsys.readouterr().out
-    assert "share a name" not in said and ("2 DICOM files have one beside" in said) == (name == "labelme")
+    assert "share a name" not in said and ("2 DICOM files, of which it opens none: a picture" in said) == (
+        name == "labelme"
+    )
     names = {"two", "1.2.840.7", "x"}
     if name == "labelme":
         assert {path.name for path in out.iterdir()} == {"two.png", "1.2.840.7.png", *(f"{one}.json" for one in names)}

@@ -4,7 +4,7 @@ The reader of a file is chosen by the file's content; suffixes only decide which
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sonoseg.errors import DataError, choices
@@ -58,6 +58,13 @@ def read_image(image: ImageRef | Path, limits: ReadLimits = DEFAULT_LIMITS, data
     """
     ref = ImageRef(image) if isinstance(image, Path) else image
     return _reader_of(ref.path, data).read_image(ref, limits, data)
+
+
+def read_frames(
+    images: Sequence[ImageRef], limits: ReadLimits = DEFAULT_LIMITS, data: bytes | None = None
+) -> Iterator[ImageRecord | DataError]:
+    """Yield some images of one file, see `base.ImageReader.read_frames`. Raises DataError."""
+    yield from _reader_of(images[0].path, data).read_frames(images, limits, data)
 
 
 def read_loop(image: ImageRef, limits: ReadLimits = DEFAULT_LIMITS) -> Iterator[ImageRecord | DataError]:
