@@ -67,7 +67,8 @@ def model_line(segmenter: Segmenter) -> str:
 
 def row_line(row: Mapping[str, Any]) -> str:
     """Return the status of an image, its name, and the reason if there is one, from its row of `results.csv`."""
-    image = f"{row['image']}, frame {row['frame']}" if row.get("frame") else row["image"]
+    places = [f"{place} {row[place]}" for place in ("frame", "region") if row.get(place)]
+    image = ", ".join([row["image"], *places])
     return ": ".join(str(part) for part in (row["status"], image, row["reason"]) if part)
 
 

@@ -184,11 +184,13 @@ def test_a_region_is_placed_back(run: Run, tmp_path: Path, small: Task) -> None:
     assert page.sum() > page[part].sum()
 
 
-def test_two_regions_are_two_loops(run: Run, tmp_path: Path) -> None:
+def test_two_regions_are_two_loops(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     frames = np.concatenate([moving(3), moving(3)[:, :, ::-1]], axis=2)
     items = [region_item(left, 0, left + 159, 127, (0.2, 0.2)) for left in (0, 160)]
     write_dicom(tmp_path / "in" / "a.dcm", frames, items)
-    assert set(run()) == {"a_region1", "a_region2"}
+    rows = run()
+    assert set(rows) == {"a_region1", "a_region2"}
+    assert "a.dcm, region 2" in capsys.readouterr().out
     assert {"a_region1_masks.tif", "a_region2_frames.csv"} <= names(tmp_path / "out")
     assert set(run("--keep-frame")) == {"a"}
     assert not {name for name in names(tmp_path / "out") if "region" in name}
