@@ -30,6 +30,8 @@ MAKEFILE = (REPOSITORY / "Makefile").read_text()
 SCRIPTS = sorted(path.name for path in REPOSITORY.glob("*.py"))
 COMMANDS = (
     *("sonoseg", "sonoseg verify", "sonoseg models", "sonoseg convert", "sonoseg new-task", "sonoseg dicom-node"),
+    "sonoseg export",
+    "sonoseg quantize",
     *("sonoseg.phantom", "benchmarks"),
 )
 MODULES = ("benchmarks.ablation", "benchmarks.coverage", "stress.fuzz", "stress.killtest", "stress.load")

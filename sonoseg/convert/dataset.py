@@ -1,12 +1,10 @@
 """The conversion of a data folder: read, decide over all images, write, and read again."""
 
 import os
-import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from sonoseg.convert.source import AnnotatedFolder
 from sonoseg.convert.structures import Choice, Part, choice_line, choose, parts_of, shapes_of
 from sonoseg.errors import DataError, UsageError, is_machine_error
 from sonoseg.io.faults import Fault, error, group_faults, stop_on_errors
-from sonoseg.io.files import write_bytes, write_text
+from sonoseg.io.files import new_folder, write_bytes, write_text
 from sonoseg.io.image_ref import stem_of
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import encode_label_map
@@ -77,7 +75,7 @@ def convert(source: AnnotatedFolder, out: Path, to: str, limits: ReadLimits = DE
         raise DataError("no annotated image in this folder; nothing was written", source.folder)
     fields = {} if FORMATS[to].states_empty else {"without_annotation": "empty"}
     section = annotations_section(to, **fields)
-    with _new_folder(out) as made:
+    with new_folder(out) as made:
         for path in dict.fromkeys(image.item.image.path for image in images):
             _copy(path, made / section.images / path.name)
         choices: dict[str, Choice] = {}
@@ -216,17 +214,3 @@ def _number(count: int, name: str) -> str:
 def _copy(path: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, target)
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Yield a folder beside `out` that becomes it at the end, and is removed when an error is raised."""
-    out = out.resolve()
-    made = out.parent / f".{out.name[:40]}.{secrets.token_hex(4)}.tmp"
-    made.mkdir(parents=True)
-    try:
-        yield made
-        made.rename(out)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise

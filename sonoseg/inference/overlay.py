@@ -58,10 +58,18 @@ def _offset(ends: Points, scale: float) -> Points:
 
 def _polyline(picture: Picture, points: Points, color: Color, width: int, closed: bool, opacity: float = 1.0) -> None:
     fine = np.rint(points * 2**_SUBPIXEL_BITS).astype(np.int32)
-    target = picture.copy() if opacity < 1 else picture
-    cv2.polylines(target, [fine], closed, color, width, cv2.LINE_AA, _SUBPIXEL_BITS)
-    if opacity < 1:
-        cv2.addWeighted(target, opacity, picture, 1 - opacity, 0, dst=picture)
+    if opacity == 1:
+        cv2.polylines(picture, [fine], closed, color, width, cv2.LINE_AA, _SUBPIXEL_BITS)
+        return
+    left, top = np.maximum(np.floor(points.min(axis=0)).astype(int) - width, 0)
+    right, bottom = np.maximum(np.ceil(points.max(axis=0)).astype(int) + width + 1, 0)
+    window = picture[top:bottom, left:right]  # the line changes nothing outside it
+    if window.size:
+        lines = window.copy()
+        cv2.polylines(
+            lines, [fine - (np.array([left, top]) << _SUBPIXEL_BITS)], closed, color, width, cv2.LINE_AA, _SUBPIXEL_BITS
+        )
+        window[:] = cv2.addWeighted(lines, opacity, window, 1 - opacity, 0)
 
 
 def _first_depth(findings: Findings) -> tuple[str, Points] | None:

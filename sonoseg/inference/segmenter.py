@@ -71,7 +71,7 @@ class Segmenter:
         a model that comes with SonoSeg, such as `fetal_head`, stands for its file where there is no such path.
         device: `auto` (CUDA when there is one), `cpu` or `cuda`.
         engine: `auto` (on the CPU the fastest installed one that agrees with torch, found at a model's first load and
-        stored beside the model; on CUDA torch), `torch`, `openvino`, `onnxruntime` or `openvino_bf16`.
+        stored beside the model; on CUDA torch), `torch`, `openvino`, `onnxruntime`, `openvino_bf16` or `openvino_int8`.
         num_threads: threads that call at once, each with one core (torch: for all of this process from then on); 0: one
         thread with all cores. The results do not depend on it, but for torch's last bits.
         raw_masks: the network's masks also where the task asks for filled ellipses (`postprocessing.shape_mask`).

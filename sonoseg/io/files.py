@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import re
+import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Collection, Iterator
@@ -197,6 +199,23 @@ def _check_kept(path: Path, data: bytes) -> None:
         kept = stream.read()
     if kept != data:
         raise OSError(errno.EIO, f"the disk gave back other bytes than the {len(data)} written to it", str(path))
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder beside `out` that becomes it at the end, and is removed when an error is raised.
+
+    `out` must not exist, or be an empty folder.
+    """
+    out = out.resolve()
+    made = out.parent / f".{out.name[:40]}.{secrets.token_hex(4)}.tmp"
+    made.mkdir(parents=True)
+    try:
+        yield made
+        made.rename(out)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.extent import extent
 from sonoseg.geometry.shapes import Shape
 from sonoseg.schema.annotations import Structure
-from sonoseg.types import Maps, Mask, Points
+from sonoseg.types import Maps, Mask, Pixels, Points
 
 FEATURES = ("uncertainty", "band", "disagreement", "residual", "pieces", "border", "smallness")
 """Names of a structure's features, in the order in which a quality model weights them; see `quality_features`."""
@@ -90,13 +90,22 @@ def _of_probabilities(probabilities: Maps, mask: Mask, is_single: bool) -> dict[
     # Not by OpenCV, which takes small arrays for scalars.
     band = (part >= _BAND[0]) & (part <= _BAND[1])
     likely = (part >= (0.5 if is_single else _BAND[1])).view(np.uint8)
-    _, _, sizes, _ = cv2.connectedComponentsWithStats(likely, connectivity=8)
-    pieces = int(np.count_nonzero(sizes[1:, cv2.CC_STAT_AREA] >= _LEAST_PIECE * area))
+    pieces = _count_pieces(likely, _LEAST_PIECE * area)
     # A band of width w along a disc's outline has the area pi * diameter * w.
     return {
         "band": int(np.count_nonzero(band)) / (math.pi * _diameter(area) ** 2),
         "pieces": math.log(max(pieces, 1)),
     }
+
+
+def _count_pieces(mask: Pixels, least: float) -> int:
+    """Return how many 8-connected pieces of a mask `(H, W)` of 0 and 1 have at least `least` pixels."""
+    # A piece has one outer border. To follow the borders takes a tenth of the time of labelling all pixels.
+    borders, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if len(borders) == 1:
+        return int(np.count_nonzero(mask) >= least)
+    _, _, sizes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    return int(np.count_nonzero(sizes[1:, cv2.CC_STAT_AREA] >= least))
 
 
 def _diameter(area: int) -> float:

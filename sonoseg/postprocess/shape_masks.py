@@ -38,8 +38,9 @@ def with_ellipses(
         for other in below[name]:
             labels[left & full[other]] = values[other]
     for name in order:
-        free = np.isin(labels, [0, *(values[other] for other in below[name])])
-        labels[free & ellipses[name]] = values[name]
+        is_free = np.zeros(256, bool)
+        is_free[[0, *(values[other] for other in below[name])]] = True
+        labels[is_free[labels] & ellipses[name]] = values[name]
     return labels, np.stack([ellipses.get(name, mask) for name, mask in full.items()])
 
 

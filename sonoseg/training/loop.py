@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sonoseg.errors import ModelError
 from sonoseg.evaluation.metrics import batch_dice
-from sonoseg.models.networks.heads import activate, target_of
+from sonoseg.models.networks.heads import target_of
+from sonoseg.models.networks.whole_image import activate
 from sonoseg.postprocess.class_map import class_map
 from sonoseg.schema.training import ProgressiveResizing
 from sonoseg.sizes import Size

@@ -160,7 +160,7 @@ def test_an_engine_that_disagrees_or_fails_is_not_used(model: Path, monkeypatch)
 def test_wrong_options_are_refused(model: Path, monkeypatch) -> None:
     header = read_header(model)
     with pytest.raises(
-        UsageError, match="no such engine; expected auto, torch, openvino, onnxruntime or openvino_bf16"
+        UsageError, match="no such engine; expected auto, torch, openvino, onnxruntime, openvino_bf16 or openvino_int8"
     ):
         load_engine(header, EngineOptions("tensorrt"))
     with pytest.raises(UsageError, match="runs on the CPU"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sonoseg.models.engines import ENGINE_NAMES
+from sonoseg.models.engines import ENGINE_NAMES, QUANTIZED
 from sonoseg.models.engines.check import pixel_agreement, sample_images
 from sonoseg.models.engines.choose import EngineOptions, load_engine
 from sonoseg.models.engines.installed import ENGINE_TYPES, installed
@@ -23,7 +23,7 @@ from tests.models.small_networks import NETWORKS, converted, small
 
 
 def test_every_name_has_an_engine() -> None:
-    assert set(ENGINE_NAMES) == {"torch", *ENGINE_TYPES}
+    assert set(ENGINE_NAMES) == {"torch", *ENGINE_TYPES, QUANTIZED}
 
 
 @pytest.mark.parametrize("engine", ENGINE_TYPES)

@@ -7,5 +7,8 @@ CONVERTED = {
 }
 """Engines that run a conversion: name -> module and name of its `EngineType`, which `installed` imports."""
 
-ENGINE_NAMES = ("torch", *CONVERTED)
+QUANTIZED = "openvino_int8"
+"""The engine that runs a conversion to 8 bits, see `quantized`."""
+
+ENGINE_NAMES = ("torch", *CONVERTED, QUANTIZED)
 """Names of all engines; `auto` stands for the fastest that agrees with torch."""

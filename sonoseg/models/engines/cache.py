@@ -119,9 +119,9 @@ def digests(files: Conversion) -> dict[str, str]:
     return {suffix: hashlib.sha256(data).hexdigest() for suffix, data in files.items()}
 
 
-def digest_of_files(trial: Trial) -> str:
-    """Return the 64 hexadecimal digits that identify a conversion, from the SHA-256 of each of its files."""
-    return hashlib.sha256(json.dumps(trial.files, sort_keys=True).encode()).hexdigest()
+def digest_of_files(files: Mapping[str, str]) -> str:
+    """Return the 64 hexadecimal digits that identify a conversion, from suffix -> SHA-256 of its files."""
+    return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()
 
 
 def record_path(model: ModelHeader) -> Path:

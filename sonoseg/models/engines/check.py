@@ -9,7 +9,7 @@ from sonoseg.models.engines.base import NetworkFunction
 from sonoseg.postprocess.class_map import class_map
 from sonoseg.preprocess.intensity import normalise
 from sonoseg.schema.images import Input
-from sonoseg.types import Maps
+from sonoseg.types import Maps, Pixels
 
 MIN_AGREEMENT = 0.999
 """Fraction of the pixels on which an engine has to agree with torch."""
@@ -26,7 +26,7 @@ def sample_images(settings: Input) -> Maps:
     Bright rings and a line with speckle on a dark background, the last image within black margins.
     """
     random = np.random.default_rng(_SEED)
-    images = [_image(settings.size, number, random) for number in range(_IMAGES)]
+    images = [simulated_image(settings.size, number, random) for number in range(_IMAGES)]
     return np.stack([normalise(image, settings.intensity)[None] for image in images])
 
 
@@ -62,7 +62,8 @@ def timed_run(run: NetworkFunction, images: Maps) -> tuple[Maps, float]:
     return np.concatenate(maps[: len(images)]), 1000 * min(seconds)
 
 
-def _image(size: tuple[int, int], number: int, random: np.random.Generator) -> np.ndarray:
+def simulated_image(size: tuple[int, int], number: int, random: np.random.Generator) -> Pixels:
+    """Return an image `(H, W)` uint8 of `sample_images`, before the normalisation; `number` decides its kind."""
     height, width = size
     tissue = cv2.GaussianBlur(random.random(size, dtype=np.float32), (0, 0), max(size) / 16)
     tissue = cv2.normalize(tissue, None, 20, 120, cv2.NORM_MINMAX)

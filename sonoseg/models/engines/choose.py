@@ -6,11 +6,12 @@ from functools import cache as memoised
 import numpy as np
 
 from sonoseg.errors import ModelError, UsageError, choices, printable
-from sonoseg.models.engines import ENGINE_NAMES, cache
+from sonoseg.models.engines import ENGINE_NAMES, QUANTIZED, cache
 from sonoseg.models.engines.base import Conversion, Engine, NetworkFunction
 from sonoseg.models.engines.cache import Trial
 from sonoseg.models.engines.check import MIN_AGREEMENT, pixel_agreement, sample_images, timed_run
 from sonoseg.models.engines.installed import ENGINE_TYPES, installed
+from sonoseg.models.engines.quantized import read_quantized, run_quantized
 from sonoseg.models.model_header import ModelHeader
 from sonoseg.models.probe import Probe, probe_input
 
@@ -48,6 +49,10 @@ def load_engine(model: ModelHeader, options: EngineOptions) -> Engine:
     named engine that cannot run the model, and for a damaged model.
     """
     _check_options(options)
+    if options.name == QUANTIZED:
+        record, files = read_quantized(model)
+        run, version = run_quantized(model, files, options.num_threads), record.versions["openvino"]
+        return Engine(run, QUANTIZED, version, cache.digest_of_files(record.files))
     if _is_torch(options):
         return _start_torch(model, options)
     stored, remarks = read_stored(model, options), []
@@ -103,7 +108,11 @@ def engines_to_try(model: ModelHeader, options: EngineOptions) -> list[str]:
     Raises UsageError as `load_engine` does.
     """
     _check_options(options)
-    return [] if _is_torch(options) or read_stored(model, options) else ["torch", *installed()]
+    return (
+        []
+        if _is_torch(options) or options.name == QUANTIZED or read_stored(model, options)
+        else ["torch", *installed()]
+    )
 
 
 def read_stored(model: ModelHeader, options: EngineOptions) -> tuple[dict[str, Trial], Conversion] | None:
@@ -125,10 +134,11 @@ def _check_options(options: EngineOptions) -> None:
     """Raise UsageError for an engine that is unknown, not installed or not available on the device."""
     if options.name not in ("auto", *ENGINE_NAMES):
         raise UsageError(f"engine {options.name}: no such engine; expected {choices(['auto', *ENGINE_NAMES])}")
-    if options.name in ENGINE_TYPES and options.device != "cpu":
+    needed = "openvino" if options.name == QUANTIZED else options.name
+    if needed in ENGINE_TYPES and options.device != "cpu":
         raise UsageError(f"engine {options.name}: it runs on the CPU only; use device cpu, or engine torch")
-    if options.name in ENGINE_TYPES and options.name not in installed():
-        install = ENGINE_TYPES[options.name].install
+    if needed in ENGINE_TYPES and needed not in installed():
+        install = ENGINE_TYPES[needed].install
         raise UsageError(f"engine {options.name}: it is not installed; run pip install {install}")
 
 
@@ -154,7 +164,7 @@ def _start(model: ModelHeader, options: EngineOptions, trials: dict[str, Trial],
         return replace(_start_torch(model, options), milliseconds=trial.milliseconds, remarks=remarks)
     run = run_conversion(model, name, conversion, options.num_threads)
     remarks = () if model.probe else (f"{model.path}: {NO_PROBE}",)
-    digest = cache.digest_of_files(trial)
+    digest = cache.digest_of_files(trial.files)
     return Engine(run, name, trial.version, digest, trial.agreement, trial.milliseconds, remarks)
 
 

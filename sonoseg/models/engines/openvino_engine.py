@@ -23,15 +23,19 @@ def convert(traced: Any, size: tuple[int, int]) -> Conversion:
     """Return `.xml` and `.bin` of a traced network, weights in float32. Raises what OpenVINO raises."""
     import torch
 
-    openvino = _openvino()
-    model = openvino.convert_model(traced, example_input=torch.zeros(1, 1, *size), input=[1, 1, *size])
+    openvino = openvino_library()
+    return files_of(openvino.convert_model(traced, example_input=torch.zeros(1, 1, *size), input=[1, 1, *size]))
+
+
+def files_of(model: Any) -> Conversion:
+    """Return `.xml` and `.bin` of an OpenVINO model; equal networks give equal bytes."""
     # Names count all layers of the process; with these, equal networks give equal bytes.
     model.set_friendly_name("network")
     for number, layer in enumerate(model.get_ordered_ops()):
         layer.set_friendly_name(f"{layer.get_type_name()}_{number}")
     with TemporaryDirectory() as folder:
         file = Path(folder) / "network.xml"
-        openvino.save_model(model, file, compress_to_fp16=False)
+        openvino_library().save_model(model, file, compress_to_fp16=False)
         return {suffix: file.with_suffix(suffix).read_bytes() for suffix in (".xml", ".bin")}
 
 
@@ -41,7 +45,7 @@ def start(files: Conversion, num_threads: int, precision: str = "f32") -> Networ
     OpenVINO initialises its NumPy binding at the first call, and two first calls at the same time end in a deadlock.
     `precision` is always set: the default of OpenVINO is bfloat16 on some CPUs and float32 on others.
     """
-    core = _core()
+    core = openvino_core()
     model = core.read_model(files[".xml"], files[".bin"])
     share = (
         {"NUM_STREAMS": num_threads, "INFERENCE_NUM_THREADS": num_threads}
@@ -64,16 +68,16 @@ def start(files: Conversion, num_threads: int, precision: str = "f32") -> Networ
 
 
 @cache
-def _core() -> Any:
+def openvino_core() -> Any:
     """Return the only `Core` of the process, which is never destroyed.
 
     Each core installs an alternate signal stack and unmaps it when it is destroyed, without restoring the earlier one.
     Where Python's faulthandler is enabled (`-X dev`, pytest), the next signal would crash the process.
     """
-    return _openvino().Core()
+    return openvino_library().Core()
 
 
-def _openvino() -> Any:
+def openvino_library() -> Any:
     """Import OpenVINO without its telemetry, which would send a report over the network at each import."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None prevents the import
     import openvino

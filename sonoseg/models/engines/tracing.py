@@ -19,10 +19,17 @@ def trace(network: nn.Module, settings: AnyNetwork, size: Size) -> torch.jit.Scr
 
     Raises what torch raises for a network that cannot be traced.
     """
-    whole = _Predict(network, settings).eval()
+    whole = exportable(network, settings)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of sizes that become constants, as they should
         return torch.jit.trace(whole, torch.zeros(1, 1, *size), check_trace=False, strict=False)
+
+
+def exportable(network: nn.Module, settings: AnyNetwork) -> nn.Module:
+    """Return `predict` of a network as a module, in layers that engines support: images `(1, 1, h, w)` of the input
+    size -> probabilities `(1, 1 + K, h, w)`.
+    """
+    return _Predict(network, settings).eval()
 
 
 class _Predict(nn.Module):

@@ -10,6 +10,7 @@ from sonoseg.models.engines import cache
 from sonoseg.models.engines.cache import Trial
 from sonoseg.models.engines.choose import ConversionError, run_conversion
 from sonoseg.models.engines.installed import ENGINE_TYPES
+from sonoseg.models.engines.quantized import quantized_files, read_quantized, run_quantized
 from sonoseg.models.model_header import MAX_BYTES, ModelHeader, read_header
 from sonoseg.runs.verify import Finding
 
@@ -40,6 +41,8 @@ def check_engines(folder: Path) -> list[Finding]:
         record = folder / cache.record_path(model).name
         if os.path.lexists(record):
             findings |= {finding.path: finding for finding in _check_model(folder, model)}
+        if os.path.lexists(quantized_files(model)[0]):
+            findings |= {finding.path: finding for finding in _check_quantized(folder, model)}
     others = [path for path in sorted(folder.iterdir()) if path not in findings and not path.name.startswith(".")]
     note = "no record of a model beside this folder names it"
     return [*findings.values(), *(Finding(path, "extra", note) for path in others)]
@@ -75,6 +78,16 @@ def _check_model(folder: Path, model: ModelHeader) -> Iterator[Finding]:
             problem = _output_problem(model, name, trial)
             findings = [Finding(path, "changed", problem) for path in paths] if problem else findings
         yield from findings
+
+
+def _check_quantized(folder: Path, model: ModelHeader) -> list[Finding]:
+    """Return the findings of a model's conversion to 8 bits."""
+    paths = [folder / path.name for path in quantized_files(model)]
+    try:
+        run_quantized(model, read_quantized(model)[1], 0)
+    except ModelError as error:
+        return [Finding(path, "changed", str(error)) for path in paths if os.path.lexists(path)]
+    return [Finding(path, "ok") for path in paths]
 
 
 def _check_file(path: Path, digest: str) -> Finding:

@@ -9,20 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sonoseg.models.networks.unet2015 import centre
+from sonoseg.models.networks.whole_image import activate
 from sonoseg.schema.network import AnyNetwork, UNet2015
 
 
 def output_channels(classes: int) -> int:
     """Return the channels of a network's logits: 1 for a single class, else 1 + classes, background first."""
     return 1 if classes == 1 else 1 + classes
-
-
-def activate(logits: Tensor) -> Tensor:
-    """Turn logits `(B, C, h, w)` into probabilities `(B, 1 + K, h, w)` that sum to 1, background first."""
-    if logits.shape[1] > 1:
-        return torch.softmax(logits.float(), dim=1)
-    inside = torch.sigmoid(logits.float())
-    return torch.cat([1 - inside, inside], dim=1)
 
 
 def foreground(logits: Tensor) -> Tensor:

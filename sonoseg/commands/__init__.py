@@ -1,0 +1,1 @@
+"""The commands of `sonoseg`: a module each, with `add`, which adds its flags, and `run`."""
