@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +74,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="whole frames of DICOM files, with what is drawn around their ultrasound regions, such as a name",
     )
-    jobs = os.cpu_count() or 1
-    parser.add_argument("--jobs", type=JOBS, default=jobs, help="images processed in parallel")
+    parser.add_argument("--jobs", type=JOBS, default=os.cpu_count() or 1, help="images processed in parallel")
     parser.add_argument("--watch", action="store_true", help="process images as they arrive in --images, until Ctrl-C")
     parser.add_argument("--heatmap", action="store_true", help="also write the probability of each class")
     parser.add_argument("--full-masks", action="store_true", help="also write a whole mask of each class, without gaps")
@@ -103,7 +103,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.spacing and arguments.metadata:
         raise UsageError("--spacing and --metadata both give the pixel size; use one of them")
     if arguments.images and not arguments.images.is_dir():
-        raise UsageError(f"{arguments.images}: no such folder; --images names a folder of pictures")
+        found = "is a file" if arguments.images.is_file() else "no such folder"
+        raise UsageError(f"{arguments.images}: {found}; --images names the folder of the pictures")
     arguments.spacing = spacing_of(arguments.spacing)
     return arguments
 
@@ -198,10 +199,12 @@ def default_model(workspace: Workspace, requested: "Task") -> Path:
 def list_images(arguments: argparse.Namespace, segmenter: "Segmenter", workspace: Workspace) -> "Inputs":
     """Return the images of the folder, or of the test split without one."""
     from sonoseg.inference.sources import from_folder, from_test_split
+    from sonoseg.inference.terminal import subfolder_remarks
 
-    limits = ReadLimits(arguments.max_pixels)
-    if arguments.images:
-        return from_folder(arguments.images, segmenter.task, spacing_options(arguments), limits, arguments.keep_frame)
+    limits, folder = ReadLimits(arguments.max_pixels), arguments.images
+    if folder:
+        inputs = from_folder(folder, segmenter.task, spacing_options(arguments), limits, arguments.keep_frame)
+        return replace(inputs, remarks=[*inputs.remarks, *subfolder_remarks(folder)])
     return from_test_split(workspace, segmenter.task.class_names)
 
 

@@ -35,7 +35,7 @@ COMMANDS = (
     *("sonoseg.phantom", "benchmarks"),
 )
 MODULES = ("benchmarks.ablation", "benchmarks.coverage", "stress.fuzz", "stress.killtest", "stress.load")
-OTHER_PROGRAMS = {"jupyter", "pip", "pre-commit", "sha256sum", "tensorboard", "."}
+OTHER_PROGRAMS = {"jupyter", "pip", "pre-commit", "pynetdicom", "sha256sum", "tensorboard", "."}
 """Programs of other projects: their flags are not checked."""
 
 

@@ -14,7 +14,7 @@ def add(commands: Any) -> None:
     """Add the command and its flags."""
     purpose = "receive images from DICOM devices, segment them, and send the results to an archive"
     node = commands.add_parser("dicom-node", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
-    node.add_argument("--task", required=True, help="task whose model is used: name or task file")
+    node.add_argument("--task", help="task whose model is used: name or task file (default: that of --model)")
     node.add_argument(
         "--model", type=path_type, help="model file (default: the task's own, or the one that comes along)"
     )
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sonoseg.dicom.node.serve import started
     from sonoseg.dicom.node.settings import NodeSettings, Tls, parse_ae, parse_peer
     from sonoseg.errors import UsageError
+    from sonoseg.inference.terminal import model_line
 
     try:
         ae, callers = parse_ae(arguments.ae), tuple(parse_ae(text) for text in arguments.allow)
@@ -76,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     segmenter = load_segmenter(arguments.task, arguments.workspace, arguments.model)
     with deferred_signals() as signals, started(settings, ResultWriter(segmenter, arguments.keep_frame)) as node:
         where = f"sends to {arguments.send}" if destination else f"keeps results in {arguments.spool}"
-        print(printable(f"{ae} listens on {settings.host}:{settings.port}, {where}; Ctrl-C ends it"), flush=True)
+        start = f"{ae} listens on {settings.host}:{settings.port}, {where}, {model_line(segmenter)}"
+        print(printable(f"{start}; not for clinical use; Ctrl-C ends it"), flush=True)
         for line in node.run(lambda: signals):
             print(printable(line), flush=True)
     stop_if_received(signals)

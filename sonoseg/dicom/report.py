@@ -138,6 +138,11 @@ def _measurement_group(result: Result, name: str, own: Sequence[tuple[Measuremen
     )
 
 
+def _unit(quantity: Quantity) -> str:
+    """Return the unit of a quantity in ASCII, for a text."""
+    return quantity.unit.replace("pct", "%")
+
+
 def _measurement(result: Result, section: MeasurementSection, quantity: Quantity) -> sr.Measurement:
     """Return a value with its unit, its interval as uncertainty, its notes, and the line between its marks."""
     scale = codes.DAYS_PER_WEEK if quantity.unit == "weeks" else 1
@@ -158,7 +163,7 @@ def _measurement(result: Result, section: MeasurementSection, quantity: Quantity
     properties += [_text(codes.NOTE, note)] if note else []
     spread = result.facts.get("spread", {}).get(quantity.key)
     if spread is not None:
-        properties.append(_text(codes.SPREAD, f"{spread:.4g} {quantity.unit}"))
+        properties.append(_text(codes.SPREAD, f"{spread:.4g} {_unit(quantity)}"))
     if properties:
         content = measurement[0].get("ContentSequence") or sr.ContentSequence()
         measurement[0].ContentSequence = sr.ContentSequence([*content, *properties])
@@ -176,7 +181,7 @@ def _interval(result: Result, quantity: Quantity, scale: int) -> list[Any]:
     return [
         sr.NumContentItem(codes.UPPER, scale * float(high - value), unit, relationship_type=relation),
         sr.NumContentItem(codes.LOWER, scale * float(value - low), unit, relationship_type=relation),
-        _text(codes.INTERVAL, f"{low:.4g} to {high:.4g} {quantity.unit}"),
+        _text(codes.INTERVAL, f"{low:.4g} to {high:.4g} {_unit(quantity)}"),
     ]
 
 

@@ -14,7 +14,7 @@ from sonoseg.io.file_state import FileState, file_state
 from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.names import name_key
-from sonoseg.io.readers import image_suffixes, is_dicom, is_image, list_images, read_image_header
+from sonoseg.io.readers import image_folders_below, image_suffixes, is_dicom, is_image, list_images, read_image_header
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
 from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import INFERENCE_RECORD, Workspace
@@ -126,7 +126,7 @@ def from_folder(
     remarks += _file_remarks(files, keep_frame)
     files = [file for file in files if file.has_image]
     if not files:
-        raise DataError(f"{folder}: no image in this folder; expected {', '.join(image_suffixes())} files")
+        raise DataError(_nothing_here(folder))
     paths = [file.path for file in files]
     table, table_name = ({}, "") if given.spacing else _spacing_table(folder, paths, task, given.metadata)
     images = [(image, file) for file in files for image in file.images(keep_frame)]
@@ -258,6 +258,13 @@ def _cached_header(path: Path, state: FileState, limits: ReadLimits) -> tuple[Im
     Raises DataError.
     """
     return read_image_header(path, limits), is_dicom(path)
+
+
+def _nothing_here(folder: Path) -> str:
+    below = image_folders_below(folder)
+    if not below:
+        return f"{folder}: no image in this folder; expected {', '.join(image_suffixes())} files"
+    return f"{folder}: no image in this folder itself, but in {below[0]}; sub-folders are not read: name one of them"
 
 
 def _file_remarks(files: Sequence[_File], keep_frame: bool) -> list[str]:

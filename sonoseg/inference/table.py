@@ -11,9 +11,9 @@ from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import RESULTS_TABLE
 
 Row = dict[str, Any]
-"""Column -> value; also, not written: `reused`, whether the results are those of an earlier run, for the terminal
-`remark`, only where something happened to an image that is no fault of it, and `incomplete`, only where other files of
-the image could not be written."""
+"""Column -> value; also, not written: `reused`, whether the results are those of an earlier run; for the terminal
+`region`, the number of the region where a frame has several, and `remark`, only where something happened to an image
+that is no fault of it; and `incomplete`, only where other files of the image could not be written."""
 
 STATUSES = ("ok", "check", "reject", "failed")
 
@@ -24,6 +24,7 @@ def result_row(source: Source, facts: Mapping[str, Any], reused: bool = False) -
     return {
         **{name: facts[name] for name in ("image", "frame", "status", "width", "height", "spacing_from")},
         "name": source.name,
+        "region": source.image.region_number,
         "reason": "; ".join(facts["reasons"]),
         "quality": facts["quality"],
         "row_mm": spacing["row"],
@@ -41,7 +42,7 @@ def result_row(source: Source, facts: Mapping[str, Any], reused: bool = False) -
 def failed_row(source: Source, reason: str) -> Row:
     """Return the row of an image that could not be processed."""
     image, name = printable(source.path.name), printable(source.name)
-    row = {"image": image, "frame": source.image.frame_number, "name": name}
+    row = {"image": image, "frame": source.image.frame_number, "region": source.image.region_number, "name": name}
     return {**row, "status": "failed", "reason": printable(reason), "reused": False}
 
 

@@ -10,6 +10,7 @@ from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source
 from sonoseg.inference.table import STATUSES
 from sonoseg.io.image_ref import UNKNOWN
+from sonoseg.io.readers import image_folders_below
 from sonoseg.runs.workspace import RESULTS_TABLE
 
 SHOWN = 10
@@ -31,6 +32,17 @@ def loop_remarks(sources: Sequence[Source], optional: OptionalFiles) -> list[str
     if not wanted or not any(source.loop for source in sources):
         return []
     return [f"{' and '.join(wanted)} are written of single images, and not of loops"]
+
+
+def subfolder_remarks(folder: Path) -> list[str]:
+    """Return a sentence on the sub-folders with images, which are not read, when there are any."""
+    names = [path.relative_to(folder).as_posix() for path in image_folders_below(folder)]
+    if not names:
+        return []
+    which = f"1 sub-folder with images is not read: {names[0]}"
+    if len(names) > 1:
+        which = f"{len(names)} sub-folders with images are not read, such as {names[0]}"
+    return [f"{which}; run once more for each folder, into an output folder of its own"]
 
 
 def start_lines(segmenter: Segmenter, images: str, remarks: Iterable[str]) -> list[str]:
@@ -55,7 +67,8 @@ def model_line(segmenter: Segmenter) -> str:
 
 def row_line(row: Mapping[str, Any]) -> str:
     """Return the status of an image, its name, and the reason if there is one, from its row of `results.csv`."""
-    image = f"{row['image']}, frame {row['frame']}" if row.get("frame") else row["image"]
+    places = [f"{place} {row[place]}" for place in ("frame", "region") if row.get(place)]
+    image = ", ".join([row["image"], *places])
     return ": ".join(str(part) for part in (row["status"], image, row["reason"]) if part)
 
 

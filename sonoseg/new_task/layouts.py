@@ -128,10 +128,11 @@ def _combined(pairs: Mapping[str, Pair], contents: Contents) -> Layout:
     first = next(iter(pairs.values()))
     folders, suffixes = ({name: getattr(pair, of) for name, pair in pairs.items()} for of in ("masks", "mask_suffix"))
     beside = [pair.mask_suffix for pair in pairs.values() if pair.masks == pair.images]
+    stems = dict.fromkeys(map(contents.stem, contents.images[first.images]))
     images = [
-        path.stem.removesuffix(first.image_suffix)
-        for path in contents.images[first.images]
-        if path.stem.endswith(first.image_suffix) and not path.stem.endswith(tuple(beside))
+        stem.removesuffix(first.image_suffix)
+        for stem in stems
+        if stem.endswith(first.image_suffix) and not stem.endswith(tuple(beside))
     ]
     annotated = {name for pair in pairs.values() for name in pair.names(contents)} & {*images}
     by_folder, by_suffix = (len({*texts.values()}) > 1 for texts in (folders, suffixes))

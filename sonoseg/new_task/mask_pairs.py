@@ -80,7 +80,7 @@ def nested_pairs(masks: Sequence[Pair], contents: Contents) -> list[Pair]:
     """
     found = []
     for where in dict.fromkeys(pair.masks for pair in masks if pair.images == pair.masks and not pair.image_suffix):
-        stems = [path.stem for path in contents.images[where]]
+        stems = list(dict.fromkeys(map(contents.stem, contents.images[where])))
         known = tuple(pair.mask_suffix for pair in masks if pair.images == pair.masks == where)
         names = [stem for stem in stems if not stem.endswith(known)]
         for suffix, count in _suffixes(names, stems, beside=True).most_common(MOST_SUFFIXES):

@@ -13,10 +13,10 @@ import numpy as np
 from sonoseg.annotations import AnnotatedImage
 from sonoseg.errors import DataError, is_machine_error
 from sonoseg.io.faults import Fault, error, warning
-from sonoseg.io.image_ref import UNKNOWN
+from sonoseg.io.image_ref import UNKNOWN, ImageRecord, ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import encode_label_map
-from sonoseg.io.readers import read_image
+from sonoseg.io.readers import read_frames
 from sonoseg.io.readers.opening import read_file
 from sonoseg.prepare.duplicates.near_duplicates import thumbnail_of
 from sonoseg.prepare.metadata import ImageMetadata
@@ -59,39 +59,84 @@ class VerifiedImage:
         return self.area_px[name] / (self.height * self.width)
 
 
+Checked = tuple[VerifiedImage | None, list[Fault]]
+"""An image, None where it cannot be used, and the faults of it and its annotation."""
+
+
 def verify(
     items: Sequence[AnnotatedImage],
     data: Path,
     task: Task,
     limits: ReadLimits = DEFAULT_LIMITS,
-) -> Iterator[tuple[VerifiedImage | None, list[Fault]]]:
+) -> Iterator[Checked]:
     """Check all items on all cores, and yield what `check` returns for each, in order.
+
+    The images of a file are read in one pass.
 
     Faults: an image or mask that cannot be read, sizes that differ, values or shapes that do not fit the task. Only the
     encoded masks stay in memory. Raises the errors of the machine, which are no faults of an image.
     """
+    of_file: dict[Path, list[AnnotatedImage]] = defaultdict(list)
+    for item in items:
+        of_file[item.image.path].append(item)
     pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
     try:
-        yield from pool.map(lambda item: check(item, data, task, limits), items)
+        waiting = {path: pool.submit(_check_file, group, data, task, limits) for path, group in of_file.items()}
+        checked: dict[Path, Iterator[Checked]] = {}
+        for item in items:
+            path = item.image.path
+            if path in waiting:
+                checked[path] = iter(waiting.pop(path).result())
+            yield next(checked[path])
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def check(
-    item: AnnotatedImage, data: Path, task: Task, limits: ReadLimits = DEFAULT_LIMITS
-) -> tuple[VerifiedImage | None, list[Fault]]:
+def check(item: AnnotatedImage, data: Path, task: Task, limits: ReadLimits = DEFAULT_LIMITS) -> Checked:
     """Decode one image and make its label map, at the image's own size.
 
     None when an error makes it unusable and, without an error, when nobody has annotated it, see `read_labels`.
     """
-    where = item.name_in(data)
+    (checked,) = _check_file([item], data, task, limits)
+    return checked
+
+
+def _check_file(items: Sequence[AnnotatedImage], data: Path, task: Task, limits: ReadLimits) -> list[Checked]:
+    """Return what `check` returns for each of the images of one file, which is read in one pass."""
+    order = sorted(range(len(items)), key=lambda index: items[index].image.frame or 0)
+    records = _records([items[index].image for index in order], limits)
+    found: dict[int, Checked] = {}
+    for index, (record, digest) in zip(order, records, strict=True):
+        item = items[index]
+        if isinstance(record, ImageRecord):
+            found[index] = _check_record(item, record, digest, data, task, limits)
+        else:
+            found[index] = None, [error(item.name_in(data), reason_of(record), kind_of(record), item.id)]
+    return [found[index] for index in range(len(items))]
+
+
+def _records(images: Sequence[ImageRef], limits: ReadLimits) -> Iterator[tuple[ImageRecord | DataError | OSError, str]]:
+    """Yield each of the images of one file, in the order of their frames, or its error, with SHA-256 of the file."""
+    done = 0
     try:
-        file = read_file(item.image.path, limits)
-        record = read_image(item.image, limits, file)
+        file = read_file(images[0].path, limits)
+        digest = hashlib.sha256(file).hexdigest()
+        for record in read_frames(images, limits, file):
+            if isinstance(record, DataError) and is_machine_error(record):
+                raise record
+            yield record, digest
+            done += 1
     except (DataError, OSError) as problem:
         if is_machine_error(problem):
             raise
-        return None, [error(where, reason_of(problem), kind_of(problem), item.id)]
+        yield from [(problem, "")] * (len(images) - done)
+
+
+def _check_record(
+    item: AnnotatedImage, record: ImageRecord, digest: str, data: Path, task: Task, limits: ReadLimits
+) -> Checked:
+    """Return what `check` returns for a decoded image; digest: SHA-256 of its file's bytes."""
+    where = item.name_in(data)
     image = record.pixels
     size = record.frame_size or (image.shape[0], image.shape[1])
     labels, faults = read_labels(item, size, data, task.structures, limits, record.region)
@@ -114,7 +159,7 @@ def check(
         width=image.shape[1],
         area_px={name: int(area[index]) for index, name in enumerate(task.class_names, start=1)},
         mask_png=encode_label_map(labels, task.colors),
-        sha256=hashlib.sha256(file).hexdigest(),
+        sha256=digest,
         pixels_sha256=_pixel_hash(image),
         labels_sha256=_pixel_hash(labels),
         statistics=measure_structures(image, labels, task.structures),

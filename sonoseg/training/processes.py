@@ -1,6 +1,7 @@
 """Devices and processes of a training; several processes train as one: same batch, same statistics, same loss."""
 
 import gc
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ def start_fabric(device: str, devices: int, precision: Any, deterministic: bool 
     if precision == "auto":
         precision = "bf16-mixed" if _has_bf16(device) else "32-true"
     set_deterministic(deterministic)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it prints the precision of its own accord
     nodes = max(1, int(os.environ.get("WORLD_SIZE", 1)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     try:
         fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, precision=precision)

@@ -29,7 +29,7 @@ HEAD: dict[str, Any] = {
         "cephalic_index_pct": 75.125,
         "gestational_age_weeks": 16.3,
     },
-    "intervals": {"hc_mm": [120.0, 127.25]},
+    "intervals": {"hc_mm": [120.0, 127.25], "cephalic_index_pct": [74.0, 76.5]},
     "notes": {"gestational_age_weeks": "16.3 is outside the usual 18 to 24"},
     "confidence": {"HEAD": 0.91},
     "shape_agreement": {"HEAD": 0.97},
@@ -113,7 +113,7 @@ def test_status_reasons_and_notice(tmp_path: Path, fetal_head: Task) -> None:
     found = texts(document)
     assert [text for name, text in found if name == "reason"] == HEAD["reasons"]
     assert ("121106", "Research only, not for clinical use") in found
-    assert ("interval", "120 to 127.2 mm") in found
+    assert ("interval", "120 to 127.2 mm") in found and ("interval", "74 to 76.5 %") in found
     assert ("note", "gestational_age_weeks: 16.3 is outside the usual 18 to 24") in found
     assert ("111002", f"model_sha256={MODEL}") in found
     (group,) = document.content.get_image_measurement_groups()

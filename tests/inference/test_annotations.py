@@ -27,6 +27,7 @@ from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.schema.annotation_formats import annotations_section
 from sonoseg.schema.task import Task
 from tests.conftest import changed
+from tests.dicom_files import region_item, write_dicom
 from tests.models.members import always_load, member, note_reused
 
 SIZE = (120, 160)
@@ -179,6 +180,40 @@ def test_frames_and_names_that_differ_in_their_extension(
     names = {entry["file_name"] for entry in json.loads((out / "annotations.json").read_text())["images"]}
     frames = {"many_frame0001.png", "many_frame0002.png"}
     assert names == {"a.png", "a.bmp", "b.png", "c.png", "nothing.png"} | frames
+
+
+@pytest.mark.parametrize("name", TOOL_FORMATS)
+def test_regions_of_a_dicom_file_have_one_annotation_that_stage_1_reads(
+    head: Task, pictures: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = (np.array(Image.open(pictures / f"{one}.png")) for one in "ab")
+    frame = np.full((SIZE[0], 2 * SIZE[1]), 90, np.uint8)  # what the device has drawn around the regions
+    frame[5:115, 5:155], frame[5:115, 165:315] = a[5:115, 5:155], b[5:115, 5:155]
+    regions = [region_item(left, 5, left + 149, 114, (0.2, 0.2)) for left in (5, 165)]
+    for path in [*pictures.iterdir()]:
+        path.unlink()
+    write_dicom(pictures / "two.dcm", frame, regions)
+    write_dicom(pictures / "1.2.840.7", frame[:, :160], regions[:1])
+    Image.fromarray(b).save(pictures / "x.png")
+    assert run(pictures, "--annotations", name) == 0
+    out, said = pictures.parent / "out" / "annotations", capsys.readouterr().out
+    assert "share a name" not in said and ("2 DICOM files, of which it opens none: a picture" in said) == (
+        name == "labelme"
+    )
+    names = {"two", "1.2.840.7", "x"}
+    if name == "labelme":
+        assert {path.name for path in out.iterdir()} == {"two.png", "1.2.840.7.png", *(f"{one}.json" for one in names)}
+        shown = np.array(Image.open(out / json.loads((out / "two.json").read_text())["imagePath"]))
+        expected = np.zeros_like(frame)
+        expected[5:115, 5:155], expected[5:115, 165:315] = frame[5:115, 5:155], frame[5:115, 165:315]
+        assert np.array_equal(shown, expected)
+        for path in [*out.glob("*.png")]:  # corrected files go beside the images that were segmented
+            path.unlink()
+    shutil.copytree(pictures, out / "images")
+    shapes = read(out, name, head, **({"annotations": "."} if name == "labelme" else {}))
+    assert shapes.keys() == names and [len(shapes[one]) for one in ("two", "1.2.840.7", "x")] == [2, 1, 1]
+    centres = [one.points.mean(axis=0)[0] for one in shapes["two"]]
+    assert centres == pytest.approx([70, 235], abs=1.5)
 
 
 def test_labels_are_those_of_a_task_with_the_same_format(

@@ -27,6 +27,7 @@ from sonoseg.inference.cine import video
 from sonoseg.inference.process_image import InferenceRun
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Loop, Source, from_folder
+from sonoseg.inference.terminal import subfolder_remarks
 from sonoseg.inference.watch import FolderWatch
 from sonoseg.io.image_ref import WHOLE_FRAME, ImageRef
 from sonoseg.io.masks import read_mask
@@ -183,11 +184,13 @@ def test_a_region_is_placed_back(run: Run, tmp_path: Path, small: Task) -> None:
     assert page.sum() > page[part].sum()
 
 
-def test_two_regions_are_two_loops(run: Run, tmp_path: Path) -> None:
+def test_two_regions_are_two_loops(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     frames = np.concatenate([moving(3), moving(3)[:, :, ::-1]], axis=2)
     items = [region_item(left, 0, left + 159, 127, (0.2, 0.2)) for left in (0, 160)]
     write_dicom(tmp_path / "in" / "a.dcm", frames, items)
-    assert set(run()) == {"a_region1", "a_region2"}
+    rows = run()
+    assert set(rows) == {"a_region1", "a_region2"}
+    assert "a.dcm, region 2" in capsys.readouterr().out
     assert {"a_region1_masks.tif", "a_region2_frames.csv"} <= names(tmp_path / "out")
     assert set(run("--keep-frame")) == {"a"}
     assert not {name for name in names(tmp_path / "out") if "region" in name}
@@ -454,6 +457,25 @@ def test_dicom_files_without_an_image_are_left_out(tmp_path: Path, small: Task) 
     kept = from_folder(tmp_path, small, keep_frame=True)
     assert [source.image.region for source in kept.sources] == [WHOLE_FRAME, None]
     assert not any("regions" in remark for remark in kept.remarks)
+
+
+def test_images_of_sub_folders_are_not_read_and_named(tmp_path: Path, small: Task) -> None:
+    medium = tmp_path / "medium"
+    for study in ("ST1", "ST2"):
+        (medium / "DICOM" / study).mkdir(parents=True)
+        write_dicom(medium / "DICOM" / study / "IM1", moving(1)[0])
+    (medium / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    (medium / ".hidden").mkdir()
+    (medium / "texts").mkdir()
+    (medium / "texts" / "a.txt").write_text("a")
+    with pytest.raises(DataError, match=r"no image in this folder itself, but in .*ST1; sub-folders are not read"):
+        from_folder(medium, small)
+    assert subfolder_remarks(medium / "DICOM" / "ST1") == []
+    assert subfolder_remarks(medium) == [
+        "1 sub-folder with images is not read: DICOM/ST1; run once more for each folder, into an output folder of "
+        "its own"
+    ]
+    assert subfolder_remarks(medium / "DICOM")[0].startswith("the images of 2 sub-folders are not read, such as ST1;")
 
 
 def test_whole_frames_need_a_folder_of_images(capsys: pytest.CaptureFixture) -> None:

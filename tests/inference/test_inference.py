@@ -236,7 +236,7 @@ def test_without_images_the_test_split_is_used(fake_model, pictures, tmp_path, c
 def test_wrong_use_is_one_sentence_and_exit_code_2(fake_model, pictures, tmp_path, capsys):
     wrong = {
         ("--images", tmp_path / "missing"): "no such folder",
-        ("--images", tmp_path / "new" / "a.png"): "no such folder",
+        ("--images", tmp_path / "new" / "a.png"): "a.png: is a file; --images names the folder",
         ("--images", pictures, "--task", "spine"): "trained for task fetal_head",
         ("--images", pictures, "--task", "nothing"): "no such task",
         ("--images", pictures, "--spacing", 0): "above 0",

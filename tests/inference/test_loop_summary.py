@@ -2,9 +2,11 @@
 
 import pytest
 
+from sonoseg.inference.cine import chart
 from sonoseg.inference.cine.chart import loop_chart
 from sonoseg.inference.cine.summary import Frame, loop_interval, summarise, weighted_median
 from sonoseg.inference.sources import Loop
+from sonoseg.reporting.pages import new_figure
 from sonoseg.schema.quantity import Quantity
 
 HC = Quantity("hc", "mm", "HC")
@@ -159,3 +161,12 @@ def test_a_chart_of_any_frames(frames: list[Frame]) -> None:
     for seconds in (None, 0.04):
         png = loop_chart("a", frames, summarise(frames, [HC]), Loop((60, 80), len(frames), seconds), [HC])
         assert png.startswith(b"\x89PNG")
+
+
+def test_frames_without_times_have_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr(chart, "new_figure", lambda *size: figures.append(new_figure(*size)) or figures[-1])
+    frames = [frame(number, 5.0) for number in (1, 2)]
+    loop_chart("a", frames, summarise(frames, [HC]), Loop((60, 80), 2), [HC])
+    ticks = figures[0].axes[-1].get_xticks()
+    assert len(ticks) > 0 and all(float(tick).is_integer() for tick in ticks)

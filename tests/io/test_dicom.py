@@ -7,11 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from sonoseg.errors import DataError
 from sonoseg.io.image_ref import WHOLE_FRAME, ImageRef
 from sonoseg.io.limits import ReadLimits
-from sonoseg.io.readers import is_image, list_images, read_image, read_image_header, read_loop
+from sonoseg.io.readers import is_image, list_images, read_frames, read_image, read_image_header, read_loop
 from tests.dicom_files import EXPLICIT, JPEG, RLE, real_dicom, region_item, write_dicom, write_video
 
 RNG = np.random.default_rng(5)
@@ -280,3 +281,27 @@ def test_a_video_that_is_cut_short(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match="video is damaged"):
         read_image_header(path)
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "b.dcm", "a.mp4", "a.tif"])
+def test_frames_of_one_pass_are_those_that_are_read_alone(tmp_path: Path, name: str) -> None:
+    path, number = tmp_path / name, [0, 0, 2, 3, 7]  # two regions of the first frame, and a frame that is not there
+    if name.endswith("dcm"):
+        regions = [region_item(0, 0, 39, 59), region_item(40, 0, 79, 59)]
+        write_dicom(path, LOOP, regions, JPEG if name == "b.dcm" else EXPLICIT)
+        images = [ImageRef(path, one, index % 2) for index, one in enumerate(number)]
+    else:
+        images = [ImageRef(path, one) for one in number]
+        if name == "a.tif":
+            tifffile.imwrite(path, LOOP, photometric="minisblack")
+        else:
+            write_video(path, LOOP)
+    data = path.read_bytes()
+    *records, last = read_frames(images, data=data)
+    assert isinstance(last, DataError) and "no such frame" in str(last) and str(last).startswith(str(images[-1]))
+    for image, record in zip(images, records, strict=False):
+        assert not isinstance(record, DataError) and record.ref == image
+        assert np.array_equal(record.pixels, read_image(image, data=data).pixels)
+    if name == "a.mp4":
+        path.write_bytes(path.read_bytes() + b" ")
+        assert all("has changed while it was read" in str(one) for one in list(read_frames(images, data=data))[:-1])

@@ -76,6 +76,27 @@ def test_a_loop_alone(tmp_path: Path, through: Callable[..., SimpleNamespace], m
         assert np.array_equal(drawn, mask(number)[10:70, 20:100] > 0)
 
 
+@pytest.mark.parametrize("ends", [("mask",), ("nerve", "vessel")])
+def test_masks_of_frames_beside_their_loops(
+    tmp_path: Path, through: Callable[..., SimpleNamespace], ends: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "d"
+    folder.mkdir()
+    for loop in range(3):  # without extension, as devices write them
+        frames = np.stack([picture(10 * loop + number) for number in range(4)])
+        write_dicom(folder / f"IM0000{loop}", frames, [REGION], PatientID=f"P{loop}")
+        for number in (2, 4):
+            for place, end in enumerate(ends):
+                drawn = np.roll(mask(number), 12 * place, axis=1)
+                Image.fromarray(drawn).save(folder / f"IM0000{loop}_{number:04}_{end}.png")
+    found = through(folder)
+    assert found.errors == [] and len(found.masks) == 6
+    assert np.array_equal(
+        np.any(list(found.masks["IM00001_frame0004"].values()), axis=0)[:, :30],
+        np.any([np.roll(mask(4), 12 * place, axis=1) for place in range(len(ends))], axis=0)[10:70, 20:50],
+    )
+
+
 def test_a_loop_in_a_file_of_shapes(tmp_path: Path, through: Callable[..., SimpleNamespace]) -> None:
     folder = tmp_path / "d"
     (folder / "images").mkdir(parents=True)

@@ -1,6 +1,7 @@
 """Regions, spacings and patients of DICOM data in stage 1: what is drawn where, and who counts as one patient."""
 
 import json
+import pkgutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from sonoseg.prepare.dataset import VerifiedImages
 from sonoseg.schema.annotation_formats import annotations_section
 from tests.conftest import changed
 from tests.datasets import task_with
-from tests.dicom_files import region_item, write_dicom
+from tests.dicom_files import region_item, write_dicom, write_video
 from train_test_data_preparation import verify_images
 
 RNG = np.random.default_rng(8)
@@ -305,3 +306,25 @@ def test_the_frame_that_a_region_belongs_to_is_named(data: Path) -> None:
         image.item.image == ImageRef(data / "images" / "loop.dcm", 1, 0) and image.item.id == "loop_frame0002_region1"
     )
     assert image.item.name_in(data) == "images/loop.dcm, frame 2, region 1"
+
+
+@pytest.mark.parametrize("name", ["loop.dcm", "loop.mp4"])
+def test_the_frames_of_a_file_are_read_in_one_pass(data: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, path = np.stack([picture() for _ in range(6)]), data / "images" / name
+    write_video(path, frames) if name == "loop.mp4" else write_dicom(path, frames, [LEFT])
+    write_dicom(data / "images" / "still.dcm", picture(), [LEFT])
+    keys = ["loop_frame0006", "still", "loop_frame0002", "loop_frame0004"]
+    opened: list[str] = []
+    for module, function in (("dicom.reader", "open_dicom"), ("video", "_open")):
+        original = pkgutil.resolve_name(f"sonoseg.io.readers.{module}:{function}")
+        noted = lambda path, *rest, of=original: (opened.append(path.name), of(path, *rest))[1]  # noqa: E731
+        monkeypatch.setattr(f"sonoseg.io.readers.{module}.{function}", noted)
+    annotate(data, **{keys[0]: [box(12, 10, 20, 20)], keys[1]: []})
+    verified(data)
+    for_one_frame = opened.count(name)
+    annotate(data, **{key: [box(12, 10 + index, 20, 20)] for index, key in enumerate(keys)})
+    found = verified(data)
+    assert messages(found) == [] and [image.item.id for image in found.images] == sorted(keys)
+    drawn = labels(found)
+    assert drawn["loop_frame0006"].sum() > drawn["loop_frame0002"].sum() > drawn["loop_frame0004"].sum() > 0
+    assert opened.count(name) == 2 * for_one_frame

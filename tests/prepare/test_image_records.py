@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ class CineReader:
         noise = np.random.default_rng([int(image.path.read_text().split()[1]), image.frame or 0])
         pixels = noise.integers(0, 256, SIZE, dtype=np.uint8)
         return ImageRecord(image, pixels, header.spacing, header.spacing_from, header.patient)
+
+    def read_frames(
+        self, images: Sequence[ImageRef], limits: ReadLimits, data: bytes | None = None
+    ) -> Iterator[ImageRecord]:
+        return (self.read_image(image, limits) for image in images)
 
 
 @pytest.fixture

@@ -256,7 +256,7 @@ def test_patients_that_differ_in_case(run, spine_data):
 def test_unwritable_output_fails_before_work(run, out, tmp_path, spine_data, monkeypatch):
     spine_data()
     (tmp_path / "Train_Test_Dataset").write_text("a file where the folder should be")
-    monkeypatch.setattr("sonoseg.prepare.verify.read_image", lambda path: pytest.fail("work began"))
+    monkeypatch.setattr("sonoseg.prepare.verify.read_frames", lambda *_: pytest.fail("work began"))
     code, _, err = run()
     assert code == 2 and "cannot be written" in err
 

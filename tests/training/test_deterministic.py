@@ -1,6 +1,7 @@
 """`--deterministic`: PyTorch is set to it, two runs give the same bytes, and an operation without a kernel is named."""
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from sonoseg.models.model_header import read_header
 from sonoseg.models.networks import build_network
 from sonoseg.schema.task_files import available_tasks, load_task
 from sonoseg.training.losses import DeterministicCrossEntropy
+from sonoseg.training.processes import start_fabric
 from tests.small import small_task
 from tests.trust.runs import NAME, run
 
@@ -115,3 +117,8 @@ def test_flattened_cross_entropy_equals_that_of_images() -> None:
     ours = torch.autograd.grad(flat.flattened(logits, labels), logits)[0]
     torch.testing.assert_close(ours, torch.autograd.grad(plain(logits, labels), logits)[0])
     assert torch.equal(flat(logits, labels), plain(logits, labels)), "on a CPU nothing is changed"
+
+
+def test_the_library_prints_nothing_about_the_precision() -> None:
+    start_fabric("cpu", 1, "bf16-mixed")
+    assert not logging.getLogger("lightning_fabric.utilities.rank_zero").isEnabledFor(logging.INFO)

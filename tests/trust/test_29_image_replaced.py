@@ -20,7 +20,7 @@ from sonoseg.inference.sources import Source
 from sonoseg.inference.watch import Arrivals
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import write_label_map
-from sonoseg.io.readers import read_image
+from sonoseg.io.readers import read_frames, read_image
 from sonoseg.prepare.verify import check
 from sonoseg.schema.task import Task
 from sonoseg.types import Pixels
@@ -88,7 +88,7 @@ def test_stage_1_lists_the_digest_of_the_picture_that_it_verified(
     }
     mask = write_label_map(tmp_path / "a_mask.png", (read_image(first).pixels > 128).astype(np.uint8), ["#ffffff"])
     item = AnnotatedImage("a", ImageRef(first), (MaskFile(mask),))
-    monkeypatch.setattr(verifying, "read_image", replacing(first, second, read_image))
+    monkeypatch.setattr(verifying, "read_frames", replacing(first, second, read_frames))
     image, _ = check(item, tmp_path, fetal_head)
     assert first.read_bytes() == second.read_bytes() and image is not None
     assert image.pixels_sha256 == pixels[image.sha256]

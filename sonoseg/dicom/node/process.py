@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from sonoseg.dicom.output import DicomOutput
-from sonoseg.errors import DataError, ModelError
+from sonoseg.errors import DataError, ModelError, UsageError
 from sonoseg.inference.batch import process_images
 from sonoseg.inference.process_image import InferenceRun
 from sonoseg.inference.results import claim_files, files_written
@@ -20,14 +20,20 @@ WORKERS = os.cpu_count() or 1
 """Frames of a loop that are processed at once."""
 
 
-def load_segmenter(task: str, workspace: Path, model: Path | None) -> Segmenter:
+def load_segmenter(task: str | None, workspace: Path, model: Path | None) -> Segmenter:
     """Return the segmenter of a model, or of the one that was trained for a task, or comes with SonoSeg.
 
-    Raises TaskError and ModelError.
+    Raises UsageError where neither is given, or the model is one of another task; TaskError and ModelError.
     """
+    if not task and not model:
+        raise UsageError("neither a task nor a model is given; name the task, such as fetal_head, or the model")
+    wanted = task_of(load_draft(task)) if task else None  # of a task that is planned, the model has the rest
     if model:
-        return Segmenter.load(model, num_threads=WORKERS)
-    wanted = task_of(load_draft(task))  # of a task that is planned from the data, the model has the rest
+        segmenter = Segmenter.load(model, num_threads=WORKERS)
+        if wanted and segmenter.task.name != wanted.name:
+            raise UsageError(f"{model} was trained for task {segmenter.task.name}, not {wanted.name}; name one of them")
+        return segmenter
+    assert wanted is not None
     trained = Workspace(workspace, wanted.name).best_model
     shipped = shipped_model(trained, wanted)
     if not trained.is_file() and shipped is None:

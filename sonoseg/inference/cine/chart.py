@@ -33,6 +33,7 @@ def loop_chart(
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.ticker import MaxNLocator
 
     known = [quantity for quantity in quantities if any(_values(frames, quantity.key)[1])]
     drawn = prefer_mm(known)[:_MOST_PANELS]
@@ -46,6 +47,8 @@ def loop_chart(
         for axes in panels:
             _mark_frames(axes, times, frames)
         panels[-1].set_xlabel("time (s)" if loop.frame_seconds else "frame")
+        if not loop.frame_seconds:
+            panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         half = _half_step(times)
         panels[-1].set_xlim(times[0] - half, times[-1] + half)
         _label(figure, title, frames, summary)

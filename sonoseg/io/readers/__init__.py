@@ -3,7 +3,8 @@
 The reader of a file is chosen by the file's content; suffixes only decide which files of a folder are images.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sonoseg.errors import DataError, choices
@@ -24,6 +25,9 @@ DICOM_DIRECTORY = "DICOMDIR"
 START_BYTES = 132
 """Bytes at the start of a file from which its reader is chosen; the mark of DICOM is in bytes 128 to 131."""
 
+
+MOST_LOOKED_AT = 1000
+"""Files of sub-folders that are looked at, to tell whether there are images among them."""
 
 HEAD_BYTES = 1 << 16
 """Bytes at the start of a file from which a single picture is told."""
@@ -54,6 +58,13 @@ def read_image(image: ImageRef | Path, limits: ReadLimits = DEFAULT_LIMITS, data
     """
     ref = ImageRef(image) if isinstance(image, Path) else image
     return _reader_of(ref.path, data).read_image(ref, limits, data)
+
+
+def read_frames(
+    images: Sequence[ImageRef], limits: ReadLimits = DEFAULT_LIMITS, data: bytes | None = None
+) -> Iterator[ImageRecord | DataError]:
+    """Yield some images of one file, see `base.ImageReader.read_frames`. Raises DataError."""
+    yield from _reader_of(images[0].path, data).read_frames(images, limits, data)
 
 
 def read_loop(image: ImageRef, limits: ReadLimits = DEFAULT_LIMITS) -> Iterator[ImageRecord | DataError]:
@@ -90,6 +101,30 @@ def list_images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"no such folder; expected a folder of images ({choices(image_suffixes())})", folder)
     return sorted(path for path in folder.iterdir() if is_image(path) and path.is_file())
+
+
+def image_folders_below(folder: Path) -> list[Path]:
+    """Return the first folder with an image in each sub-folder of `folder`, by name; those without one are left out.
+
+    Media of DICOM keep images several folders deep. Links are not followed, hidden folders are left out, and the search
+    ends after `MOST_LOOKED_AT` files.
+    """
+    found: dict[str, Path] = {}
+    looked_at = 0
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = Path(root)
+        first = "" if here == folder else here.relative_to(folder).parts[0]
+        for name in sorted(names) if first and first not in found else ():
+            looked_at += 1
+            if looked_at > MOST_LOOKED_AT:
+                return list(found.values())
+            if is_image(here / name):
+                found[first] = here
+                break
+        if first in found:
+            folders.clear()
+    return list(found.values())
 
 
 def _reader_of(path: Path, data: bytes | None = None) -> ImageReader:

@@ -1,6 +1,6 @@
 """The contract of an image reader."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from sonoseg.io.limits import ReadLimits
 class ImageReader(Protocol):
     """Reads the files of one family of formats.
 
-    Both `read_` methods raise DataError, whose message begins with the path and gives the remedy, for a file that is
+    All `read_` methods raise DataError, whose message begins with the path and gives the remedy, for a file that is
     missing, damaged, beyond the limits, or of a kind that is not supported. The limits are checked before pixels are
     decoded. Errors of the machine, such as MemoryError, are never turned into DataError (`opening.decoding`): they say
     nothing about the file. A reader holds no state between calls, and several threads may use it at once.
@@ -42,6 +42,16 @@ class ImageReader(Protocol):
         paths only reads `image.path`, and raises DataError when `io.file_state.file_state` differs before and after
         or the size is not that of `data`.
         Raises DataError also when the file has several frames and `image` names none, or has no such frame.
+        """
+        ...
+
+    def read_frames(
+        self, images: Sequence[ImageRef], limits: ReadLimits, data: bytes | None = None
+    ) -> Iterator[ImageRecord | DataError]:
+        """Yield each of some images of one file, in the order of their frames, decoded as `read_image` does.
+
+        images: at least one. The file is opened once. An image that cannot be decoded is yielded as its DataError.
+        Raises DataError as `read_image` does for the file.
         """
         ...
 

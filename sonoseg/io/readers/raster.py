@@ -1,7 +1,7 @@
 """Reader of raster pictures: PNG (also animated), JPEG, BMP and TIFF (also of several pages), decoded by Pillow."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,12 +49,19 @@ class RasterReader:
         """Colour becomes luma (ITU-R 601), transparency is composited over black, 16-bit pixels are scaled by 1/257."""
         return ImageRecord(image, _grey(decode_picture(image, limits, data), image))
 
-    def read_loop(self, image: ImageRef, limits: ReadLimits) -> Iterator[ImageRecord | DataError]:
-        for frame in self.read_header(image.path, limits).refs(image.path):
+    def read_frames(
+        self, images: Sequence[ImageRef], limits: ReadLimits, data: bytes | None = None
+    ) -> Iterator[ImageRecord | DataError]:
+        for image in images:
             try:
-                yield self.read_image(frame, limits)
+                record = self.read_image(image, limits, data)
             except DataError as error:
                 yield error
+            else:
+                yield record
+
+    def read_loop(self, image: ImageRef, limits: ReadLimits) -> Iterator[ImageRecord | DataError]:
+        yield from self.read_frames(self.read_header(image.path, limits).refs(image.path), limits)
 
 
 def is_single(start: bytes) -> bool:

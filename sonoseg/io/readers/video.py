@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -42,22 +42,33 @@ class VideoReader:
             return _header(capture, path, limits)
 
     def read_image(self, image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> ImageRecord:
-        with opened(image.path) as stream:
+        (record,) = self.read_frames([image], limits, data)
+        if isinstance(record, DataError):
+            raise record
+        return record
+
+    def read_frames(
+        self, images: Sequence[ImageRef], limits: ReadLimits, data: bytes | None = None
+    ) -> Iterator[ImageRecord | DataError]:
+        path = images[0].path
+        with opened(path) as stream:
             before = state_of(os.fstat(stream.fileno()))
-        with _open(image.path, limits) as capture:
-            header = _header(capture, image.path, limits)
-            if image.frame is None and header.frames > 1:
-                raise DataError("2 frames or more; expected a single picture: give the number of a frame", image)
-            header.region_of(image)
-            for _ in range(image.frame or 0):
-                if not capture.grab():
-                    raise DataError("no such frame in the file; it has changed, or has fewer frames", image)
-            pixels = _next_frame(capture, image)
-        if pixels is None:
-            raise DataError("no such frame in the file; it has changed, or has fewer frames", image)
-        if data is not None and (state_now(image.path) != before or before.size != len(data)):
-            raise DataError("the file has changed while it was read; run the same command again", image)
-        return ImageRecord(image, pixels)
+        with _open(path, limits) as capture:
+            header = _header(capture, path, limits)
+            shown, pixels = -1, None
+            for image in images:
+                try:
+                    _check_frame(image, header)
+                    if (wanted := image.frame or 0) != shown:
+                        shown, pixels = wanted, _frame_ahead(capture, image, wanted - shown)
+                    if pixels is None:
+                        raise DataError("no such frame in the file; it has changed, or has fewer frames", image)
+                    if data is not None and (state_now(path) != before or before.size != len(data)):
+                        raise DataError("the file has changed while it was read; run the same command again", image)
+                except DataError as error:
+                    yield error
+                else:
+                    yield ImageRecord(image, pixels)
 
     def read_loop(self, image: ImageRef, limits: ReadLimits) -> Iterator[ImageRecord | DataError]:
         with _open(image.path, limits) as capture:
@@ -84,6 +95,20 @@ def _lateness(capture: Any, index: int, frame_seconds: float | None) -> float:
     if frame_seconds is None:
         return 0.0
     return abs(float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000 - index * frame_seconds)
+
+
+def _check_frame(image: ImageRef, header: ImageHeader) -> None:
+    if image.frame is None and header.frames > 1:
+        raise DataError("2 frames or more; expected a single picture: give the number of a frame", image)
+    header.region_of(image)
+
+
+def _frame_ahead(capture: Any, image: ImageRef, steps: int) -> Pixels | None:
+    """Return the frame that comes `steps` frames after the last one, at least one; None where the file ends before."""
+    for _ in range(steps - 1):
+        if not capture.grab():
+            return None
+    return _next_frame(capture, image)
 
 
 @cache

@@ -213,7 +213,8 @@ def test_the_command_with_a_model_that_comes_along(tmp_path: Path, archive: Arch
     port, spool = free_port(), tmp_path / "spool"
     command = [sys.executable, "-m", "sonoseg", "dicom-node", "--task", "spine_realtime", "--spool", str(spool)]
     node = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
-    assert node.stdout is not None and "SONOSEG listens" in node.stdout.readline()
+    first = node.stdout.readline() if node.stdout else ""
+    assert "SONOSEG listens" in first and "task spine_realtime, model " in first
     picture = np.tile(np.arange(160, dtype=np.uint8), (120, 1))
     assert send(port, [write_dicom(tmp_path / "a.dcm", picture, SOPInstanceUID="1.2.3")]) == [0x0000]
     assert node.stdout.readline() == f"{key_of('1.2.3')}: 3 results\n"
@@ -221,6 +222,15 @@ def test_the_command_with_a_model_that_comes_along(tmp_path: Path, archive: Arch
     assert node.wait(20) == 128 + 15
     written = sorted(path.name for path in (spool / "results" / key_of("1.2.3")).glob("*.dcm"))
     assert written == [f"{key_of('1.2.3')}_{kind}.dcm" for kind in ("capture", "seg", "sr")]
+
+
+def test_a_model_alone_names_its_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = FOLDER / "spine_realtime.safetensors"
+    assert load_segmenter(None, tmp_path, model).task.name == "spine_realtime"
+    with pytest.raises(UsageError, match="was trained for task spine_realtime, not fetal_head"):
+        load_segmenter("fetal_head", tmp_path, model)
+    assert main(["dicom-node", "--spool", str(tmp_path / "spool")]) == 2
+    assert "neither a task nor a model is given" in capsys.readouterr().err and not (tmp_path / "spool").exists()
 
 
 @pytest.mark.parametrize("more", [["--host", "0.0.0.0"], ["--ae", "A" * 17], ["--send", "nowhere"], ["--send-tls"]])

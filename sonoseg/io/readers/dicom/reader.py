@@ -43,14 +43,25 @@ class DicomReader:
             return image_header(file.header)
 
     def read_image(self, image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> ImageRecord:
-        with open_dicom(image.path, limits, data) as file:
+        (record,) = self.read_frames([image], limits, data)
+        if isinstance(record, DataError):
+            raise record
+        return record
+
+    def read_frames(
+        self, images: Sequence[ImageRef], limits: ReadLimits, data: bytes | None = None
+    ) -> Iterator[ImageRecord | DataError]:
+        with open_dicom(images[0].path, limits, data) as file:
             header = image_header(file.header)
-            if image.frame is None and header.frames > 1:
-                raise DataError("2 frames or more; expected a single picture: give the number of a frame", image)
-            if (image.frame or 0) >= header.frames:
-                raise DataError("no such frame in the file; it has changed, or has fewer frames", image)
-            with dicom_errors(image):
-                return _record(file.frame(image.frame or 0), image, file, header)
+            for image in images:
+                try:
+                    _check_frame(image, header)
+                    with dicom_errors(image):
+                        record = _record(file.frame(image.frame or 0), image, file, header)
+                except DataError as error:
+                    yield error
+                else:
+                    yield record
 
     def read_loop(self, image: ImageRef, limits: ReadLimits) -> Iterator[ImageRecord | DataError]:
         with open_dicom(image.path, limits) as file:
@@ -65,6 +76,13 @@ class DicomReader:
                     yield error
                 else:
                     yield record
+
+
+def _check_frame(image: ImageRef, header: ImageHeader) -> None:
+    if image.frame is None and header.frames > 1:
+        raise DataError("2 frames or more; expected a single picture: give the number of a frame", image)
+    if (image.frame or 0) >= header.frames:
+        raise DataError("no such frame in the file; it has changed, or has fewer frames", image)
 
 
 def _record(coded: bytes, image: ImageRef, file: DicomFile, header: ImageHeader) -> ImageRecord:
