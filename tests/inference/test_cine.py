@@ -475,7 +475,7 @@ def test_images_of_sub_folders_are_not_read_and_named(tmp_path: Path, small: Tas
         "1 sub-folder with images is not read: DICOM/ST1; run once more for each folder, into an output folder of "
         "its own"
     ]
-    assert subfolder_remarks(medium / "DICOM")[0].startswith("the images of 2 sub-folders are not read, such as ST1;")
+    assert subfolder_remarks(medium / "DICOM")[0].startswith("2 sub-folders with images are not read, such as ST1;")
 
 
 def test_whole_frames_need_a_folder_of_images(capsys: pytest.CaptureFixture) -> None:
