@@ -10,12 +10,11 @@ from typing import Any
 from sonoseg.annotations import FORMATS, AnnotatedImage
 from sonoseg.errors import DataError, TaskError, choices
 from sonoseg.io.faults import Fault
-from sonoseg.io.image_ref import stem_of
 from sonoseg.io.readers import image_suffixes
 from sonoseg.new_task.contents import Contents, contents_of
 from sonoseg.new_task.label_structures import structures_of_labels, structures_of_shapes_json
 from sonoseg.new_task.layouts import Layout, find_layouts
-from sonoseg.new_task.mask_structures import structures_of_masks
+from sonoseg.new_task.masks.structures import structures_of_masks
 from sonoseg.new_task.patients import HeaderFacts, PatientRule, header_facts, patient_rules
 from sonoseg.new_task.structures import FoundStructure
 from sonoseg.new_task.tables import Table, find_table
@@ -144,6 +143,7 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
         raise DataError(f"no annotated image{f', such as {errors[0]}' if errors else ''}")
     images = [item.image.path for item in items]
     files = list(dict.fromkeys(images))
+    names = {item.image.path: item.path_name for item in items}
     table, headers = find_table(folder, files), header_facts(files)
     return Findings(
         folder=folder,
@@ -152,7 +152,7 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
         structures=structures,
         images=images,
         table=table,
-        patients=patient_rules([stem_of(image) for image in files], table, headers),
+        patients=patient_rules([names[file] for file in files], table, headers),
         others=others,
         left_out=left_out,
         without_mask=asked,

@@ -295,8 +295,9 @@ def test_names_that_are_almost_those_of_masks(tmp_path, make_task, folder):
     assert [item.id for item in items] == ["1", "2", *(["2_artery"] if folder == "images" else [])]
     ends = f"{folder}/1_Nerve.png: ends with _Nerve, and annotations.mask_suffix of the task is _nerve; rename the mask"
     begins = (
-        f"{folder}/1_vessel_2.png: its name begins with that of the mask 1_vessel: unite it with that one, name its "
-        "end in annotations.mask_suffix for a structure of its own, or move it away"
+        f"{folder}/1_vessel_2.png: its name begins with that of the mask 1_vessel: set annotations.unite to true, "
+        "where both show parts of a structure, name its end in annotations.mask_suffix for a structure of its own, or "
+        "move it away"
     )
     other = f"(warning) {folder}/2_artery.png: ends with no annotations.mask_suffix (_nerve or _vessel); not used"
     assert sorted(map(str, faults)) == ([ends, begins] if folder == "images" else [other, ends, begins])
