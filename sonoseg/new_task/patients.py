@@ -9,7 +9,7 @@ from typing import Any
 
 from sonoseg.errors import DataError
 from sonoseg.io.pseudonyms import identity_key
-from sonoseg.io.readers import read_image_header, states_regions
+from sonoseg.io.readers import read_image_header, states_spacing
 from sonoseg.new_task.tables import Table
 
 PATTERNS = (
@@ -90,7 +90,7 @@ def header_facts(paths: Sequence[Path]) -> HeaderFacts:
     headers = []
     for path in paths:
         with suppress(DataError):
-            if states_regions(path):  # other files state neither
+            if states_spacing(path):  # other files state neither
                 headers.append(read_image_header(path))
     identities = [identity for header in headers if (identity := identity_key(header.patient or ""))]
     spacings = sum(header.spacing is not None or any(one.spacing for one in header.regions) for header in headers)

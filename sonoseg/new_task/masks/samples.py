@@ -153,7 +153,7 @@ def class_values(masks: Iterable[Pixels]) -> list[int]:
 def palette_colors(path: Path, values: Sequence[int]) -> list[str]:
     """Return the colour `#rrggbb` of each value in a palette picture; empty for others, and for grey or equal ones."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=["PNG", "TIFF", "BMP"]) as picture:
             palette = picture.getpalette() if picture.mode == "P" else None
     except (OSError, ValueError, SyntaxError):
         return []
