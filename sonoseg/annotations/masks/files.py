@@ -47,7 +47,7 @@ def list_files(data: Path, section: MaskFolder) -> Listed:
     for pattern in dict.fromkeys(masks.folder for masks in section.mask_sets):
         for stars, folder in matching_folders(data, pattern).items():
             if stars not in stars_of and (masks := folder_inside(data, folder)[0]):
-                message = f"{len(masks)} pictures in a folder of masks, and no folder {section.images} of their images"
+                message = f"a folder of masks ({len(masks)}), and no folder {section.images} of their images"
                 listed.faults.append(error(f"{folder}/", message, "no_image"))
     return listed
 
