@@ -18,6 +18,7 @@ from sonoseg.new_task.masks.structures import structures_of_masks
 from sonoseg.new_task.patients import HeaderFacts, PatientRule, header_facts, patient_rules
 from sonoseg.new_task.structures import FoundStructure
 from sonoseg.new_task.tables import Table, find_table
+from sonoseg.new_task.unread import unread_annotations
 from sonoseg.schema.annotation_formats import Annotations, LabelledFormat, section_of
 from sonoseg.schema.drafts import AUTO
 from sonoseg.schema.task import Task
@@ -72,6 +73,8 @@ def look_at(folder: Path, only: str | None = None) -> Findings:
             return _findings(contents, layout, [one for one in layouts if one is not layout])
         except (DataError, TaskError) as problem:
             problems.append(f"{layout.reason}: {problem}")
+    for sentence in [] if only else unread_annotations(contents):
+        raise DataError(f"{contents.pictures} pictures, and no annotations that are read: {sentence}", folder)
     known = choices([only] if only else list(FORMATS))
     raise DataError(
         f"{contents.pictures} pictures, and no annotations recognised in one of the formats {known}"

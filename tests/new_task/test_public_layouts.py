@@ -167,3 +167,21 @@ def test_equal_names_in_two_folders_are_two_images(tmp_path: Path, through: Call
     spacing = {name: one.spacing for name, one in done.meta.items()}
     assert spacing["train_0"] == (0.1, 0.2)
     assert spacing["val_1"] is None and spacing["train_1"] is None, "a name without its folder may mean either"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("labels/0.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5\n", "labels/0.txt is a text file of YOLO, which is not read"),
+        ("0.xml", "<case><mark><svg>[]</svg></mark></case>", "as of DDTI, are not read; draw the outlines"),
+        ("VolumeTracings.csv", "FileName,X1\n", "of EchoNet-Dynamic is not read"),
+    ],
+)
+def test_forms_that_are_not_read_are_named(
+    name: str, text: str, said: str, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    for number in range(3):
+        save(tmp_path / "d" / "images" / f"{number}.png", picture(number))
+    (tmp_path / "d" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "d" / name).write_text(text)
+    assert said in refused(tmp_path / "d")
