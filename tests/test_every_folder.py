@@ -13,11 +13,14 @@ import train_test_data_preparation
 import training
 from sonoseg.__main__ import main as sonoseg
 from sonoseg.annotations import FORMATS
+from sonoseg.annotations.base import matching_folders
+from sonoseg.io.image_ref import stem_of
 from sonoseg.io.masks import read_mask
 from sonoseg.io.readers import list_images, read_image_header
 from sonoseg.phantom.__main__ import main as make_phantoms
 from sonoseg.planning import timing
 from sonoseg.planning.planned_task import load_planned_task
+from tests.io.volumes import nifti
 from tests.new_task.conftest import NERVE, VESSEL, palette, picture, save, truth
 
 IMAGES = 8
@@ -61,6 +64,14 @@ def masks_with_suffixes(root: Path) -> Path:
     return root / "suffixes"
 
 
+def nifti_of_patients(root: Path) -> Path:
+    for number in range(IMAGES):
+        name = root / "nifti" / f"P{number // 2}" / f"{number % 2}.nii.gz"
+        nifti(name, picture(number), (0.2, 0.1))
+        nifti(name.with_name(f"{number % 2}_gt.nii.gz"), truth(number), (0.2, 0.1))
+    return root / "nifti"
+
+
 FOLDERS = {
     "labelme": (heads_as("labelme"), ["STRUCTURE"], ["ellipse"]),
     "coco": (heads_as("coco"), ["STRUCTURE"], ["ellipse"]),
@@ -70,6 +81,7 @@ FOLDERS = {
     "tumours": (phantoms("tumour"), ["STRUCTURE"], ["region"]),
     "palette masks": (palette_masks, ["CLASS_1", "CLASS_2"], ["region", "region"]),
     "masks with suffixes": (masks_with_suffixes, ["NERVE", "VESSEL"], ["region", "region"]),
+    "NIfTI, a folder per patient": (nifti_of_patients, ["CLASS_1", "CLASS_2"], ["region", "region"]),
     "spines": (phantoms("spine", 12, 0.3), ["EPI", "MID", "VTB"], ["line", "line", "rectangle"]),
 }
 """Case -> the folder, the structures that are recognised, and their shapes."""
@@ -94,7 +106,7 @@ def test_from_a_folder_to_a_table(case: str, root: Path, tmp_path: Path, monkeyp
     assert training.main([*where, "--epochs", "1", "--device", "cpu"]) == 0
     task = load_planned_task(file, tmp_path)
     section = task.annotations
-    images = data / section.images
+    images = data / next(iter(matching_folders(data, section.images).values()))
     assert inference.main([*where, "--images", str(images), "--engine", "torch"]) == 0
     assert file.read_text() == written
 
@@ -103,9 +115,9 @@ def test_from_a_folder_to_a_table(case: str, root: Path, tmp_path: Path, monkeyp
     with (results / "results.csv").open(newline="") as stream:
         rows = {row["image"]: row for row in csv.DictReader(stream)}
     shown = {path.name for path in list_images(images) if not FORMATS[section.format].is_annotation(path, section)}
-    assert set(rows) == shown and len(rows) == (12 if case == "spines" else IMAGES)
+    assert set(rows) == shown and len(rows) == {"spines": 12, "NIfTI, a folder per patient": 2}.get(case, IMAGES)
     for name, row in rows.items():
         assert row["status"] in ("ok", "check", "reject")
         assert bool(row["row_mm"] and row["col_mm"]) == (case not in WITHOUT_SPACING)
         assert {f"confidence_{one}" for one in names} | {one.key for one in task.quantities} <= set(row)
-        assert read_mask(results / f"{Path(name).stem}_mask.png").shape == read_image_header(images / name).size
+        assert read_mask(results / f"{stem_of(Path(name))}_mask.png").shape == read_image_header(images / name).size

@@ -5,7 +5,7 @@ from sonoseg.annotations.coco import CocoFormat
 from sonoseg.annotations.cvat.format import CvatFormat
 from sonoseg.annotations.label_studio.format import LabelStudioFormat
 from sonoseg.annotations.labelme import LabelMeFormat
-from sonoseg.annotations.mask_folder import MaskFolderFormat
+from sonoseg.annotations.masks.format import MaskFolderFormat
 from sonoseg.annotations.shapes_json import ShapesJsonFormat
 
 FORMATS: dict[str, AnnotationFormat] = {

@@ -1,8 +1,11 @@
 """The contract of an annotation format, and what all formats share."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from posixpath import normpath
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 from sonoseg.geometry.bitmap import Bitmap
@@ -15,6 +18,9 @@ from sonoseg.schema.annotations import Structure
 from sonoseg.sizes import Region, Size
 from sonoseg.types import Pixels
 
+_NO_FOLDER = (".", "__MACOSX")
+"""Beginnings of names of folders that no `*` stands for."""
+
 
 @dataclass(frozen=True)
 class MaskFile:
@@ -26,7 +32,7 @@ class MaskFile:
 
     path: Path
     structure: str | None = None
-    values: tuple[tuple[int, str], ...] = ()
+    values: tuple[tuple[int, str | None], ...] = ()
     page: int | None = None
 
 
@@ -40,7 +46,8 @@ class AnnotatedImage:
     area is to be filled; shapes: (position in the file, from 0; shape or bitmap). An image without structures has no
     mask and no shapes, or empty masks. Coordinates, and the pixels of masks, are those of the whole frame. size: of the
     frame as the annotation states it, None when it does not. drop_empty: a mask without a structure means that nobody
-    has annotated the image. regions: all of the frame where it has several, of which `image` names one.
+    has annotated the image. regions: all of the frame where it has several, of which `image` names one. folder: what
+    each `*` in the folder of the images stands for, with `/` after it; empty without `*`.
     """
 
     id: str
@@ -51,6 +58,17 @@ class AnnotatedImage:
     size: Size | None = None
     drop_empty: bool = False
     regions: tuple[Region, ...] = ()
+    folder: str = ""
+
+    @property
+    def path_name(self) -> str:
+        """What a pattern for the patient is matched with: `folder` and the stem of the image's file name."""
+        return self.folder + stem_of(self.image.path)
+
+    @property
+    def file_id(self) -> str:
+        """The id of the image's file, the same for all its frames and regions."""
+        return id_in(self.folder, stem_of(self.image.path).strip())
 
     def name_in(self, data: Path) -> str:
         """Return how messages name the image: its path relative to the data folder, and its frame and region if any.
@@ -143,8 +161,36 @@ def folder_inside(data: Path, name: str) -> tuple[list[Path], list[Fault]]:
     return list_images(folder), []
 
 
-def with_ids(images: Sequence[Path], data: Path) -> tuple[dict[str, Path], list[Fault]]:
-    """Return {id: image} and the faults of images that cannot have an id.
+def matching_folders(data: Path, pattern: str) -> dict[tuple[str, ...], str]:
+    """Return {what each `*` stands for: folder, relative to `data`} of the folders that a name with `*` means.
+
+    A `*` is one folder, or a part of a folder's name, of at least one letter; hidden folders have none. Links are
+    followed; `folder_inside` refuses those that lead out.
+    """
+    found: dict[tuple[str, ...], str] = {(): ""}
+    for part in Path(normpath(pattern)).parts:
+        meant = re.compile("(.+)".join(map(re.escape, part.split("*"))), re.DOTALL)
+        further: dict[tuple[str, ...], str] = {}
+        for stars, folder in found.items():
+            names = sorted(one.name for one in (data / folder).iterdir() if one.is_dir()) if "*" in part else [part]
+            for name in names:
+                match = meant.fullmatch(name)
+                if match and (data / folder / name).is_dir() and not ("*" in part and name.startswith(_NO_FOLDER)):
+                    further[(*stars, *match.groups())] = f"{folder}/{name}" if folder else name
+        found = further
+    return found
+
+
+def id_in(folder: str, stem: str) -> str:
+    """Return the id of a file: its stem, with the folders that `*` stand for before it unless it begins with them."""
+    folders = folder.rstrip("/").replace("/", "_")
+    return stem if stem.casefold().startswith(folders.casefold()) else f"{folders}_{stem}"
+
+
+def with_ids(
+    images: Sequence[Path], data: Path, folder_of: Mapping[Path, str] = MappingProxyType({})
+) -> tuple[dict[str, Path], list[Fault]]:
+    """Return {id: image} and the faults of images that cannot have an id. folder_of: see `id_in`.
 
     The id is the file's stem (`stem_of`). Images with the same id, or with ids that differ only in letter case or in
     the Unicode form of a letter, are a fault: on other file systems one would overwrite the other.
@@ -153,8 +199,8 @@ def with_ids(images: Sequence[Path], data: Path) -> tuple[dict[str, Path], list[
     first_with: dict[str, Path] = {}
     faults = []
     for image in images:
-        name, identity = image.relative_to(data).as_posix(), stem_of(image).strip()
-        problem = name_problem(image.name)
+        name, identity = image.relative_to(data).as_posix(), id_in(folder_of.get(image, ""), stem_of(image).strip())
+        problem = name_problem(image.name) or name_problem(identity)
         if problem:
             faults.append(error(name, f"{problem} in the file name; rename it"))
             continue

@@ -14,11 +14,11 @@ THIN, THIN_PX = 0.02, 6.0
 
 
 def class_indices(
-    values: Pixels, class_names: Sequence[str], meaning: Sequence[tuple[int, str]] = ()
+    values: Pixels, class_names: Sequence[str], meaning: Sequence[tuple[int, str | None]] = ()
 ) -> tuple[Pixels, str | None]:
     """Return class indices `(H, W)` uint8 for a mask's stored values `(H, W)` uint8, and a warning or None.
 
-    meaning: (value, class) pairs, where there are any; 0 is background.
+    meaning: (value, class) pairs, where there are any; 0 is background, and so is a value whose class is None.
 
     One class: 0 and another value (1, 255, ...) are background and class; further grey values (soft or JPEG edges)
     are cut at half of the largest, with a warning. Several classes: the values are the indices themselves, with a
@@ -42,18 +42,18 @@ def class_indices(
     return values, smoothed_edges(values, class_names)
 
 
-def _translated(values: Pixels, meaning: Sequence[tuple[int, str]], class_names: Sequence[str]) -> Pixels:
+def _translated(values: Pixels, meaning: Sequence[tuple[int, str | None]], class_names: Sequence[str]) -> Pixels:
     """Return class indices `(H, W)` uint8 for stored values `(H, W)` uint8 whose (value, class) pairs are given.
 
-    0 is background. Raises ValueError for a value without a meaning.
+    0 is background, and so is None. Raises ValueError for a value without a meaning.
     """
     table, known = np.zeros(256, np.uint8), np.zeros(256, bool)
     known[0] = True
     for value, name in meaning:
-        table[value], known[value] = class_names.index(name) + 1, True
+        table[value], known[value] = 0 if name is None else class_names.index(name) + 1, True
     unknown = [int(value) for value in np.flatnonzero(np.bincount(values.ravel(), minlength=256)) if not known[value]]
     if unknown:
-        expected = ", ".join(f"{value} {name}" for value, name in [(0, "background"), *meaning])
+        expected = ", ".join(f"{value} {name or 'background'}" for value, name in [(0, None), *meaning])
         raise ValueError(f"mask values {_short(unknown)} are not in annotations.values; expected {expected}")
     return table[values]
 

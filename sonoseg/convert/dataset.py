@@ -76,8 +76,8 @@ def convert(source: AnnotatedFolder, out: Path, to: str, limits: ReadLimits = DE
     fields = {} if FORMATS[to].states_empty else {"without_annotation": "empty"}
     section = annotations_section(to, **fields)
     with new_folder(out) as made:
-        for path in dict.fromkeys(image.item.image.path for image in images):
-            _copy(path, made / section.images / path.name)
+        for path, name in {image.item.image.path: _file_name(image.item) for image in images}.items():
+            _copy(path, made / section.images / name)
         choices: dict[str, Choice] = {}
         if to == MASKS:
             lines = _write_masks(images, made, section)
@@ -147,7 +147,7 @@ def _covered(item: AnnotatedImage, labels: Pixels, structures: Sequence[Structur
 def _write_masks(images: Sequence[_Image], made: Path, section: Any) -> list[str]:
     """Write a label map as palette PNG for each image; return remarks."""
     for image in images:
-        stem = stem_of(image.item.image.path) if image.item.image.frame is None else image.item.id
+        stem = stem_of(Path(_file_name(image.item))) if image.item.image.frame is None else image.item.id
         write_bytes(made / section.masks / f"{stem}{section.mask_suffix}.png", image.mask_png, sync=False)
     kinds = Counter(kind_of(shape) for image in images for _, shape in image.item.shapes)
     lines = stand_in_lines(kinds, MASKS, FORMATS[MASKS])
@@ -176,7 +176,7 @@ def _write_shapes(
                     shapes += shapes_of(image.parts[one.name], one, choices[one.name], with_bitmaps, counts)
             counts.update(kind_of(shape) for shape in shapes)
             ref = image.item.image
-            name = ref.path.name if ref.frame is None else f"{image.item.id}.png"
+            name = _file_name(image.item) if ref.frame is None else f"{image.item.id}.png"
             yield Annotation(name, tuple(shapes), size=image.size)
 
     try:
@@ -209,6 +209,12 @@ def _section_text(section: Any, changed: Sequence[Structure]) -> str:
 
 def _number(count: int, name: str) -> str:
     return f"1 {name}" if count == 1 else f"{count} {name}s"
+
+
+def _file_name(item: AnnotatedImage) -> str:
+    """Return the name of an image's file in the new folder: with those of the folders that it is one of."""
+    path = item.image.path
+    return f"{item.file_id}{path.name.removeprefix(stem_of(path))}" if item.folder else path.name
 
 
 def _copy(path: Path, target: Path) -> None:

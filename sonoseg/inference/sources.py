@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sonoseg.annotations import FORMATS
+from sonoseg.annotations.base import matching_folders
 from sonoseg.errors import DataError, NoImageError, is_machine_error
 from sonoseg.io.file_state import FileState, file_state
 from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRef
@@ -25,18 +26,7 @@ from sonoseg.sizes import Size, Spacing
 
 _RESERVED_NAMES = (Path(INFERENCE_RECORD).stem,)
 """An image of this name would give a `run.json` of its own."""
-_UNSUPPORTED_SUFFIXES = (
-    ".gif",
-    ".webp",
-    ".heic",
-    ".jp2",
-    ".mha",
-    ".nii",
-    ".nrrd",
-    ".mkv",
-    ".webm",
-    ".wmv",
-)
+_UNSUPPORTED_SUFFIXES = (".gif", ".webp", ".heic", ".jp2", ".nrrd", ".mkv", ".webm", ".wmv")
 """Suffixes of images in other formats: each is listed as failed with its reason, and not ignored."""
 
 
@@ -175,9 +165,15 @@ def check_output_folder(output: Path, images: Path | None, data: Path, annotatio
         parts = Path(os.path.normpath(annotations.images)).parts
         if roots[-1].parts[-len(parts) :] == parts:
             roots.append(roots[-1].parents[len(parts) - 1])
-    taken = [root / folder for root in roots for folder in folders] + ([images] if images else [])
+    taken = [root / folder for root in roots for name in folders for folder in _meant(root, name)]
+    taken += [images] if images else []
     if output.resolve() in {path.resolve() for path in taken}:
         raise DataError(f"{output}: results cannot be written among the images or annotations; choose another folder")
+
+
+def _meant(root: Path, name: str) -> list[str]:
+    """Return the folders that a section's name with `*` means, and the name itself."""
+    return [name, *matching_folders(root, name).values()] if root.is_dir() else [name]
 
 
 def from_test_split(workspace: Workspace, class_names: Sequence[str]) -> Inputs:

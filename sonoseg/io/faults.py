@@ -43,7 +43,8 @@ KINDS = {
     ),
     "further_mask": FaultKind(
         "pictures whose names begin with that of a mask",
-        "unite masks of one structure, name the ends of others in annotations.mask_suffix, or move them away",
+        "set annotations.unite in the task to true where they are further masks of the structure; name the ends of "
+        "others in annotations.mask_suffix, or in annotations.ignore; or move them away",
     ),
     "no_image": FaultKind("annotations without an image", "add the images, or remove the annotations"),
     "size": FaultKind("masks of another size than their image", "export the masks again at the images' own size"),
@@ -91,9 +92,10 @@ KINDS = {
     "full": FaultKind("masks that cover the whole image", "check whether the masks are inverted"),
     "left_out": FaultKind("images that are not annotated, and left out", "annotate them, or remove them"),
     "other_picture": FaultKind(
-        "pictures in a folder of masks that are none by the end of their names, and not used",
-        "nothing, or correct annotations.mask_suffix of the task",
+        "pictures in a folder of masks that are none by their names, and not used",
+        "nothing, or correct annotations.mask_suffix or annotations.ignore of the task",
     ),
+    "united": FaultKind("images with several masks of a structure, which were united", "look at one of them"),
     "labels": FaultKind(
         "labels that are no class",
         "map them to a structure in annotations.labels of the task, or to null to ignore them",

@@ -24,9 +24,18 @@ def plausible_seconds(seconds: float) -> float | None:
     return seconds if _SECONDS[0] <= seconds <= _SECONDS[1] else None
 
 
+PACKED = ".nii.gz"
+"""The suffix of two parts."""
+
+
+def suffix_of(path: Path) -> str:
+    """Return a file's suffix with its dot, as it is spelled; that of a packed file has two parts."""
+    return path.name[-len(PACKED) :] if path.name.lower().endswith(PACKED) else path.suffix
+
+
 def stem_of(path: Path) -> str:
     """Return a file's name without its suffix; a suffix of digits is part of the name, as in `1.2.840.113`."""
-    return path.name if path.suffix[1:].isdigit() else path.stem
+    return path.name if path.suffix[1:].isdigit() else path.name.removesuffix(suffix_of(path))
 
 
 @dataclass(frozen=True)

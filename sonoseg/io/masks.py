@@ -13,8 +13,13 @@ from sonoseg.io.files import write_bytes
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.png import encode_png
+from sonoseg.io.readers.opening import opened
 from sonoseg.io.readers.raster import decode_picture
+from sonoseg.io.readers.volume import is_volume, stored_values
 from sonoseg.types import Pixels
+
+START = 132
+"""Bytes from which the family of a file is told."""
 
 
 def read_mask(image: Path | ImageRef, limits: ReadLimits = DEFAULT_LIMITS, data: bytes | None = None) -> Pixels:
@@ -25,6 +30,8 @@ def read_mask(image: Path | ImageRef, limits: ReadLimits = DEFAULT_LIMITS, data:
     file when None.
     """
     ref = ImageRef(image) if isinstance(image, Path) else image
+    if is_volume(data[:START] if data is not None else _start_of(ref.path)):
+        return stored_values(ref, limits, data)
     picture = decode_picture(ref, limits, data)
     values = np.asarray(picture)
     if picture.mode in ("LA", "PA", "RGBA"):
@@ -38,6 +45,11 @@ def read_mask(image: Path | ImageRef, limits: ReadLimits = DEFAULT_LIMITS, data:
     if values.min() < 0 or values.max() > 255:
         raise DataError(f"mask values up to {values.max()}; expected 0 to 255; save it as grey or palette PNG", ref)
     return np.ascontiguousarray(values).astype(np.uint8)
+
+
+def _start_of(path: Path) -> bytes:
+    with opened(path) as stream:
+        return stream.read(START)
 
 
 LOSSLESS_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from sonoseg.errors import printable
 from sonoseg.io.image_ref import stem_of
 from sonoseg.io.names import is_inside
 from sonoseg.io.readers import is_image
+from sonoseg.new_task.masks.stars import starred_folders
 from sonoseg.schema.section import InnerPath
 
 MAX_FILES, MAX_DEPTH = 200_000, 6
@@ -55,6 +57,23 @@ class Contents:
             if stem[: number.start()] in self.with_frames:
                 return stem[: number.start()] + stem[number.end() :]
         return stem
+
+    @cached_property
+    def starred(self) -> dict[str, dict[Path, str]]:
+        """Folders that are alike, see `starred_folders`."""
+        return starred_folders(self.images)
+
+    def pictures_in(self, where: str) -> Sequence[Path]:
+        """Return the pictures of a folder, or of all that a name with `*` means."""
+        return self.images[where] if where in self.images else list(self.starred[where])
+
+    def name_in(self, path: Path, where: str) -> str:
+        """Return the name by which a picture is paired in a folder: `stem`, after what `*` in `where` stands for."""
+        stars = self.starred[where][path] if where not in self.images else ""
+        return stars + self.stem(path)
+
+    def names_in(self, where: str) -> list[str]:
+        return list(dict.fromkeys(self.name_in(path, where) for path in self.pictures_in(where)))
 
     @property
     def pictures(self) -> int:

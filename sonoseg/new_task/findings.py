@@ -10,15 +10,15 @@ from typing import Any
 from sonoseg.annotations import FORMATS, AnnotatedImage
 from sonoseg.errors import DataError, TaskError, choices
 from sonoseg.io.faults import Fault
-from sonoseg.io.image_ref import stem_of
 from sonoseg.io.readers import image_suffixes
 from sonoseg.new_task.contents import Contents, contents_of
 from sonoseg.new_task.label_structures import structures_of_labels, structures_of_shapes_json
 from sonoseg.new_task.layouts import Layout, find_layouts
-from sonoseg.new_task.mask_structures import structures_of_masks
+from sonoseg.new_task.masks.structures import structures_of_masks
 from sonoseg.new_task.patients import HeaderFacts, PatientRule, header_facts, patient_rules
 from sonoseg.new_task.structures import FoundStructure
 from sonoseg.new_task.tables import Table, find_table
+from sonoseg.new_task.unread import unread_annotations
 from sonoseg.schema.annotation_formats import Annotations, LabelledFormat, section_of
 from sonoseg.schema.drafts import AUTO
 from sonoseg.schema.task import Task
@@ -73,6 +73,8 @@ def look_at(folder: Path, only: str | None = None) -> Findings:
             return _findings(contents, layout, [one for one in layouts if one is not layout])
         except (DataError, TaskError) as problem:
             problems.append(f"{layout.reason}: {problem}")
+    for sentence in [] if only else unread_annotations(contents):
+        raise DataError(f"{contents.pictures} pictures, and no annotations that are read: {sentence}", folder)
     known = choices([only] if only else list(FORMATS))
     raise DataError(
         f"{contents.pictures} pictures, and no annotations recognised in one of the formats {known}"
@@ -144,6 +146,7 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
         raise DataError(f"no annotated image{f', such as {errors[0]}' if errors else ''}")
     images = [item.image.path for item in items]
     files = list(dict.fromkeys(images))
+    names = {item.image.path: item.path_name for item in items}
     table, headers = find_table(folder, files), header_facts(files)
     return Findings(
         folder=folder,
@@ -152,7 +155,7 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
         structures=structures,
         images=images,
         table=table,
-        patients=patient_rules([stem_of(image) for image in files], table, headers),
+        patients=patient_rules([names[file] for file in files], table, headers),
         others=others,
         left_out=left_out,
         without_mask=asked,

@@ -1,18 +1,21 @@
 """The ways in which a folder can be read: where images and annotations are, and in which format."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sonoseg.annotations.frames import split_frame
 from sonoseg.annotations.labelled import spellings
+from sonoseg.errors import choices
 from sonoseg.io.image_ref import stem_of
 from sonoseg.new_task.contents import Contents
 from sonoseg.new_task.label_files import described
-from sonoseg.new_task.mask_pairs import Pair, nested_pairs, pairs_of, structures_of_pairs
-from sonoseg.new_task.mask_samples import is_pair_of_image_and_mask
+from sonoseg.new_task.masks.pairs import Pair, nested_pairs, pairs_of, structures_of_pairs
+from sonoseg.new_task.masks.refine import with_further_masks, with_ignored, without_crossed
+from sonoseg.new_task.masks.samples import is_pair_of_image_and_mask
+from sonoseg.new_task.masks.stars import described as described_stars
 
 LEAST_SHARE = 0.5
 """Part of the images that an annotation tool's file annotates, from which it comes before masks."""
@@ -109,30 +112,40 @@ def _mask_layouts(contents: Contents) -> list[Layout]:
     pairs += [
         pair for pair in nested_pairs(pairs, contents) if is_pair_of_image_and_mask(pair.sampled(contents), contents)
     ]
+    pairs = with_further_masks(without_crossed(pairs, contents), contents)
     combined = structures_of_pairs(pairs, contents)
-    return [*(_combined(pairs, contents) for pairs in combined), *(_layout(pair) for pair in pairs)]
+    alone = [with_ignored(pair, contents) for pair in pairs]
+    return [*(_combined(pairs, contents) for pairs in combined), *(_layout(pair, contents) for pair in alone)]
 
 
-def _layout(pair: Pair) -> Layout:
+def _layout(pair: Pair, contents: Contents) -> Layout:
+    image, mask = (f"{prefix} at the beginning" if prefix else "" for prefix in pair.prefixes)
+    end = f"{pair.mask_suffix} at the end" if pair.mask_suffix else ""
     if pair.images == pair.masks:
-        how = f"a picture with {pair.mask_suffix} at the end of the name"
+        how = f"a picture with {end} of the name"
+    elif mask or image:
+        what = " and ".join(filter(None, (mask, end))) or "neither"
+        how = f"a picture with {what}{f' in place of {pair.prefixes[0]}' if image else ''} in {pair.masks}/"
     else:
-        how = f"a picture {f'with {pair.mask_suffix} at the end' if pair.mask_suffix else 'of the same name'}"
-        how += f" in {pair.masks}/"
-    reason = f"{pair.count} of {pair.total} images in {pair.images}/ have {how}"
-    return Layout(_section(pair, pair.masks, pair.mask_suffix), pair.total, pair.count, reason, pair.count)
+        how = f"a picture {f'with {end}' if end else 'of the same name'} in {pair.masks}/"
+    stars = "" if pair.images in contents.images else described_stars(list(contents.starred[pair.images].values()))
+    reason = f"{pair.count} of {pair.total} images in {pair.images}/{stars} have {how}"
+    if pair.unite:
+        reason += "; some have further ones, with a number after it, which are united"
+    if pair.ignore:
+        reason += f"; pictures with {choices(list(pair.ignore))} at the end are not used"
+    return Layout(_section([pair], pair.masks, pair.mask_suffix), pair.total, pair.count, reason, pair.count)
 
 
 def _combined(pairs: Mapping[str, Pair], contents: Contents) -> Layout:
     """Return the layout of binary masks for each structure, in folders or with suffixes of their own."""
     first = next(iter(pairs.values()))
     folders, suffixes = ({name: getattr(pair, of) for name, pair in pairs.items()} for of in ("masks", "mask_suffix"))
-    beside = [pair.mask_suffix for pair in pairs.values() if pair.masks == pair.images]
-    stems = dict.fromkeys(map(contents.stem, contents.images[first.images]))
+    beside = {name for pair in pairs.values() if pair.masks == pair.images for name in pair.mask_names(contents)}
     images = [
-        stem.removesuffix(first.image_suffix)
-        for stem in stems
-        if stem.endswith(first.image_suffix) and not stem.endswith(tuple(beside))
+        name.removesuffix(first.image_suffix)
+        for name in contents.names_in(first.images)
+        if name.endswith(first.image_suffix) and name not in beside
     ]
     annotated = {name for pair in pairs.values() for name in pair.names(contents)} & {*images}
     by_folder, by_suffix = (len({*texts.values()}) > 1 for texts in (folders, suffixes))
@@ -142,10 +155,21 @@ def _combined(pairs: Mapping[str, Pair], contents: Contents) -> Layout:
     ]
     counted = ", ".join(f"{place} ({pair.count})" for place, pair in zip(places, pairs.values(), strict=True))
     reason = f"binary masks of each structure for {len(annotated)} of {len(images)} images: {counted}"
-    section = _section(first, folders if by_folder else first.masks, suffixes if by_suffix else first.mask_suffix)
+    if united := [place for place, pair in zip(places, pairs.values(), strict=True) if pair.unite]:
+        reason += f"; those of {choices(united)} with a number after it are united"
+    masks, suffix = folders if by_folder else first.masks, suffixes if by_suffix else first.mask_suffix
+    section = _section(list(pairs.values()), masks, suffix)
     return Layout(section, len(images), len(annotated), reason, sum(pair.count for pair in pairs.values()))
 
 
-def _section(pair: Pair, masks: str | dict[str, str], suffix: str | dict[str, str]) -> dict[str, Any]:
-    section = {"format": "mask_folder", "images": pair.images, "masks": masks, "mask_suffix": suffix}
-    return section | ({"image_suffix": pair.image_suffix} if pair.image_suffix else {})
+def _section(pairs: Sequence[Pair], masks: str | dict[str, str], suffix: str | dict[str, str]) -> dict[str, Any]:
+    first = pairs[0]
+    section = {"format": "mask_folder", "images": first.images, "masks": masks, "mask_suffix": suffix}
+    fields = {
+        "image_suffix": first.image_suffix,
+        "image_prefix": first.prefixes[0],
+        "mask_prefix": first.prefixes[1],
+        "unite": any(pair.unite for pair in pairs),
+        "ignore": list(first.ignore),
+    }
+    return section | {name: value for name, value in fields.items() if value}

@@ -9,7 +9,7 @@ from typing import Any
 
 from sonoseg.errors import DataError
 from sonoseg.io.pseudonyms import identity_key
-from sonoseg.io.readers import read_image_header, states_regions
+from sonoseg.io.readers import read_image_header, states_spacing
 from sonoseg.new_task.tables import Table
 
 PATTERNS = (
@@ -25,8 +25,21 @@ PATTERNS = (
     (r"^([^_-]+)[_-]", "the first part"),
 )
 """Patterns on the file names' stems that are tried, with what they take."""
+_FOLDER = "the name of the folder"
+_NO_PATIENT = re.compile(r"(?i)(train|tr|val|valid|test|ts|fold|split|set|part|batch|class|group|images?|data)")
+"""Beginning of the name of a folder that is no patient's, although it may have a number."""
 FEW_GROUPS = 5
 """Groups without a digit in their names, below which they are rather kinds of findings than patients."""
+
+
+def _patterns(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the patterns that are tried, with what they take; names: stems, perhaps after folders with `/`."""
+    depth = max((name.count("/") for name in names), default=0)
+    if not depth:
+        return list(PATTERNS)
+    folders = [(f"^{'[^/]+/' * at}([^/]+)/", f"{_FOLDER}{f' at place {at + 1}' if at else ''}") for at in range(depth)]
+    # A pattern for the beginning of a name is one for what follows the last folder.
+    return [*folders, *((re.sub(r"^\^", "^(?:.*/)?", pattern), what) for pattern, what in PATTERNS)]
 
 
 @dataclass(frozen=True)
@@ -77,7 +90,7 @@ def header_facts(paths: Sequence[Path]) -> HeaderFacts:
     headers = []
     for path in paths:
         with suppress(DataError):
-            if states_regions(path):  # other files state neither
+            if states_spacing(path):  # other files state neither
                 headers.append(read_image_header(path))
     identities = [identity for header in headers if (identity := identity_key(header.patient or ""))]
     spacings = sum(header.spacing is not None or any(one.spacing for one in header.regions) for header in headers)
@@ -86,6 +99,8 @@ def header_facts(paths: Sequence[Path]) -> HeaderFacts:
 
 def patient_rules(stems: Sequence[str], table: Table | None, headers: HeaderFacts = HeaderFacts()) -> list[PatientRule]:
     """Return the ways that give at least one patient with two images; the proposed one, of several patients, first.
+
+    stems: of the files, after what each `*` in the folder of the images stands for, with `/` after it.
 
     `unknown` is always among them: proposed where no other is sure, else last. It stands for the patients of the
     headers where files state them, which come after the table's. A column of the table comes before
@@ -103,7 +118,7 @@ def patient_rules(stems: Sequence[str], table: Table | None, headers: HeaderFact
     of_headers = headers.rule()
     rules += [of_headers] if of_headers and of_headers.is_sure else []
     seen = set()
-    for pattern, what in PATTERNS:
+    for pattern, what in _patterns(stems):
         found: list[str | None] = [match.group(1) if (match := re.search(pattern, stem)) else None for stem in stems]
         names = {name for name in found if name is not None}
         first: dict[str | None, int] = {}
@@ -113,8 +128,11 @@ def patient_rules(stems: Sequence[str], table: Table | None, headers: HeaderFact
             continue
         seen.add(key)
         is_sure = len(names) > 1 and (len(names) >= FEW_GROUPS or has_numbers)
+        if what.startswith(_FOLDER):
+            is_sure = len(names) > 1 and has_numbers and not any(map(_NO_PATIENT.match, names))
         count = f"{len(names)} patients" if len(names) > 1 else "one patient"
-        reason = f"{what} of the file name gives {count} for {len(stems)} images"
+        what = what if what.startswith(_FOLDER) else f"{what} of the file name"
+        reason = f"{what} gives {count} for {len(stems)} images"
         rules.append(PatientRule({"pattern": pattern}, len(names), len(stems), reason, is_sure))
     sure, unsure = ([rule for rule in rules if rule.is_sure is is_sure] for is_sure in (True, False))
     reason = "nothing in names or tables says it; similar images are kept together"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sonoseg.errors import DataError, is_machine_error
+from sonoseg.io.image_ref import stem_of
 from sonoseg.io.names import is_inside
 from sonoseg.io.numbers import parse_number
 from sonoseg.io.tables import read_table
@@ -69,7 +70,7 @@ def _table(path: Path, folder: Path, images: Sequence[Path]) -> Table | None:
     columns = [column for column in rows[0] if column and column.isprintable()] if rows else []
     if not columns:
         return None
-    name_of = {name: image.name for image in images for name in (image.name, image.stem)}
+    name_of = {name: image.name for image in images for name in (image.name, stem_of(image))}
     named = {column: {name_of[cells[column]] for cells in rows if cells[column] in name_of} for column in columns}
     image = max(columns, key=lambda column: len(named[column]))
     if len(named[image]) < LEAST_SHARE * len(images):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sonoseg.annotations import FORMATS
+from sonoseg.annotations.base import matching_folders
 from sonoseg.errors import UsageError
 from sonoseg.io.files import write_text
 from sonoseg.io.masks import decode_label_map, rgb
@@ -49,7 +50,8 @@ def write_task(file: Path, name: str, findings: Findings, minutes: float) -> Pat
     """
     check_target(file)
     settings = section_of(findings.section)
-    for folder in FORMATS[settings.format].folders(settings):
+    named = FORMATS[settings.format].folders(settings)
+    for folder in [folder for name in named for folder in [name, *matching_folders(findings.folder, name).values()]]:
         if (findings.folder / folder).resolve() == file.resolve().parent:
             raise UsageError(
                 f"{file}: in the folder of the images, where its picture would be taken for one; choose another file"

@@ -1,12 +1,15 @@
 """The metadata table beside the images: pixel spacing, patient, reference measurements. Stage 4 reads it as well."""
 
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sonoseg.annotations.base import AnnotatedImage
 from sonoseg.errors import DataError, choices
 from sonoseg.io.faults import FaultsError, error
-from sonoseg.io.image_ref import UNKNOWN
+from sonoseg.io.image_ref import UNKNOWN, stem_of
 from sonoseg.io.names import patient_key, text_problem
 from sonoseg.io.numbers import parse_number, shown
 from sonoseg.io.readers import image_suffixes, is_image
@@ -31,7 +34,7 @@ class ImageMetadata:
 
 
 def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[str, ImageMetadata]:
-    """Return {image name as the table spells it: ImageMetadata}; look images up with `meta_of`.
+    """Return {image name as the table spells it: ImageMetadata}; look images up with `rows_of` or `meta_of`.
 
     Columns are those of the task's sections; all but the image's may be missing, and an empty cell means unknown.
     Numbers may have a decimal comma unless commas separate the cells. Raises DataError when the table or its image
@@ -66,9 +69,27 @@ def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[st
     return table
 
 
-def meta_of(table: dict[str, ImageMetadata], image: Path) -> ImageMetadata | None:
+def rows_of(table: Mapping[str, ImageMetadata], items: Sequence[AnnotatedImage]) -> dict[str, ImageMetadata | None]:
+    """Return {id: entry} of images, None for one without.
+
+    An entry names the file, with or without the extension, and with the folders that it lies in where files of several
+    folders have the same name: `train/001.png`, `train/001`, or the id `train_001`.
+    """
+    paths = {item.image.path for item in items}
+    files = Counter(stem_of(path).strip() for path in paths)
+    rows: dict[str, ImageMetadata | None] = {}
+    for item in items:
+        path, stem = item.image.path, stem_of(item.image.path)
+        names = [item.folder + path.name, item.folder + stem, item.file_id] if item.folder else []
+        row = next((table[name] for name in names if name in table), None)
+        is_only = files[stem.strip()] == 1 or not item.folder
+        rows[item.id] = meta_of(table, path) if row is None and is_only else row
+    return rows
+
+
+def meta_of(table: Mapping[str, ImageMetadata], image: Path) -> ImageMetadata | None:
     """Return an image's entry, found by its file name with or without the extension; None when there is none."""
-    return table.get(image.name) or table.get(image.stem) or table.get(image.stem.strip())
+    return table.get(image.name) or table.get(stem_of(image)) or table.get(stem_of(image).strip())
 
 
 def _refuse_second(name: str, seen: dict[str, int], line: int) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from sonoseg.annotations.base import AnnotatedImage
 from sonoseg.errors import TaskError
 from sonoseg.io.faults import Fault, FaultsError, error, warning
-from sonoseg.io.image_ref import UNKNOWN, stem_of
+from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.names import is_inside, patient_key, similar_patient_key
 from sonoseg.io.pseudonyms import PseudonymKey, identity_key
 from sonoseg.prepare.duplicates.unknown_patients import grouped_patients
-from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
+from sonoseg.prepare.metadata import ImageMetadata, read_metadata, rows_of
 from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.schema.annotations import Metadata, Patients
 from sonoseg.schema.task import Task
@@ -35,7 +35,7 @@ def collect_metadata(
     read = {image.item.id: image for image in images}
     table_needed = not any(image.spacing for image in images)
     table, faults = _table(data, metadata, patients, table_needed)
-    rows = {item.id: meta_of(table, item.image.path) for item in items} if table else {}
+    rows = rows_of(table, items) if table else {}
     stated = _stated_patients(images, rows, key) if patients.pattern is None else {}
     known = {
         item.id: _merged(rows.get(item.id), read.get(item.id), stated.get(item.id), metadata.file) for item in items
@@ -151,14 +151,12 @@ def _patients_by_pattern(
     patient_of, faults = {}, []
     for item in items:
         try:
-            patient = patients.patient_in(item.image.path.stem).strip()
+            patient = patients.patient_in(item.path_name).strip()
         except TimeoutError as problem:
             raise TaskError(f"{item.name_in(data)}: {problem}") from None
         if not patient_key(patient):
-            message = (
-                f"the file name does not match patients.pattern {patients.pattern!r}; rename the file or correct the "
-                "pattern"
-            )
+            what = f"path and name {item.path_name!r} do" if item.folder else "the file name does"
+            message = f"{what} not match patients.pattern {patients.pattern!r}; rename the file or correct the pattern"
             faults.append(error(item.name_in(data), message, "names", item.id))
         patient_of[item.id] = patient if patient_key(patient) else item.id
     return patient_of, faults
@@ -181,7 +179,7 @@ def _patients_by_column(
 
 def _file_id(item: AnnotatedImage) -> str:
     """Return the image's id, the same for all frames and regions of a file: they show one patient."""
-    return item.id if item.image.frame is None and item.image.region is None else stem_of(item.image.path).strip()
+    return item.id if item.image.frame is None and item.image.region is None else item.file_id
 
 
 def _one_spelling(patient_of: Mapping[str, str]) -> tuple[dict[str, str], list[Fault]]:

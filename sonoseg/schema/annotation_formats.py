@@ -1,6 +1,6 @@
 """Section `annotations` of a task file, one class per annotation format."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from posixpath import normpath
 from typing import Annotated, Any, Literal
@@ -49,22 +49,43 @@ class MaskSet:
     suffix: str
 
 
-class MaskFolder(Section):
-    """A mask file per image, paired by file name: <name><image_suffix> with <name><mask_suffix>.
+def without_stars(name: str, stars: Sequence[str]) -> str:
+    """Return a name with each `*` replaced by what it stands for, in order; without `stars` the name as it is."""
+    if not stars:
+        return name
+    between = name.split("*")
+    return between[0] + "".join(star + text for star, text in zip(stars, between[1:], strict=True))
 
-    With a folder or a suffix for each structure there is a binary mask per image and structure.
+
+class MaskFolder(Section):
+    """A mask file per image, paired by file name: <name><image_suffix> with <name><mask_suffix>, and prefixes likewise.
+
+    With a folder or a suffix for each structure there is a binary mask per image and structure. A `*` in `images` is
+    the name of a folder, or a part of it, and the same one in `masks` is the same.
     """
 
     format: Literal["mask_folder"]
     images: InnerPath = "images"
     masks: _ForMasks = Field("masks", description="folder of the masks, or structure -> folder of its binary masks")
+    image_prefix: InnerPath = ""
+    mask_prefix: InnerPath = ""
     image_suffix: InnerPath = ""
     mask_suffix: _ForMasks = Field(
         "_mask", description="end of a mask's name, or structure -> end of the names of its binary masks"
     )
     fill_outlines: bool = Field(False, description="masks are outlines: the enclosed area is filled")
-    values: dict[Annotated[int, Field(ge=1, le=255)], str] = Field(
-        {}, description="value in the masks -> structure; empty: values are the structures' positions in the task"
+    unite: bool = Field(
+        False,
+        description="pictures with a number after the name of a mask, such as a_mask_1, are further masks of the same "
+        "structure, and all are united",
+    )
+    ignore: list[InnerPath] = Field(
+        [], max_length=20, description="ends of the names of pictures that are neither images nor masks"
+    )
+    values: dict[Annotated[int, Field(ge=1, le=255)], str | None] = Field(
+        {},
+        description="value in the masks -> structure, null for background; empty: values are the structures' positions "
+        "in the task",
     )
     without_annotation: WithoutAnnotation = Field(
         None,
@@ -88,13 +109,30 @@ class MaskFolder(Section):
             )
         if self.values and self.per_structure:
             raise ValueError("values is for masks of all structures; masks of one structure are binary")
+        if self.unite and not all(masks.suffix for masks in self.mask_sets):
+            raise ValueError("unite needs a mask_suffix, after which the number of a further mask stands")
+        if "" in self.ignore:
+            raise ValueError("ignore has an empty end, which every name has; remove it")
+        stars = self.images.count("*")
+        if stars and any(masks.folder.count("*") != stars for masks in self.mask_sets):
+            raise ValueError("images and masks need the same number of *, which stand for the same folders")
         return self
+
+    def without_stars(self, stars: Sequence[str]) -> "MaskFolder":
+        """Return the section of one folder of images, and its masks; stars: what each `*` stands for."""
+        masks: str | dict[str, str]
+        if isinstance(self.masks, str):
+            masks = without_stars(self.masks, stars)
+        else:
+            masks = {name: without_stars(folder, stars) for name, folder in self.masks.items()}
+        return self.model_copy(update={"images": without_stars(self.images, stars), "masks": masks})
 
     @model_serializer(mode="wrap")
     def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out unset newer fields: tasks without them keep the fingerprints of earlier versions."""
         fields: dict[str, Any] = handler(self)
-        unset: dict[str, Any] = {"values": {}, "without_annotation": None}
+        unset: dict[str, Any] = {"values": {}, "without_annotation": None, "unite": False, "ignore": []}
+        unset |= {"image_prefix": "", "mask_prefix": ""}
         return {name: value for name, value in fields.items() if name not in unset or value != unset[name]}
 
     @property
@@ -118,7 +156,10 @@ class MaskFolder(Section):
 
     def structures_problem(self, names: list[str]) -> str:
         """Return why the section does not fit a task's structures; empty when it does."""
-        for field, used in (*self.per_structure.items(), ("values", self.values.values())):
+        if self.unite and not self.per_structure and len(names) > 1:
+            return "annotations.unite: is for binary masks; name those of each structure in mask_suffix"
+        meant = [name for name in self.values.values() if name is not None]
+        for field, used in (*self.per_structure.items(), ("values", meant)):
             unknown = [name for name in used if name not in names]
             if unknown:
                 return f"annotations.{field}: unknown class {unknown[0]!r}; the classes are {', '.join(names)}"

@@ -295,8 +295,9 @@ def test_names_that_are_almost_those_of_masks(tmp_path, make_task, folder):
     assert [item.id for item in items] == ["1", "2", *(["2_artery"] if folder == "images" else [])]
     ends = f"{folder}/1_Nerve.png: ends with _Nerve, and annotations.mask_suffix of the task is _nerve; rename the mask"
     begins = (
-        f"{folder}/1_vessel_2.png: its name begins with that of the mask 1_vessel: unite it with that one, name its "
-        "end in annotations.mask_suffix for a structure of its own, or move it away"
+        f"{folder}/1_vessel_2.png: its name begins with that of the mask 1_vessel: set annotations.unite to true, "
+        "where both show parts of a structure, name its end in annotations.mask_suffix for a structure of its own, or "
+        "move it away"
     )
     other = f"(warning) {folder}/2_artery.png: ends with no annotations.mask_suffix (_nerve or _vessel); not used"
     assert sorted(map(str, faults)) == ([ends, begins] if folder == "images" else [other, ends, begins])
@@ -401,3 +402,54 @@ def test_values_may_be_written_without_quotes_and_are_left_out_when_empty(tmp_pa
     assert make_task(TWO, without_annotation="empty").annotations.model_dump()["without_annotation"] == "empty"
     section = make_task(TWO, values={"128": "A", "255": "B"}).model_dump(mode="json")["annotations"]
     assert section["values"] == {"128": "A", "255": "B"}
+
+
+def read_of(data, task):
+    items, faults = FORMATS["mask_folder"].read(data, task.annotations, task.structures)
+    return {item.id: sorted(mask.path.name for mask in item.masks) for item in items}, sorted(map(str, faults))
+
+
+def test_masks_with_a_number_are_united_on_request(tmp_path, make_task):
+    touch(tmp_path, "d/a.png", "d/a_mask.png", "d/a_mask_1.png", "d/a_mask2.png", "d/b.png", "d/b_mask.png")
+    task = make_task(ONE, images="d", masks="d", unite=True)
+    shown, faults = read_of(tmp_path, task)
+    assert shown == {"a": ["a_mask.png", "a_mask2.png", "a_mask_1.png"], "b": ["b_mask.png"]}
+    assert faults == ["(warning) d/a.png: 3 masks, united"]
+    touch(tmp_path, "d/b_mask.bmp", "d/c_mask_x.png")
+    shown, faults = read_of(tmp_path, task)
+    assert list(shown) == ["a"] or "b" not in shown
+    assert "d/b.png: has several masks: b_mask.bmp, b_mask.png; keep one" in faults
+    with pytest.raises(TaskError, match=r"annotations.unite: is for binary masks"):
+        make_task(TWO, images="d", masks="d", unite=True)
+
+
+def test_a_star_is_the_same_folder_in_both_names(tmp_path, make_task):
+    touch(tmp_path, "x/i/1.png", "x/m/1_mask.png", "y/i/1.png", "y/m/1_mask.png", "z/i/2.png", "w/m/3_mask.png")
+    task = make_task(ONE, images="*/i", masks="*/m")
+    shown, faults = read_of(tmp_path, task)
+    assert shown == {"x_1": ["1_mask.png"], "y_1": ["1_mask.png"]}
+    assert faults == [
+        "w/m/: a folder of masks (1), and no folder */i of their images",
+        f"z/i/2.png: has no mask (expected z/m/2_mask.png); {ASKED}",
+    ]
+    with pytest.raises(TaskError, match=r"the same number of \*"):
+        make_task(ONE, images="*/i", masks="m")
+
+
+def test_a_star_leads_nowhere_else(tmp_path, make_task):
+    touch(tmp_path, "out/i/1.png", "out/m/1_mask.png", "d/x/i/1.png", "d/x/m/1_mask.png", "d/.hidden/i/9.png")
+    (tmp_path / "d/y").symlink_to(tmp_path / "out")
+    shown, faults = read_of(tmp_path / "d", make_task(ONE, images="*/i", masks="*/m"))
+    assert list(shown) == ["x_1"] and all("y/" in fault and "leads out of the data folder" in fault for fault in faults)
+
+
+def test_prefixes_and_ignored_pictures(tmp_path, make_task):
+    touch(tmp_path, "images/bus_1.png", "masks/mask_1.png", "masks/mask_1_colour.png", "masks/notes.png")
+    task = make_task(ONE, image_prefix="bus_", mask_prefix="mask_", mask_suffix="", ignore=["_colour"])
+    assert read_of(tmp_path, task) == (
+        {"bus_1": ["mask_1.png"]},
+        [
+            "(warning) masks/mask_1_colour.png: annotations.ignore names the end of its name; not used",
+            "(warning) masks/notes.png: does not begin with annotations.mask_prefix (mask_); not used",
+        ],
+    )

@@ -10,7 +10,7 @@ import pytest
 
 from sonoseg.errors import DataError
 from sonoseg.new_task.findings import look_at
-from sonoseg.new_task.mask_samples import class_values
+from sonoseg.new_task.masks.samples import class_values
 from sonoseg.new_task.names import only_name, structure_names, telling_names
 from sonoseg.new_task.patients import patient_rules
 from sonoseg.new_task.structures import fitted
@@ -22,13 +22,14 @@ def mask(number: int) -> np.ndarray:
     return (truth(number) == NERVE).astype(np.uint8) * 255
 
 
-def test_of_several_folders_the_one_with_most_images_is_used(tmp_path: Path) -> None:
+def test_folders_that_are_alike_are_read_together(tmp_path: Path) -> None:
     for part, count in (("test", 2), ("train", 5), ("val", 3)):
         for number in range(count):
             save(tmp_path / part / f"images/{number}.png", picture(number))
             save(tmp_path / part / f"masks/{number}.png", mask(number))
     found = look_at(tmp_path)
-    assert found.section["images"] == "train/images" and found.section["masks"] == "train/masks"
+    assert found.section["images"] == "*/images" and found.section["masks"] == "*/masks" and len(found.images) == 10
+    assert "(* is test, train, val; stage 1 divides them anew)" in found.layout.reason
     assert "val/masks" in str([other.section for other in found.others])
 
 
@@ -132,15 +133,14 @@ def test_suffixes_that_differ_in_letter_case_are_one_structure(tmp_path: Path) -
     ]
 
 
-def test_a_second_mask_of_an_image_is_named(tmp_path: Path) -> None:
+def test_a_second_mask_of_an_image_is_united(tmp_path: Path) -> None:
     for number in range(1, 13):
         save(tmp_path / f"benign ({number}).png", picture(number))
         save(tmp_path / f"benign ({number})_mask.png", mask(number))
     save(tmp_path / "benign (3)_mask_1.png", np.roll(mask(3), 25))
-    (fault,) = look_at(tmp_path).faults
-    assert (
-        fault.where == "benign (3)_mask_1.png" and "name begins with that of the mask benign (3)_mask:" in fault.message
-    )
+    found = look_at(tmp_path)
+    assert found.section["unite"] is True and found.section["mask_suffix"] == "_mask" and not found.faults
+    assert found.layout.reason.startswith("12 of 12 images") and "which are united" in found.layout.reason
 
 
 def test_structures_that_no_image_has_all_masks_of(tmp_path: Path, through: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 import train_test_data_preparation
 from sonoseg.annotations import FORMATS, Annotation
-from sonoseg.annotations.mask_folder import MaskFolderFormat
+from sonoseg.annotations.masks.format import MaskFolderFormat
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.masks import read_mask, write_label_map
 from sonoseg.io.png import write_image

@@ -8,16 +8,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sonoseg.errors import DataError, choices
-from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
+from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef, suffix_of
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.readers.base import ImageReader
 from sonoseg.io.readers.dicom import DicomReader
 from sonoseg.io.readers.opening import opened
 from sonoseg.io.readers.raster import RasterReader, is_single
 from sonoseg.io.readers.video import VideoReader
+from sonoseg.io.readers.volume import VolumeReader
 from sonoseg.io.reading import open_regular
 
-READERS: dict[str, ImageReader] = {"raster": RasterReader(), "dicom": DicomReader(), "video": VideoReader()}
+READERS: dict[str, ImageReader] = {
+    "raster": RasterReader(),
+    "dicom": DicomReader(),
+    "video": VideoReader(),
+    "volume": VolumeReader(),
+}
 
 DICOM_DIRECTORY = "DICOMDIR"
 """Name of the list of files on a DICOM medium."""
@@ -48,6 +54,11 @@ def count_frames(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> int:
 def states_regions(path: Path) -> bool:
     """Return whether a file is of a family whose headers state regions. Raises DataError."""
     return _reader_of(path) is READERS["dicom"]
+
+
+def states_spacing(path: Path) -> bool:
+    """Return whether a file is of a family whose headers state spacings. Raises DataError."""
+    return _reader_of(path) in (READERS["dicom"], READERS["volume"])
 
 
 def read_image(image: ImageRef | Path, limits: ReadLimits = DEFAULT_LIMITS, data: bytes | None = None) -> ImageRecord:
@@ -84,7 +95,7 @@ def is_image(path: Path) -> bool:
     """
     if path.name.startswith(".") or path.name == DICOM_DIRECTORY:
         return False
-    return path.suffix.lower() in image_suffixes() or is_dicom(path)
+    return suffix_of(path).lower() in image_suffixes() or is_dicom(path)
 
 
 def is_dicom(path: Path) -> bool:

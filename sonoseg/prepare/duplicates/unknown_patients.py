@@ -10,7 +10,6 @@ from scipy.sparse.csgraph import connected_components
 
 from sonoseg.annotations.base import AnnotatedImage
 from sonoseg.io.faults import Fault, warning
-from sonoseg.io.image_ref import stem_of
 from sonoseg.prepare.duplicates.near_duplicates import similar_pairs, unit_vectors
 from sonoseg.prepare.metadata import ImageMetadata
 from sonoseg.prepare.verify import VerifiedImage
@@ -30,7 +29,7 @@ def grouped_patients(
     almost equal pictures, and runs of frames. A group has the name of its first image. Images that could not be read
     are groups of their own.
     """
-    patient_of = {item.id: known[item.id].patient or stem_of(item.image.path).strip() for item in items}
+    patient_of = {item.id: known[item.id].patient or item.file_id for item in items}
     unknown = [image for image in images if known[image.item.id].patient is None]
     group_of = groups_of_similar(unknown)
     patient_of |= group_of

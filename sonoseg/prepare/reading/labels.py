@@ -132,13 +132,16 @@ def _read(
     """
     maps: dict[str | None, Pixels] = {}
     faults = []
+    complete = True
     for mask in item.masks:
         shown = [one for one in structures if mask.structure in (None, one.name)]
         labels, more = _read_mask(mask, item, place, shown, data, limits)
         faults += more
-        if labels is not None:
-            maps[mask.structure] = labels
-    if len(maps) < len(item.masks):
+        complete &= labels is not None
+        if labels is not None:  # several masks of one structure are united
+            other = maps.get(mask.structure)
+            maps[mask.structure] = labels if other is None else np.maximum(labels, other)
+    if not complete:
         return None, faults
     if None in maps:
         return maps[None], faults

@@ -29,6 +29,8 @@ PEAK, NEAR = 0.05, 16
 EDGE = 0.5
 """Part of the pixels of a value between a lower and a higher one, from which it belongs to soft edges."""
 COPY = 0.98
+BLACK_AND_WHITE = (1, 255)
+"""What pictures with a bit per pixel store for white, and grey ones."""
 MOST_PAGES = 8
 NEIGHBOURS = np.ones((3, 3), np.uint8)
 
@@ -98,8 +100,12 @@ def pages_of(path: Path) -> list[ImageRef]:
     return [ImageRef(path)] if count == 1 else [ImageRef(path, page) for page in evenly(range(count), MOST_PAGES)]
 
 
-def is_binary(paths: Sequence[Path], contents: Contents) -> bool:
-    return len(class_values(values for _, values in readable(paths))) <= 1
+def is_binary(paths: Sequence[Path]) -> bool:
+    """Return whether masks show one structure: one value, or in each mask one of those that stand for white."""
+    values = class_values(stored for _, stored in readable(paths))
+    if values == list(BLACK_AND_WHITE):
+        return not any(all((stored == value).any() for value in BLACK_AND_WHITE) for _, stored in readable(paths))
+    return len(values) <= 1
 
 
 def are_copies(first: Sequence[Path], second: Sequence[Path]) -> bool:
@@ -147,7 +153,7 @@ def class_values(masks: Iterable[Pixels]) -> list[int]:
 def palette_colors(path: Path, values: Sequence[int]) -> list[str]:
     """Return the colour `#rrggbb` of each value in a palette picture; empty for others, and for grey or equal ones."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=["PNG", "TIFF", "BMP"]) as picture:
             palette = picture.getpalette() if picture.mode == "P" else None
     except (OSError, ValueError, SyntaxError):
         return []

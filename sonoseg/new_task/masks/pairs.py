@@ -8,9 +8,10 @@ from itertools import pairwise, permutations, takewhile
 from pathlib import Path
 from typing import Any
 
+from sonoseg.annotations.masks.files import FURTHER
 from sonoseg.errors import choices
 from sonoseg.new_task.contents import Contents, is_usable
-from sonoseg.new_task.mask_samples import are_copies, is_binary
+from sonoseg.new_task.masks.samples import are_copies, is_binary
 from sonoseg.new_task.names import telling_names
 
 LEAST_SHARE = 0.1
@@ -29,7 +30,9 @@ READERS = re.compile(r"reader|expert|observer|annotator|rater|doctor|physician",
 class Pair:
     """A rule that pairs pictures: `<name><image_suffix>` in the folder `images`, `<name><mask_suffix>` in `masks`.
 
-    total: images; count: those with a mask.
+    total: images; count: those with a mask. The folders may have `*`, see `starred_folders`. prefixes: of image and
+    mask, before the name. unite: images have further masks, with a number at the end. ignore: ends of names of further
+    pictures in the folder of the masks.
     """
 
     images: str
@@ -38,6 +41,9 @@ class Pair:
     mask_suffix: str
     total: int
     count: int
+    prefixes: tuple[str, str] = ("", "")
+    unite: bool = False
+    ignore: tuple[str, ...] = ()
 
     def sampled(self, contents: Contents) -> list[tuple[Path, Path]]:
         """Return (image, mask) paths of some pairs, evenly over the names."""
@@ -49,27 +55,36 @@ class Pair:
         """Return the names that images and masks share, in order."""
         return self._paired(contents)[2]
 
+    def mask_names(self, contents: Contents) -> set[str]:
+        """Return the names of all masks in their folder, further ones included."""
+        end = re.compile(f".*{re.escape(self.mask_suffix)}(?:{FURTHER.pattern if self.unite else ''})?", re.DOTALL)
+        return {name for name in contents.names_in(self.masks) if end.fullmatch(name)}
+
     def _paired(self, contents: Contents) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
-        images = _by_name(contents.images[self.images], self.image_suffix, contents)
-        masks = _by_name(contents.images[self.masks], self.mask_suffix, contents)
+        images = _by_name(self.images, (self.prefixes[0], self.image_suffix), contents)
+        masks = _by_name(self.masks, (self.prefixes[1], self.mask_suffix), contents, self.unite)
         return images, masks, sorted(images.keys() & masks.keys())
 
 
 def pairs_of(contents: Contents) -> list[Pair]:
     """Return the rules that pair some pictures of a folder by their names, those with most pairs first."""
     largest = sorted(contents.images, key=lambda where: -len(contents.images[where]))
-    if len(largest) > MOST_FOLDERS:
+    found: list[Pair] = []
+    for places in (largest[:MOST_FOLDERS], list(contents.starred)):
+        stems = {where: contents.names_in(where) for where in places}
+        found += [pair for where in stems for pair in _in_one_folder(where, stems[where])]
+        for where, other in permutations(stems, 2):
+            if where in contents.images or where.count("*") == other.count("*"):
+                found += _in_two(where, other, stems)
+    often = {_place(one) for one in found if one.count >= max(1, LEAST_SHARE * one.total)}
+    # A rare structure beside a frequent one: its masks would be taken for images, or for nothing.
+    found = [one for one in dict.fromkeys(found) if one.count and _place(one) in often]
+    found = [one for one in found if all(map(_is_suffix, (one.image_suffix, one.mask_suffix)))]
+    if len(largest) > MOST_FOLDERS and all(pair.images in contents.images for pair in found):
         contents.note(
             f"pictures lie in {len(largest)} folders, and only the {MOST_FOLDERS} with most of them were compared; "
             "put the images into one folder, and their masks into another"
         )
-    stems = {where: list(dict.fromkeys(map(contents.stem, contents.images[where]))) for where in largest[:MOST_FOLDERS]}
-    found = [pair for where in stems for pair in _in_one_folder(where, stems[where])]
-    found += [pair for where in stems for other in stems if where != other for pair in _in_two(where, other, stems)]
-    often = {_place(one) for one in found if one.count >= max(1, LEAST_SHARE * one.total)}
-    # A rare structure beside a frequent one: its masks would be taken for images, or for nothing.
-    found = [one for one in dict.fromkeys(found) if one.count and _place(one) in often]
-    found = [one for one in found if is_usable(one.image_suffix) and is_usable(one.mask_suffix)]
     return sorted(found, key=lambda one: (-one.count, one.total))[:MOST_PAIRS]
 
 
@@ -80,7 +95,7 @@ def nested_pairs(masks: Sequence[Pair], contents: Contents) -> list[Pair]:
     """
     found = []
     for where in dict.fromkeys(pair.masks for pair in masks if pair.images == pair.masks and not pair.image_suffix):
-        stems = list(dict.fromkeys(map(contents.stem, contents.images[where])))
+        stems = contents.names_in(where)
         known = tuple(pair.mask_suffix for pair in masks if pair.images == pair.masks == where)
         names = [stem for stem in stems if not stem.endswith(known)]
         for suffix, count in _suffixes(names, stems, beside=True).most_common(MOST_SUFFIXES):
@@ -89,9 +104,13 @@ def nested_pairs(masks: Sequence[Pair], contents: Contents) -> list[Pair]:
     return found
 
 
-def _place(pair: Pair) -> tuple[str, str, str]:
+def _is_suffix(end: str) -> bool:
+    return "/" not in end and is_usable(end)
+
+
+def _place(pair: Pair) -> tuple[str, str, str, tuple[str, str]]:
     """Return what pairs of the same images and the same folder of masks have in common."""
-    return pair.images, pair.masks, pair.image_suffix
+    return pair.images, pair.masks, pair.image_suffix, pair.prefixes
 
 
 def _in_one_folder(where: str, stems: Sequence[str]) -> Iterator[Pair]:
@@ -109,6 +128,15 @@ def _in_two(where: str, other: str, stems: Mapping[str, Sequence[str]]) -> Itera
         names = [stem.removesuffix(image_suffix) for stem in stems[where]]
         for suffix, count in _suffixes(names, stems[other]).most_common(MOST_SUFFIXES):
             yield Pair(where, other, image_suffix, suffix, len(names), count)
+    if "/" not in stems[where][0]:
+        prefixes = _common_beginning(stems[where]), _common_beginning(stems[other])
+        names, others = (
+            [stem.removeprefix(prefix) for stem in stems[one]]
+            for one, prefix in zip((where, other), prefixes, strict=True)
+        )
+        if prefixes[0] != prefixes[1]:
+            for suffix, count in _suffixes(names, others).most_common(1):
+                yield Pair(where, other, "", suffix, len(names), count, prefixes)
 
 
 def _suffixes(names: Sequence[str], others: Sequence[str], beside: bool = False) -> Counter[str]:
@@ -150,9 +178,24 @@ def _common_ending(stems: Sequence[str]) -> str:
     return ending if all(len(ending) < len(stem) for stem in stems) else ""
 
 
-def _by_name(paths: Sequence[Path], suffix: str, contents: Contents) -> dict[str, Path]:
-    stems = {contents.stem(path): path for path in paths}
-    return {stem.removesuffix(suffix): path for stem, path in stems.items() if stem.endswith(suffix)}
+def _common_beginning(stems: Sequence[str]) -> str:
+    """Return the beginning that all names share, up to its last letter or mark that is no digit, such as `mask_`."""
+    beginning = _common_start(min(stems), max(stems)).rstrip("0123456789") if len(stems) > 1 else ""
+    return beginning if all(len(beginning) < len(stem) for stem in stems) else ""
+
+
+def _by_name(where: str, ends: tuple[str, str], contents: Contents, unite: bool = False) -> dict[str, Path]:
+    """Return {shared name: picture} of a folder; ends: prefix and suffix. unite: also with a number after the suffix.
+
+    Of several pictures with a shared name the first one, by its name, is meant.
+    """
+    number = f"(?:{FURTHER.pattern})?" if unite else ""
+    name = re.compile(f"((?:.*/)?){re.escape(ends[0])}(.*){re.escape(ends[1])}{number}", re.DOTALL)
+    found: dict[str, Path] = {}
+    for path in sorted(contents.pictures_in(where), key=contents.stem, reverse=True):
+        if match := name.fullmatch(contents.name_in(path, where)):
+            found[match[1] + match[2]] = path
+    return found
 
 
 def structures_of_pairs(pairs: Sequence[Pair], contents: Contents) -> list[dict[str, Pair]]:
@@ -161,17 +204,17 @@ def structures_of_pairs(pairs: Sequence[Pair], contents: Contents) -> list[dict[
     The masks of a group lie in folders of their own, or have suffixes of their own, or both. Those that are copies of
     each other, or named after people who annotated, are no structures: with a note.
     """
-    binary = [pair for pair in pairs if is_binary([mask for _, mask in pair.sampled(contents)], contents)]
+    binary = [pair for pair in pairs if is_binary([mask for _, mask in pair.sampled(contents)])]
     apart = [pair for pair in binary if pair.masks != pair.images]
     groups = [
-        *_grouped(apart, lambda pair: (pair.images, pair.image_suffix, pair.mask_suffix)),
+        *_grouped(apart, lambda pair: (pair.images, pair.image_suffix, pair.mask_suffix, pair.prefixes)),
         *_grouped(binary, _place),
     ]
     # Folders and suffixes at once: the suffix that most masks of a folder have.
-    first = {(pair.images, pair.image_suffix, pair.masks): pair for pair in reversed(apart)}
+    first = {(pair.images, pair.image_suffix, pair.masks, pair.prefixes): pair for pair in reversed(apart)}
     groups += [
         group
-        for group in _grouped(list(first.values()), lambda pair: (pair.images, pair.image_suffix))
+        for group in _grouped(list(first.values()), lambda pair: (pair.images, pair.image_suffix, pair.prefixes))
         if len({pair.mask_suffix for pair in group}) == len(group)
     ]
     return [found for group in groups if (found := _named(group, contents))]

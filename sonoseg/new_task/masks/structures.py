@@ -1,13 +1,20 @@
 """The structures of a folder of masks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sonoseg.annotations import AnnotatedImage, MaskFile
-from sonoseg.annotations.mask_values import class_indices, fill_outline
+from sonoseg.annotations.mask_values import class_indices, fill_outline, is_thin
 from sonoseg.errors import DataError
-from sonoseg.new_task.mask_samples import MOST_CLASSES, class_values, palette_colors, readable
+from sonoseg.new_task.masks.samples import (
+    BLACK_AND_WHITE,
+    MOST_CLASSES,
+    class_values,
+    is_binary,
+    palette_colors,
+    readable,
+)
 from sonoseg.new_task.names import only_name
 from sonoseg.new_task.structures import (
     SAMPLED,
@@ -19,10 +26,12 @@ from sonoseg.new_task.structures import (
 )
 from sonoseg.prepare.statistics import evenly
 from sonoseg.schema.annotation_formats import section_of
-from sonoseg.types import Mask
+from sonoseg.types import Mask, Pixels
 
 MOST_PIXELS = 60_000_000
 """Pixels of the masks whose shapes are looked at."""
+VOID = 255
+"""Value of white, and of pixels of no class in masks of PASCAL VOC."""
 VALUES_SAMPLED = 200
 """Masks whose values are looked at."""
 
@@ -41,6 +50,8 @@ def structures_of_masks(
         return _completed(found, _limited(drawn), dict(section))
     paths = list(dict.fromkeys(mask.path for item in items for mask in item.masks))
     values = class_values(stored for _, stored in readable(evenly(paths, VALUES_SAMPLED)))
+    if values == list(BLACK_AND_WHITE) and is_binary(evenly(paths, VALUES_SAMPLED)):
+        values = [1]
     if len(values) > MOST_CLASSES:
         raise DataError(f"masks with {len(values)} values, more than {MOST_CLASSES}; are they masks?")
     sampled = list(dict.fromkeys(path for path, _ in readable(evenly(paths, SAMPLED))))
@@ -50,14 +61,28 @@ def structures_of_masks(
         name = only_name(section["images"], section["masks"], section["mask_suffix"])
         drawn = [{name: class_indices(stored, [name])[0] > 0} for _, stored in readable(sampled)]
         return _completed([(name, color_of(0))], _limited(drawn), dict(section))
+    is_rim = len(values) > 2 and values[-1] == VOID and _is_rim(stored for _, stored in readable(sampled))
+    values = values[:-1] if is_rim else values
     colors = next((colors for path in sampled if (colors := palette_colors(path, values))), [])
     if not colors:
         colors = [color_of(number) for number in range(len(values))]
     found = [(f"CLASS_{value}", color) for value, color in zip(values, colors, strict=True)]
     drawn = [{f"CLASS_{value}": stored == value for value in values} for _, stored in readable(sampled)]
-    meaning = {value: f"CLASS_{value}" for value in values}
+    meaning: dict[int, str | None] = {value: f"CLASS_{value}" for value in values}
     is_index = values == list(range(1, len(values) + 1))
-    return _completed(found, _limited(drawn), dict(section) | ({} if is_index else {"values": meaning}))
+    if is_rim:
+        meaning, is_index = meaning | {VOID: None}, False
+    structures, section = _completed(found, _limited(drawn), dict(section) | ({} if is_index else {"values": meaning}))
+    if is_rim:
+        rim = f"; value {VOID} is nowhere thicker than a line, and taken for background"
+        structures = [replace(one, reason=one.reason + rim) for one in structures]
+    return structures, section
+
+
+def _is_rim(masks: Iterable[Pixels]) -> bool:
+    """Return whether 255 is nowhere thicker than a line: the rim around structures in masks of PASCAL VOC."""
+    shown = [stored == VOID for stored in masks]
+    return all(is_thin(rim) for rim in shown if rim.any())
 
 
 def _binary(files: Sequence[MaskFile]) -> dict[str, Mask]:

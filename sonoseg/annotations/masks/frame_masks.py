@@ -27,7 +27,7 @@ class FrameMasks:
     data: Path
     masks: ByName
     problem: Problem
-    values: tuple[tuple[int, str], ...] = ()
+    values: tuple[tuple[int, str | None], ...] = ()
     outlined: bool = False
     keep_empty: bool = False
 
@@ -87,16 +87,16 @@ class FrameMasks:
         if problem:
             return None, problem
         id, image = files.frame_ref(identity, number - 1)
-        found = tuple(MaskFile(paths[0], structure, self.values) for structure, paths in masks.items() if paths)
+        found = tuple(MaskFile(path, structure, self.values) for structure, paths in masks.items() for path in paths)
         return AnnotatedImage(id, image, found, self.outlined), None
 
     def _pages_problem(self, masks: Mapping[str | None, Sequence[Path]], frames: int) -> str | None:
-        for paths in filter(None, masks.values()):
-            pages = frame_count(paths[0])
+        for path in (path for paths in masks.values() for path in paths):
+            pages = frame_count(path)
             if pages != frames:
                 has = "1 page" if pages == 1 else f"{pages} pages"
                 return (
-                    f"has {frames} frames, and its mask {paths[0].name} has {has}; expected a page for each frame, or "
+                    f"has {frames} frames, and its mask {path.name} has {has}; expected a page for each frame, or "
                     "masks of single frames with the number in the name, such as _frame0001"
                 )
         return None
@@ -105,6 +105,6 @@ class FrameMasks:
         self, identity: str, masks: Mapping[str | None, Sequence[Path]], files: ImageFiles
     ) -> Iterator[AnnotatedImage]:
         for page, (id, image) in enumerate(files.frames(identity)):
-            files_of = [(paths[0], structure) for structure, paths in masks.items() if paths]
+            files_of = [(path, structure) for structure, paths in masks.items() for path in paths]
             found = tuple(MaskFile(path, structure, self.values, page) for path, structure in files_of)
             yield AnnotatedImage(id, image, found, self.outlined, drop_empty=not self.keep_empty)

@@ -1,0 +1,1 @@
+"""Annotation format `mask_folder`: masks as pictures."""

@@ -1,0 +1,160 @@
+"""MetaImage and NIfTI: images, loops and masks are read, volumes and damaged files are refused by name."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sonoseg.errors import DataError, LimitError
+from sonoseg.io.image_ref import ImageRef, stem_of
+from sonoseg.io.limits import ReadLimits
+from sonoseg.io.masks import read_mask
+from sonoseg.io.readers import list_images, read_image, read_image_header, read_loop
+from tests.io.volumes import meta_image, nifti
+
+SCENE = (np.add.outer(np.arange(24) * 3, np.arange(32) * 5) % 256).astype(np.uint8)
+LOOP = np.stack([np.roll(SCENE, step, 1) for step in range(5)])
+WAYS: dict[str, Callable[..., Path]] = {"a.mha": meta_image, "a.mhd": meta_image, "a.nii": nifti, "a.nii.gz": nifti}
+every_way = pytest.mark.parametrize("name", list(WAYS))
+
+
+@every_way
+@pytest.mark.parametrize("type_", ["uint8", "int16", "uint16", "float32"])
+def test_an_image_is_as_it_was_stored(tmp_path: Path, name: str, type_: str) -> None:
+    path = WAYS[name](tmp_path / name, SCENE.astype(type_), (0.2, 0.1))
+    image = read_image(path)
+    assert np.array_equal(image.pixels, SCENE) and np.array_equal(read_mask(path), SCENE)
+    assert image.spacing == pytest.approx((0.1, 0.2)), "(row_mm, col_mm): the first number is that of x"
+    assert list_images(tmp_path) == [path] and stem_of(path) == "a"
+    moved = path.read_bytes()
+    path.write_bytes(b"") if name != "a.mhd" else None
+    assert np.array_equal(read_image(path, data=moved).pixels, SCENE), "the given bytes are what is decoded"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_packed_and_swapped_bytes(tmp_path: Path, packed: bool) -> None:
+    deep = SCENE.astype(np.uint16) * 257
+    assert np.array_equal(read_image(meta_image(tmp_path / "a.mhd", deep, packed=packed)).pixels, SCENE)
+    assert np.array_equal(read_image(nifti(tmp_path / "a.nii", deep, order="<>"[packed])).pixels, SCENE)
+
+
+@every_way
+def test_a_loop(tmp_path: Path, name: str) -> None:
+    path = WAYS[name](tmp_path / name, LOOP, (0.2, 0.1, 1))
+    header = read_image_header(path)
+    assert (header.frames, header.is_loop, header.size) == (5, True, (24, 32))
+    assert np.array_equal([frame.pixels for frame in read_loop(ImageRef(path))], LOOP)  # type: ignore[union-attr]
+    assert np.array_equal(read_image(ImageRef(path, 3)).pixels, LOOP[3])
+    assert np.array_equal(read_mask(ImageRef(path, 3)), LOOP[3])
+    with pytest.raises(DataError, match="2 frames or more"):
+        read_image(path)
+    with pytest.raises(DataError, match="no such frame"):
+        read_image(ImageRef(path, 5))
+
+
+def test_the_fourth_axis_of_nifti_is_time(tmp_path: Path) -> None:
+    header = read_image_header(nifti(tmp_path / "a.nii", LOOP[:, None], (0.2, 0.1, 3, 0.04)))
+    assert header.frames == 5 and header.frame_seconds == pytest.approx(0.04)
+
+
+def test_three_layers_are_colours(tmp_path: Path) -> None:
+    path = meta_image(tmp_path / "a.mha", np.stack([SCENE] * 3), (1, 1, 1))
+    header = read_image_header(path)
+    assert header.frames == 1 and np.array_equal(read_image(path).pixels, SCENE)
+    assert header.spacing is None and header.spacing_from == "unknown (the header has 1 and 1, which stand for none)"
+    with pytest.raises(DataError, match="a coloured mask"):
+        read_mask(path)
+
+
+def test_a_length_without_a_unit_is_unknown(tmp_path: Path) -> None:
+    assert read_image_header(nifti(tmp_path / "a.nii", SCENE, (0.2, 0.1), units=0)).spacing is None
+    microns = read_image_header(nifti(tmp_path / "b.nii", SCENE, (200, 100), units=3))
+    assert microns.spacing == pytest.approx((0.1, 0.2))
+
+
+@pytest.mark.parametrize("values", [LOOP, LOOP.astype(np.int16)])
+@every_way
+def test_volumes_are_refused(tmp_path: Path, name: str, values: np.ndarray) -> None:
+    step = 0.5 if values.dtype == np.uint8 else 1
+    with pytest.raises(DataError, match="a volume of 32 x 24 x 5 pixels; expected an image with two axes"):
+        read_image_header(WAYS[name](tmp_path / name, values, (0.2, 0.1, step)))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 0.5, 1], [0, 128, 255]),
+        ([0, 1.4, 200.6], [0, 1, 201]),
+        ([-1024.0, 0, 3], None),
+        ([0, 1, 300.0], None),
+        ([0, np.nan, 1], None),
+    ],
+)
+def test_fractions(tmp_path: Path, values: list[float], expected: list[int] | None) -> None:
+    path = meta_image(tmp_path / "a.mha", np.array([values], np.float32))
+    if expected:
+        assert read_image(path).pixels.tolist() == [expected]
+    else:
+        with pytest.raises(DataError, match="no grey values of an ultrasound image"):
+            read_image(path)
+
+
+def test_masks_have_whole_numbers(tmp_path: Path) -> None:
+    for values in ([[0, 0.5]], [[0, 256]], [[-1, 0]], [[0, np.nan]]):
+        with pytest.raises(DataError, match="expected whole numbers 0 to 255"):
+            read_mask(meta_image(tmp_path / "a.mha", np.array(values, np.float32)))
+
+
+@every_way
+def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, name: str) -> None:
+    path = WAYS[name](tmp_path / name, SCENE, (0.2, 0.1))
+    cut = path if name != "a.mhd" else path.with_suffix(".raw")
+    whole = cut.read_bytes()
+    for length in (5, len(whole) // 2, len(whole) - 1):
+        cut.write_bytes(whole[:length])
+        with pytest.raises(DataError):
+            read_image(path)
+
+
+def test_a_changed_byte_of_packed_values_is_noticed(tmp_path: Path) -> None:
+    for path in (nifti(tmp_path / "a.nii.gz", SCENE), meta_image(tmp_path / "a.mha", SCENE, packed=True)):
+        data = bytearray(path.read_bytes())
+        data[-20] ^= 16
+        path.write_bytes(data)
+        with pytest.raises(DataError, match="damaged or cut short"):
+            read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("../secret.raw", "which is not beside it"),
+        ("/etc/passwd", "which is not beside it"),
+        ("LIST", "in several files"),
+        ("slice%03d.raw 1 9 1", "in several files"),
+        ("missing.raw", "which is not beside it"),
+    ],
+)
+def test_a_header_leads_nowhere_else(tmp_path: Path, name: str, said: str) -> None:
+    path = meta_image(tmp_path / "a" / "a.mhd", SCENE)
+    (tmp_path / "secret.raw").write_bytes(bytes(SCENE.size))
+    path.write_text(path.read_text().replace("a.raw", name))
+    with pytest.raises(DataError, match=said):
+        read_image(path)
+
+
+def test_sizes_are_checked_before_anything_is_decoded(tmp_path: Path) -> None:
+    path = meta_image(tmp_path / "a.mha", SCENE)
+    huge = path.read_bytes().replace(b"DimSize = 32 24", b"DimSize = 99999 99999")
+    path.write_bytes(huge)
+    with pytest.raises(LimitError, match="99999x99999 pixels declared"):
+        read_image(path)
+    with pytest.raises(DataError, match="at most 3 are read"):
+        read_image_header(meta_image(tmp_path / "b.mha", LOOP), ReadLimits(max_frames=3))
+    with pytest.raises(LimitError, match="bytes of pixels declared"):
+        read_image_header(nifti(tmp_path / "c.nii.gz", LOOP), ReadLimits(max_bytes=2000))
+    (tmp_path / "d.nii.gz").write_bytes(gzip.compress(b"something else"))
+    with pytest.raises(DataError, match="no NIfTI image in this gzip file"):
+        read_image(tmp_path / "d.nii.gz")
