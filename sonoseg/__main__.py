@@ -63,6 +63,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--out", type=path_type, help="file, or folder of a bundle (default: named after the task, here)"
     )
     exports.set_defaults(run=export_model)
+    purpose = "write the label maps of an archive's results as files again"
+    masks = commands.add_parser("export-masks", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+    masks.add_argument("folder", metavar="OUT_FOLDER", type=path_type, help="output folder of --results parquet")
+    masks.add_argument("target", metavar="TARGET", type=path_type, help="folder to write: a new one, or an empty one")
+    masks.set_defaults(run=export_archive_masks)
     add_dicom_node(commands)
     return parser.parse_args(argv)
 
@@ -192,6 +197,15 @@ def export_model(arguments: argparse.Namespace) -> int:
     print(facts["notice"])
     if written.card:
         print(printable(f"noted in {written.card}"))
+    return EXIT_OK
+
+
+def export_archive_masks(arguments: argparse.Namespace) -> int:
+    """Write the label maps of an archive's results as files, and print how many."""
+    from sonoseg.archive.export_masks import export_masks
+
+    number = sum(1 for _ in export_masks(arguments.folder, arguments.target))
+    print(printable(f"{number} label maps written to {arguments.target}; not for clinical use"))
     return EXIT_OK
 
 

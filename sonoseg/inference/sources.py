@@ -25,7 +25,7 @@ from sonoseg.sizes import Size, Spacing
 
 _RESERVED_NAMES = (Path(INFERENCE_RECORD).stem,)
 """An image of this name would give a `run.json` of its own."""
-_UNSUPPORTED_SUFFIXES = (
+UNSUPPORTED_SUFFIXES = (
     ".gif",
     ".webp",
     ".heic",
@@ -145,16 +145,22 @@ def from_folder(
         remarks.append(
             f"pixel spacing unknown for {without} of {len(sources)} images: their lengths are in pixels only"
         )
-    others = [path for path in folder.iterdir() if path.suffix.lower() in _UNSUPPORTED_SUFFIXES and path.is_file()]
+    others = [path for path in folder.iterdir() if path.suffix.lower() in UNSUPPORTED_SUFFIXES and path.is_file()]
     sources += [Source(ImageRef(path), path.name) for path in sorted(others) if not is_image(path)]
     return Inputs(sources, remarks)
 
 
 def from_file(path: Path, limits: ReadLimits = DEFAULT_LIMITS, keep_frame: bool = False) -> list[Source]:
-    """Return the images of one file, named as in a folder, with the spacings that it states. Raises DataError."""
-    file = _File(path, *_header(path, limits))
-    if file.problem or not file.has_image:
-        raise DataError(file.problem or f"{path}: no image in this file")
+    """Return the images of one file, named as in a folder, with the spacings that it states.
+
+    Raises NoImageError for a file that is no image, such as a DICOM report, DataError, and errors of the machine.
+    """
+    try:
+        file = _File(path, read_image_header(path, limits), is_dicom(path), "", True)
+    except OSError as error:
+        if is_machine_error(error):
+            raise
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     images = file.images(keep_frame)
     return [
         Source(image, name, *file.header.spacing_of(image), loop=file.loop)

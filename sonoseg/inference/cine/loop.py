@@ -93,8 +93,8 @@ def _make(source: Source, run: InferenceRun, workers: int, files: LoopFiles, fol
                 problem = f": {error.reason}"
     finally:
         drawn.close()
-    _check(frames, source.path)
-    remarks = _early_end(len(frames), loop, problem)
+    check_frames(frames, source.path)
+    remarks = early_end(len(frames), loop, problem)
     quantities = task.quantities
     summary = summarise(frames, quantities, remarks)
     table = csv_text(frame_columns(run.segmenter), frame_rows(frames, summary, loop))
@@ -108,7 +108,7 @@ def _make(source: Source, run: InferenceRun, workers: int, files: LoopFiles, fol
     return _Made(contents, describe_loop(source, loop, frames, summary, run.segmenter))
 
 
-def _check(frames: list[Frame], path: Path) -> None:
+def check_frames(frames: list[Frame], path: Path) -> None:
     """Raise DataError when no frame could be processed."""
     if not frames:
         raise DataError("no frame could be decoded; replace the file, or save it as MP4 (H.264)", path)
@@ -117,8 +117,8 @@ def _check(frames: list[Frame], path: Path) -> None:
         raise DataError(f"none of {len(frames)} frames could be processed; the first: {first}", path)
 
 
-def _early_end(count: int, loop: Loop, problem: str) -> list[str]:
-    """Return a sentence on a file with fewer frames than it declares."""
+def early_end(count: int, loop: Loop, problem: str) -> list[str]:
+    """Return a sentence on a file with fewer frames than it declares. problem: how it ended, or empty."""
     if count >= loop.frames and not problem:
         return []
     return [f"the file ends after {count} of {loop.frames} frames{problem}"]
