@@ -3,9 +3,10 @@
 import argparse
 import json
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.inference.sources import SpacingOptions
 
 LOCAL = "local"
+CONNECT_SECONDS = 10
 _SETTINGS: tuple[str, ...] = (
     "images",
     "model",
@@ -148,6 +150,14 @@ def _engine(arguments: argparse.Namespace, run: "ArchiveRun", note: Callable[[st
         yield Pool(ray, run, PoolSettings(gpus=gpus, most=most), note)
 
 
+def check_answers(address: str) -> None:
+    """Raise OSError or ValueError when nothing answers at HOST:PORT: Ray itself waits for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("no HOST:PORT")
+    socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+
+
 @contextmanager
 def connected(where: str, jobs: int) -> Iterator[Any]:
     """Yield `ray`, connected: to processes of this machine for `local`, else to a cluster. Raises UsageError."""
@@ -156,15 +166,27 @@ def connected(where: str, jobs: int) -> Iterator[Any]:
     ray = ray_library(local=where == LOCAL)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if where == LOCAL:
-        options |= {"num_cpus": jobs, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        options |= {"address": LOCAL, "num_cpus": jobs, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     else:
         options |= {"address": where}
     try:
+        if where not in (LOCAL, "auto"):
+            check_answers(where)
         ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"--ray {where}: no Ray cluster there ({reason}); start one with `ray start --head`") from None
+        raise UsageError(
+            f"--ray {where}: no Ray cluster there ({reason}); expected local, auto or HOST:PORT; `ray start --head` "
+            "starts one and prints its address"
+        ) from None
+    _keep_quiet(ray)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _keep_quiet(ray: Any) -> None:
+    """Leave Ray's own messages about processes that ended in its logs; what they mean is said by the run itself."""
+    with suppress(AttributeError):  # no public part of Ray: where it is another, the messages are printed as well
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None

@@ -17,6 +17,7 @@ from sonoseg.inference.process_image import check_file_name
 from sonoseg.inference.sources import from_file
 from sonoseg.inference.table import Row
 from sonoseg.io.file_state import file_state
+from sonoseg.io.readers import is_dicom
 from sonoseg.io.readers.opening import digest_of_file, read_file
 
 _BY_IMAGE = (errno.ENOMEM, errno.EIO)
@@ -124,7 +125,7 @@ def _unit_rows(unit: Unit, index: int, shard: Shard, run: ArchiveRun, hooks: _Ho
     if unit.spacing:
         sources = [replace(source, spacing=unit.spacing, spacing_from=unit.spacing_from) for source in sources]
     overlays = run.folder / shard.overlays
-    writer = FileRows(unit, run, overlays, f"{index:05d}")
+    writer = FileRows(unit, run, overlays, f"{index:05d}", is_dicom(path))
     if sources[0].loop:
         digest, state = digest_of_file(path, run.limits)
         hooks.digest(digest)

@@ -75,6 +75,11 @@ def archive_lines(tally: Tally, folder: Path, seconds: float) -> list[str]:
     if counts["without_image"]:
         number = "1 file has" if counts["without_image"] == 1 else f"{counts['without_image']} files have"
         lines.append(f"{number} no image, such as a report")
+    if counts["whole_frames"]:
+        lines.append(
+            f"{counts['whole_frames']} images of DICOM files without ultrasound regions: nothing around them could be "
+            "removed, such as a name"
+        )
     loops = f" ({counts['loops']} loops)" if counts["loops"] else ""
     rate = f"; {made / seconds:.1f} images a second" if made and seconds > 0 else ""
     by_status = ", ".join(f"{counts[status]} {status}" for status in STATUSES)

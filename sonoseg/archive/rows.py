@@ -77,12 +77,16 @@ def failed_file(unit: Unit, reason: str) -> Row:
 
 @dataclass(frozen=True)
 class FileRows:
-    """Makes the rows of one file, and writes its overlays, whose names begin with `prefix`."""
+    """Makes the rows of one file, and writes its overlays, whose names begin with `prefix`.
+
+    of_dicom: whether the file is DICOM.
+    """
 
     unit: Unit
     run: ArchiveRun
     overlays: Path
     prefix: str
+    of_dicom: bool = False
 
     def picture(self, source: Source, digest: str, data: bytes) -> Row:
         """Return the row of a single picture, or of a page or region of a file."""
@@ -94,7 +98,7 @@ class FileRows:
                 raise
             return self._failed(source, IMAGE, source.image.frame_number, reason_of(error, source.path), digest)
         facts = describe(source, image, findings, self.run.segmenter)
-        return self._found(source, facts, (image, findings), IMAGE, digest)
+        return self._found(source, facts, (image, findings), IMAGE, digest) | self._place(record)
 
     def loop(self, source: Source, digest: str, tick: Callable[[], None]) -> list[Row]:
         """Return the rows of the frames of a loop, and that of its summary."""
@@ -137,7 +141,12 @@ class FileRows:
             reason = error.reason if isinstance(error, DataError) else f"unexpected {type(error).__name__}: {error}"
             return Frame(number, "failed", [reason]), self._failed(source, FRAME, number, reason, digest)
         facts = {**describe(source, image, findings, self.run.segmenter), "frame": number}
-        return frame_facts(number, findings), self._found(source, facts, (image, findings), FRAME, digest)
+        row = self._found(source, facts, (image, findings), FRAME, digest) | self._place(record)
+        return frame_facts(number, findings), row
+
+    def _place(self, record: ImageRecord) -> Row:
+        """Return whether nothing around the image could be removed, which is counted and in no column."""
+        return {"whole_frame": self.of_dicom and record.region is None and not self.run.keep_frame}
 
     def _found(
         self, source: Source, facts: Mapping[str, Any], seen: tuple[Pixels, Findings], kind: str, digest: str
@@ -183,7 +192,8 @@ def _json(value: Any) -> str:
 
 
 def counts_of(rows: Sequence[Row]) -> dict[str, int]:
-    """Return the number of images, of those of each status, and of loops."""
+    """Return the number of images, those of each status, loops, and images of DICOM files without regions."""
     images = [row for row in rows if row["kind"] != LOOP]
     by_status = {status: sum(row["status"] == status for row in images) for status in STATUSES}
-    return {"inputs": len(images), **by_status, "loops": len(rows) - len(images)}
+    whole = sum(row.get("whole_frame", False) for row in images)
+    return {"inputs": len(images), **by_status, "loops": len(rows) - len(images), "whole_frames": whole}

@@ -75,7 +75,7 @@ def local_engine(run: ArchiveRun, threads: int) -> Engine:
 class Tally:
     """What a run has come to. digests: shard -> SHA-256 of its table, None for one of an earlier run.
 
-    counts: files, inputs (images and frames), those of each status, loops, files without an image. reused: images of
+    counts: `process.write_shard`, summed. reused: images of
     shards of an earlier run.
     """
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from sonoseg.archive.inputs import Unit
@@ -67,7 +67,8 @@ def group(units: Iterable[Unit], fingerprint: str, images: int = SHARD_IMAGES) -
 
 
 def _shard(units: list[Unit], fingerprint: str) -> Shard:
-    text = json.dumps([fingerprint, *map(astuple, units)])
+    files = [(unit.name, unit.size, unit.mtime_ns, unit.spacing, unit.spacing_from, unit.problem) for unit in units]
+    text = json.dumps([fingerprint, *files])
     return Shard(hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS], tuple(units))
 
 
