@@ -24,6 +24,8 @@ _TRIES = 2
 _STARTS = 3
 """So many processes that end while they load the models, one after the other, end the run."""
 _POLL_SECONDS = 1.0
+_WAIT_SECONDS = 60.0
+"""After this time without a process there is a note."""
 _LOOK_SECONDS = 10.0
 """How often the size of the cluster is looked up."""
 
@@ -87,6 +89,7 @@ class Pool:
         self._partial: dict[str, _Partial] = {}
         self._failed_starts = 0
         self._size, self._looked = 0, float("-inf")
+        self._alive: float | None = time.monotonic()  # when there last was a process; None after the note on it
 
     def __call__(self, shards: Iterator[Shard]) -> Iterator[Written]:
         """Make the shards. Raises MachineError when no process can be started, or one meets what ends the run."""
@@ -102,6 +105,7 @@ class Pool:
                         following = next(shards, None)
                 waiting = [*self._starting, *self._busy]
                 ready, _ = self._ray.wait(waiting, timeout=_POLL_SECONDS) if waiting else ([], [])
+                self._watch()
                 for reference in ready:
                     if reference in self._starting:
                         self._started(reference)
@@ -109,6 +113,14 @@ class Pool:
                         yield from self._ended(reference)
         finally:
             self._close()
+
+    def _watch(self) -> None:
+        """Note once when no process has been there for a while."""
+        if self._busy or self._idle:
+            self._alive = time.monotonic()
+        elif self._alive is not None and time.monotonic() - self._alive > _WAIT_SECONDS:
+            self._note(f"no process could be started for {_WAIT_SECONDS:g} s: the cluster has no free processors")
+            self._alive = None
 
     def _start_processes(self, more: bool) -> None:
         """Start as many processes as there is room and work for."""

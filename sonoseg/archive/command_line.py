@@ -84,6 +84,14 @@ def check_archive_flags(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{' and '.join(given)}: only with --results files; omit it, or --results parquet and --ray")
     if arguments.gpus_per_actor and not arguments.ray:
         raise UsageError("--gpus-per-actor needs --ray")
+    if arguments.ray:  # a process sees the GPUs that Ray gives it, and no others
+        device = "cuda" if arguments.gpus_per_actor else "cpu"
+        if arguments.device not in ("auto", device):
+            raise UsageError(
+                f"--device {arguments.device} does not go with --ray and --gpus-per-actor {arguments.gpus_per_actor:g}; "
+                "with cuda each actor needs a part of a GPU, with cpu none"
+            )
+        arguments.device = device
 
 
 def run_archive_stage(

@@ -23,7 +23,7 @@ from sonoseg.inference.segmenter import Segmenter
 from sonoseg.io.tables import unescape_cell
 from sonoseg.schema.task import Task
 from tests.conftest import changed
-from tests.dicom_files import write_dicom, write_video
+from tests.dicom_files import real_dicom, write_dicom, write_video
 from tests.models.members import always_load, member
 
 Run = Callable[..., pd.DataFrame]
@@ -57,6 +57,7 @@ def images(tmp_path: Path) -> Path:
     Image.fromarray(np.full((60, 90), 7, np.uint8)).save(folder / "plain.png")
     (folder / "broken.png").write_bytes(b"no picture")
     (folder / "i01.gif").write_bytes(b"GIF89a")
+    shutil.copy(real_dicom("reportsi.dcm"), folder)  # no image: left out, and counted
     return folder
 
 
@@ -147,7 +148,8 @@ def test_the_rows_are_those_of_an_ordinary_run(run: Run, tmp_path: Path, images:
     assert masks == expected_masks and "loop_masks.tif" in masks and "i00_bmp_mask.png" in masks
     counts = json.loads((tmp_path / "out" / "run.json").read_text())["counts"]
     assert counts["inputs"] == sum(counts[status] for status in ("ok", "check", "reject", "failed")) == len(found) - 1
-    assert counts["failed"] == 3 and counts["loops"] == 1 and counts["files"] == len(list(images.iterdir()))
+    assert (counts["failed"], counts["loops"], counts["without_image"]) == (3, 1, 1)
+    assert counts["files"] == len(list(images.iterdir()))
     overlays = set(found["overlay"].dropna())
     assert {path for path in files(tmp_path / "out") if path.endswith("_overlay.png")} == overlays
     pictures = found[found["kind"] != "loop"]
@@ -332,6 +334,7 @@ WRONG = {
     "files on Ray": (["--results", "files", "--ray", "local", "--images", "{in}"], "not --results files"),
     "overlays": (["--overlays", "all", "--images", "{in}"], "--overlays needs --results parquet"),
     "GPUs": (["--results", "parquet", "--images", "{in}", "--gpus-per-actor", "1"], "--gpus-per-actor needs --ray"),
+    "a device": (["--ray", "local", "--images", "{in}", "--device", "cuda"], "each actor needs a part of a GPU"),
     "below the images": (["--results", "parquet", "--images", "{in}", "--output", "{in}/out"], "lies below the images"),
     "a list without parquet": (["--images", "{in}/i02.png"], "no such folder"),
 }
