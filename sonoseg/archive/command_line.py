@@ -88,8 +88,8 @@ def check_archive_flags(arguments: argparse.Namespace) -> None:
         device = "cuda" if arguments.gpus_per_actor else "cpu"
         if arguments.device not in ("auto", device):
             raise UsageError(
-                f"--device {arguments.device} does not go with --ray and --gpus-per-actor {arguments.gpus_per_actor:g}; "
-                "with cuda each actor needs a part of a GPU, with cpu none"
+                f"--device {arguments.device} does not go with --ray and --gpus-per-actor "
+                f"{arguments.gpus_per_actor:g}; with cuda each actor needs a part of a GPU, with cpu none"
             )
         arguments.device = device
 
