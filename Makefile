@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast test-clients test-orthanc lint bench fuzz killtest loadtest clean
+.PHONY: demo test test-fast test-clients test-orthanc test-ray lint bench fuzz killtest loadtest clean
 
 demo: .venv/ready
 	$(BIN)/python inference.py --task spine_realtime --images Datasets/spine_sample/images --output result/first_look
@@ -39,6 +39,17 @@ test-orthanc: .venv/ready-for-tests
 	  || (echo "Orthanc and DCMTK are missing; install them: sudo apt-get install orthanc orthanc-dicomweb dcmtk"; exit 1)
 	SONOSEG_ORTHANC=1 $(BIN)/python -m pytest tests/orthanc tests/dicom
 
+# Archives on Ray clusters of several nodes. Ray brings requests, which opens a socket when MONAI imports it, so it has an environment of its
+# own, which sees the packages of .venv.
+test-ray: .ray-env/ready
+	.ray-env/bin/python -m pytest tests/ray
+
+.ray-env/ready: .venv/ready-for-tests requirements-ray.txt
+	$(BIN)/python -m venv .ray-env
+	cd .venv/lib/python3*/site-packages && pwd > "$$(echo $(CURDIR)/.ray-env/lib/python3*/site-packages)/of_the_tests.pth"
+	.ray-env/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
+	@touch $@
+
 lint: .venv/ready-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -69,4 +80,4 @@ loadtest: .venv/ready
 	$(BIN)/python -m stress.load
 
 clean:
-	rm -rf .venv .clients
+	rm -rf .venv .clients .ray-env

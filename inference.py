@@ -11,9 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sonoseg.archive.command_line import add_archive_flags, check_archive_flags, run_archive_stage
 from sonoseg.errors import UsageError
 from sonoseg.io.limits import ReadLimits
-from sonoseg.io.numbers import parse_number
 from sonoseg.models.engines import ENGINE_NAMES
 from sonoseg.runs.command_line import (
     EXIT_OK,
@@ -22,6 +22,7 @@ from sonoseg.runs.command_line import (
     TOOL_FORMATS,
     path_type,
     run_guarded,
+    spacing_of,
     stage_parser,
 )
 from sonoseg.runs.lock import locked
@@ -29,7 +30,6 @@ from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.signals import deferred_signals
 from sonoseg.runs.terminal import print_lines, progress_bar
 from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE, Workspace
-from sonoseg.sizes import Spacing
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.dicom.output import DicomOutput
@@ -92,8 +92,16 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="also write the results of DICOM files as DICOM: segmentation, structured report, secondary capture",
     )
+    add_archive_flags(parser)
     without_task = argparse.Namespace(task=None)  # no --task: the task that is stored in --model
     arguments = parser.parse_args(argv, without_task)
+    check_flags(arguments)
+    arguments.spacing = spacing_of(arguments.spacing)
+    return arguments
+
+
+def check_flags(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for flags that exclude each other, and for a folder that does not exist."""
     if (arguments.spacing or arguments.metadata or arguments.watch or arguments.keep_frame) and not arguments.images:
         raise UsageError("--spacing, --metadata, --watch and --keep-frame need --images; name the folder of images too")
     if arguments.watch and arguments.annotations:
@@ -102,59 +110,38 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         raise UsageError("--dicom is for images that are all there, not for --watch; run without --watch afterwards")
     if arguments.spacing and arguments.metadata:
         raise UsageError("--spacing and --metadata both give the pixel size; use one of them")
-    if arguments.images and not arguments.images.is_dir():
+    check_archive_flags(arguments)
+    if arguments.images and not arguments.images.is_dir() and arguments.results == "files":
         found = "is a file" if arguments.images.is_file() else "no such folder"
         raise UsageError(f"{arguments.images}: {found}; --images names the folder of the pictures")
-    arguments.spacing = spacing_of(arguments.spacing)
-    return arguments
-
-
-def spacing_of(texts: Sequence[str] | None) -> Spacing | None:
-    """Return (row_mm, col_mm) from one or two numbers. Raises UsageError for any other values."""
-    if texts is None:
-        return None
-    try:
-        values = [parse_number(text) for text in texts]
-    except ValueError as problem:
-        raise UsageError(f"--spacing {' '.join(texts)}: {problem}") from None
-    if len(values) > 2 or min(values) <= 0:
-        raise UsageError(f"--spacing {' '.join(texts)}: expected one or two numbers above 0, mm per pixel")
-    return values[0], values[-1]
 
 
 def run_stage(argv: Sequence[str] | None) -> int:
     """Run stage 4. Raises SonoSegError and OSError."""
     arguments = parse_arguments(argv)
 
-    from sonoseg.schema.task_files import load_draft, task_of
-
-    requested = task_of(load_draft(arguments.task or "spine"))  # only its name, and whether it is one of SonoSeg's own
-
     # Torch and the inference engines take seconds to import; the arguments have been checked by now.
+    from sonoseg.archive.run import is_archive
     from sonoseg.inference.process_image import InferenceRun
-    from sonoseg.inference.results import check_results
+    from sonoseg.inference.results import check_output_folder, check_results
     from sonoseg.inference.resume import OptionalFiles, run_fingerprint
-    from sonoseg.inference.run_record import write_run_record
-    from sonoseg.inference.segmenter import Segmenter, choose_device, first_use_remarks, read_models
-    from sonoseg.inference.sources import Inputs, check_output_folder
+    from sonoseg.inference.run_record import count_rows, write_run_record
+    from sonoseg.inference.sources import Inputs
     from sonoseg.inference.table import write_table
     from sonoseg.inference.terminal import count_text, loop_remarks, start_lines, summary_lines
-    from sonoseg.models.engines.choose import EngineOptions
 
-    # Load the models. From here on the task is the one that they were trained for.
-    models = arguments.model or [default_model(Workspace(arguments.workspace, requested.name), requested)]
-    headers = read_models(models)
-    options = EngineOptions(arguments.engine, choose_device(arguments.device), arguments.jobs)
-    print_lines(first_use_remarks(headers, options))
-    segmenter = Segmenter.from_models(headers, options, raw_masks=arguments.raw_masks, tta=arguments.tta)
+    # From here on the task is the one that the models were trained for.
+    segmenter = load_segmenter(arguments)
     task = segmenter.task
-    if task.name != requested.name and (arguments.task or not arguments.model):
-        raise UsageError(f"{models[0]} was trained for task {task.name}, not {requested.name}; omit --task")
     workspace = Workspace(arguments.workspace, task.name)
-    folder = arguments.output or workspace.results
+    folder = arguments.output or (workspace.archive if arguments.results == "parquet" else workspace.results)
     if arguments.spacing and (problem := task.metadata.spacing_problem(arguments.spacing)):
         raise UsageError(f"--spacing: {problem}")
     check_output_folder(folder, arguments.images, workspace.dataset, task.annotations)
+    if arguments.results == "parquet":
+        return run_archive_stage(arguments, segmenter, folder, spacing_options(arguments))
+    if is_archive(folder):
+        raise UsageError(f"{folder}: has the results of --results parquet; choose another folder with --output")
 
     # List the images; a watched folder is listed while it is processed.
     inputs = Inputs([], []) if arguments.watch else list_images(arguments, segmenter, workspace)
@@ -177,10 +164,31 @@ def run_stage(argv: Sequence[str] | None) -> int:
         print_lines([line for extra in extras for line in extra.write(inputs.sources, rows)])
         settings = {**{name: getattr(arguments, name) for name in SETTINGS}, "heatmap": optional.heatmap}
         settings = json.loads(json.dumps(settings, default=str))  # paths as text
-        write_run_record(output, rows, segmenter, settings, seconds, arguments.command)
+        write_run_record(output, count_rows(rows), segmenter, settings, seconds, arguments.command)
         output.keep_earlier()  # results of other images in the same folder
     print_lines(summary_lines(rows, folder, None if arguments.watch else seconds))
     return EXIT_SOME_FAILED if any(row["status"] == "failed" or row.get("incomplete") for row in rows) else EXIT_OK
+
+
+def load_segmenter(arguments: argparse.Namespace) -> "Segmenter":
+    """Load the models. Raises ModelError and UsageError, and TaskError for a task that does not exist."""
+    from sonoseg.schema.task_files import load_draft, task_of
+
+    requested = task_of(load_draft(arguments.task or "spine"))  # only its name, and whether it is one of SonoSeg's own
+
+    from sonoseg.inference.segmenter import Segmenter, choose_device, first_use_remarks, read_models
+    from sonoseg.models.engines.choose import EngineOptions
+
+    models = arguments.model or [default_model(Workspace(arguments.workspace, requested.name), requested)]
+    headers = read_models(models)
+    threads = 1 if arguments.ray else arguments.jobs  # a process of Ray makes one image at a time
+    options = EngineOptions(arguments.engine, choose_device(arguments.device), threads)
+    print_lines(first_use_remarks(headers, options))
+    segmenter = Segmenter.from_models(headers, options, raw_masks=arguments.raw_masks, tta=arguments.tta)
+    task = segmenter.task.name
+    if task != requested.name and (arguments.task or not arguments.model):
+        raise UsageError(f"{models[0]} was trained for task {task}, not {requested.name}; omit --task")
+    return segmenter
 
 
 def default_model(workspace: Workspace, requested: "Task") -> Path:

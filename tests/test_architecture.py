@@ -24,7 +24,7 @@ LAYERS = (
     ("models",),
     ("evaluation",),
     ("training", "inference"),
-    ("dicom", "export"),
+    ("dicom", "export", "archive"),
     ("planning", "new_task"),
     ("convert",),
     ("commands",),
@@ -49,8 +49,9 @@ IMPORTS = {
     "new_task": "errors sizes types geometry schema io reporting annotations prepare",
     "convert": "errors sizes types geometry schema io annotations prepare new_task",
     "export": "errors types schema io runs models postprocess evaluation",
-    "commands": "errors schema runs evaluation models inference export new_task convert dicom",
+    "commands": "errors schema runs evaluation models inference export new_task convert dicom archive",
     "dicom": "errors sizes types annotations geometry schema io runs models inference",
+    "archive": "errors sizes types annotations schema io runs prepare postprocess inference",
     "inference": "errors sizes types geometry schema io runs reporting annotations prepare postprocess quality models",
 }
 """Package -> what it imports, lower layers only; a package that is not listed imports none."""
@@ -61,7 +62,7 @@ MODULES = {
     for path in sorted((REPOSITORY / "sonoseg").rglob("*.py"))
 }
 TOOLS = sorted(path for folder in ("benchmarks", "stress", "tools") for path in (REPOSITORY / folder).rglob("*.py"))
-COMMAND_LINE = ("sonoseg.runs.command_line", "sonoseg.runs.terminal")
+COMMAND_LINE = ("sonoseg.runs.command_line", "sonoseg.runs.terminal", "sonoseg.archive.command_line")
 """Besides `__main__` modules, the modules of the package that may print and parse flags: the scripts use them."""
 OTHER_PROGRAMS_FLAGS = {"--logdir", "--porcelain", "--untracked-files"}
 """Flags of TensorBoard and git, which the package names or uses."""

@@ -40,7 +40,8 @@ def test_every_range_has_both_ends() -> None:
 
 def test_pins_of_extras_lie_in_their_ranges() -> None:
     pinned = pins("requirements-dev.txt")
-    for requirement in map(Requirement, EXTRAS["onnxruntime"]):
+    pinned |= pins("requirements-ray.txt")
+    for requirement in map(Requirement, EXTRAS["onnxruntime"] + EXTRAS["parquet"] + EXTRAS["ray"]):
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)])
 
 

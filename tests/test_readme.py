@@ -30,11 +30,17 @@ MAKEFILE = (REPOSITORY / "Makefile").read_text()
 SCRIPTS = sorted(path.name for path in REPOSITORY.glob("*.py"))
 COMMANDS = (
     *("sonoseg", "sonoseg verify", "sonoseg models", "sonoseg convert", "sonoseg new-task", "sonoseg dicom-node"),
-    "sonoseg export",
-    "sonoseg quantize",
+    *("sonoseg export", "sonoseg export-masks", "sonoseg quantize"),
     *("sonoseg.phantom", "benchmarks"),
 )
-MODULES = ("benchmarks.ablation", "benchmarks.coverage", "stress.fuzz", "stress.killtest", "stress.load")
+MODULES = (
+    "benchmarks.ablation",
+    "benchmarks.archives",
+    "benchmarks.coverage",
+    "stress.fuzz",
+    "stress.killtest",
+    "stress.load",
+)
 OTHER_PROGRAMS = {"jupyter", "pip", "pre-commit", "pynetdicom", "sha256sum", "tensorboard", "."}
 """Programs of other projects: their flags are not checked."""
 

@@ -61,7 +61,7 @@ def process_image(source: Source, run: InferenceRun) -> Row:
                 output.keep(path, digest)
             return result_row(source, reusable.facts, reused=True)
 
-        image, findings = segment_record(read_image(source.image, run.limits, data), source, run)
+        image, findings = segment_record(read_image(source.image, run.limits, data), source, run.segmenter)
         pictures = render(image, findings, task.structures, task.postprocessing.threshold, files, run.optional)
         facts = describe(source, image, findings, run.segmenter)
     except Exception as error:  # an unexpected error of one image must not end the run
@@ -81,7 +81,7 @@ def process_image(source: Source, run: InferenceRun) -> Row:
 
 
 def segment_record(
-    record: ImageRecord, source: Source, run: InferenceRun, with_probabilities: bool = True
+    record: ImageRecord, source: Source, segmenter: Segmenter, with_probabilities: bool = True
 ) -> tuple[Pixels, Findings]:
     """Return the frame `(H, W)` uint8 of a decoded image, black around its region, and the findings in it.
 
@@ -89,7 +89,7 @@ def segment_record(
     Raises DataError for an image that cannot be segmented.
     """
     image = check_image(record.pixels)
-    findings = run.segmenter(image, source.spacing)
+    findings = segmenter(image, source.spacing)
     if not with_probabilities:
         findings = replace(findings, probabilities=None)
     if record.region and record.frame_size:

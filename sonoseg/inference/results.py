@@ -1,6 +1,7 @@
 """The result files of one image: their names, their contents, and how they are written and removed."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from sonoseg.annotations import FORMATS
+from sonoseg.annotations.base import matching_folders
 from sonoseg.errors import DataError
 from sonoseg.inference.cine.files import LoopFiles, files_besides_record
 from sonoseg.inference.cine.video import video_suffix
@@ -23,6 +26,7 @@ from sonoseg.io.png import encode_png
 from sonoseg.postprocess.interpret import Findings
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.workspace import RESULTS_TABLE
+from sonoseg.schema.annotation_formats import Annotations
 from sonoseg.schema.annotations import Structure
 from sonoseg.types import Pixels
 
@@ -195,6 +199,30 @@ def write_results(
     for name, data in pictures.items():
         output.write_bytes(name, data)
     output.write_json(files.record, record)
+
+
+def check_output_folder(output: Path, images: Path | None, data: Path, annotations: Annotations) -> None:
+    """Raise DataError when results would be written into the folder of the images, or into one of annotated data.
+
+    images: the folder that is segmented; when it is that of annotated data, so are those of its annotations. data: the
+    task's data folder.
+    """
+    folders = FORMATS[annotations.format].folders(annotations)
+    roots = [data.resolve()]
+    if images:
+        roots.append(images.resolve())
+        parts = Path(os.path.normpath(annotations.images)).parts
+        if roots[-1].parts[-len(parts) :] == parts:
+            roots.append(roots[-1].parents[len(parts) - 1])
+    taken = [root / folder for root in roots for name in folders for folder in _meant(root, name)]
+    taken += [images] if images else []
+    if output.resolve() in {path.resolve() for path in taken}:
+        raise DataError(f"{output}: results cannot be written among the images or annotations; choose another folder")
+
+
+def _meant(root: Path, name: str) -> list[str]:
+    """Return the folders that a section's name with `*` means, and the name itself."""
+    return [name, *matching_folders(root, name).values()] if root.is_dir() else [name]
 
 
 def check_results(output: OutputFolder) -> None:

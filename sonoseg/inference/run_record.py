@@ -16,24 +16,23 @@ from sonoseg.runs.workspace import INFERENCE_RECORD
 
 def write_run_record(
     output: OutputFolder,
-    rows: Sequence[Row],
+    counts: Mapping[str, int],
     segmenter: Segmenter,
     settings: Mapping[str, Any],
     seconds: float,
     command: Sequence[str],
 ) -> Path:
-    """Write `run.json`: counts of images by status, duration, models, threshold and provenance.
+    """Write `run.json`: counts of images by status (`count_rows`), duration, models, threshold and provenance.
 
     The last file of a run: its presence means that the run was completed.
     """
-    statuses = Counter(row["status"] for row in rows)
     models = {member.file: member.sha256 for member in segmenter.members}
     record = run_record(command, segmenter.task, settings, models)
     return output.write_json(
         INFERENCE_RECORD,
         {
             "task": segmenter.task.name,
-            "counts": {"inputs": len(rows), **{status: statuses[status] for status in STATUSES}},
+            "counts": dict(counts),
             "seconds": round(seconds, 3),
             "model_sha256": segmenter.sha256,
             "model_info": segmenter.info,
@@ -44,6 +43,12 @@ def write_run_record(
             "notice": DISCLAIMER,
         },
     )
+
+
+def count_rows(rows: Sequence[Row]) -> dict[str, int]:
+    """Return the number of rows as `inputs`, and those of each status."""
+    statuses = Counter(row["status"] for row in rows)
+    return {"inputs": len(rows), **{status: statuses[status] for status in STATUSES}}
 
 
 def _describe(member: Member) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -95,11 +96,15 @@ class Segmenter:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the paths of the model files and the options: the networks are read again where it is unpickled.
 
+        They run in the engine that was chosen here, where all members have the same.
         Raises ModelError for networks that come from no file.
         """
         if self._source is None:
             raise ModelError("only a segmenter that was loaded from model files can be pickled; use Segmenter.load")
-        return load_once, (*self._source, self.sha256, self.raw_masks, self.tta)
+        files, options = self._source
+        if len(engines := {member.engine.name for member in self.members}) == 1:
+            options = replace(options, name=engines.pop())
+        return load_once, (files, options, self.sha256, self.raw_masks, self.tta)
 
     @property
     def _predictors(self) -> list[Predictor]:

@@ -1,6 +1,5 @@
 """The images of a run of stage 4: files and frames, the names of their results, and their pixel spacing."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from sonoseg.annotations import FORMATS
-from sonoseg.annotations.base import matching_folders
 from sonoseg.errors import DataError, NoImageError, is_machine_error
 from sonoseg.io.file_state import FileState, file_state
 from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRef
@@ -19,14 +17,13 @@ from sonoseg.io.readers import image_folders_below, image_suffixes, is_dicom, is
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
 from sonoseg.runs.split_tables import read_split
 from sonoseg.runs.workspace import INFERENCE_RECORD, Workspace
-from sonoseg.schema.annotation_formats import Annotations
 from sonoseg.schema.annotations import Metadata
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Size, Spacing
 
 _RESERVED_NAMES = (Path(INFERENCE_RECORD).stem,)
 """An image of this name would give a `run.json` of its own."""
-_UNSUPPORTED_SUFFIXES = (".gif", ".webp", ".heic", ".jp2", ".nrrd", ".mkv", ".webm", ".wmv")
+UNSUPPORTED_SUFFIXES = (".gif", ".webp", ".heic", ".jp2", ".nrrd", ".mkv", ".webm", ".wmv")
 """Suffixes of images in other formats: each is listed as failed with its reason, and not ignored."""
 
 
@@ -135,45 +132,27 @@ def from_folder(
         remarks.append(
             f"pixel spacing unknown for {without} of {len(sources)} images: their lengths are in pixels only"
         )
-    others = [path for path in folder.iterdir() if path.suffix.lower() in _UNSUPPORTED_SUFFIXES and path.is_file()]
+    others = [path for path in folder.iterdir() if path.suffix.lower() in UNSUPPORTED_SUFFIXES and path.is_file()]
     sources += [Source(ImageRef(path), path.name) for path in sorted(others) if not is_image(path)]
     return Inputs(sources, remarks)
 
 
 def from_file(path: Path, limits: ReadLimits = DEFAULT_LIMITS, keep_frame: bool = False) -> list[Source]:
-    """Return the images of one file, named as in a folder, with the spacings that it states. Raises DataError."""
-    file = _File(path, *_header(path, limits))
-    if file.problem or not file.has_image:
-        raise DataError(file.problem or f"{path}: no image in this file")
+    """Return the images of one file, named as in a folder, with the spacings that it states.
+
+    Raises NoImageError for a file that is no image, such as a DICOM report, DataError, and errors of the machine.
+    """
+    try:
+        file = _File(path, read_image_header(path, limits), is_dicom(path), "", True)
+    except OSError as error:
+        if is_machine_error(error):
+            raise
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     images = file.images(keep_frame)
     return [
         Source(image, name, *file.header.spacing_of(image), loop=file.loop)
         for image, name in zip(images, output_names(images), strict=True)
     ]
-
-
-def check_output_folder(output: Path, images: Path | None, data: Path, annotations: Annotations) -> None:
-    """Raise DataError when results would be written into the folder of the images, or into one of annotated data.
-
-    images: the folder that is segmented; when it is that of annotated data, so are those of its annotations. data: the
-    task's data folder.
-    """
-    folders = FORMATS[annotations.format].folders(annotations)
-    roots = [data.resolve()]
-    if images:
-        roots.append(images.resolve())
-        parts = Path(os.path.normpath(annotations.images)).parts
-        if roots[-1].parts[-len(parts) :] == parts:
-            roots.append(roots[-1].parents[len(parts) - 1])
-    taken = [root / folder for root in roots for name in folders for folder in _meant(root, name)]
-    taken += [images] if images else []
-    if output.resolve() in {path.resolve() for path in taken}:
-        raise DataError(f"{output}: results cannot be written among the images or annotations; choose another folder")
-
-
-def _meant(root: Path, name: str) -> list[str]:
-    """Return the folders that a section's name with `*` means, and the name itself."""
-    return [name, *matching_folders(root, name).values()] if root.is_dir() else [name]
 
 
 def from_test_split(workspace: Workspace, class_names: Sequence[str]) -> Inputs:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sonoseg.errors import SonoSegError, Stopped, is_machine_error, machine_error, printable
+from sonoseg.errors import SonoSegError, Stopped, UsageError, is_machine_error, machine_error, printable
 from sonoseg.io.limits import MAX_PIXELS
 from sonoseg.io.numbers import parse_integer, parse_number
 from sonoseg.runs.checkout import default_workspace
 from sonoseg.runs.signals import one_interrupt
 from sonoseg.runs.streams import lasting_streams
+from sonoseg.sizes import Spacing
 
 _REMEDIES = {
     errno.EACCES: "choose a folder or file that you may use",
@@ -72,6 +73,19 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
         help="pictures that declare more than N pixels (width times height) are refused before they are decoded",
     )
     return parser
+
+
+def spacing_of(texts: Sequence[str] | None) -> Spacing | None:
+    """Return (row_mm, col_mm) from one or two numbers. Raises UsageError for any other values."""
+    if texts is None:
+        return None
+    try:
+        values = [parse_number(text) for text in texts]
+    except ValueError as problem:
+        raise UsageError(f"--spacing {' '.join(texts)}: {problem}") from None
+    if len(values) > 2 or min(values) <= 0:
+        raise UsageError(f"--spacing {' '.join(texts)}: expected one or two numbers above 0, mm per pixel")
+    return values[0], values[-1]
 
 
 def next_command(script: str, arguments: argparse.Namespace) -> str:

@@ -87,6 +87,11 @@ class Workspace:
         return self.root / "result" / self.task
 
     @property
+    def archive(self) -> Path:
+        """Results of stage 4 as Parquet shards."""
+        return self.root / "result" / f"{self.task}_archive"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs" / self.task
 

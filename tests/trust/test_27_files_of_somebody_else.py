@@ -15,8 +15,9 @@ import training as stage3
 from sonoseg.__main__ import main as tool
 from sonoseg.errors import DataError
 from sonoseg.inference.process_image import InferenceRun, process_image
+from sonoseg.inference.results import check_output_folder
 from sonoseg.inference.segmenter import Segmenter
-from sonoseg.inference.sources import Source, check_output_folder
+from sonoseg.inference.sources import Source
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder

@@ -102,3 +102,10 @@ def test_processes_of_one_computer_may_communicate(forbidden: tuple[dict[str, st
     ended = python(environment, "-c", f"{code}; {unix}")
     assert ended.returncode == 0, ended.stderr
     assert log.read_text() == ""
+
+
+def test_the_library_of_parquet_tables_opens_none(forbidden: tuple[dict[str, str], Path]) -> None:
+    environment, log = forbidden
+    ended = python(environment, "-c", "import pyarrow.parquet, pandas; from sonoseg.archive import command_line")
+    assert ended.returncode == 0, ended.stderr
+    assert log.read_text() == ""

@@ -75,10 +75,10 @@ def _segment(number: int, record: ImageRecord | DataError, source: Source, run: 
     try:
         if isinstance(record, DataError):
             raise record
-        image, findings = segment_record(record, source, run, with_probabilities=False)
+        image, findings = segment_record(record, source, run.segmenter, with_probabilities=False)
         if image.shape != size:
             raise DataError(f"the frame is {image.shape[1]}x{image.shape[0]} pixels; expected {size[1]}x{size[0]}")
-        return DrawnFrame(_facts(number, findings), findings.labels, draw_overlay(image, findings, structures))
+        return DrawnFrame(frame_facts(number, findings), findings.labels, draw_overlay(image, findings, structures))
     except Exception as error:  # an unexpected error of one frame must not end the loop
         if is_machine_error(error):
             raise
@@ -86,7 +86,8 @@ def _segment(number: int, record: ImageRecord | DataError, source: Source, run: 
         return DrawnFrame(Frame(number, "failed", [reason]), np.zeros(size, np.uint8), _failed_picture(reason, size))
 
 
-def _facts(number: int, findings: Findings) -> Frame:
+def frame_facts(number: int, findings: Findings) -> Frame:
+    """Return what is kept of a frame; `number` counts from 1."""
     measurements = findings.measurements
     return Frame(
         number,

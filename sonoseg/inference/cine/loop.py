@@ -93,8 +93,8 @@ def _make(source: Source, run: InferenceRun, workers: int, files: LoopFiles, fol
                 problem = f": {error.reason}"
     finally:
         drawn.close()
-    _check(frames, source.path)
-    remarks = _early_end(len(frames), loop, problem)
+    check_frames(frames, source.path)
+    remarks = early_end(len(frames), loop, problem)
     quantities = task.quantities
     summary = summarise(frames, quantities, remarks)
     table = csv_text(frame_columns(run.segmenter), frame_rows(frames, summary, loop))
@@ -108,7 +108,7 @@ def _make(source: Source, run: InferenceRun, workers: int, files: LoopFiles, fol
     return _Made(contents, describe_loop(source, loop, frames, summary, run.segmenter))
 
 
-def _check(frames: list[Frame], path: Path) -> None:
+def check_frames(frames: list[Frame], path: Path) -> None:
     """Raise DataError when no frame could be processed."""
     if not frames:
         raise DataError("no frame could be decoded; replace the file, or save it as MP4 (H.264)", path)
@@ -117,7 +117,7 @@ def _check(frames: list[Frame], path: Path) -> None:
         raise DataError(f"none of {len(frames)} frames could be processed; the first: {first}", path)
 
 
-def _early_end(count: int, loop: Loop, problem: str) -> list[str]:
+def early_end(count: int, loop: Loop, problem: str) -> list[str]:
     """Return a sentence on a file with fewer or more frames than it declares."""
     if count > loop.frames:
         return [f"the file has {count} frames and states {loop.frames}{problem}"]

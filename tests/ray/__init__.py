@@ -1,0 +1,1 @@
+"""Tests on Ray clusters: `make test-ray`, in an environment of its own."""
