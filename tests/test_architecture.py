@@ -24,7 +24,7 @@ LAYERS = (
     ("models",),
     ("evaluation",),
     ("training", "inference"),
-    ("dicom", "export"),
+    ("dicom", "export", "review"),
     ("planning", "new_task"),
     ("convert",),
     ("commands",),
@@ -49,7 +49,8 @@ IMPORTS = {
     "new_task": "errors sizes types geometry schema io reporting annotations prepare",
     "convert": "errors sizes types geometry schema io annotations prepare new_task",
     "export": "errors types schema io runs models postprocess evaluation",
-    "commands": "errors schema runs evaluation models inference export new_task convert dicom",
+    "commands": "errors schema runs evaluation models inference export new_task convert dicom review",
+    "review": "errors sizes types annotations geometry schema io runs prepare preprocess postprocess inference",
     "dicom": "errors sizes types annotations geometry schema io runs models inference",
     "inference": "errors sizes types geometry schema io runs reporting annotations prepare postprocess quality models",
 }

@@ -1,0 +1,84 @@
+"""Run the server: its socket, its address, the browser, and its end."""
+
+import os
+import socket
+import tempfile
+import threading
+import webbrowser
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+import uvicorn
+
+from sonoseg.errors import UsageError
+from sonoseg.review.security import LOOPBACK
+from sonoseg.review.server import application
+from sonoseg.review.session import Review
+
+CONNECTIONS = 1000
+"""Requests at once; further ones are answered with status 503."""
+
+
+def serve(review: Review, token: str, host: str, port: int, browser: bool) -> Iterator[str]:
+    """Serve until a signal ends the server; yield what is said: the address first.
+
+    port: 0 for a free one. Raises UsageError for an address or a port that cannot be used.
+    """
+    listening = _socket(host, port)
+    with listening:
+        number = listening.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{number}/?token={token}"
+        yield from remarks(review, host)
+        yield f"{len(review.items())} images to review at {address}"
+        yield "Ctrl-C ends the server; every decision is saved at once"
+        config = uvicorn.Config(
+            application(review, token, host, number),
+            access_log=False,  # addresses name images
+            log_level="critical",
+            lifespan="off",
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            if browser:
+                threading.Thread(target=_open, args=(Path(folder), address), daemon=True).start()
+            uvicorn.Server(config).run(sockets=[listening])
+    yield "ended"
+
+
+def remarks(review: Review, host: str) -> list[str]:
+    """Return what is said before the address."""
+    lines = [review.read_only, review.results.problem]
+    if host not in LOOPBACK:
+        lines.append("other machines can reach this server, without encryption; use it in a trusted network only")
+    return [line for line in lines if line]
+
+
+def _socket(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        made = socket.socket(family, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind((host, port))
+        except OSError:
+            made.close()
+            raise
+    except OSError as error:
+        raise UsageError(f"{host}, port {port}: {error.strerror}; choose another port, or 0 for a free one") from None
+    return made
+
+
+def _open(folder: Path, address: str) -> None:
+    """Open the browser on a private file that leads to the address: other users may see the command line of a browser.
+
+    Nothing happens where there is no browser.
+    """
+    page = folder / "review.html"
+    with os.fdopen(os.open(page, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(address)}">\n')
+    webbrowser.open(page.as_uri())
