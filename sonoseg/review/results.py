@@ -34,7 +34,7 @@ class Item:
     id: 16 hexadecimal digits, the only name by which a request can mean it. name: that of its result files. image: file
     name of the image; frame: from 1, None for a single picture. quality: expected Dice, None when unknown. frames:
     number of frames of a loop, 1 for a single image. structures: those that were found. sample: id of the image in the
-    split, empty when it is in none.
+    split, empty when it is in none. order: place in the list in place of `quality`, lowest first; None: by quality.
     """
 
     id: str
@@ -48,6 +48,7 @@ class Item:
     frames: int = 1
     structures: tuple[str, ...] = ()
     sample: str = ""
+    order: float | None = None
 
 
 def item_id(folder: Path, name: str) -> str:
