@@ -30,11 +30,18 @@ from sonoseg.schema.task import Task
 SECONDS = 120
 """In which the network has to answer; the first image takes longest, as the model is loaded."""
 
+Segment = Callable[[tuple[str, ...], str, Image], tuple[dict[str, Any], str]]
+"""Models, device and image -> the record of the image, and why there is none; called in another process."""
+
 
 class Predictor:
     """A model in a process of its own; several threads may ask at once, and wait for each other."""
 
-    def __init__(self, models: Sequence[str], device: str = "auto", seconds: float = SECONDS):
+    def __init__(
+        self, models: Sequence[str], device: str = "auto", seconds: float = SECONDS, segment: Segment | None = None
+    ):
+        """seconds: in which an image has to be done. segment: what the process does with an image; for tests."""
+        self._segment = segment or _segment
         self._models, self._device, self._seconds = tuple(models), device, seconds
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
@@ -52,7 +59,7 @@ class Predictor:
             if self._pool is None:
                 self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
             try:
-                made = self._pool.submit(_segment, models or self._models, self._device, image)
+                made = self._pool.submit(self._segment, models or self._models, self._device, image)
                 record, problem = made.result(self._seconds)
             except BrokenProcessPool:
                 self._end()

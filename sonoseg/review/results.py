@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,12 @@ class Item:
 
 def item_id(folder: Path, name: str) -> str:
     """Return the id of a result: the same in every session, and another one in every folder."""
-    return hashlib.sha256(f"{folder.resolve()}\0{name}".encode(errors="surrogateescape")).hexdigest()[:16]
+    return hashlib.sha256(f"{_resolved(folder)}\0{name}".encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+@lru_cache(maxsize=64)
+def _resolved(folder: Path) -> str:
+    return str(folder.resolve())
 
 
 @dataclass

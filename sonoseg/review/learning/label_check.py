@@ -24,7 +24,7 @@ from sonoseg.review.live import LiveImages, Predictor
 from sonoseg.review.predictions import Prediction
 from sonoseg.review.results import FOLDER, Item
 from sonoseg.runs.split_tables import Sample, read_split
-from sonoseg.runs.workspace import BEST_MODEL, CASES_TABLE, OUT_OF_FOLD, Workspace, fold_folder
+from sonoseg.runs.workspace import ANY_FOLD, BEST_MODEL, CASES_TABLE, OUT_OF_FOLD, Workspace, fold_folder
 from sonoseg.schema.task import Task
 
 LEAST_MARGIN = 0.05
@@ -72,7 +72,7 @@ class DoubtfulLabels:
         Raises UsageError for a folder without its scores, DataError for tables that cannot be read, ModelError.
         """
         table = folder / OUT_OF_FOLD / CASES_TABLE
-        models = sorted(folder.glob(f"{fold_folder(None).replace('None', '*')}/{BEST_MODEL}"))
+        models = sorted(folder.glob(f"{ANY_FOLD}/{BEST_MODEL}"))
         if not table.is_file() or not models:
             raise UsageError(
                 f"{folder}: no scores and models of a cross-validation; cross-validate the task first (training.py)"

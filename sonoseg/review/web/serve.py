@@ -77,6 +77,7 @@ def _socket(host: str, port: int) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             made.bind((host, port))
+            made.listen(CONNECTIONS)  # before the address is printed, so that nobody is refused
         except OSError:
             made.close()
             raise

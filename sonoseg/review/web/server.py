@@ -21,7 +21,7 @@ from sonoseg.review.raters import agreement_page
 from sonoseg.review.session import NotAllowed, NotFound, Review
 from sonoseg.review.store import Conflict
 from sonoseg.review.uploads import MAX_BYTES, MAX_FILES, Uploads, problem_of
-from sonoseg.review.web.security import Guard, policy_of
+from sonoseg.review.web.security import Guard, policy_of, unexpected
 
 STATIC = Path(__file__).parents[1] / "static"
 TYPES = {
@@ -253,9 +253,14 @@ async def on_unknown(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": "there is no such address" if status == 404 else "not for this address"}, status)
 
 
+async def on_unexpected(request: Request, error: Exception) -> Response:
+    return JSONResponse(unexpected(error), 503)
+
+
 def application(
     review: Review, token: str, host: str = "127.0.0.1", port: int = 0, uploads: Uploads | None = None
 ) -> Guard:
     """Return the ASGI application; host, port: where it will listen; uploads: None without a model."""
     handlers: Any = {SonoSegError: on_error, OSError: on_error, 404: on_unknown, 405: on_unknown}
+    handlers[Exception] = on_unexpected
     return Guard(Starlette(routes=Pages(review, uploads).routes(), exception_handlers=handlers), token, host, port)
