@@ -142,18 +142,22 @@ class LiveImages:
         self._failed: dict[tuple[str, int], str] = {}
 
     def add(self, images: Sequence[Image], names: Sequence[str] = ()) -> list[str]:
-        """Add images; return their ids. names: what the list shows, where it is not the name of the file."""
+        """Add images, unless they are there already; return their ids.
+
+        names: what the list shows, where it is not the name of the file.
+        """
         ids = []
         with self._lock:
             for number, image in enumerate(images):
                 identity = item_id(self._records, image.name)
                 frames = image.loop.frames if image.loop else 1
-                item = Item(identity, names[number] if names else image.name, image.path.name, frames=frames)
+                item = Item(identity, image.name, image.path.name, frames=frames)
+                item = replace(item, label=names[number] if names else "")
                 patients = self.task.patients
                 if patients.pattern:
                     with suppress(TimeoutError):
                         item = replace(item, patient=patients.patient_in(image.path.stem))
-                self._opened[identity] = Opened(replace(item, frame=image.image.frame_number), image)
+                self._opened.setdefault(identity, Opened(replace(item, frame=image.image.frame_number), image))
                 ids.append(identity)
             self._changes += 1
         return ids

@@ -35,6 +35,7 @@ class Item:
     name of the image; frame: from 1, None for a single picture. quality: expected Dice, None when unknown. frames:
     number of frames of a loop, 1 for a single image. structures: those that were found. sample: id of the image in the
     split, empty when it is in none. order: place in the list in place of `quality`, lowest first; None: by quality.
+    label: what the list shows in place of `name`, empty for the name itself.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Item:
     structures: tuple[str, ...] = ()
     sample: str = ""
     order: float | None = None
+    label: str = ""
 
 
 def item_id(folder: Path, name: str) -> str:

@@ -190,7 +190,7 @@ class Review:
         height, width = found.size or (0, 0)
         calibrated = spacing is not None and found.spacing is None
         return {
-            **{"id": view.item.id, "name": view.item.name, "width": width, "height": height},
+            **{"id": view.item.id, "name": view.item.label or view.item.name, "width": width, "height": height},
             **{"frames": view.item.frames, "frame": view.frame},
             "spacing_mm": {"row": spacing[0], "col": spacing[1]} if spacing else None,
             "spacing_from": REVIEWER if calibrated else found.spacing_from,
