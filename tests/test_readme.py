@@ -31,6 +31,7 @@ SCRIPTS = sorted(path.name for path in REPOSITORY.glob("*.py"))
 COMMANDS = (
     *("sonoseg", "sonoseg verify", "sonoseg models", "sonoseg convert", "sonoseg new-task", "sonoseg dicom-node"),
     "sonoseg export",
+    *("sonoseg review", "sonoseg suggest"),
     "sonoseg quantize",
     *("sonoseg.phantom", "benchmarks"),
 )

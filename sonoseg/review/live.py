@@ -158,6 +158,7 @@ class LiveImages:
         self._opened: dict[str, Opened] = {}
         self._changes = 0
         self._failed: dict[tuple[str, int], str] = {}
+        self._done: dict[str, Item] = {}
 
     def add(self, images: Sequence[Image], names: Sequence[str] = ()) -> list[str]:
         """Add images, unless they are there already; return their ids.
@@ -186,18 +187,21 @@ class LiveImages:
 
     def _with_result(self, opened: Opened) -> Item:
         item, image = opened.item, opened.image
+        if item.id in self._done:
+            return self._done[item.id]
         if image.problem or (item.id, 1) in self._failed:
             return replace(item, status="failed", reasons=(image.problem or self._failed[item.id, 1],))
         record = self._stored(image.name, item, 1)
         if not record:
             return item
-        return replace(
+        self._done[item.id] = replace(
             item,
             status=str(record.get("status", "failed")),
             quality=record.get("quality"),
             reasons=tuple(record.get("reasons") or ()),
             structures=tuple(name for name in self.task.class_names if name in (record.get("confidence") or {})),
         )
+        return self._done[item.id]
 
     def _path(self, name: str, item: Item, frame: int) -> Path:
         return self._records / (f"{name}.json" if item.frames == 1 else f"{name}_frame{frame:04d}.json")

@@ -20,6 +20,7 @@ from sonoseg.models.embedding import bottleneck
 from sonoseg.models.networks import build_network
 from sonoseg.prepare.duplicates.near_duplicates import thumbnail_of
 from sonoseg.review.learning import label_check
+from sonoseg.review.learning.dataset import write_dataset
 from sonoseg.review.learning.label_check import Doubt, DoubtfulLabels, limit_of
 from sonoseg.review.learning.selection import duplicates, select
 from sonoseg.review.session import Review
@@ -144,6 +145,8 @@ def test_doubtful_annotations_are_the_first_of_the_list(cross_validated: Path, t
     assert right["shapes"][0]["points"] == pytest.approx(np.round(annotated.points, 2), abs=0.02)
     assert page.save("000_HC", "accepted")["decision"] == "accepted"  # the annotation is right
     assert page.save("007_HC", "corrected", shapes=wrong["predicted"])["decision"] == "corrected"
+    review = Review(DoubtfulLabels(cross_validated, tmp_path), cross_validated, Rater("ann"))
+    assert write_dataset(review, tmp_path)[-1].startswith("1 images in")  # the accepted annotation stays as it is
 
 
 def test_a_folder_without_a_cross_validation(tmp_path: Path) -> None:
