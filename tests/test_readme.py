@@ -35,7 +35,14 @@ COMMANDS = (
     "sonoseg quantize",
     *("sonoseg.phantom", "benchmarks"),
 )
-MODULES = ("benchmarks.ablation", "benchmarks.coverage", "stress.fuzz", "stress.killtest", "stress.load")
+MODULES = (
+    "benchmarks.ablation",
+    "benchmarks.coverage",
+    "benchmarks.suggested_labels",
+    "stress.fuzz",
+    "stress.killtest",
+    "stress.load",
+)
 OTHER_PROGRAMS = {"jupyter", "pip", "pre-commit", "sha256sum", "tensorboard", "."}
 """Programs of other projects: their flags are not checked."""
 
