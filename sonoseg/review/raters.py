@@ -48,6 +48,7 @@ def agreement_page(review: Review) -> str | None:
 
     Each rater counts with the newest decision about an image that accepts or corrects it.
     """
+    from sonoseg.reporting.charts import CHART_WIDTH_PX
     from sonoseg.reporting.pages import render
 
     review.store.refresh()
@@ -65,6 +66,7 @@ def agreement_page(review: Review) -> str | None:
         raters=raters,
         images=len(compared),
         blind={name: all(entry.get("blind") for entry in entries if entry["reviewer"] == name) for name in raters},
+        chart_width=CHART_WIDTH_PX,
         pairs=[pair for pair in pairs if pair["images"]],
     )
 
@@ -155,6 +157,9 @@ def _measurements(review: Review, both: list[Compared], first: str, second: str)
         if len(images) >= FEWEST:
             lines = limits["bias"]["mean"], limits["limits_of_agreement"]
             figure = charts.bland_altman(quantity.title, quantity.symbol, values, references, *lines)
+            of_both = f"mean of both ({quantity.symbol})"
+            difference = f"{second} \N{MINUS SIGN} {first} ({quantity.symbol})".replace("$", r"\$")
+            figure.axes[0].set(xlabel=of_both, ylabel=difference)
             row["plot"] = figure_uri(figure)
         yield row
 

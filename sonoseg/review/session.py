@@ -9,6 +9,7 @@ from typing import Any
 
 from sonoseg.errors import DataError, SonoSegError, is_machine_error
 from sonoseg.geometry.shapes import Shape
+from sonoseg.io.files import sha256_of
 from sonoseg.review import pictures
 from sonoseg.review.kept import Kept
 from sonoseg.review.measuring import DIGITS, entries, measured
@@ -70,6 +71,7 @@ class Review:
         self.read_only = self.store.read_only
         self._lock = threading.Lock()
         self._frames, self._enhanced, self._thumbnails = Kept(16), Kept(16), Kept(2000)
+        self._digests = Kept(20_000)
         self._state: Hashable = None
         self._items: list[Item] = []
         self._by_id: dict[str, Item] = {}
@@ -163,12 +165,15 @@ class Review:
         return view
 
     def frame(self, view: View) -> Frame:
-        """Return the decoded frame. Raises DataError when it cannot be read."""
+        """Return the decoded frame. Raises DataError when it cannot be read, or is not what was segmented."""
         image = self.source.image(view.item, view.frame)
         state = image.path.stat().st_mtime_ns if image.path.is_file() else 0
+        expected = view.prediction.image_sha256
+        if state and expected and self._digests.get((image.path, state), lambda: sha256_of(image.path)) != expected:
+            raise DataError("the image has changed since it was segmented; put it back, or segment it again")
         read: Frame = self._frames.get((image, state), lambda: pictures.read_frame(image))
         if view.prediction.size and 0 not in view.prediction.size and read.size != view.prediction.size:
-            raise DataError("the image has another size than the one that was segmented; put that one back")
+            raise DataError("the image has another size than its result; segment it again")
         return read
 
     def shown(self, view: View) -> list[Shape]:
@@ -219,8 +224,8 @@ class Review:
         except (DataError, OSError) as error:
             if is_machine_error(error):
                 raise
+            missing = {quantity.key: "measured with the image only" for quantity in self.task.quantities}
             reason = error.reason if isinstance(error, DataError) else "the image cannot be read"
-            missing = {quantity.key: reason for quantity in self.task.quantities}
             return entries(self.task.quantities, {}, {}, missing), [reason]
         return measured(shapes, frame.own, self.task, spacing, frame.region)
 

@@ -129,9 +129,13 @@ def test_missing_images_are_said_at_once_and_reviews_go_on(results: Path, pictur
     assert (pixels(there, f"items/{item['id']}/image") == head_picture()).all()
 
 
-def test_a_replaced_image_of_another_size_is_not_shown_with_old_shapes(page: Page, pictures: Path) -> None:
-    Image.fromarray(head_picture()[:100]).save(pictures / "000_a.png")
-    assert "another size" in page.get(f"items/{page.id_of('000_a')}/image", status=404)["error"]
+def test_a_replaced_image_is_not_shown_with_old_shapes(page: Page, pictures: Path) -> None:
+    Image.fromarray(head_picture(7)).save(pictures / "000_a.png")
+    assert "has changed since" in page.get(f"items/{page.id_of('000_a')}/image", status=404)["error"]
+    shapes = page.item("000_a")["shapes"]
+    moved = [{**shapes[0], "points": [[x + 1, y] for x, y in shapes[0]["points"]]}]
+    found = page.measure("000_a", shapes=moved)
+    assert "has changed since" in found["reasons"][0] and {one["value"] for one in found["measurements"]} == {None}
 
 
 def test_failed_images_and_damaged_records_are_items(page: Page, results: Path, pictures: Path) -> None:
