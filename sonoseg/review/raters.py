@@ -73,11 +73,7 @@ def agreement_page(review: Review) -> str | None:
 
 def _compared(review: Review) -> Iterator[Compared]:
     by_name = {item.name: item for item in review.items()}
-    newest: dict[tuple[str, int], dict[str, Entry]] = {}
-    for entry in review.store.all_entries():
-        newest.setdefault((entry["item"], entry["frame"]), {})[entry["reviewer"]] = entry
-    for (name, frame), entries in sorted(newest.items()):
-        usable = {who: each for who, each in entries.items() if each["decision"] in ("accepted", "corrected")}
+    for (name, frame), usable in sorted(review.store.by_rater().items()):
         if len(usable) >= 2 and name in by_name:
             try:
                 view = review.view(by_name[name].id, frame)

@@ -108,6 +108,7 @@ class Review:
             "blind": self.rater.blind,
             "read_only": bool(self.read_only),
             "can_segment": self.can_segment and not self.read_only,
+            "agreement": not self.rater.blind and any(len(one) > 1 for one in self.store.by_rater().values()),
             "unit": "mm" if in_mm else "px",
             "structures": [
                 {

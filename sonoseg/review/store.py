@@ -155,6 +155,16 @@ class Store:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
+    def by_rater(self) -> dict[tuple[str, int], dict[str, Entry]]:
+        """Return (item, frame) -> rater -> the newest decision, of those that accept or correct shapes."""
+        newest: dict[tuple[str, int], dict[str, Entry]] = {}
+        for entry in self.all_entries():
+            newest.setdefault((entry["item"], entry["frame"]), {})[entry["reviewer"]] = entry
+        return {
+            key: {who: one for who, one in entries.items() if one["decision"] in ("accepted", "corrected")}
+            for key, entries in newest.items()
+        }
+
     def current(self) -> dict[tuple[str, int], Entry]:
         """Return (item, frame) -> the newest decision of any rater, without those that were taken back."""
         with self._lock:

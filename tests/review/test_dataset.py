@@ -146,6 +146,19 @@ def test_what_cannot_be_used_is_left_out_with_a_reason(page: Page, results: Path
     assert lines[-1].startswith("1 images in")
 
 
+def test_a_review_changes_nothing_that_verify_looks_at(
+    page: Page, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page.save("000_a", "corrected", shapes=[])
+    assert sonoseg(["review", str(results), "--dataset"]) == 0
+    (results / "suggested").mkdir()
+    (results / "suggested" / "suggested.csv").touch()
+    before = capsys.readouterr()
+    assert sonoseg(["verify", str(results / "000_a.json")]) == 0, before
+    sonoseg(["verify", str(results)])
+    assert "review" not in capsys.readouterr().out.replace(str(results), "")
+
+
 def test_a_second_data_folder_replaces_the_first(page: Page, results: Path) -> None:
     page.save("000_a", "accepted")
     write_dataset(review_of(results), results.parents[1])

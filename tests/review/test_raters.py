@@ -27,6 +27,7 @@ def test_raters_are_compared_with_each_other_and_with_the_model(page_of: Callabl
         ann.save(name, "corrected", shapes=moved(seen, name, 2.0 * number))
         ben.save(name, "accepted", shapes=moved(seen, name, 0))
     ben.save("003_nothing", "accepted")  # by one rater only
+    assert seen.get("session")["agreement"] and not ann.get("session")["agreement"]  # not for a blind rater
     answer = seen.client.get("/api/agreement")
     assert answer.status_code == 200 and answer.headers["content-security-policy"] == policy_of(answer.text)
     page = answer.text

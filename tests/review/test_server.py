@@ -18,6 +18,7 @@ import pytest
 
 from sonoseg.__main__ import main as sonoseg
 from sonoseg.review.store import Rater, Store
+from sonoseg.review.web.serve import Where, _listening, usual_port
 from tests.conftest import REPOSITORY
 from tests.review.conftest import Page
 
@@ -161,6 +162,16 @@ def test_two_hundred_requests_at_once(page: Page) -> None:
     assert {answer.status_code for answer in answers} == {200} and time.monotonic() - start < 30
 
 
+def test_the_same_results_have_the_same_port_where_it_is_free(page: Page, results: Path, tmp_path: Path) -> None:
+    review = page.app.app.routes[0].endpoint.__self__.review
+    port = usual_port(review.folder)
+    assert 8400 <= port < 8600 and port == usual_port(review.folder)
+    with socket.create_server(("127.0.0.1", port)) as taken:
+        taken.listen()
+        with _listening(review, Where()) as other:
+            assert other.getsockname()[1] not in (0, port)
+
+
 def test_a_port_that_is_taken(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         taken.listen()
@@ -180,6 +191,19 @@ def test_a_port_that_is_taken(results: Path, capsys: pytest.CaptureFixture[str])
 def test_wrong_use(results: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str) -> None:
     assert sonoseg(["review", str(results), "--no-browser", *arguments]) == 2
     assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "python_multipart"])
+def test_what_is_missing_is_named(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: str
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("sonoseg.review.web")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert sonoseg(["review", str(results), "--no-browser"]) == 2
+    assert "pip install 'sonoseg[review]'" in capsys.readouterr().err
 
 
 def test_the_only_results_need_no_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

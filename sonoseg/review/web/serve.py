@@ -1,5 +1,6 @@
 """Run the server: its socket, its address, the browser, and its end."""
 
+import hashlib
 import os
 import socket
 import tempfile
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+import python_multipart  # noqa: F401  (starlette reads forms with it, and says so only then)
 import uvicorn
 
 from sonoseg.errors import UsageError
@@ -18,16 +20,23 @@ from sonoseg.review.uploads import Uploads
 from sonoseg.review.web.security import LOOPBACK
 from sonoseg.review.web.server import application
 
+FIRST_PORT, PORTS = 8400, 200
+"""Ports from which that of a folder is taken."""
+ANY = ("0.0.0.0", "::")
+"""Addresses that stand for all of this machine's."""
 CONNECTIONS = 1000
 """Requests at once; further ones are answered with status 503."""
 
 
 @dataclass(frozen=True)
 class Where:
-    """Address and port (0: a free one) to listen on, and whether a browser is opened."""
+    """Address and port to listen on, and whether a browser is opened.
+
+    port: 0 for a free one; None for the port of the results, see `usual_port`, or a free one where that is taken.
+    """
 
     host: str = "127.0.0.1"
-    port: int = 0
+    port: int | None = None
     browser: bool = True
 
 
@@ -37,10 +46,10 @@ def serve(review: Review, token: str, where: Where, uploads: Uploads | None = No
     uploads: None where pictures cannot be segmented. Raises UsageError for an address or a port that cannot be used.
     """
     host = where.host
-    listening = _socket(host, where.port)
+    listening = _listening(review, where)
     with listening:
         number = listening.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
+        shown = socket.gethostname() if host in ANY else f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{number}/?token={token}"
         yield from remarks(review, host)
         yield f"{len(review.items())} images to review at {address}"
@@ -50,6 +59,7 @@ def serve(review: Review, token: str, where: Where, uploads: Uploads | None = No
             access_log=False,  # addresses name images
             log_level="critical",
             lifespan="off",
+            ws="none",
             server_header=False,
             limit_concurrency=CONNECTIONS,
             timeout_keep_alive=30,
@@ -60,6 +70,21 @@ def serve(review: Review, token: str, where: Where, uploads: Uploads | None = No
                 threading.Thread(target=_open, args=(Path(folder), address), daemon=True).start()
             uvicorn.Server(config).run(sockets=[listening])
     yield "ended"
+
+
+def usual_port(folder: Path) -> int:
+    """Return the port of a folder: what a browser keeps for a page, it keeps by address and port."""
+    digest = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape")).digest()
+    return FIRST_PORT + int.from_bytes(digest[:4], "big") % PORTS
+
+
+def _listening(review: Review, where: Where) -> socket.socket:
+    if where.port is not None:
+        return _socket(where.host, where.port)
+    try:
+        return _socket(where.host, usual_port(review.folder))
+    except UsageError:
+        return _socket(where.host, 0)
 
 
 def remarks(review: Review, host: str) -> list[str]:
