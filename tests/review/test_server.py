@@ -206,6 +206,16 @@ def test_what_is_missing_is_named(
     assert "pip install 'sonoseg[review]'" in capsys.readouterr().err
 
 
+def test_images_without_results_do_not_mix_with_the_results_of_others(
+    results: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results.parents[1] / "result" / "spine_realtime").mkdir()
+    (results.parents[1] / "result" / "spine_realtime" / "results.csv").touch()
+    given = ["--images", str(pictures), "--model", "spine_realtime", "--workspace", str(results.parents[1])]
+    assert sonoseg(["review", *given, "--no-browser"]) == 2
+    assert "has results already, perhaps of other images" in capsys.readouterr().err
+
+
 def test_the_only_results_need_no_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sonoseg(["review", "--workspace", str(tmp_path), "--no-browser"]) == 2
     assert "no results there; run inference.py first" in capsys.readouterr().err
