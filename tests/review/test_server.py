@@ -1,6 +1,7 @@
 """The real server: parallel requests, kills, two processes on one folder, and its end."""
 
 import asyncio
+import fcntl
 import json
 import os
 import re
@@ -136,6 +137,15 @@ def test_a_log_that_was_replaced_is_read_from_its_beginning(tmp_path: Path) -> N
     Store(tmp_path, Rater("ben")).save("c", 1, 0, entry)
     assert store.save("b", 1, 0, entry)["version"] == 2
     assert [one["item"] for one in store.all_entries()] == ["c", "b"]
+
+
+def test_a_folder_in_which_another_process_hangs(page: Page, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sonoseg.review.store.SECONDS", 0.1)
+    (results / "review").mkdir()
+    with (results / "review" / ".reviews.lock").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "another process is saving" in page.save("000_a", "accepted", status=503)["error"]
+    assert page.save("000_a", "accepted")["version"] == 1
 
 
 def test_a_full_disk_says_that_nothing_was_saved(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
