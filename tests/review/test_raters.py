@@ -4,8 +4,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from sonoseg.review.raters import agreement_page
 from sonoseg.review.web.security import policy_of
 from tests.review.conftest import Page
@@ -55,11 +53,10 @@ def test_what_only_one_rater_has_drawn_counts_as_dice_0(page_of: Callable[..., P
     assert agreement_page(ann.app.app.routes[0].endpoint.__self__.review) is None
 
 
-@pytest.mark.parametrize("name", ["<b>ann</b>", "ann & co", "$\\frac{$"])
-def test_names_of_raters_are_text(page_of: Callable[..., Page], name: str) -> None:
-    ann, ben = page_of(name), page_of("ben")
+def test_names_of_raters_are_text(page_of: Callable[..., Page]) -> None:
+    ann, ben = page_of(r"<b>$\frac{$ & co</b>"), page_of("ben")
     for image in ("000_a", "001_b", "002_c"):
         ann.save(image, "accepted")
         ben.save(image, "accepted")
     page = ann.client.get("/api/agreement").text
-    assert "<b>" not in page and name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in page
+    assert "<b>" not in page and r"&lt;b&gt;$\frac{$ &amp; co&lt;/b&gt;" in page
