@@ -4,14 +4,25 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from sonoseg.commands import convert, dicom_node, export, export_masks, models, new_task, quantize, verify
+from sonoseg.commands import (
+    convert,
+    dicom_node,
+    export,
+    export_masks,
+    models,
+    new_task,
+    quantize,
+    review,
+    suggest,
+    verify,
+)
 from sonoseg.runs.command_line import run_guarded
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="sonoseg", description="Tools beside the four scripts.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (new_task, convert, verify, models, export, export_masks, quantize, dicom_node):
+    for command in (new_task, convert, verify, models, export, export_masks, quantize, review, suggest, dicom_node):
         command.add(commands)
     return parser.parse_args(argv)
 

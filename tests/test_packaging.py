@@ -12,7 +12,8 @@ from tests.conftest import REPOSITORY, TRAINING
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
-RANGES = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["project"]["dependencies"] + EXTRAS["dicom"])}
+INSTALLED = PROJECT["project"]["dependencies"] + EXTRAS["dicom"] + EXTRAS["review"]
+RANGES = {canonicalize_name(r.name): r for r in map(Requirement, INSTALLED)}
 
 
 def pins(file: str) -> dict[str, str]:

@@ -30,13 +30,14 @@ MAKEFILE = (REPOSITORY / "Makefile").read_text()
 SCRIPTS = sorted(path.name for path in REPOSITORY.glob("*.py"))
 COMMANDS = (
     *("sonoseg", "sonoseg verify", "sonoseg models", "sonoseg convert", "sonoseg new-task", "sonoseg dicom-node"),
-    *("sonoseg export", "sonoseg export-masks", "sonoseg quantize"),
+    *("sonoseg export", "sonoseg export-masks", "sonoseg quantize", "sonoseg review", "sonoseg suggest"),
     *("sonoseg.phantom", "benchmarks"),
 )
 MODULES = (
     "benchmarks.ablation",
     "benchmarks.archives",
     "benchmarks.coverage",
+    "benchmarks.suggested_labels",
     "stress.fuzz",
     "stress.killtest",
     "stress.load",

@@ -126,13 +126,23 @@ def review_reasons(findings: Findings, structures: Sequence[Structure], review: 
             reasons.append(f"{structure.name}: {reason}")
         if SHAPE_KINDS[structure.shape].needs_whole_outline and _touches_border(mask):
             reasons.append(f"{structure.name} touches the image border: its outline is incomplete")
+    reasons += measurement_reasons(findings.measurements, review, explained=bool(missing or suppressed))
+    return reasons
+
+
+def measurement_reasons(measurements: Mapping[str, Measurement], review: Review, explained: bool) -> list[str]:
+    """Return the reasons to review a result that lie in its measurements.
+
+    explained: whether a missing structure is a reason already, so that a missing value needs none of its own.
+    """
+    reasons = []
     for key, limits in review.ranges.items():
-        measurement = findings.measurements[key]
+        measurement = measurements[key]
         if measurement.value is not None:
             reasons += _outside(measurement, limits)
-        elif not missing and not suppressed and not measurement.is_undefined:
+        elif not explained and not measurement.is_undefined:
             reasons.append(f"{key}: {measurement.note}")
-    doubts = (measurement.doubt for measurement in findings.measurements.values() if measurement.doubt)
+    doubts = (measurement.doubt for measurement in measurements.values() if measurement.doubt)
     return [*reasons, *dict.fromkeys(doubts)]
 
 

@@ -1,0 +1,246 @@
+"""The results of a run of stage 4 as items to review: what was found in each image, and the image itself."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from sonoseg.errors import DataError, TaskError, UsageError
+from sonoseg.inference.sources import output_names
+from sonoseg.io.image_ref import ImageRef, stem_of
+from sonoseg.io.tables import read_table
+from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
+from sonoseg.runs.split_tables import Sample, read_split
+from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE, REVIEW_FOLDER, Workspace
+from sonoseg.schema.annotations import Metadata
+from sonoseg.schema.task import Task
+from sonoseg.schema.task_files import load_task, parse_task
+
+STATUSES = ("ok", "check", "reject", "failed", "waiting")
+"""Of a result; `waiting`: not segmented yet."""
+FOLDER = REVIEW_FOLDER
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image or a loop to review.
+
+    id: 16 hexadecimal digits, the only name by which a request can mean it. name: that of its result files. image: file
+    name of the image; frame: from 1, None for a single picture. quality: expected Dice, None when unknown. frames:
+    number of frames of a loop, 1 for a single image. structures: those that were found. sample: id of the image in the
+    split, empty when it is in none. order: place in the list in place of `quality`, lowest first; None: by quality.
+    label: what the list shows in place of `name`, empty for the name itself.
+    """
+
+    id: str
+    name: str
+    image: str
+    frame: int | None = None
+    status: str = "waiting"
+    quality: float | None = None
+    reasons: tuple[str, ...] = ()
+    patient: str = ""
+    frames: int = 1
+    structures: tuple[str, ...] = ()
+    sample: str = ""
+    order: float | None = None
+    label: str = ""
+
+
+def item_id(folder: Path, name: str) -> str:
+    """Return the id of a result: the same in every session, and another one in every folder."""
+    return hashlib.sha256(f"{_resolved(folder)}\0{name}".encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+@lru_cache(maxsize=64)
+def _resolved(folder: Path) -> str:
+    return str(folder.resolve())
+
+
+def patients_in(folder: Path | None, task: Task) -> Callable[[str], str]:
+    """Return the function from the name of an image file to its patient; empty text where it is not known.
+
+    folder: of the images, whose table may state the patients; None without one.
+    """
+    table: dict[str, ImageMetadata] = {}
+    if folder is not None and not task.patients.pattern:
+        name = task.metadata.file
+        for path in (folder / name, folder / Metadata().file, folder.resolve().parent / name):
+            with suppress(DataError):
+                table = read_metadata(path, task.metadata, task.patients)
+                break
+
+    def patient(image: str) -> str:
+        if task.patients.pattern:
+            with suppress(TimeoutError):
+                return task.patients.patient_in(stem_of(Path(image)))
+        known = meta_of(table, Path(image)) if table else None
+        return (known and known.patient) or ""
+
+    return patient
+
+
+@dataclass
+class ResultFolder:
+    """The results in a folder, and where their images are; `images` None: as the run's record says.
+
+    Raises UsageError when the folder holds no results, and DataError for a table that cannot be read.
+    """
+
+    folder: Path
+    images: Path | None = None
+    run: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir():
+            raise UsageError(f"{self.folder}: no such folder; expected one with the results of inference.py")
+        self.run = self.run or _json(self.folder / INFERENCE_RECORD)
+        if not self.run and not (self.folder / RESULTS_TABLE).is_file():
+            raise UsageError(f"{self.folder}: no results in this folder; run inference.py first, or name its output")
+        if self.images is None and self._setting:
+            given = Path(self._setting)
+            known = [path for path in (given, self.root / given) if path.is_dir()]
+            self.images = known[0] if known else given
+
+    @property
+    def _setting(self) -> str | None:
+        settings = self.run.get("settings")
+        value = settings.get("images") if isinstance(settings, dict) else None
+        return value if isinstance(value, str) else None
+
+    @property
+    def root(self) -> Path:
+        """Folder of the workspace, where the results are in its usual folder `result/<task>`."""
+        return self.folder.resolve().parents[1] if len(self.folder.resolve().parents) > 1 else self.folder
+
+    @cached_property
+    def task(self) -> Task:
+        """The task with which the images were segmented. Raises TaskError."""
+        if isinstance(self.run.get("task_settings"), dict):
+            return parse_task(self.run["task_settings"], str(self.folder / INFERENCE_RECORD))
+        for record in sorted(self.folder.glob("*.json"))[:20]:  # a run that was interrupted has no record of its own
+            name = _json(record).get("task")
+            if isinstance(name, str):
+                return load_task(name)
+        raise TaskError(f"{self.folder}: no record says which task these results are of; run inference.py again")
+
+    @property
+    def model_sha256(self) -> str:
+        return str(self.run.get("model_sha256", ""))
+
+    @cached_property
+    def samples(self) -> dict[str, Sample]:
+        """Name of a result -> image of the test split; empty for results of a folder of images."""
+        table = Workspace(self.root, self.task.name).split_table("test")
+        if self._setting or not table.is_file():
+            return {}
+        samples = read_split(table, self.task.class_names, self.root)
+        return dict(zip(output_names([sample.image for sample in samples]), samples, strict=True))
+
+    @property
+    def problem(self) -> str:
+        """Why the images cannot be shown; empty when their folder, or the split, is there."""
+        if self.images is not None and not self.images.is_dir():
+            return f"The images are not where they were segmented ({self.images}); start again with their folder."
+        if self.images is None and not self.samples:
+            return "The images are those of a test split that is not there; start again with the folder of the images."
+        return ""
+
+    def items(self) -> list[Item]:
+        """Return all results, by name. Raises DataError for a table that cannot be read."""
+        table, listed = self.folder / RESULTS_TABLE, dict[str, Item]()
+        written = 0.0
+        if table.is_file():
+            written = table.stat().st_mtime
+            for _, row in read_table(table, "inference.py"):
+                if row.get("name"):
+                    listed[row["name"]] = self._of_row(row)
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                name = entry.name.removesuffix(".json")
+                if not entry.name.endswith(".json") or entry.name.startswith(".") or name == "run":
+                    continue
+                if name not in listed or entry.stat().st_mtime > written:  # of another run than the table
+                    item = self._of_record(name, _json(Path(entry.path)))
+                    listed |= {name: item} if item else {}
+        return [listed[name] for name in sorted(listed)]
+
+    def _of_row(self, row: Mapping[str, str]) -> Item:
+        start = "confidence_"
+        found = tuple(key.removeprefix(start) for key, value in row.items() if key.startswith(start) and value)
+        return Item(
+            **self._identity(row["name"], row.get("image", "")),
+            frame=int(row["frame"]) if row.get("frame", "").isdigit() else None,
+            status=row.get("status", "") if row.get("status") in STATUSES else "failed",
+            quality=_number(row.get("quality", "")),
+            reasons=tuple(filter(None, row.get("reason", "").split("; "))),
+            frames=int(row["frames"]) if row.get("frames", "").isdigit() else 1,
+            structures=tuple(name for name in self.task.class_names if name in found),
+        )
+
+    def _of_record(self, name: str, record: Mapping[str, Any]) -> Item | None:
+        if "made_from" not in record or not isinstance(record.get("image"), str):
+            return None
+        found = record.get("confidence") or {}
+        return Item(
+            **self._identity(name, record["image"]),
+            frame=record.get("frame"),
+            status=record["status"],
+            quality=record.get("quality"),
+            reasons=tuple(record.get("reasons") or ()),
+            frames=int(record.get("frames") or 1),
+            structures=tuple(each for each in self.task.class_names if each in found),
+        )
+
+    def _identity(self, name: str, image: str) -> dict[str, Any]:
+        sample = self.samples.get(name)
+        return {
+            "id": item_id(self.folder, name),
+            "name": name,
+            "image": image,
+            "patient": sample.patient if sample else self._patient(image),
+            "sample": sample.id if sample else "",
+        }
+
+    @cached_property
+    def _patient(self) -> Callable[[str], str]:
+        return patients_in(self.images, self.task)
+
+    def record(self, item: Item) -> dict[str, Any]:
+        """Return the record of an item; empty for one that failed, or whose record cannot be read."""
+        return _json(self.folder / f"{item.name}.json")
+
+    def reference(self, item: Item, record: Mapping[str, Any]) -> ImageRef:
+        """Return where the image of an item is. Raises DataError when that is not known."""
+        if self.problem:
+            raise DataError(self.problem)
+        if self.images is None:
+            if item.name not in self.samples:
+                raise DataError("this image is not in the test split; start again with the folder of the images")
+            return self.samples[item.name].image
+        made_from = record.get("made_from") or {}
+        region = made_from.get("region")
+        if not item.image or Path(item.image).name != item.image:
+            raise DataError("the record of this image names no file; segment it again")
+        frame = None if item.frame is None else item.frame - 1
+        return ImageRef(self.images / item.image, frame, region - 1 if isinstance(region, int) else None)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Return a JSON object from a file; empty when it is missing, damaged, or none."""
+    with suppress(OSError, ValueError, RecursionError):
+        value = json.loads(path.read_bytes())
+        return value if isinstance(value, dict) else {}
+    return {}

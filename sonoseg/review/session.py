@@ -1,0 +1,258 @@
+"""A review: items, their pictures and measurements, and the decisions, as the requests of the page ask for them."""
+
+import hashlib
+import threading
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sonoseg.errors import DataError, SonoSegError, is_machine_error
+from sonoseg.geometry.shapes import Shape
+from sonoseg.io.files import sha256_of
+from sonoseg.review import pictures
+from sonoseg.review.kept import Kept
+from sonoseg.review.measuring import DIGITS, entries, measured
+from sonoseg.review.pictures import Frame
+from sonoseg.review.predictions import Prediction
+from sonoseg.review.queue import MOST, Query, chosen, counts, listed, worst_first
+from sonoseg.review.results import FOLDER, Item
+from sonoseg.review.shapes import PAGE_KINDS, ShapeReader, rounded, stored, to_page
+from sonoseg.review.sources import NoSuchFrame, Source
+from sonoseg.review.store import Entry, Rater, Store
+from sonoseg.schema.task import Task
+from sonoseg.sizes import Spacing
+
+REVIEWER = "reviewer"
+"""Where a pixel spacing comes from that was measured on the page."""
+NOTICE = "Not for clinical use."
+
+
+class NotFound(SonoSegError):
+    """There is no such item, frame or picture."""
+
+
+class NotAllowed(SonoSegError):
+    """The server was not started for this."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A frame, from 1, of an item as this rater sees it: the prediction, and the newest decision, None without one."""
+
+    item: Item
+    frame: int
+    prediction: Prediction
+    entry: Entry | None
+
+    @property
+    def spacing(self) -> Spacing | None:
+        """The spacing of the file or, where it has none, that of the reviewer."""
+        given = self.entry["after"].get("spacing_mm") if self.entry else None
+        return self.prediction.spacing or ((given["row"], given["col"]) if given else None)
+
+    @property
+    def key(self) -> str:
+        """Name of the image in annotations."""
+        return self.item.name if self.item.frames == 1 else f"{self.item.name}_frame{self.frame:04d}"
+
+
+class Review:
+    """Everything behind the page; several threads may use it at once."""
+
+    def __init__(self, source: Source, folder: Path, rater: Rater, can_segment: bool = False):
+        """folder: of the results, beside which decisions are stored. can_segment: whether pictures may be dropped.
+
+        Raises SonoSegError for results that cannot be read.
+        """
+        self.source, self.folder, self.rater, self.can_segment = source, folder / FOLDER, rater, can_segment
+        self.task: Task = source.task
+        self.store = Store(self.folder, rater)
+        self.read_only = self.store.read_only
+        self._lock = threading.Lock()
+        self._frames, self._enhanced, self._thumbnails = Kept(16), Kept(16), Kept(2000)
+        self._digests = Kept(20_000)
+        self._state: Hashable = None
+        self._items: list[Item] = []
+        self._by_id: dict[str, Item] = {}
+
+    def items(self) -> list[Item]:
+        """Return all items in their order, read again where they have changed."""
+        with self._lock:
+            state = self.source.state()
+            if state != self._state:
+                found = self.source.items()
+                self._items = sorted(found, key=lambda one: one.name) if self.rater.blind else worst_first(found)
+                self._by_id = {item.id: item for item in self._items}
+                self._state = state
+            return self._items
+
+    def item(self, identity: str) -> Item:
+        """Return the item of an id. Raises NotFound."""
+        if identity not in self._by_id:
+            self.items()
+        if identity not in self._by_id:
+            raise NotFound("there is no such image in these results; load the list again")
+        return self._by_id[identity]
+
+    def session(self) -> dict[str, Any]:
+        """Return what the page needs once."""
+        values = enumerate(self.task.structures, start=1)
+        in_mm = any(quantity.unit == "mm" for quantity in self.task.quantities)
+        self.store.refresh()
+        return {
+            "title": self.task.title,
+            "task": self.task.name,
+            "notice": " ".join(filter(None, (self.read_only, self.source.problem, NOTICE))),
+            "reviewer": self.rater.name,
+            "blind": self.rater.blind,
+            "read_only": bool(self.read_only),
+            "can_segment": self.can_segment and not self.read_only,
+            "agreement": not self.rater.blind and any(len(one) > 1 for one in self.store.by_rater().values()),
+            "unit": "mm" if in_mm else "px",
+            "structures": [
+                {
+                    "name": structure.name,
+                    "shape": PAGE_KINDS[structure.shape],
+                    "color": structure.color,
+                    "value": value,
+                    "thickness_px": structure.thickness_px,
+                    "hint": structure.code.meaning if structure.code else structure.name,
+                }
+                for value, structure in values
+            ],
+            "measurements": [
+                {"key": one.key, "label": one.label, "unit": one.symbol, "digits": DIGITS}
+                for one in self.task.quantities
+            ],
+            "counts": self.counts(),
+        }
+
+    def counts(self) -> dict[str, int]:
+        return counts(self.items(), self.store.newest_of_items(), self.rater.blind)
+
+    def listing(self, query: Query) -> dict[str, Any]:
+        """Return a part of the list."""
+        items = self.items()
+        self.store.refresh()
+        newest, blind = self.store.newest_of_items(), self.rater.blind
+        if blind:
+            query = replace(query, status="", structure="")
+        found = chosen(items, query, newest)
+        part = found[query.offset : query.offset + min(query.limit, MOST)]
+        return {
+            "total": len(found),
+            "items": [listed(item, newest, blind) for item in part],
+            "counts": counts(items, newest, blind),
+        }
+
+    def view(self, identity: str, frame: int | None = None) -> View:
+        """Return a frame, from 1, of an item; None: the one to begin with. Raises NotFound, DataError."""
+        item = self.item(identity)
+        self.store.refresh()
+        try:
+            number, prediction = self.source.prediction(item, frame)
+        except NoSuchFrame as problem:
+            raise NotFound(problem.reason) from None
+        view = View(item, number, prediction, self.store.newest(item.name, number))
+        if prediction.size is None:
+            try:
+                size = self.frame(view).size
+            except (DataError, OSError) as error:
+                if is_machine_error(error):
+                    raise
+                size = (0, 0)
+            view = replace(view, prediction=replace(prediction, size=size))
+        return view
+
+    def frame(self, view: View) -> Frame:
+        """Return the decoded frame. Raises DataError when it cannot be read, or is not what was segmented."""
+        image = self.source.image(view.item, view.frame)
+        state = image.path.stat().st_mtime_ns if image.path.is_file() else 0
+        expected = view.prediction.image_sha256
+        if state and expected and self._digests.get((image.path, state), lambda: sha256_of(image.path)) != expected:
+            raise DataError("the image has changed since it was segmented; put it back, or segment it again")
+        read: Frame = self._frames.get((image, state), lambda: pictures.read_frame(image))
+        if view.prediction.size and 0 not in view.prediction.size and read.size != view.prediction.size:
+            raise DataError("the image has another size than its result; segment it again")
+        return read
+
+    def shown(self, view: View) -> list[Shape]:
+        """Return the shapes that this rater sees."""
+        if view.entry:
+            return stored(view.entry["after"]["shapes"])
+        return [] if self.rater.blind else view.prediction.reviewed
+
+    def read_shapes(self, view: View, values: Any) -> tuple[list[Shape], list[str]]:
+        """Return checked shapes of a frame and remarks, see `ShapeReader`. Raises DataError."""
+        reader = ShapeReader(self.task.structures, view.prediction.size or (0, 0))
+        return reader.read(values), reader.remarks
+
+    def details(self, identity: str, frame: int | None) -> dict[str, Any]:
+        """Return all about a frame. Raises NotFound, DataError."""
+        view = self.view(identity, frame)
+        found, blind, entry = view.prediction, self.rater.blind, view.entry
+        shapes, spacing = self.shown(view), view.spacing
+        height, width = found.size or (0, 0)
+        calibrated = spacing is not None and found.spacing is None
+        return {
+            **{"id": view.item.id, "name": view.item.label or view.item.name, "width": width, "height": height},
+            **{"frames": view.item.frames, "frame": view.frame},
+            "spacing_mm": {"row": spacing[0], "col": spacing[1]} if spacing else None,
+            "spacing_from": REVIEWER if calibrated else found.spacing_from,
+            "status": "" if blind else found.status,
+            "quality": None if blind else found.quality,
+            "reasons": [] if blind else found.reasons or list(view.item.reasons),
+            "decision": entry["decision"] if entry else "open",
+            "note": entry.get("note", "") if entry else "",
+            "version": entry["version"] if entry else 0,
+            "shapes": [to_page(shape) for shape in shapes],
+            **({} if blind else {"predicted": [to_page(shape) for shape in found.shapes]}),
+            "not_visible": entry["after"].get("not_visible", []) if entry else [],
+            "measurements": self.measurements(view, shapes, spacing)[0],
+        }
+
+    def measurements(
+        self, view: View, shapes: Sequence[Shape], spacing: Spacing | None
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return measurements and reasons: those of the prediction, with intervals, while the shapes are its own."""
+        found = view.prediction
+        is_predicted = spacing == found.spacing and rounded(shapes) == rounded(found.shapes)
+        if is_predicted and not self.rater.blind and found.values:
+            return entries(self.task.quantities, found.values, found.intervals, found.notes), found.reasons
+        try:
+            frame = self.frame(view)
+        except (DataError, OSError) as error:
+            if is_machine_error(error):
+                raise
+            missing = {quantity.key: "measured with the image only" for quantity in self.task.quantities}
+            reason = error.reason if isinstance(error, DataError) else "the image cannot be read"
+            return entries(self.task.quantities, {}, {}, missing), [reason]
+        return measured(shapes, frame.own, self.task, spacing, frame.region)
+
+    def picture(self, identity: str, kind: str, frame: int | None) -> tuple[bytes, str]:
+        """Return a PNG and its tag; kind: `original`, `enhanced` or `thumbnail`. Raises NotFound without a picture."""
+        view = self.view(identity, frame)
+        try:
+            read = self.frame(view)
+        except (DataError, OSError) as error:
+            if is_machine_error(error):
+                raise
+            raise NotFound(error.reason if isinstance(error, DataError) else "the image cannot be read") from None
+        version = view.entry["version"] if view.entry else 0
+        key = (identity, view.frame, version, hashlib.sha256(read.pixels.tobytes()).digest())
+        if kind == "thumbnail":
+            shapes = [] if self.rater.blind else self.shown(view)
+            data: bytes = self._thumbnails.get(key, lambda: pictures.thumbnail(read, shapes, self.task))
+        elif kind == "enhanced":
+            data = self._enhanced.get(key, lambda: pictures.enhanced(read, self.task))
+        else:
+            data = pictures.original(read)
+        return data, hashlib.sha256(data).hexdigest()[:32]
+
+    def series(self, identity: str) -> dict[str, Any]:
+        """Return the curves of a loop. Raises NotFound for a single image, and for a blind rater."""
+        item = self.item(identity)
+        if item.frames == 1 or self.rater.blind:
+            raise NotFound("this image has no curves")
+        return self.source.series(item)
