@@ -1,0 +1,84 @@
+/** Measurements of the shapes: asked from the server while a shape is dragged, one request at a time, the newest position wins. */
+
+import * as api from "./api.js";
+import { byId, el } from "./dom.js";
+import { edits } from "./edits.js";
+import { emit, frameOf, on, state } from "./state.js";
+
+/** `list` of measurements as the server sends them, `reasons` for the shapes as they are now, or null; `fault` where it refused. */
+export const measured = { list: [], reasons: null, fault: "", isWaiting: false };
+let isAsking = false;
+let isNew = false;
+let lastAsked = null;
+
+export function listen() {
+  on("item", begin);
+  on("shapes", ask);
+  on("measured", render);
+  on("connection", (now) => now === "ok" && state.item && (lastAsked = null, ask()));
+}
+
+function begin() {
+  Object.assign(measured, { list: state.item?.measurements ?? [], reasons: null, fault: "", isWaiting: false });
+  lastAsked = state.item && key();
+  emit("measured");
+}
+
+/** Ask for the shapes as they are now, unless they were the last that were asked for. */
+function ask() {
+  if (!state.item || key() === lastAsked) return;
+  isNew = true;
+  if (!isAsking) send();
+}
+
+async function send() {
+  isAsking = true;
+  while (isNew) {
+    isNew = false;
+    const { item } = state;
+    lastAsked = key();
+    const body = { frame: frameOf(item), shapes: edits.shapes, spacing_mm: edits.spacing };
+    measured.isWaiting = true;
+    try {
+      const answer = await api.measure(item.id, body);
+      if (state.item === item) Object.assign(measured, { list: answer.measurements, reasons: answer.reasons ?? null, fault: "" });
+    } catch (error) {
+      if (state.item === item) measured.fault = error.message;
+      if (error instanceof api.NoConnection) lastAsked = null;
+    }
+    measured.isWaiting = isNew;
+    if (state.item === item) emit("measured");
+    if (!state.item) break;
+  }
+  isAsking = false;
+}
+
+function render() {
+  const box = byId("measurements");
+  box.setAttribute("aria-busy", measured.isWaiting);
+  const before = new Map((state.item?.measurements ?? []).map((each) => [each.key, each]));
+  const rows = measured.list.map((each) => row(each, before.get(each.key)));
+  const fault = measured.fault && el("p", { class: "fault", text: measured.fault });
+  const none = el("p", { class: "quiet", text: state.item ? "This task takes no measurements." : "" });
+  box.replaceChildren(...(fault ? [fault] : []), rows.length ? el("table", {}, el("tbody", {}, rows)) : none);
+}
+
+function row(one, before) {
+  const isMissing = one.value === null || one.value === undefined;
+  const value = isMissing ? "not measured" : one.text || `${one.value} ${one.unit}`;
+  const hasChanged = before && before.value !== one.value && !isMissing;
+  const was = hasChanged ? (before.value === null ? "was not measured" : `was ${before.text || before.value}`) : "";
+  const hasInterval = !isMissing && one.low !== null && one.low !== undefined;
+  const interval = hasInterval ? `${shown(one.low, one)} to ${shown(one.high, one)} ${one.unit}` : "";
+  const remarks = [was, interval, one.note].filter(Boolean);
+  return el("tr", { class: isMissing ? "missing" : "", data: { key: one.key } },
+    el("th", { scope: "row" }, one.label, remarks.map((text) => el("span", { class: text === interval ? "interval" : "remark", text: text === interval ? `95 % interval ${interval}` : text }))),
+    el("td", { class: hasChanged ? "value changed" : "value", text: value }));
+}
+
+function shown(value, { key: name }) {
+  const digits = state.session.measurements.find((each) => each.key === name)?.digits ?? 1;
+  return value.toFixed(digits);
+}
+
+const key = () => JSON.stringify([state.item.id, state.item.frame, edits.shapes, edits.spacing]);
