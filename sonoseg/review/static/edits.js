@@ -142,11 +142,14 @@ export function content() {
 export function wasSaved(id, frame, version, body, stored = body.shapes) {
   forget("draft", draftName(id, frame));
   const entry = histories.get(draftName(id, frame));
-  if (entry) entry.version = version;
+  if (entry) {
+    entry.version = version;
+    const { value } = entry.history;
+    if (same(value.shapes, body.shapes)) entry.history.value = { ...value, shapes: stored };
+  }
   if (opened?.id !== id || opened.frame !== frame) return;
   opened.version = version;
   opened.value = { shapes: stored, notVisible: body.not_visible, spacing: body.spacing_mm };
-  if (same(history.value.shapes, body.shapes)) history.value = { ...history.value, shapes: stored };
   opened.note = body.note;
   keepDraft();
   emit("shapes");

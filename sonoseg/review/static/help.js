@@ -8,7 +8,7 @@ export async function showHelp(groups) {
   const box = el("input", { type: "checkbox", id: "single-keys" });
   box.checked = singleKeys.areOn;
   box.addEventListener("change", () => (singleKeys.areOn = box.checked));
-  const tables = [...groups, ["Pointer", POINTER]].map(([title, rows]) => el("section", {}, el("h3", { text: title }),
+  const tables = [...groups, ["Pointer", POINTER]].map(([title, rows]) => el("section", { data: title === "Pointer" ? { long: "yes" } : {} }, el("h3", { text: title }),
     el("dl", {}, rows.map(([keys, text]) => el("div", {}, el("dt", {}, el("kbd", { text: keys })), el("dd", { text }))))));
   await ask({
     title: "Keys",

@@ -60,25 +60,27 @@ function render() {
   const rows = measured.list.map((each) => row(each, before.get(each.key)));
   const fault = measured.fault && el("p", { class: "fault", text: measured.fault });
   const none = el("p", { class: "quiet", text: state.item ? "This task takes no measurements." : "" });
-  box.replaceChildren(...(fault ? [fault] : []), rows.length ? el("table", {}, el("tbody", {}, rows)) : none);
+  box.replaceChildren(...(fault ? [fault] : []), rows.length ? el("ul", {}, rows) : none);
 }
 
 function row(one, before) {
-  const isMissing = one.value === null || one.value === undefined;
-  const value = isMissing ? "not measured" : one.text || `${one.value} ${one.unit}`;
-  const hasChanged = before && before.value !== one.value && !isMissing;
-  const was = hasChanged ? (before.value === null ? "was not measured" : `was ${before.text || before.value}`) : "";
-  const hasInterval = !isMissing && one.low !== null && one.low !== undefined;
-  const interval = hasInterval ? `${shown(one.low, one)} to ${shown(one.high, one)} ${one.unit}` : "";
-  const remarks = [was, interval, one.note].filter(Boolean);
-  return el("tr", { class: isMissing ? "missing" : "", data: { key: one.key } },
-    el("th", { scope: "row" }, one.label, remarks.map((text) => el("span", { class: text === interval ? "interval" : "remark", text: text === interval ? `95 % interval ${interval}` : text }))),
-    el("td", { class: hasChanged ? "value changed" : "value", text: value }));
+  const isMissing = !isNumber(one.value);
+  const hasChanged = Boolean(before) && before.value !== one.value && !isMissing;
+  const interval = !isMissing && isNumber(one.low) && isNumber(one.high) && `95 % interval ${number(one.low, one)} to ${withUnit(one.high, one)}`;
+  const was = hasChanged && (isNumber(before.value) ? `was ${withUnit(before.value, before)}` : "was not measured");
+  const remarks = [was, interval, one.note].filter(Boolean).map((text) => el("span", { class: "remark", text }));
+  return el("li", { class: isMissing ? "missing" : "", data: { key: one.key } },
+    el("span", { class: "label", text: one.label }),
+    el("span", { class: hasChanged ? "value changed" : "value", text: isMissing ? "not measured" : withUnit(one.value, one) }), remarks);
 }
 
-function shown(value, { key: name }) {
-  const digits = state.session.measurements.find((each) => each.key === name)?.digits ?? 1;
-  return value.toFixed(digits);
+const isNumber = (value) => typeof value === "number";
+const unitOf = (one) => state.session.measurements.find((each) => each.key === one.key)?.unit ?? one.unit;
+const withUnit = (value, one) => `${number(value, one)}${unitOf(one) === "°" ? "" : " "}${unitOf(one)}`;
+
+function number(value, one) {
+  const text = value.toFixed(state.session.measurements.find((each) => each.key === one.key)?.digits ?? 1);
+  return text.replace("-", "\u2212");
 }
 
 const key = () => JSON.stringify([state.item.id, state.item.frame, edits.shapes, edits.spacing]);

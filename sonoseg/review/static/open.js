@@ -42,8 +42,15 @@ export async function openById(id, frame = null, index = -1) {
   emit("item");
   picture.show().catch((error) => emit("notice", { text: error.message, kind: "warning" }));
   if (draft) tellDraft(draft, item);
+  if (item.isAhead) checkNewest(item, frame);
   queue.mark(id, { isUnsaved: edits.isChanged });
   loadAhead(index);
+}
+
+/** An image that was loaded ahead may have been saved elsewhere since. */
+async function checkNewest(item, frame) {
+  const newest = await api.item(item.id, frame).catch(() => null);
+  if (newest && state.item === item && newest.version !== item.version && !edits.isChanged) await openAgain();
 }
 
 /** Load the open image anew from the server. */
@@ -99,6 +106,7 @@ async function fetched(id, frame) {
     // While the server is away an image that was loaded ahead can be opened; otherwise it is only used once.
     if (api.connection === "lost") answers.set(name, Promise.resolve(item));
     else if (pending(id, frame)) item.decision = pending(id, frame).body.decision;
+    item.isAhead = ahead !== undefined;
     return item;
   } catch (error) {
     if (ahead === undefined) throw error;

@@ -17,7 +17,9 @@ export function listen() {
   list.addEventListener("scroll", render, { passive: true });
   list.addEventListener("click", (event) => {
     const row = event.target.closest("[role=option]");
-    if (row) openIndex(Number(row.dataset.index));
+    if (!row) return;
+    openIndex(Number(row.dataset.index));
+    byId("stage").focus({ preventScroll: true });
   });
   new ResizeObserver(render).observe(list);
   on("queue", render);

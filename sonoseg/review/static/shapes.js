@@ -4,13 +4,16 @@ import { edits } from "./edits.js";
 import { KINDS, handlesOf, outlineOf } from "./kinds.js";
 import { outlinesOf } from "./masks.js";
 import { measured } from "./measurements.js";
+import { distance } from "./points.js";
 import { layers, onImage } from "./stage.js";
 import { colourOf, on, state } from "./state.js";
 
 const HALO = "rgba(0, 0, 0, 0.55)";
 /** Distance of the turning handle in pixels of the screen. */
 export const TURN_AWAY = 26;
-const NEAR_VERTICES = 60;
+/** Of an outline with more vertices only those near the pointer have a handle. */
+const MANY_VERTICES = 40, NEAR_PX = 50;
+let pointer = null;
 
 /** Shapes that are being drawn, and other passing marks: functions that return Konva nodes. */
 export const extras = new Set();
@@ -108,10 +111,10 @@ function drawHandles() {
   const shape = edits.chosenShape;
   if (shape && isSeen(shape) && state.tool === "choose") {
     const handles = handlesOf(shape, onImage(TURN_AWAY));
-    const few = handles.length <= NEAR_VERTICES;
+    const few = handles.length <= MANY_VERTICES;
+    const isNear = ({ x, y }) => pointer && distance([x, y], pointer) < onImage(NEAR_PX);
     for (const handle of handles) {
-      if (few || handle.id === state.handle || handle.role !== "vertex") addHandle(layer, handle, colourOf(shape.structure));
-      else layer.add(dot(handle, colourOf(shape.structure)));
+      if (few || handle.id === state.handle || isNear(handle)) addHandle(layer, handle, colourOf(shape.structure));
     }
   }
   layer.batchDraw();
@@ -150,8 +153,8 @@ export function crosshair(x, y, stroke) {
   });
 }
 
-function dot({ x, y }, fill) {
-  return new Konva.Circle({ x, y, radius: onImage(1.5), fill });
-}
-
 on("shapes state view measured", redraw);
+on("pointer", (point) => {
+  pointer = point;
+  if (edits.chosenShape?.points?.length > MANY_VERTICES) redraw();
+});

@@ -1,6 +1,6 @@
 /** The list of structures: colour, number key, eye, whether it was found, add, delete, and "not visible". */
 
-import { byId, el, icon, iconButton } from "./dom.js";
+import { byId, el, iconButton } from "./dom.js";
 import { chooseStructure, deleteStructure, startDrawing, toggleNotVisible } from "./draw.js";
 import { edits } from "./edits.js";
 import { angleOf } from "./kinds.js";
@@ -33,15 +33,17 @@ function entry(structure, number) {
   const isGone = edits.notVisible.includes(name);
   const isHidden = state.hidden.has(name);
   const isChosen = edits.chosenShape?.structure === name || (state.tool !== "choose" && state.structure === name);
-  const what = isGone ? "marked as not visible" : shapes.length ? describe(shapes) : "not in this image";
-  const choose = el("button", { type: "button", class: "name", data: { of: `${name} choose` }, "aria-pressed": isChosen, "aria-keyshortcuts": number + 1, title: structure.hint || null, on: { click: () => chooseStructure(number) } },
-    el("kbd", { text: number + 1 }), el("span", { class: "swatch" }), el("span", { class: "label", text: name }), el("span", { class: "what", text: what }));
+  const what = isGone ? "not visible" : shapes.length ? describe(shapes) : "missing";
   const canAdd = !isGone && (!shapes.length || structure.shape === "region");
-  return el("li", { class: isChosen ? "chosen" : "", style: { "--colour": color }, data: { structure: name } }, choose, el("div", { class: "actions" },
-    named(iconButton(isHidden ? "eye-off" : "eye", `${isHidden ? "Show" : "Hide"} ${name}`, () => toggleHidden(name)), `${name} eye`, isHidden),
-    named(iconButton("plus", `Draw ${name}`, () => startDrawing(name)), `${name} add`, null, !canAdd),
-    named(iconButton("trash", `Delete ${name}`, () => deleteStructure(name)), `${name} delete`, null, !shapes.length),
-    el("button", { type: "button", class: "absent", "aria-pressed": isGone, data: { of: `${name} absent` }, title: `${name} cannot be seen in this image (N, where it is chosen)`, on: { click: () => toggleNotVisible(name) } }, icon("absent"), "Not visible")));
+  const chooseIt = { type: "button", class: "name", data: { of: `${name} choose` }, "aria-pressed": isChosen, "aria-keyshortcuts": number + 1, title: structure.hint || null, on: { click: () => chooseStructure(number) } };
+  const choose = el("button", chooseIt, el("kbd", { text: number + 1 }), el("span", { class: "swatch" }), el("span", { class: "label", text: name }), el("span", { class: "what", text: what }));
+  const buttons = el("div", { class: "actions" },
+    named(iconButton(isHidden ? "eye-off" : "eye", `${isHidden ? "Show" : "Hide"} ${name}`, () => toggleHidden(name), "V"), `${name} eye`, isHidden),
+    named(iconButton("plus", `Draw ${name}`, () => startDrawing(name), "D"), `${name} add`, null, !canAdd),
+    named(iconButton("trash", `Delete ${name}`, () => deleteStructure(name), "Delete"), `${name} delete`, null, !shapes.length),
+    named(iconButton("absent", `${name} is not visible in this image`, () => toggleNotVisible(name), "N"), `${name} absent`, isGone));
+  const state_ = isGone ? "gone" : shapes.length ? "found" : "missing";
+  return el("li", { class: isChosen ? "chosen" : "", style: { "--colour": color }, data: { structure: name, state: state_ } }, choose, buttons);
 }
 
 function named(button, of, pressed = null, disabled = false) {

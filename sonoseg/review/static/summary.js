@@ -31,10 +31,11 @@ function render() {
   badge.hidden = !item.status;
   const reasons = measured.reasons && edits.isCorrected ? measured.reasons : item.reasons ?? [];
   byId("reasons").replaceChildren(...reasons.map((reason) => el("li", { text: reason })));
-  byId("reasons-note").hidden = !(measured.reasons && edits.isCorrected);
+  byId("reasons-note").hidden = !(reasons.length && measured.reasons && edits.isCorrected);
   renderQuality(item);
-  setText(byId("decision"), decisionText(item.decision) + (edits.isChanged ? ", with unsaved changes" : ""));
-  byId("decision").dataset.decision = item.decision;
+  const isUnsaved = edits.isChanged;
+  setText(byId("decision"), isUnsaved ? "Unsaved changes" : decisionText(item.decision));
+  byId("decision").dataset.decision = isUnsaved ? "unsaved" : item.decision;
   setText(byId("spacing"), spacingText(item));
   byId("spacing-unknown").hidden = Boolean(edits.spacing);
 }
