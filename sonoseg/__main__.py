@@ -4,14 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from sonoseg.commands import convert, dicom_node, export, models, new_task, quantize, review, verify
+from sonoseg.commands import convert, dicom_node, export, models, new_task, quantize, review, suggest, verify
 from sonoseg.runs.command_line import run_guarded
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="sonoseg", description="Tools beside the four scripts.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (new_task, convert, verify, models, export, quantize, dicom_node, review):
+    for command in (new_task, convert, verify, models, export, quantize, dicom_node, review, suggest):
         command.add(commands)
     return parser.parse_args(argv)
 

@@ -49,8 +49,9 @@ IMPORTS = {
     "new_task": "errors sizes types geometry schema io reporting annotations prepare",
     "convert": "errors sizes types geometry schema io annotations prepare new_task",
     "export": "errors types schema io runs models postprocess evaluation",
-    "commands": "errors schema runs evaluation models inference export new_task convert dicom review",
-    "review": "errors sizes types annotations geometry schema io runs prepare preprocess postprocess inference",
+    "commands": "errors schema io runs evaluation models inference export new_task convert dicom review",
+    "review": "errors sizes types annotations geometry schema io runs reporting prepare preprocess postprocess models "
+    "evaluation inference",
     "dicom": "errors sizes types annotations geometry schema io runs models inference",
     "inference": "errors sizes types geometry schema io runs reporting annotations prepare postprocess quality models",
 }

@@ -2,13 +2,27 @@
 
 import argparse
 import getpass
+import shlex
+import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sonoseg.errors import UsageError, printable
+from sonoseg.errors import UsageError, choices, printable
+from sonoseg.io.names import text_problem
+from sonoseg.runs.checkout import default_workspace
 from sonoseg.runs.command_line import EXIT_OK, number_type, path_type
+from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE, Workspace
+
+if TYPE_CHECKING:  # imported late, because --help has to answer at once
+    from sonoseg.review.learning.label_check import DoubtfulLabels
+    from sonoseg.review.live import LiveImages, Predictor
+    from sonoseg.review.session import Review
+    from sonoseg.review.sources import Source
+    from sonoseg.review.uploads import Uploads
+    from sonoseg.schema.task import Task
 
 INSTALL = "the review page needs starlette, uvicorn and python-multipart; install them: pip install 'sonoseg[review]'"
+MAX_NAME = 100
 
 
 def add(commands: Any) -> None:
@@ -16,13 +30,32 @@ def add(commands: Any) -> None:
     purpose = "review results in the browser, and correct them"
     review = commands.add_parser("review", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
     review.add_argument(
-        "results", nargs="?", type=path_type, metavar="RESULTS", help="folder of results, such as result/spine"
+        "results",
+        nargs="?",
+        type=path_type,
+        metavar="RESULTS",
+        help="folder of results, such as result/spine, or of a cross-validation, Models/<task>/cross_validation, whose "
+        "annotations are then checked (default: the only folder in result/)",
     )
     review.add_argument("--images", type=path_type, help="folder of the images (default: where they were segmented)")
+    review.add_argument(
+        "--model",
+        type=path_type,
+        nargs="+",
+        metavar="FILE",
+        help="model, or several, for pictures that are dropped onto the page and, with --images, for a folder without "
+        "results (default: the one that the results were made with, where it is still there)",
+    )
     review.add_argument("--reviewer", help="name that is stored with each decision (default: the user's)")
     review.add_argument(
         "--blind", action="store_true", help="show neither the prediction nor what other reviewers have drawn"
     )
+    review.add_argument(
+        "--dataset",
+        action="store_true",
+        help="serve no page, but write the accepted and corrected images as a data folder, RESULTS/review/dataset",
+    )
+    review.add_argument("--workspace", type=path_type, default=default_workspace(), help="folder that contains result/")
     review.add_argument("--port", type=number_type(int, 0, 65535), default=0, help="port (default: a free one)")
     review.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     review.add_argument("--token-file", type=path_type, help="file with the token; needed with another --host")
@@ -31,22 +64,117 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve the page until Ctrl-C."""
+    """Serve the page until Ctrl-C, or write the data folder."""
     try:
-        from sonoseg.review.serve import serve
+        from sonoseg.review.web.serve import Where, serve
     except ModuleNotFoundError as missing:
         raise UsageError(f"{INSTALL} ({missing.name} is missing)") from None
-    from sonoseg.review.security import check_address, new_token, read_token
-    from sonoseg.review.session import Review, results_of
-    from sonoseg.review.store import Rater
+    from sonoseg.review.web.security import check_address, new_token, read_token
 
     check_address(arguments.host, arguments.token_file is not None)
+    stop = threading.Event()
+    review, uploads, live, predictor = opened(arguments)
+    if arguments.dataset:
+        from sonoseg.review.learning.dataset import FOLDER, write_dataset
+
+        for line in write_dataset(review, arguments.workspace):
+            print(printable(line), flush=True)
+        added = str(review.folder / FOLDER)
+        command = ["python", "train_test_data_preparation.py", "--task", review.task.name, "--add", added]
+        print(printable(f"next: {shlex.join(command)}"))
+        return EXIT_OK
     token = read_token(arguments.token_file) if arguments.token_file else new_token()
-    rater = Rater(arguments.reviewer or user_name(), arguments.blind)
-    review = Review(results_of(arguments.results or Path("result"), arguments.images), rater)
-    for line in serve(review, token, arguments.host, int(arguments.port), not arguments.no_browser):
-        print(printable(line), flush=True)
+    where = Where(arguments.host, int(arguments.port), not arguments.no_browser)
+    if live is not None:
+        threading.Thread(target=live.run_ahead, args=(stop,), daemon=True).start()
+    try:
+        for line in serve(review, token, where, uploads):
+            print(printable(line), flush=True)
+    finally:
+        stop.set()
+        if predictor is not None:
+            predictor.close()
     return EXIT_OK
+
+
+def opened(
+    arguments: argparse.Namespace,
+) -> "tuple[Review, Uploads | None, LiveImages | None, Predictor | DoubtfulLabels | None]":
+    """Return the review, where dropped pictures go, the images that are segmented as they are opened, and the model."""
+    from sonoseg.review.live import LiveImages, Predictor
+    from sonoseg.review.results import FOLDER
+    from sonoseg.review.session import Review
+    from sonoseg.review.sources import Joined, results_in
+    from sonoseg.review.store import Rater
+    from sonoseg.review.uploads import Uploads
+
+    rater = Rater(reviewer_name(arguments.reviewer), arguments.blind)
+    live: LiveImages | None = None
+    source: Source
+    if arguments.images and arguments.model and not (arguments.results and has_results(arguments.results)):
+        task = task_of_models(arguments.model)
+        folder = arguments.results or Workspace(arguments.workspace, task.name).results
+        models = [str(path) for path in arguments.model]
+        predictor = Predictor(models)
+        source = live = LiveImages(task, folder / FOLDER / "live", predictor)
+        live.add(listed(arguments.images, task))
+    else:
+        folder = arguments.results or only_results(arguments.workspace / "result")
+        if is_cross_validation(folder):
+            from sonoseg.review.learning.label_check import DoubtfulLabels
+
+            labels = DoubtfulLabels(folder, arguments.workspace)
+            return Review(labels, folder, rater), None, None, labels
+        source = results = results_in(folder, arguments.images)
+        models = [str(path) for path in arguments.model or ()] or results.models()
+        predictor = Predictor(models)
+    if not models:
+        return Review(source, folder, rater), None, None, None
+    dropped = LiveImages(source.task, folder / FOLDER / "live", predictor)
+    review = Review(Joined([source, dropped]), folder, rater, can_segment=True)
+    return review, Uploads(folder / FOLDER, dropped), live, predictor
+
+
+def has_results(folder: Path) -> bool:
+    return (folder / INFERENCE_RECORD).is_file() or (folder / RESULTS_TABLE).is_file()
+
+
+def is_cross_validation(folder: Path) -> bool:
+    from sonoseg.runs.workspace import CROSS_VALIDATION
+
+    return (folder / CROSS_VALIDATION).is_file() and not has_results(folder)
+
+
+def only_results(folder: Path) -> Path:
+    """Return the only folder of results. Raises UsageError when there are none, or several."""
+    found = sorted(path for path in folder.glob("*") if has_results(path)) if folder.is_dir() else []
+    if not found:
+        raise UsageError(f"{folder}: no results there; run inference.py first, or name the folder of the results")
+    if len(found) > 1:
+        raise UsageError(f"{folder}: several results; name one of {choices([str(path) for path in found[:20]])}")
+    return found[0]
+
+
+def task_of_models(models: list[Path]) -> "Task":
+    """Return the task of the first model. Raises ModelError."""
+    from sonoseg.inference.segmenter import read_models
+
+    return read_models(models)[0].task
+
+
+def listed(folder: Path, task: "Task") -> Any:
+    """Return the images of a folder, as stage 4 lists them. Raises DataError."""
+    from sonoseg.inference.sources import from_folder
+
+    return from_folder(folder, task).sources
+
+
+def reviewer_name(given: str | None) -> str:
+    """Return the name that is stored with decisions: the one given, else that of the user. Raises UsageError."""
+    name = (given if given is not None else user_name()).strip()
+    if not 0 < len(name) <= MAX_NAME or text_problem(name):
+        raise UsageError(f"--reviewer: expected a name of 1 to {MAX_NAME} characters without control characters")
+    return name
 
 
 def user_name() -> str:

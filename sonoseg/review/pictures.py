@@ -1,10 +1,7 @@
-"""The pictures of an item: the frame, the enhanced frame, and a thumbnail with outlines; a few of them are kept."""
+"""The pictures of an item: the frame, the enhanced frame, and a thumbnail with outlines."""
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -38,26 +35,6 @@ class Frame:
     @property
     def size(self) -> Size:
         return self.pixels.shape[0], self.pixels.shape[1]
-
-
-class Kept:
-    """The results of the last calls, by key; several threads may ask at once."""
-
-    def __init__(self, most: int):
-        self._most, self._values, self._lock = most, OrderedDict[Hashable, Any](), threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return the value of a key, made where it is not kept."""
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-        value = make()
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._most:
-                self._values.popitem(last=False)
-        return value
 
 
 def read_frame(image: ImageRef, limits: ReadLimits = DEFAULT_LIMITS) -> Frame:

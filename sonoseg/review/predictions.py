@@ -27,7 +27,7 @@ class Prediction:
     """The result for one frame as its files have it; without a result everything is empty.
 
     size: (height, width), None when no file states it. spacing: as (row_mm, col_mm). values, intervals, notes: by key
-    of a measurement.
+    of a measurement. annotated: what a person has drawn before, which is then what is to be reviewed.
     """
 
     shapes: list[Shape] = field(default_factory=list)
@@ -42,6 +42,12 @@ class Prediction:
     notes: dict[str, str] = field(default_factory=dict)
     model_sha256: str = ""
     image_sha256: str = ""
+    annotated: list[Shape] | None = None
+
+    @property
+    def reviewed(self) -> list[Shape]:
+        """The shapes that a review begins with: the annotation where there is one, else the prediction."""
+        return self.shapes if self.annotated is None else self.annotated
 
 
 def of_record(record: Mapping[str, Any], task: Task) -> Prediction:
@@ -87,6 +93,7 @@ class LoopResult:
         """Raises DataError for a table that is missing or cannot be read."""
         files = LoopFiles.of(item.name)
         self.record, self._masks = record, folder / files.masks
+        self.made = str(record.get("sha256", ""))
         self.rows: list[Row] = [row for _, row in read_table(folder / files.table, "inference.py")]
 
     @property

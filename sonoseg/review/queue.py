@@ -34,6 +34,7 @@ def worst_first(items: Sequence[Item]) -> list[Item]:
 
 def _rank(item: Item) -> tuple[int, float, str]:
     quality = _UNKNOWN.get(item.status, 0.0) if item.quality is None else item.quality
+    quality = quality if item.order is None else item.order
     return _FIRST.get(item.status, 2), quality, item.name
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Item:
     id: 16 hexadecimal digits, the only name by which a request can mean it. name: that of its result files. image: file
     name of the image; frame: from 1, None for a single picture. quality: expected Dice, None when unknown. frames:
     number of frames of a loop, 1 for a single image. structures: those that were found. sample: id of the image in the
-    split, empty when it is in none.
+    split, empty when it is in none. order: place in the list in place of `quality`, lowest first; None: by quality.
     """
 
     id: str
@@ -48,11 +48,17 @@ class Item:
     frames: int = 1
     structures: tuple[str, ...] = ()
     sample: str = ""
+    order: float | None = None
 
 
 def item_id(folder: Path, name: str) -> str:
     """Return the id of a result: the same in every session, and another one in every folder."""
-    return hashlib.sha256(f"{folder.resolve()}\0{name}".encode(errors="surrogateescape")).hexdigest()[:16]
+    return hashlib.sha256(f"{_resolved(folder)}\0{name}".encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+@lru_cache(maxsize=64)
+def _resolved(folder: Path) -> str:
+    return str(folder.resolve())
 
 
 @dataclass

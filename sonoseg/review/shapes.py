@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sonoseg.annotations.shapes_of_masks import has_hole, outlines
 from sonoseg.errors import DataError, choices
 from sonoseg.geometry import SHAPE_KINDS
@@ -32,6 +34,14 @@ def to_page(shape: Shape) -> dict[str, Any]:
     """Return a shape as JSON values: structure, kind, and points in hundredths of a pixel."""
     points = SHAPE_KINDS[shape.kind].write_points(shape.points)
     return {"structure": shape.structure, "kind": PAGE_KINDS[shape.kind], "points": points}
+
+
+def stored(values: Sequence[Mapping[str, Any]]) -> list[Shape]:
+    """Return shapes that `to_page` has written, and that were checked before."""
+    kinds = {word: kind for kind, word in PAGE_KINDS.items()}
+    return [
+        Shape(value["structure"], kinds[value["kind"]], np.array(value["points"], dtype=np.float64)) for value in values
+    ]
 
 
 def rounded(shapes: Sequence[Shape]) -> list[dict[str, Any]]:

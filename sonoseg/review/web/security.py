@@ -1,10 +1,12 @@
 """Who may use the server: a token, the address it was asked for, the page that asks, and what the page may load."""
 
+import base64
 import hashlib
 import hmac
 import ipaddress
 import json
 import os
+import re
 import secrets
 import socket
 from dataclasses import dataclass, field
@@ -165,11 +167,17 @@ class Guard:
 
         try:
             await self.app(scope, receive, with_headers)
-        except Exception as error:  # nothing of a request or a file goes into a log
-            if started:
-                raise
-            reason = f"unexpected {type(error).__name__}; the decisions that were saved are safe, try again"
-            await _answer(send, 503, json.dumps({"error": reason}).encode(), {"content-type": "application/json"})
+        except Exception as error:  # not raised: nothing of a request or a file goes into a log
+            if not started:
+                await _answer(send, 503, json.dumps(unexpected(error)).encode(), {"content-type": "application/json"})
+
+
+def policy_of(page: str) -> str:
+    """Return the content security policy of a page with a style sheet of its own and pictures within, and no script."""
+    sheets = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode() for sheet in sheets]
+    allowed = " ".join(f"'sha256-{each}'" for each in hashes) or "'none'"
+    return f"default-src 'none'; style-src {allowed}; img-src data:; base-uri 'none'; frame-ancestors 'none'"
 
 
 def _welcome(headers: dict[bytes, bytes]) -> tuple[int, bytes]:
@@ -180,6 +188,12 @@ def _welcome(headers: dict[bytes, bytes]) -> tuple[int, bytes]:
     if headers.get(b"sec-fetch-site", b"none") in (b"none", b"same-origin"):
         return 303, b""
     return 200, b'<!doctype html><title>SonoSeg</title><meta http-equiv="refresh" content="0; url=/">'
+
+
+def unexpected(error: Exception) -> dict[str, str]:
+    """Return the answer to a request that failed for an unknown reason, without the error's text."""
+    kind = type(error).__name__
+    return {"error": f"unexpected {kind}, a bug of SonoSeg; what was saved is safe, load the page again"}
 
 
 def _same(given: str, expected: str) -> bool:

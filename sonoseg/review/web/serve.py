@@ -6,26 +6,38 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Iterator
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import uvicorn
 
 from sonoseg.errors import UsageError
-from sonoseg.review.security import LOOPBACK
-from sonoseg.review.server import application
 from sonoseg.review.session import Review
+from sonoseg.review.uploads import Uploads
+from sonoseg.review.web.security import LOOPBACK
+from sonoseg.review.web.server import application
 
 CONNECTIONS = 1000
 """Requests at once; further ones are answered with status 503."""
 
 
-def serve(review: Review, token: str, host: str, port: int, browser: bool) -> Iterator[str]:
+@dataclass(frozen=True)
+class Where:
+    """Address and port (0: a free one) to listen on, and whether a browser is opened."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    browser: bool = True
+
+
+def serve(review: Review, token: str, where: Where, uploads: Uploads | None = None) -> Iterator[str]:
     """Serve until a signal ends the server; yield what is said: the address first.
 
-    port: 0 for a free one. Raises UsageError for an address or a port that cannot be used.
+    uploads: None where pictures cannot be segmented. Raises UsageError for an address or a port that cannot be used.
     """
-    listening = _socket(host, port)
+    host = where.host
+    listening = _socket(host, where.port)
     with listening:
         number = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
@@ -34,7 +46,7 @@ def serve(review: Review, token: str, host: str, port: int, browser: bool) -> It
         yield f"{len(review.items())} images to review at {address}"
         yield "Ctrl-C ends the server; every decision is saved at once"
         config = uvicorn.Config(
-            application(review, token, host, number),
+            application(review, token, host, number, uploads),
             access_log=False,  # addresses name images
             log_level="critical",
             lifespan="off",
@@ -44,7 +56,7 @@ def serve(review: Review, token: str, host: str, port: int, browser: bool) -> It
             timeout_graceful_shutdown=5,
         )
         with tempfile.TemporaryDirectory() as folder:
-            if browser:
+            if where.browser:
                 threading.Thread(target=_open, args=(Path(folder), address), daemon=True).start()
             uvicorn.Server(config).run(sockets=[listening])
     yield "ended"
@@ -52,7 +64,7 @@ def serve(review: Review, token: str, host: str, port: int, browser: bool) -> It
 
 def remarks(review: Review, host: str) -> list[str]:
     """Return what is said before the address."""
-    lines = [review.read_only, review.results.problem]
+    lines = [review.read_only, review.source.problem]
     if host not in LOOPBACK:
         lines.append("other machines can reach this server, without encryption; use it in a trusted network only")
     return [line for line in lines if line]
@@ -65,6 +77,7 @@ def _socket(host: str, port: int) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             made.bind((host, port))
+            made.listen(CONNECTIONS)  # before the address is printed, so that nobody is refused
         except OSError:
             made.close()
             raise

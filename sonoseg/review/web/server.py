@@ -1,23 +1,29 @@
 """The HTTP interface: which address leads to what, limits of requests, and errors as one sentence."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sonoseg.errors import DataError, SonoSegError
+from sonoseg.review.decide import measure, save
 from sonoseg.review.queue import MOST, Query
-from sonoseg.review.security import Guard
+from sonoseg.review.raters import agreement_page
 from sonoseg.review.session import NotAllowed, NotFound, Review
 from sonoseg.review.store import Conflict
+from sonoseg.review.uploads import MAX_BYTES, MAX_FILES, Uploads, problem_of
+from sonoseg.review.web.security import Guard, policy_of, unexpected
 
-STATIC = Path(__file__).with_name("static")
+STATIC = Path(__file__).parents[1] / "static"
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -80,11 +86,43 @@ def whole_number(request: Request, name: str, default: int | None, most: int = 1
     return min(int(text), most)
 
 
-class Pages:
-    """The handlers of all addresses."""
+async def pictures_of(request: Request) -> list[tuple[str, bytes]]:
+    """Return (file name as stated, bytes) of the pictures of a form. Raises Refused beyond the limits."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
+        raise Refused(415, "expected pictures as multipart/form-data")
+    count = 0
 
-    def __init__(self, review: Review):
-        self.review, self.files = review, static_files()
+    async def limited() -> AsyncGenerator[bytes, None]:
+        nonlocal count
+        async for part in request.stream():
+            count += len(part)
+            if count > MAX_BYTES:
+                raise Refused(413, f"the pictures have more than {MAX_BYTES >> 20} MiB together; drop fewer at once")
+            yield part
+
+    try:
+        form = await MultiPartParser(request.headers, limited(), max_files=MAX_FILES, max_fields=0).parse()
+    except MultiPartException as problem:
+        raise Refused(413 if "Too many" in problem.message else 400, f"pictures: {problem.message}") from None
+    async with form_closed(form):
+        found = [one for _, one in form.multi_items() if isinstance(one, UploadFile)]
+        return [(one.filename or "picture", await one.read()) for one in found]
+
+
+@asynccontextmanager
+async def form_closed(form: FormData) -> AsyncIterator[None]:
+    """Close the temporary files of a form at the end of the block."""
+    try:
+        yield
+    finally:
+        await form.close()
+
+
+class Pages:
+    """The handlers of all addresses. uploads: None where pictures cannot be segmented."""
+
+    def __init__(self, review: Review, uploads: Uploads | None = None):
+        self.review, self.uploads, self.files = review, uploads, static_files()
 
     def routes(self) -> list[Route]:
         item = "/api/items/{id}"
@@ -98,6 +136,8 @@ class Pages:
             Route(f"{item}/image", self.image),
             Route(f"{item}/thumbnail", self.thumbnail),
             Route(f"{item}/series", self.series),
+            Route("/api/upload", self.upload, methods=["POST"]),
+            Route("/api/agreement", self.agreement),
             Route(f"{item}/measure", self.measure, methods=["POST"]),
             Route(f"{item}/review", self.save, methods=["PUT"]),
         ]
@@ -163,11 +203,31 @@ class Pages:
 
     async def measure(self, request: Request) -> Response:
         body = await json_body(request)
-        return JSONResponse(await run_in_threadpool(self.review.measure, request.path_params["id"], body))
+        return JSONResponse(await run_in_threadpool(measure, self.review, request.path_params["id"], body))
 
     async def save(self, request: Request) -> Response:
         body = await json_body(request)
-        return JSONResponse(await run_in_threadpool(self.review.save, request.path_params["id"], body))
+        return JSONResponse(await run_in_threadpool(save, self.review, request.path_params["id"], body))
+
+    async def upload(self, request: Request) -> Response:
+        if self.uploads is None or self.review.read_only:
+            raise NotAllowed(self.review.read_only or "this review has no model to segment pictures with")
+        ids: list[str] = []
+        problems: list[dict[str, Any]] = []
+        for name, data in await pictures_of(request):
+            try:
+                ids += await run_in_threadpool(self.uploads.take, name, data)
+            except DataError as error:
+                problems.append(problem_of(name, error))
+        return JSONResponse({"items": ids, "problems": problems})
+
+    async def agreement(self, request: Request) -> Response:
+        page = await run_in_threadpool(agreement_page, self.review)
+        if page is None:
+            raise NotFound("fewer than two reviewers have decided about the same image")
+        return Response(
+            page, media_type="text/html; charset=utf-8", headers={"content-security-policy": policy_of(page)}
+        )
 
 
 async def on_error(request: Request, error: Exception) -> Response:
@@ -193,7 +253,14 @@ async def on_unknown(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": "there is no such address" if status == 404 else "not for this address"}, status)
 
 
-def application(review: Review, token: str, host: str = "127.0.0.1", port: int = 0) -> Guard:
-    """Return the ASGI application; host, port: where it will listen."""
+async def on_unexpected(request: Request, error: Exception) -> Response:
+    return JSONResponse(unexpected(error), 503)
+
+
+def application(
+    review: Review, token: str, host: str = "127.0.0.1", port: int = 0, uploads: Uploads | None = None
+) -> Guard:
+    """Return the ASGI application; host, port: where it will listen; uploads: None without a model."""
     handlers: Any = {SonoSegError: on_error, OSError: on_error, 404: on_unknown, 405: on_unknown}
-    return Guard(Starlette(routes=Pages(review).routes(), exception_handlers=handlers), token, host, port)
+    handlers[Exception] = on_unexpected
+    return Guard(Starlette(routes=Pages(review, uploads).routes(), exception_handlers=handlers), token, host, port)

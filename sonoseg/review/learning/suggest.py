@@ -1,0 +1,160 @@
+"""What to label next, of a folder of images that nobody has labelled: a list and a contact sheet."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from sonoseg.errors import DataError, UsageError
+from sonoseg.inference.segmenter import Segmenter, check_image, read_models
+from sonoseg.inference.sources import Source, from_folder
+from sonoseg.io.png import write_image
+from sonoseg.io.readers import read_image
+from sonoseg.io.tables import write_csv
+from sonoseg.models.embedding import Embedding, embedder
+from sonoseg.postprocess.interpret import Findings
+from sonoseg.prepare.duplicates.near_duplicates import thumbnail_of
+from sonoseg.reporting.drawing import thumbnail
+from sonoseg.review.learning.selection import duplicates, select
+from sonoseg.runs.split_tables import read_split
+from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
+from sonoseg.types import Picture, Pixels
+
+LIST, SHEET = "suggested.csv", "suggested.png"
+COLUMNS = ("rank", "image", "frame", "expected_dice", "confidence", "status", "reasons")
+MOST_LABELLED = 500
+"""Labelled images from which distances are taken: evenly chosen where there are more."""
+PER_ROW, MARGIN = 5, 6
+LINE_PX = 22
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An unlabelled image: what the model found, its embedding, and small pictures of it."""
+
+    source: Source
+    findings: Findings
+    embedding: Embedding
+    small: Pixels
+    picture: Picture
+
+    @property
+    def confidence(self) -> float | None:
+        """Mean confidence of the structures that were found; None when nothing was."""
+        values = list(self.findings.confidence.values())
+        return float(np.mean(values)) if values else None
+
+    @property
+    def expected(self) -> float:
+        """Expected Dice or, without a quality model, the mean confidence; 0 where nothing was found."""
+        return self.findings.quality if self.findings.quality is not None else self.confidence or 0.0
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Candidates in the order in which they are to be labelled, and remarks on those that were left out."""
+
+    chosen: list[Candidate]
+    remarks: list[str]
+
+
+def suggest(
+    folder: Path,
+    models: Sequence[Path | str],
+    workspace: Workspace,
+    count: int,
+    progress: Callable[[Iterator[Any], int], Iterator[Any]],
+) -> tuple[Suggestion, Task]:
+    """Return which images of a folder to label next, and the task.
+
+    models: the first decides the embedding. workspace: whose labelled images, if there are any, are the first centres.
+    progress: shows the progress of an iterator of so many images. Left out are images that cannot be segmented, that
+    the model rejects, and that are almost equal to another one or to a labelled one; loops are left out. Raises
+    DataError for a folder without images, ModelError, UsageError when no image remains.
+    """
+    headers = read_models(list(models))
+    task = headers[0].task
+    segmenter, embed = Segmenter.load(list(models), "auto", "torch"), embedder(headers[0])
+    sources = from_folder(folder, task).sources
+    stills = [source for source in sources if not source.loop]
+    remarks = [f"{len(sources) - len(stills)} loops are left out"] if len(stills) < len(sources) else []
+    labelled = list(_labelled(workspace, task))
+    known = [(thumbnail_of(image), embed(image)) for image in progress(iter(labelled), len(labelled))]
+    found = list(progress((_candidate(source, segmenter, embed) for source in stills), len(stills)))
+    usable = [one for one in found if one is not None]
+    kept = [one for one in usable if one.findings.status != "reject"]
+    twice = duplicates([*(small for small, _ in known), *(one.small for one in kept)], len(known))
+    candidates = [one for place, one in enumerate(kept, start=len(known)) if place not in twice]
+    remarks += _left_out(len(found) - len(usable), len(usable) - len(kept), len(kept) - len(candidates))
+    if not candidates:
+        raise UsageError(f"{folder}: no image is left to suggest: {'; '.join(remarks)}")
+    vectors = np.stack([one.embedding for one in candidates])
+    centres = np.stack([vector for _, vector in known]) if known else np.empty((0, vectors.shape[1]), np.float32)
+    places = select([one.expected for one in candidates], vectors, centres, count)
+    return Suggestion([candidates[place] for place in places], remarks), task
+
+
+def _left_out(failed: int, rejected: int, similar: int) -> list[str]:
+    reasons = ((failed, "cannot be segmented"), (rejected, "rejected by the model"), (similar, "almost equal pictures"))
+    return [f"{number} left out: {reason}" for number, reason in reasons if number]
+
+
+def _labelled(workspace: Workspace, task: Task) -> Iterator[Pixels]:
+    table = workspace.split_table("train")
+    samples = read_split(table, task.class_names, workspace.root) if table.is_file() else []
+    step = max(1, -(-len(samples) // MOST_LABELLED))
+    for sample in samples[::step]:
+        yield read_image(sample.image).pixels
+
+
+def _candidate(source: Source, segmenter: Segmenter, embed: Callable[[Pixels], Embedding]) -> Candidate | None:
+    """Return what is known about an image; None for one that cannot be segmented."""
+    try:
+        if source.problem:
+            return None
+        image = check_image(read_image(source.image).pixels)
+        findings = segmenter(image, source.spacing)
+    except DataError:
+        return None
+    colors = [structure.color for structure in segmenter.task.structures]
+    picture = thumbnail(image, findings.labels, colors)
+    return Candidate(source, findings, embed(image), thumbnail_of(image), picture)
+
+
+def write_suggestion(suggestion: Suggestion, out: Path) -> list[Path]:
+    """Write the list and the contact sheet; return their paths. Raises OSError."""
+    rows = [
+        {
+            "rank": rank,
+            "image": one.source.path.name,
+            "frame": one.source.image.frame_number,
+            "expected_dice": one.findings.quality,
+            "confidence": one.confidence,
+            "status": one.findings.status,
+            "reasons": "; ".join(one.findings.reasons),
+        }
+        for rank, one in enumerate(suggestion.chosen, start=1)
+    ]
+    sheet = contact_sheet([(one.picture, one.source.path.name) for one in suggestion.chosen])
+    return [write_csv(out / LIST, COLUMNS, rows), write_image(out / SHEET, sheet)]
+
+
+def contact_sheet(pictures: Sequence[tuple[Picture, str]]) -> Picture:
+    """Return `(H, W, 3)` RGB uint8 with numbered pictures, at least one, and their names below."""
+    height = max(picture.shape[0] for picture, _ in pictures) + LINE_PX
+    width = max(picture.shape[1] for picture, _ in pictures)
+    columns = min(PER_ROW, len(pictures))
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * (height + MARGIN) + MARGIN, columns * (width + MARGIN) + MARGIN, 3), 24, np.uint8)
+    for place, (picture, name) in enumerate(pictures):
+        top = MARGIN + place // columns * (height + MARGIN)
+        left = MARGIN + place % columns * (width + MARGIN)
+        sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        text = f"{place + 1}  {name.encode('ascii', 'replace').decode()[:36]}"
+        spot = left + 4, top + height - 6
+        cv2.putText(sheet, text, spot, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (230, 230, 230), 1, cv2.LINE_AA)
+    return sheet

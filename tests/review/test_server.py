@@ -1,0 +1,191 @@
+"""The real server: parallel requests, kills, two processes on one folder, and its end."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sonoseg.__main__ import main as sonoseg
+from sonoseg.review.store import Rater, Store
+from tests.conftest import REPOSITORY
+from tests.review.conftest import Page
+
+SHAPE = {"structure": "HEAD", "kind": "ellipse", "points": [[20, 60], [120, 60], [70, 30], [70, 90]]}
+
+
+@contextmanager
+def serving(results: Path) -> Iterator[tuple[subprocess.Popen, httpx.Client]]:
+    """A server in a process of its own, and a client that has its cookie."""
+    command = [sys.executable, "-m", "sonoseg", "review", str(results), "--no-browser", "--reviewer", "ann"]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        assert run.stdout is not None
+        lines: list[str] = []
+        try:
+            while "http://" not in "".join(lines[-1:]):
+                lines.append(run.stdout.readline())
+                assert lines[-1], lines
+            address = re.search(r"http://\S+", lines[-1])
+            assert address
+            with httpx.Client(headers={"X-Sonoseg": "1"}, follow_redirects=False, trust_env=False) as client:
+                assert client.get(address[0]).status_code == 303
+                client.base_url = httpx.URL(address[0]).copy_with(query=None)
+                yield run, client
+        finally:
+            with suppress(ProcessLookupError):
+                run.kill()
+
+
+def test_a_killed_server_loses_nothing_that_it_acknowledged(results: Path) -> None:
+    with serving(results) as (run, client):
+        items = client.get("/api/items").json()["items"]
+        identity = next(item["id"] for item in items if item["name"] == "000_a")
+        body = {"frame": 1, "base_version": 0, "decision": "corrected", "shapes": [SHAPE]}
+        assert client.put(f"/api/items/{identity}/review", json=body).json()["version"] == 1
+        run.send_signal(signal.SIGKILL)
+        run.wait(10)
+    with serving(results) as (run, client):
+        item = client.get(f"/api/items/{identity}").json()
+        assert (item["decision"], item["shapes"], item["version"]) == ("corrected", [SHAPE], 1)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(20) in (0, 130)
+        assert "Traceback" not in run.stdout.read()  # type: ignore[union-attr]
+
+
+SAVES = """
+import sys
+from pathlib import Path
+from sonoseg.review.store import Conflict, Rater, Store
+store = Store(Path(sys.argv[1]), Rater(sys.argv[2]))
+after = {"decision": "accepted", "shapes": [], "spacing_mm": None, "note": "n" * 2000}
+for number in range(int(sys.argv[3])):
+    item = f"i{number % 3}"
+    while True:
+        store.refresh()
+        newest = store.newest(item, 1)
+        try:
+            entry = {"decision": "accepted", "image": item, "after": after}
+            saved = store.save(item, 1, newest["version"] if newest else 0, entry)
+        except Conflict:
+            continue
+        break
+    print(saved["version"], flush=True)
+"""
+
+
+def saving(folder: Path, name: str, count: int) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", SAVES, str(folder), name, str(count)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_kill_in_the_middle_of_saving(tmp_path: Path) -> None:
+    run = saving(tmp_path, "ann", 100_000)
+    assert run.stdout is not None
+    for _ in range(30):
+        run.stdout.readline()
+    run.kill()
+    acknowledged = 30 + len(run.communicate()[0].split())
+    entries = Store(tmp_path, Rater("ben")).all_entries()
+    assert len(entries) in (acknowledged, acknowledged + 1)
+    assert [entry["version"] for entry in entries] == list(range(1, len(entries) + 1))
+    assert json.loads((tmp_path / "annotations.json").read_text()).keys() == {"i0", "i1", "i2"}
+
+
+def test_two_processes_overwrite_nothing(tmp_path: Path) -> None:
+    runs = [saving(tmp_path, name, 40) for name in ("ann", "ben")]
+    answers = [run.communicate(timeout=60) for run in runs]
+    assert all(run.returncode == 0 for run in runs), answers
+    versions = sorted(int(line) for out, _ in answers for line in out.split())
+    assert versions == list(range(1, 81))  # each line once
+    lines = (tmp_path / "reviews.jsonl").read_text().splitlines()
+    assert len([json.loads(line) for line in lines]) == 80
+
+
+def test_an_incomplete_line_is_skipped(tmp_path: Path) -> None:
+    store, entry = Store(tmp_path, Rater("ann")), {"decision": "rejected", "image": "a", "after": {"shapes": []}}
+    store.save("a", 1, 0, entry)
+    with (tmp_path / "reviews.jsonl").open("ab") as log:
+        log.write(b'{"item": "b", "frame": 1, "decision": "acc')
+    after = Store(tmp_path, Rater("ann"))
+    assert [one["item"] for one in after.all_entries()] == ["a"]
+    assert after.save("a", 1, 1, entry)["version"] == 2
+    assert [one["version"] for one in Store(tmp_path, Rater("ben")).all_entries()] == [1, 2]
+
+
+def test_a_full_disk_says_that_nothing_was_saved(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sonoseg.review.store.append_line", full)
+    assert "nothing was saved: No space left" in page.save("000_a", "accepted", status=503)["error"]
+    assert page.item("000_a")["version"] == 0
+
+
+def test_two_hundred_requests_at_once(page: Page) -> None:
+    items = [item["id"] for item in page.get("items")["items"]]
+    paths = [f"/api/items/{items[n % 6]}{('', '/image', '/thumbnail')[n % 3]}" for n in range(200)]
+
+    async def ask() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(page.app)
+        cookies = page.client.cookies
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:0", cookies=cookies) as client:
+            return await asyncio.gather(*(client.get(path) for path in paths))
+
+    start = time.monotonic()
+    answers = asyncio.run(ask())
+    assert {answer.status_code for answer in answers} == {200} and time.monotonic() - start < 30
+
+
+def test_a_port_that_is_taken(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert sonoseg(["review", str(results), "--port", str(port), "--no-browser"]) == 2
+    assert f"port {port}: Address already in use; choose another port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--host", "0.0.0.0"], "give a file with the token"),
+        (["--reviewer", " "], "expected a name of 1 to 100 characters"),
+        (["--dataset"], "no image was accepted or corrected"),
+    ],
+)
+def test_wrong_use(results: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str) -> None:
+    assert sonoseg(["review", str(results), "--no-browser", *arguments]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_the_only_results_need_no_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sonoseg(["review", "--workspace", str(tmp_path), "--no-browser"]) == 2
+    assert "no results there; run inference.py first" in capsys.readouterr().err
+    for name in ("a", "b"):
+        (tmp_path / "result" / name).mkdir(parents=True)
+        (tmp_path / "result" / name / "results.csv").touch()
+    assert sonoseg(["review", "--workspace", str(tmp_path), "--no-browser"]) == 2
+    assert "several results; name one of" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder(results: Path) -> None:
+    os.chmod(results, 0o500)
+    try:
+        assert "cannot be written" in Store(results / "review", Rater("ann")).read_only
+    finally:
+        os.chmod(results, 0o700)
