@@ -18,7 +18,9 @@ from tests.browser.shapes import ELLIPSE, REGION, drawn_images
 def chromium() -> Iterator[Any]:
     if not os.environ.get("SONOSEG_BROWSER"):
         pytest.skip("a real browser is needed; run: make test-browser")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
     program = os.environ.get("SONOSEG_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
     if not Path(program).exists():
         pytest.skip(f"{program}: no Chromium here; on Debian: apt-get install chromium, or name it in SONOSEG_CHROMIUM")
@@ -72,7 +74,9 @@ def visit(chromium: Any) -> Iterator[Callable[..., ReviewPage]]:
     """Open pages; at the end no request has left this machine, and no script has failed."""
     pages: list[ReviewPage] = []
 
-    def open_page(server: Server, width: int = 1280, height: int = 720, ratio: float = 1, beside: Any = None) -> ReviewPage:
+    def open_page(
+        server: Server, width: int = 1280, height: int = 720, ratio: float = 1, beside: Any = None
+    ) -> ReviewPage:
         context = beside.page.context if beside else None
         if context is None:
             context = chromium.new_context(viewport={"width": width, "height": height}, device_scale_factor=ratio)

@@ -55,6 +55,17 @@ class ReviewPage:
     def opens(self, name: str) -> None:
         self.until(lambda: self.name == name)
 
+    def filter(self, name: str, value: str) -> None:
+        """Set a filter, and wait for the first image of the list."""
+        with self.page.expect_response(lambda answer: f"{name}={value}" in answer.url) as answer:
+            self.page.select_option(f"#filter-{name}", value)
+        self.opens(answer.value.json()["items"][0]["name"])
+
+    def choose(self, name: str) -> None:
+        """Open an image by its row of the list."""
+        self.page.locator("#rows .name").get_by_text(name, exact=True).click()
+        self.opens(name)
+
     def view(self) -> dict[str, float]:
         """Return zoom and offset of the image, and the corner of the stage, in CSS pixels."""
         script = """() => {

@@ -1,4 +1,4 @@
-"""Folders of results to review: one of the model of simulated spines that comes with SonoSeg, others written by hand."""
+"""Folders of results to review: one made by the model that comes with SonoSeg, others written by hand."""
 
 import json
 import shutil

@@ -36,7 +36,9 @@ class Server:
         command += ["--port", str(self.port), "--token-file", str(self._token), *self.flags]
         log = self.results.parent / "server.log"
         with log.open("ab") as stream:
-            self._process = subprocess.Popen(command, cwd=REPOSITORY, stdout=stream, stderr=stream, env=os.environ | {"OMP_NUM_THREADS": "1"})
+            self._process = subprocess.Popen(
+                command, cwd=REPOSITORY, stdout=stream, stderr=stream, env=os.environ | {"OMP_NUM_THREADS": "1"}
+            )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         for _ in range(600):
             assert self._process.poll() is None, log.read_text()

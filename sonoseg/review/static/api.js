@@ -3,6 +3,8 @@
 import { emit } from "./state.js";
 
 const TIMEOUT_MS = 20000;
+/** Opening an image may mean that it is segmented, and adding pictures that many are read. */
+const LONG_MS = 180000;
 const PING_MS = 1500;
 
 /** An answer that is not what was asked for: `status` of HTTP, `body` as the server sent it. */
@@ -26,12 +28,12 @@ export let connection = "ok";
 let pinging = null;
 
 /** Send a request; return the decoded JSON. Throws Refused or NoConnection. */
-export async function request(method, path, body = undefined) {
+export async function request(method, path, body = undefined, milliseconds = TIMEOUT_MS) {
   const headers = method === "GET" ? {} : { "X-Sonoseg": "1" };
   const isForm = body instanceof FormData;
   if (body !== undefined && !isForm) headers["Content-Type"] = "application/json";
   const sent = body === undefined || isForm ? body : JSON.stringify(body);
-  const response = await answer(path, { method, headers, body: sent, signal: AbortSignal.timeout(isForm ? 600000 : TIMEOUT_MS) });
+  const response = await answer(path, { method, headers, body: sent, signal: AbortSignal.timeout(milliseconds) });
   const decoded = await response.json().catch(() => null);
   if (response.status === 401) setConnection("locked");
   if (!response.ok) throw new Refused(response.status, decoded);
@@ -50,11 +52,11 @@ export async function blob(path) {
 export const itemPath = (id) => `/api/items/${encodeURIComponent(id)}`;
 export const session = () => request("GET", "/api/session");
 export const items = (query) => request("GET", `/api/items?${new URLSearchParams(query)}`);
-export const item = (id, frame) => request("GET", itemPath(id) + (frame === null ? "" : `?frame=${frame}`));
+export const item = (id, frame) => request("GET", itemPath(id) + (frame === null ? "" : `?frame=${frame}`), undefined, LONG_MS);
 export const series = (id) => request("GET", `${itemPath(id)}/series`);
 export const measure = (id, body) => request("POST", `${itemPath(id)}/measure`, body);
 export const review = (id, body) => request("PUT", `${itemPath(id)}/review`, body);
-export const upload = (form) => request("POST", "/api/upload", form);
+export const upload = (form) => request("POST", "/api/upload", form, LONG_MS);
 
 /** Address of an image; `frame` is null for single images. */
 export function imagePath(id, kind, frame) {

@@ -9,7 +9,7 @@ import { distance } from "./points.js";
 import { openAgain, openById, openNext } from "./open.js";
 import { post } from "./outbox.js";
 import { mark } from "./queue.js";
-import { emit, hasOwnSpacing, on, state, update } from "./state.js";
+import { emit, frameOf, hasOwnSpacing, on, state, update } from "./state.js";
 import { decisionText } from "./summary.js";
 
 export function listen() {
@@ -66,14 +66,13 @@ export function resetToPrediction() {
 }
 
 function saved({ entry, answer }) {
+  if (state.item?.id === entry.id && frameOf(state.item) === entry.frame) {
+    Object.assign(state.item, { version: answer.version, decision: answer.decision });
+  }
   wasSaved(entry.id, entry.frame, answer.version, entry.body, answer.shapes);
   for (const text of answer.remarks ?? []) emit("notice", { text: `${entry.label}: ${text}`, kind: "info" });
   mark(entry.id, { decision: answer.decision, version: answer.version, isSending: false, reviewer: state.session.reviewer, structures: namesOf(entry.body.shapes) });
   if (answer.counts) emit("counts", answer.counts);
-  if (state.item?.id === entry.id) {
-    Object.assign(state.item, { version: answer.version, decision: answer.decision });
-    emit("item-saved");
-  }
 }
 
 async function conflict({ entry, error }) {

@@ -7,6 +7,8 @@ import { on } from "./state.js";
 
 const SHOWN_MS = { info: 4500, done: 3500, warning: 12000 };
 const MOST = 3;
+const PATIENCE_MS = 500;
+let opening = null;
 
 export function listen() {
   on("notice", show);
@@ -15,6 +17,7 @@ export function listen() {
     setText(byId("hint"), text ?? "");
   });
   on("connection outbox", tellConnection);
+  on("opening item not-opened", tellOpening);
 }
 
 /** {text, kind: "info" | "done" | "warning", action: {text, run} or none} */
@@ -29,6 +32,13 @@ function show({ text, kind = "info", action = null }) {
   let timer = setTimeout(close, SHOWN_MS[kind]);
   node.addEventListener("pointerenter", () => clearTimeout(timer));
   node.addEventListener("pointerleave", () => (timer = setTimeout(close, 1500)));
+}
+
+/** What takes longer than a moment is said: an image that is segmented when it is opened takes a second or more. */
+function tellOpening(detail) {
+  clearTimeout(opening);
+  byId("loading").hidden = true;
+  if (detail?.id) opening = setTimeout(() => (byId("loading").hidden = false), PATIENCE_MS);
 }
 
 function tellConnection() {

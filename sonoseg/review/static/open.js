@@ -21,12 +21,13 @@ export async function openById(id, frame = null, index = -1) {
   giveUp();
   newest += 1;
   const mine = newest;
-  emit("opening", { id, index });
+  emit("opening", { id });
   await settled(id, frame);
   let item;
   try {
     item = await fetched(id, frame);
   } catch (error) {
+    if (mine === newest) emit("not-opened");
     if (mine === newest) couldNotOpen(error, { id, frame, index });
     return;
   }
