@@ -31,10 +31,18 @@ SCRIPTS = sorted(path.name for path in REPOSITORY.glob("*.py"))
 COMMANDS = (
     *("sonoseg", "sonoseg verify", "sonoseg models", "sonoseg convert", "sonoseg new-task", "sonoseg dicom-node"),
     "sonoseg export",
+    *("sonoseg review", "sonoseg suggest"),
     "sonoseg quantize",
     *("sonoseg.phantom", "benchmarks"),
 )
-MODULES = ("benchmarks.ablation", "benchmarks.coverage", "stress.fuzz", "stress.killtest", "stress.load")
+MODULES = (
+    "benchmarks.ablation",
+    "benchmarks.coverage",
+    "benchmarks.suggested_labels",
+    "stress.fuzz",
+    "stress.killtest",
+    "stress.load",
+)
 OTHER_PROGRAMS = {"jupyter", "pip", "pre-commit", "sha256sum", "tensorboard", "."}
 """Programs of other projects: their flags are not checked."""
 

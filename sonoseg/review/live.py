@@ -6,14 +6,16 @@ server nor the review. The record of each frame is kept beside the decisions.
 
 import hashlib
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +25,7 @@ from sonoseg.io.files import write_json
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS
 from sonoseg.review.predictions import Prediction, of_record
-from sonoseg.review.results import Item, item_id
+from sonoseg.review.results import Item, item_id, patients_in
 from sonoseg.review.sources import check_frame
 from sonoseg.schema.task import Task
 
@@ -43,7 +45,7 @@ class Predictor:
         """seconds: in which an image has to be done. segment: what the process does with an image; for tests."""
         self._segment = segment or _segment
         self._models, self._device, self._seconds = tuple(models), device, seconds
-        self._lock = threading.Lock()
+        self._lock, self._is_closed = threading.Lock(), False
         self._pool: ProcessPoolExecutor | None = None
 
     def of(self, models: Sequence[str]) -> Callable[[Image], dict[str, Any]]:
@@ -56,12 +58,14 @@ class Predictor:
         Raises DataError for an image that cannot be segmented, and when the process has ended or does not answer.
         """
         with self._lock:
+            if self._is_closed:
+                raise DataError("the review has ended")
             if self._pool is None:
-                self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+                self._pool = ProcessPoolExecutor(1, get_context("spawn"), _end_with_parent)
             try:
                 made = self._pool.submit(self._segment, models or self._models, self._device, image)
                 record, problem = made.result(self._seconds)
-            except BrokenProcessPool:
+            except (BrokenProcessPool, CancelledError):
                 self._end()
                 raise DataError("the process of the network ended at this image; it is started again") from None
             except TimeoutError:
@@ -81,8 +85,22 @@ class Predictor:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """End the process. It is started again by another call."""
+        """End the process for good."""
+        self._is_closed = True
         self._end()
+
+
+def _end_with_parent() -> None:
+    """Leave Ctrl-C to the server's process, and end when that has ended for any reason."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)
 
 
 def _segment(models: tuple[str, ...], device: str, image: Image) -> tuple[dict[str, Any], str]:
@@ -140,20 +158,23 @@ class LiveImages:
         self._opened: dict[str, Opened] = {}
         self._changes = 0
         self._failed: dict[tuple[str, int], str] = {}
+        self._done: dict[str, Item] = {}
 
     def add(self, images: Sequence[Image], names: Sequence[str] = ()) -> list[str]:
-        """Add images; return their ids. names: what the list shows, where it is not the name of the file."""
+        """Add images, unless they are there already; return their ids.
+
+        names: what the list shows, where it is not the name of the file.
+        """
         ids = []
+        patient = patients_in(images[0].path.parent if images and not names else None, self.task)
         with self._lock:
             for number, image in enumerate(images):
                 identity = item_id(self._records, image.name)
                 frames = image.loop.frames if image.loop else 1
-                item = Item(identity, names[number] if names else image.name, image.path.name, frames=frames)
-                patients = self.task.patients
-                if patients.pattern:
-                    with suppress(TimeoutError):
-                        item = replace(item, patient=patients.patient_in(image.path.stem))
-                self._opened[identity] = Opened(replace(item, frame=image.image.frame_number), image)
+                item = Item(identity, image.name, image.path.name, frames=frames)
+                item = replace(item, label=names[number] if names else "")
+                item = replace(item, patient=patient(image.path.name))
+                self._opened.setdefault(identity, Opened(replace(item, frame=image.image.frame_number), image))
                 ids.append(identity)
             self._changes += 1
         return ids
@@ -166,18 +187,21 @@ class LiveImages:
 
     def _with_result(self, opened: Opened) -> Item:
         item, image = opened.item, opened.image
+        if item.id in self._done:
+            return self._done[item.id]
         if image.problem or (item.id, 1) in self._failed:
             return replace(item, status="failed", reasons=(image.problem or self._failed[item.id, 1],))
         record = self._stored(image.name, item, 1)
         if not record:
             return item
-        return replace(
+        self._done[item.id] = replace(
             item,
             status=str(record.get("status", "failed")),
             quality=record.get("quality"),
             reasons=tuple(record.get("reasons") or ()),
             structures=tuple(name for name in self.task.class_names if name in (record.get("confidence") or {})),
         )
+        return self._done[item.id]
 
     def _path(self, name: str, item: Item, frame: int) -> Path:
         return self._records / (f"{name}.json" if item.frames == 1 else f"{name}_frame{frame:04d}.json")

@@ -75,7 +75,7 @@ def listed(item: Item, newest: Mapping[str, Entry], blind: bool) -> dict[str, An
     entry = newest.get(item.name)
     return {
         "id": item.id,
-        "name": item.name,
+        "name": item.label or item.name,
         "status": "" if blind else item.status,
         "quality": None if blind else item.quality,
         "reasons": [] if blind else list(item.reasons),

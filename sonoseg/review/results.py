@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -35,6 +35,7 @@ class Item:
     name of the image; frame: from 1, None for a single picture. quality: expected Dice, None when unknown. frames:
     number of frames of a loop, 1 for a single image. structures: those that were found. sample: id of the image in the
     split, empty when it is in none. order: place in the list in place of `quality`, lowest first; None: by quality.
+    label: what the list shows in place of `name`, empty for the name itself.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Item:
     structures: tuple[str, ...] = ()
     sample: str = ""
     order: float | None = None
+    label: str = ""
 
 
 def item_id(folder: Path, name: str) -> str:
@@ -59,6 +61,29 @@ def item_id(folder: Path, name: str) -> str:
 @lru_cache(maxsize=64)
 def _resolved(folder: Path) -> str:
     return str(folder.resolve())
+
+
+def patients_in(folder: Path | None, task: Task) -> Callable[[str], str]:
+    """Return the function from the name of an image file to its patient; empty text where it is not known.
+
+    folder: of the images, whose table may state the patients; None without one.
+    """
+    table: dict[str, ImageMetadata] = {}
+    if folder is not None and not task.patients.pattern:
+        name = task.metadata.file
+        for path in (folder / name, folder / Metadata().file, folder.resolve().parent / name):
+            with suppress(DataError):
+                table = read_metadata(path, task.metadata, task.patients)
+                break
+
+    def patient(image: str) -> str:
+        if task.patients.pattern:
+            with suppress(TimeoutError):
+                return task.patients.patient_in(stem_of(Path(image)))
+        known = meta_of(table, Path(image)) if table else None
+        return (known and known.patient) or ""
+
+    return patient
 
 
 @dataclass
@@ -183,24 +208,9 @@ class ResultFolder:
             "sample": sample.id if sample else "",
         }
 
-    def _patient(self, image: str) -> str:
-        patients = self.task.patients
-        if patients.pattern:
-            with suppress(TimeoutError):
-                return patients.patient_in(stem_of(Path(image)))
-        known = meta_of(self._table, Path(image)) if self._table else None
-        return (known and known.patient) or ""
-
     @cached_property
-    def _table(self) -> dict[str, ImageMetadata]:
-        """The table of patients and spacings beside the images, as stage 4 finds it; empty without one."""
-        if self.images is None:
-            return {}
-        name = self.task.metadata.file
-        for path in (self.images / name, self.images / Metadata().file, self.images.resolve().parent / name):
-            with suppress(DataError):
-                return read_metadata(path, self.task.metadata, self.task.patients)
-        return {}
+    def _patient(self) -> Callable[[str], str]:
+        return patients_in(self.images, self.task)
 
     def record(self, item: Item) -> dict[str, Any]:
         """Return the record of an item; empty for one that failed, or whose record cannot be read."""

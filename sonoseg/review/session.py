@@ -69,7 +69,7 @@ class Review:
         self.store = Store(self.folder, rater)
         self.read_only = self.store.read_only
         self._lock = threading.Lock()
-        self._frames, self._pictures = Kept(32), Kept(2000)
+        self._frames, self._enhanced, self._thumbnails = Kept(16), Kept(16), Kept(2000)
         self._state: Hashable = None
         self._items: list[Item] = []
         self._by_id: dict[str, Item] = {}
@@ -190,7 +190,7 @@ class Review:
         height, width = found.size or (0, 0)
         calibrated = spacing is not None and found.spacing is None
         return {
-            **{"id": view.item.id, "name": view.item.name, "width": width, "height": height},
+            **{"id": view.item.id, "name": view.item.label or view.item.name, "width": width, "height": height},
             **{"frames": view.item.frames, "frame": view.frame},
             "spacing_mm": {"row": spacing[0], "col": spacing[1]} if spacing else None,
             "spacing_from": REVIEWER if calibrated else found.spacing_from,
@@ -234,15 +234,15 @@ class Review:
                 raise
             raise NotFound(error.reason if isinstance(error, DataError) else "the image cannot be read") from None
         version = view.entry["version"] if view.entry else 0
-        key = (identity, view.frame, kind, version, hashlib.sha256(read.pixels.tobytes()).digest())
-        data: bytes = self._pictures.get(key, lambda: self._drawn(view, kind, read)) if kind != "original" else b""
-        data = data or pictures.original(read)
+        key = (identity, view.frame, version, hashlib.sha256(read.pixels.tobytes()).digest())
+        if kind == "thumbnail":
+            shapes = [] if self.rater.blind else self.shown(view)
+            data: bytes = self._thumbnails.get(key, lambda: pictures.thumbnail(read, shapes, self.task))
+        elif kind == "enhanced":
+            data = self._enhanced.get(key, lambda: pictures.enhanced(read, self.task))
+        else:
+            data = pictures.original(read)
         return data, hashlib.sha256(data).hexdigest()[:32]
-
-    def _drawn(self, view: View, kind: str, read: Frame) -> bytes:
-        if kind == "enhanced":
-            return pictures.enhanced(read, self.task)
-        return pictures.thumbnail(read, [] if self.rater.blind else self.shown(view), self.task)
 
     def series(self, identity: str) -> dict[str, Any]:
         """Return the curves of a loop. Raises NotFound for a single image, and for a blind rater."""

@@ -71,8 +71,11 @@ class Store:
     def refresh(self) -> None:
         """Read what other processes have appended."""
         with self._lock, suppress(FileNotFoundError, NotADirectoryError):
-            if self._log.stat().st_size == self._read_to:
+            size = self._log.stat().st_size
+            if size == self._read_to:
                 return
+            if size < self._read_to:  # somebody has put another log here
+                self._entries, self._of_item, self._read_to = [], {}, 0
             with self._log.open("rb") as stream:
                 stream.seek(self._read_to)
                 data = stream.read()

@@ -68,8 +68,10 @@ class Uploads:
         except Exception as error:
             if is_new:
                 path.unlink(missing_ok=True)
-            if isinstance(error, DataError) or is_machine_error(error):
+            if is_machine_error(error):
                 raise
+            if isinstance(error, DataError):
+                raise DataError(error.reason.replace(f"{path}: ", "").replace(str(path), "the file")) from None
             raise DataError(f"not a picture that can be read ({type(error).__name__})") from None
         if is_new:
             append_line(self._names, json.dumps({"file": path.name, "name": shown_name(given)}, ensure_ascii=False))

@@ -122,7 +122,7 @@ def segmented(head: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
     nothing[0, 0] = 20
     Image.fromarray(nothing).save(folder / "003_nothing.png")
     framed = np.zeros((SIZE[0] + 20, SIZE[1] + 30), np.uint8)
-    framed[10:-10, 15:-15] = head_picture()
+    framed[10:-10, 15:-15] = head_picture(9)
     region = region_item(15, 10, 15 + SIZE[1] - 1, 10 + SIZE[0] - 1, (0.3, 0.3))
     write_dicom(folder / "004_framed.dcm", framed, [region], PatientName="Visible^Name")
     write_dicom(folder / "005_loop.dcm", np.stack([head_picture(3 * number) for number in range(FRAMES)]))

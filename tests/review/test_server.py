@@ -127,6 +127,16 @@ def test_an_incomplete_line_is_skipped(tmp_path: Path) -> None:
     assert [one["version"] for one in Store(tmp_path, Rater("ben")).all_entries()] == [1, 2]
 
 
+def test_a_log_that_was_replaced_is_read_from_its_beginning(tmp_path: Path) -> None:
+    store, entry = Store(tmp_path, Rater("ann")), {"decision": "rejected", "image": "a", "after": {"shapes": []}}
+    store.save("a", 1, 0, entry)
+    store.save("b", 1, 0, entry)
+    (tmp_path / "reviews.jsonl").unlink()
+    Store(tmp_path, Rater("ben")).save("c", 1, 0, entry)
+    assert store.save("b", 1, 0, entry)["version"] == 2
+    assert [one["item"] for one in store.all_entries()] == ["c", "b"]
+
+
 def test_a_full_disk_says_that_nothing_was_saved(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
