@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast test-clients test-orthanc lint bench fuzz killtest loadtest clean
+.PHONY: demo test test-fast test-clients test-orthanc test-browser lint bench fuzz killtest loadtest clean
 
 demo: .venv/ready
 	$(BIN)/python inference.py --task spine_realtime --images Datasets/spine_sample/images --output result/first_look
@@ -38,6 +38,12 @@ test-orthanc: .venv/ready-for-tests
 	@command -v Orthanc dsrdump >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq orthanc orthanc-dicomweb dcmtk) \
 	  || (echo "Orthanc and DCMTK are missing; install them: sudo apt-get install orthanc orthanc-dicomweb dcmtk"; exit 1)
 	SONOSEG_ORTHANC=1 $(BIN)/python -m pytest tests/orthanc tests/dicom
+
+# The review page in a real browser. Chromium is Debian's package, installed where that can be done, or the one that SONOSEG_CHROMIUM names.
+test-browser: .venv/ready-for-tests
+	@test -n "$$SONOSEG_CHROMIUM" || command -v chromium >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium) \
+	  || (echo "Chromium is missing; install it: sudo apt-get install chromium"; exit 1)
+	SONOSEG_BROWSER=1 $(BIN)/python -m pytest tests/browser
 
 lint: .venv/ready-for-tests
 	$(BIN)/ruff check .

@@ -56,7 +56,9 @@ def add(commands: Any) -> None:
         help="serve no page, but write the accepted and corrected images as a data folder, RESULTS/review/dataset",
     )
     review.add_argument("--workspace", type=path_type, default=default_workspace(), help="folder that contains result/")
-    review.add_argument("--port", type=number_type(int, 0, 65535), default=0, help="port (default: a free one)")
+    review.add_argument(
+        "--port", type=number_type(int, 0, 65535), help="port, 0 for a free one (default: one for these results)"
+    )
     review.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     review.add_argument("--token-file", type=path_type, help="file with the token; needed with another --host")
     review.add_argument("--no-browser", action="store_true", help="only print the address")
@@ -84,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(printable(f"next: {shlex.join(command)}"))
         return EXIT_OK
     token = read_token(arguments.token_file) if arguments.token_file else new_token()
-    where = Where(arguments.host, int(arguments.port), not arguments.no_browser)
+    where = Where(arguments.host, arguments.port, not arguments.no_browser)
     if live is not None:
         threading.Thread(target=live.run_ahead, args=(stop,), daemon=True).start()
     try:

@@ -19,6 +19,7 @@ def moved(page: Page, name: str, by: float) -> list[dict[str, Any]]:
 def test_one_rater_has_no_agreement(page: Page) -> None:
     page.save("000_a", "accepted")
     assert "fewer than two reviewers" in page.get("agreement", status=404)["error"]
+    assert not page.get("session")["agreement"]
 
 
 def test_raters_are_compared_with_each_other_and_with_the_model(page_of: Callable[..., Page]) -> None:
@@ -27,6 +28,7 @@ def test_raters_are_compared_with_each_other_and_with_the_model(page_of: Callabl
         ann.save(name, "corrected", shapes=moved(seen, name, 2.0 * number))
         ben.save(name, "accepted", shapes=moved(seen, name, 0))
     ben.save("003_nothing", "accepted")  # by one rater only
+    assert seen.get("session")["agreement"] and not ann.get("session")["agreement"]  # the page has the link, or not
     answer = seen.client.get("/api/agreement")
     assert answer.status_code == 200 and answer.headers["content-security-policy"] == policy_of(answer.text)
     page = answer.text

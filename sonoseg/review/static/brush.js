@@ -14,8 +14,9 @@ let mask = null;
 let last = null;
 let shownLines = [];
 let hover = null;
-/** Strokes wait for the PNG of the one before them. */
+/** Strokes wait for the PNG of the one before them; `unkept` is the newest that is not part of the shapes yet. */
 let saving = Promise.resolve();
+let unkept = null;
 
 /** Whether the session has a structure that can be painted. */
 export function canPaint() {
@@ -40,12 +41,8 @@ export function changeRadius(factor) {
 const painting = {
   cursor: "none",
   down(point, event) {
-    const { width, height } = state.item;
-    mask = emptyMask(width, height);
-    for (const shape of edits.shapes.filter((each) => each.structure === state.structure)) {
-      if (shape.points) fillPolygon(mask, shape.points);
-      else maskOf(shape)?.bits.forEach((bit, i) => bit && (mask.bits[i] = 1));
-    }
+    const isNext = unkept?.item === state.item && unkept.name === state.structure;
+    mask = isNext ? { ...unkept.painted, bits: unkept.painted.bits.slice() } : maskOfStructure();
     last = point;
     painting.move(point, event);
   },
@@ -57,9 +54,11 @@ const painting = {
     redraw();
   },
   up() {
-    const [painted, name, item] = [mask, state.structure, state.item];
-    saving = saving.then(() => keep(painted, name, item)).finally(() => {
-      if (mask === painted) stop();
+    const stroke = { painted: mask, name: state.structure, item: state.item };
+    unkept = stroke;
+    saving = saving.then(() => keep(stroke)).finally(() => {
+      if (unkept === stroke) unkept = null;
+      if (mask === stroke.painted) stop();
       redraw();
     });
   },
@@ -70,10 +69,20 @@ const painting = {
   cancel: stop,
 };
 
-/** Whether the last stroke is part of the shapes. */
+function maskOfStructure() {
+  const made = emptyMask(state.item.width, state.item.height);
+  for (const shape of edits.shapes.filter((each) => each.structure === state.structure)) {
+    if (shape.points) fillPolygon(made, shape.points);
+    else maskOf(shape)?.bits.forEach((bit, i) => bit && (made.bits[i] = 1));
+  }
+  return made;
+}
+
+/** Resolves when the last stroke is part of the shapes. */
 export const strokesKept = () => saving;
 
-async function keep(painted, name, item) {
+async function keep({ painted, name, item }) {
+  if (state.item !== item) return null;
   const others = edits.shapes.filter((shape) => shape.structure !== name);
   const notVisible = edits.notVisible.filter((each) => each !== name);
   if (!painted.bits.includes(1)) return change({ shapes: others }, `erase ${name}`);

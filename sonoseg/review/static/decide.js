@@ -34,7 +34,8 @@ export async function decide(wanted) {
   mark(item.id, { decision, isSending: true });
   post(entry);
   const goBack = { text: "Back to it", run: () => openById(entry.id, entry.frame, entry.index) };
-  if (decision === "open") return emit("item");
+  emit("shapes");
+  if (decision === "open") return null;
   emit("notice", { text: `${item.name}: ${decisionText(decision).toLowerCase()}`, kind: "done", action: goBack });
   await openNext();
 }
@@ -88,13 +89,15 @@ async function conflict({ entry, error }) {
       `${entry.label}: ${who}${when ? ` at ${when}` : ""}, after you had opened it here.`,
       theirs && `Saved there: ${decisionText(theirs.decision).toLowerCase()}. Yours: ${decisionText(entry.body.decision).toLowerCase()}.`,
       theirs && differences(entry.body, theirs),
-      "Both stay in the list of reviews; the question is which one counts.",
+      "If you keep yours, both stay in the log, and yours counts.",
     ],
     buttons: [
       { value: "mine", text: "Keep mine" },
-      { value: "theirs", text: "Take theirs", isMain: true },
+      { value: "theirs", text: "Take theirs" },
+      { value: "later", text: "Later" },
     ],
   });
+  if (answer.button === "later") return mark(entry.id, { decision: theirs?.decision ?? "open", isUnsaved: true });
   if (answer.button === "mine") {
     mark(entry.id, { isSending: true });
     return post({ ...entry, body: { ...entry.body, base_version: error.body.version ?? theirs?.version } });

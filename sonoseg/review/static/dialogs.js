@@ -47,7 +47,8 @@ function show({ title, text = [], nodes = [], input = null, buttons, check = () 
     });
     document.body.append(dialog);
     dialog.showModal();
-    (field ?? form.querySelector("button.main") ?? form.querySelector("button")).focus();
+    // Without a main button the last one is the harmless one.
+    (field ?? form.querySelector("button.main") ?? form.querySelector("button:last-child")).focus();
     field?.select();
   });
 }

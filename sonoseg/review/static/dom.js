@@ -18,13 +18,22 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** Put the pictures of icons.svg into the page, where they are also without the server. */
+export async function loadIcons() {
+  const answer = await fetch("/static/icons.svg");
+  const svg = new DOMParser().parseFromString(await answer.text(), "image/svg+xml").documentElement;
+  svg.setAttribute("hidden", "");
+  svg.setAttribute("aria-hidden", "true");
+  document.body.append(document.importNode(svg, true));
+}
+
 /** A picture of icons.svg, for the eye only: the text beside it or the label of its button says what it means. */
 export function icon(name, className = "icon") {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", className);
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `/static/icons.svg#${name}`);
+  use.setAttribute("href", `#icon-${name}`);
   svg.append(use);
   return svg;
 }

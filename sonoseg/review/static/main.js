@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import * as decide from "./decide.js";
-import { byId, el, setText } from "./dom.js";
+import { byId, el, loadIcons, setText } from "./dom.js";
 import { claimTab } from "./drafts.js";
 import { discard, edits } from "./edits.js";
 import "./brush.js";
@@ -30,7 +30,9 @@ import * as upload from "./upload.js";
 async function start() {
   const list = queue.reload();
   list.catch(() => null);
+  const icons = loadIcons();
   state.session = await api.session();
+  await icons;
   describeSession(state.session);
   stage.build();
   for (const part of [notices, measurements, summary, structures, decide, loupe, series, upload, queueView, keys, pointer]) part.listen();
@@ -56,9 +58,9 @@ function describeSession({ title, task, reviewer, blind, read_only: readOnly, no
   setText(byId("title"), title || task);
   setText(byId("task"), task && title !== task ? task : "");
   setText(byId("reviewer"), reviewer ? `Reviewer: ${reviewer}${blind ? " (blind)" : ""}` : "");
-  if (notice) setText(byId("notice"), notice);
-  byId("read-only").hidden = !readOnly;
-  if (readOnly) setText(byId("read-only"), typeof readOnly === "string" ? readOnly : "The results cannot be written: nothing can be saved.");
+  const more = (notice ?? "").replace(/Not for clinical use\.?\s*$/, "").trim() || (readOnly ? "The results cannot be written: nothing can be saved." : "");
+  byId("read-only").hidden = !more;
+  setText(byId("read-only"), more);
   byId("add").hidden = !canSegment;
   byId("agreement").hidden = !agreement;
   byId("skip").addEventListener("click", (event) => (event.preventDefault(), byId("stage").focus()));

@@ -10,6 +10,7 @@ export const measured = { list: [], reasons: null, fault: "", isWaiting: false }
 let isAsking = false;
 let isNew = false;
 let lastAsked = null;
+let begun = null;
 
 export function listen() {
   on("item", begin);
@@ -18,15 +19,18 @@ export function listen() {
   on("connection", (now) => now === "ok" && state.item && (lastAsked = null, ask()));
 }
 
+/** What the server has said of the shapes as it has them; restored work is asked for. */
 function begin() {
-  Object.assign(measured, { list: state.item?.measurements ?? [], reasons: null, fault: "", isWaiting: false });
-  lastAsked = state.item && key();
+  begun = state.item;
+  Object.assign(measured, { list: begun?.measurements ?? [], reasons: null, fault: "", isWaiting: false });
+  lastAsked = begun && keyOf(begun.shapes, begun.spacing_mm ?? null);
   emit("measured");
+  ask();
 }
 
 /** Ask for the shapes as they are now, unless they were the last that were asked for. */
 function ask() {
-  if (!state.item || key() === lastAsked) return;
+  if (!state.item || state.item !== begun || key() === lastAsked) return;
   isNew = true;
   if (!isAsking) send();
 }
@@ -43,8 +47,9 @@ async function send() {
       const answer = await api.measure(item.id, body);
       if (state.item === item) Object.assign(measured, { list: answer.measurements, reasons: answer.reasons ?? null, fault: "" });
     } catch (error) {
-      if (state.item === item) measured.fault = error.message;
-      if (error instanceof api.NoConnection) lastAsked = null;
+      const isAway = error instanceof api.NoConnection;
+      if (isAway) lastAsked = null;
+      else if (state.item === item) measured.fault = error.message;
     }
     measured.isWaiting = isNew;
     if (state.item === item) emit("measured");
@@ -65,7 +70,7 @@ function render() {
 
 function row(one, before) {
   const isMissing = !isNumber(one.value);
-  const hasChanged = Boolean(before) && before.value !== one.value && !isMissing;
+  const hasChanged = Boolean(before) && !isMissing && !(isNumber(before.value) && withUnit(before.value, before) === withUnit(one.value, one));
   const interval = !isMissing && isNumber(one.low) && isNumber(one.high) && `95 % interval ${number(one.low, one)} to ${withUnit(one.high, one)}`;
   const was = hasChanged && (isNumber(before.value) ? `was ${withUnit(before.value, before)}` : "was not measured");
   const remarks = [was, interval, one.note].filter(Boolean).map((text) => el("span", { class: "remark", text }));
@@ -75,7 +80,8 @@ function row(one, before) {
 }
 
 const isNumber = (value) => typeof value === "number";
-const unitOf = (one) => state.session.measurements.find((each) => each.key === one.key)?.unit ?? one.unit;
+/** The symbol of the unit of a measurement. */
+export const unitOf = (one) => state.session.measurements.find((each) => each.key === one.key)?.unit ?? one.unit;
 const withUnit = (value, one) => `${number(value, one)}${unitOf(one) === "°" ? "" : " "}${unitOf(one)}`;
 
 function number(value, one) {
@@ -83,4 +89,5 @@ function number(value, one) {
   return text.replace("-", "\u2212");
 }
 
-const key = () => JSON.stringify([state.item.id, state.item.frame, edits.shapes, edits.spacing]);
+const keyOf = (shapes, spacing) => JSON.stringify([state.item.id, state.item.frame, shapes, spacing]);
+const key = () => keyOf(edits.shapes, edits.spacing);

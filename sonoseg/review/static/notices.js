@@ -27,6 +27,7 @@ function show({ text, kind = "info", action = null }) {
     action && el("button", { type: "button", text: action.text, on: { click: () => (close(), action.run()) } }),
     el("button", { type: "button", class: "close", "aria-label": "Close", on: { click: close } }, icon("cross")));
   const box = byId("notices");
+  for (const earlier of kind === "done" ? box.querySelectorAll(".done") : []) earlier.remove();
   box.append(node);
   while (box.children.length > MOST) box.firstChild.remove();
   let timer = setTimeout(close, SHOWN_MS[kind]);

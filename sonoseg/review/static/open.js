@@ -80,7 +80,7 @@ export async function openIndex(index) {
 export async function openNext() {
   const index = await queue.nextOpen(state.index).catch(() => -2);
   if (index >= 0) return openIndex(index);
-  if (index === -2) return emit("notice", { text: "The next images cannot be loaded until the server is back. This one is kept.", kind: "warning" });
+  if (index === -2) return emit("notice", { text: "The next images cannot be loaded until the server is back.", kind: "warning" });
   emit("item");
   return emit("notice", { text: "All images of this list are reviewed.", kind: "done" });
 }

@@ -5,7 +5,7 @@ import { byId, el, icon, setText } from "./dom.js";
 import { openIndex } from "./open.js";
 import * as queue from "./queue.js";
 import { emit, on, state } from "./state.js";
-import { decisionText, statusIcon } from "./summary.js";
+import { statusIcon } from "./summary.js";
 
 const ROW = 68, SPARE = 3;
 const STATUS = { ok: "OK", check: "Check", reject: "Reject", failed: "Failed", waiting: "Not segmented yet" };
@@ -79,16 +79,20 @@ function draw(index, item, number) {
   const shown = item ? JSON.stringify(item) : "";
   if (row.dataset.shown === shown && row.children.length) return;
   row.dataset.shown = shown;
-  if (item) row.replaceChildren(...contents(item));
+  if (item) row.replaceChildren(...contents(item, row.querySelector("img")));
   else row.replaceChildren(el("div", { class: "thumbnail" }));
 }
 
-function contents(item) {
+/** What a row shows; the picture that it has stays where it is the right one, also without the server. */
+function contents(item, before) {
+  const source = thumbnailPath(item.id, item.version);
+  const isRight = before?.getAttribute("src") === source;
+  const image = isRight ? before : el("img", { src: source, alt: "", loading: "lazy", decoding: "async", draggable: "false" });
   const isDecided = item.decision !== "open";
-  const picture = el("div", { class: "thumbnail" }, el("img", { src: thumbnailPath(item.id, item.version), alt: "", loading: "lazy", decoding: "async", draggable: "false" }),
+  const picture = el("div", { class: "thumbnail" }, image,
     item.frames > 1 ? el("span", { class: "frames", text: `${item.frames} frames` }) : null);
   const remarks = [item.status && (STATUS[item.status] ?? item.status), number(item.quality)].filter(Boolean).join(" · ");
-  const state_ = item.isUnsaved && !isDecided ? "unsaved changes" : isDecided ? decisionText(item.decision).toLowerCase() : "";
+  const state_ = item.isUnsaved && !isDecided ? "unsaved changes" : isDecided ? item.decision : "";
   return [picture, el("div", { class: "words" },
     el("span", { class: "name", text: item.name, title: item.name }),
     item.status ? el("span", { class: "status", data: { status: item.status } }, icon(statusIcon(item.status)), remarks) : null,

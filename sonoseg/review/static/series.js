@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { byId, el, setText } from "./dom.js";
+import { unitOf } from "./measurements.js";
 import { openById } from "./open.js";
 import { emit, on, state } from "./state.js";
 
@@ -64,11 +65,11 @@ async function show() {
   const slider = byId("frame");
   slider.max = item.frames;
   slider.value = item.frame;
+  if (loaded.id !== item.id) await load(item);
   const seconds = loaded.id === item.id ? loaded.data?.seconds?.[item.frame - 1] : null;
   const text = `Frame ${item.frame} of ${item.frames}${typeof seconds === "number" ? `, ${seconds.toFixed(2)} s` : ""}`;
   slider.setAttribute("aria-valuetext", text);
   setText(byId("frame-text"), text);
-  if (loaded.id !== item.id) await load(item);
   draw();
 }
 
@@ -85,7 +86,7 @@ async function load(item) {
   if (data === null) return;
   const curves = curvesOf(data);
   const before = byId("curve-choice").value;
-  byId("curve-choice").replaceChildren(...curves.map(({ key, label, unit }) => el("option", { value: key, text: unit ? `${label} (${unit})` : label })));
+  byId("curve-choice").replaceChildren(...curves.map(({ key, label, unit }) => el("option", { value: key, text: unit ? `${label} (${unitOf({ key, unit })})` : label })));
   if (curves.some(({ key }) => key === before)) byId("curve-choice").value = before;
 }
 

@@ -1,11 +1,13 @@
 """Run the server: its socket, its address, the browser, and its end."""
 
+import hashlib
 import os
 import socket
 import tempfile
 import threading
 import webbrowser
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -18,16 +20,22 @@ from sonoseg.review.uploads import Uploads
 from sonoseg.review.web.security import LOOPBACK
 from sonoseg.review.web.server import application
 
+FIRST_PORT, PORTS = 8400, 200
+"""Ports of which each folder of results has one."""
 CONNECTIONS = 1000
 """Requests at once; further ones are answered with status 503."""
 
 
 @dataclass(frozen=True)
 class Where:
-    """Address and port (0: a free one) to listen on, and whether a browser is opened."""
+    """Address and port to listen on, and whether a browser is opened.
+
+    port: 0 for a free one; None for one that is the same for the same results at every start, a free one where it is
+    taken. Browsers keep unsaved work by address and port.
+    """
 
     host: str = "127.0.0.1"
-    port: int = 0
+    port: int | None = None
     browser: bool = True
 
 
@@ -37,7 +45,7 @@ def serve(review: Review, token: str, where: Where, uploads: Uploads | None = No
     uploads: None where pictures cannot be segmented. Raises UsageError for an address or a port that cannot be used.
     """
     host = where.host
-    listening = _socket(host, where.port)
+    listening = _listening(where, review.folder)
     with listening:
         number = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
@@ -68,6 +76,15 @@ def remarks(review: Review, host: str) -> list[str]:
     if host not in LOOPBACK:
         lines.append("other machines can reach this server, without encryption; use it in a trusted network only")
     return [line for line in lines if line]
+
+
+def _listening(where: Where, folder: Path) -> socket.socket:
+    if where.port is not None:
+        return _socket(where.host, where.port)
+    digest = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape")).digest()
+    with suppress(UsageError):
+        return _socket(where.host, FIRST_PORT + int.from_bytes(digest[:4]) % PORTS)
+    return _socket(where.host, 0)
 
 
 def _socket(host: str, port: int) -> socket.socket:
