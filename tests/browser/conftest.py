@@ -41,6 +41,14 @@ def spines(spine_source: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(spine_source, tmp_path / "results"))
 
 
+@pytest.fixture(scope="session")
+def spine_server(spine_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that tests share which only look, or decide about whatever image is open."""
+    server = Server(Path(shutil.copytree(spine_source, tmp_path_factory.mktemp("shared") / "results")))
+    yield server
+    server.kill()
+
+
 @pytest.fixture
 def heads(tmp_path: Path) -> Path:
     """Results of `fetal_head` with one ellipse each, of known spacing."""

@@ -17,8 +17,8 @@ LEAST_CONTRAST = 4.5
 STATIC = Path(__file__).parents[2] / "sonoseg" / "review" / "static"
 
 
-def test_a_hostile_file_name_is_text(spines: Path, serve: Serve, visit: Visit) -> None:
-    page = visit(serve(spines))
+def test_a_hostile_file_name_is_text(spine_server: Server, visit: Visit) -> None:
+    page = visit(spine_server)
     name = HOSTILE.removesuffix(".png")
     page.until(lambda: page.name == name or (page.press("ArrowRight"), page.page.wait_for_timeout(60), False)[2])
     page.press("x")
@@ -58,8 +58,8 @@ def drop(page: ReviewPage, files: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (1920, 1080)])
-def test_everything_is_in_sight(width: int, height: int, spines: Path, serve: Serve, visit: Visit) -> None:
-    page = visit(serve(spines), width, height)
+def test_everything_is_in_sight(width: int, height: int, spine_server: Server, visit: Visit) -> None:
+    page = visit(spine_server, width, height)
     script = """() => [...document.querySelectorAll("button, select, textarea, #stage, .value")]
         .filter((node) => node.checkVisibility())
         .map((node) => [node.ariaLabel || node.textContent || node.id, node.getBoundingClientRect().toJSON()])"""
@@ -73,8 +73,8 @@ def test_everything_is_in_sight(width: int, height: int, spines: Path, serve: Se
     assert image > 0.55 * stage["height"]
 
 
-def test_contrast_of_all_texts(spines: Path, serve: Serve, visit: Visit) -> None:
-    page = visit(serve(spines))
+def test_contrast_of_all_texts(spine_server: Server, visit: Visit) -> None:
+    page = visit(spine_server)
     page.press("1", "ArrowRight")
     page.decide("x")
     page.page.wait_for_timeout(300)
@@ -111,8 +111,8 @@ CONTRAST = """() => {
 }"""
 
 
-def test_focus_goes_from_the_list_to_the_image_to_the_decision(spines: Path, serve: Serve, visit: Visit) -> None:
-    page = visit(serve(spines))
+def test_focus_goes_from_the_list_to_the_image_to_the_decision(spine_server: Server, visit: Visit) -> None:
+    page = visit(spine_server)
     page.page.evaluate("document.body.tabIndex = -1; document.body.focus(); document.body.removeAttribute('tabindex')")
     order, unseen, unnamed = [], [], []
     for _ in range(60):
