@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast test-clients test-orthanc test-ray lint bench fuzz killtest loadtest clean
+.PHONY: demo test test-fast test-clients test-orthanc test-ray test-browser lint bench fuzz killtest loadtest clean
 
 demo: .venv/ready
 	$(BIN)/python inference.py --task spine_realtime --images Datasets/spine_sample/images --output result/first_look
@@ -49,6 +49,12 @@ test-ray: .ray-env/ready
 	cd .venv/lib/python3*/site-packages && pwd > "$$(echo $(CURDIR)/.ray-env/lib/python3*/site-packages)/of_the_tests.pth"
 	.ray-env/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
 	@touch $@
+
+# The review page in a real browser. Chromium is Debian's package, installed where that can be done, or the one that SONOSEG_CHROMIUM names.
+test-browser: .venv/ready-for-tests
+	@test -n "$$SONOSEG_CHROMIUM" || command -v chromium >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium) \
+	  || (echo "Chromium is missing; install it: sudo apt-get install chromium"; exit 1)
+	SONOSEG_BROWSER=1 $(BIN)/python -m pytest tests/browser
 
 lint: .venv/ready-for-tests
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from sonoseg.errors import DataError, SonoSegError, is_machine_error, machine_error
 from sonoseg.inference.sources import Source as Image
@@ -105,7 +105,7 @@ def _wait_for_parent() -> None:
 
 def _segment(models: tuple[str, ...], device: str, image: Image) -> tuple[dict[str, Any], str]:
     """Return the record of an image, or why there is none; called in the process of the network."""
-    from sonoseg.inference.process_image import InferenceRun, segment_record
+    from sonoseg.inference.process_image import segment_record
     from sonoseg.inference.results import describe
     from sonoseg.io.readers import read_image
     from sonoseg.io.readers.opening import read_file
@@ -113,8 +113,7 @@ def _segment(models: tuple[str, ...], device: str, image: Image) -> tuple[dict[s
     try:
         segmenter = _loaded(models, device)
         data = read_file(image.path, DEFAULT_LIMITS)
-        run = InferenceRun(segmenter, cast(Any, None))  # nothing is written here
-        pixels, findings = segment_record(read_image(image.image, DEFAULT_LIMITS, data), image, run, False)
+        pixels, findings = segment_record(read_image(image.image, DEFAULT_LIMITS, data), image, segmenter, False)
         made_from = {"image_sha256": hashlib.sha256(data).hexdigest(), "region": image.image.region_number}
         return {**describe(image, pixels, findings, segmenter), "made_from": made_from}, ""
     except Exception as error:

@@ -1,0 +1,152 @@
+"""Deciding: by keys alone, in two tabs, with a server that dies; nothing is lost and nothing is overwritten unasked."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.browser.page import ReviewPage
+from tests.browser.server import Server
+
+Serve = Callable[..., Server]
+Visit = Callable[..., ReviewPage]
+
+
+def test_ten_images_by_keys_alone(spines: Path, serve: Serve, visit: Visit) -> None:
+    server = serve(spines)
+    page = visit(server)
+    seen = []
+    for number in range(10):
+        seen.append(page.name)
+        if number % 3 == 1:
+            page.press("x")
+        elif number % 3 == 2 and page.page.query_selector("#structures [data-structure=MID][data-state=found]"):
+            page.press("1", "h", "ArrowLeft", "Shift+ArrowDown", "c")
+        else:
+            page.press("a")
+        page.until(lambda last=seen[-1]: page.name != last)
+    lines = page.until(lambda: len(server.log()) == 10 and server.log())
+    assert len(set(seen)) == 10
+    assert [line["item"] for line in lines] == seen
+    assert [line["decision"] for line in lines[:2]] == ["accepted", "rejected"]
+    assert "corrected" in {line["decision"] for line in lines}
+    page.until(lambda: page.page.inner_text("#progress-text").startswith("10 of "))
+    page.page.go_back()
+    page.opens(seen[-1])
+    page.page.go_back()
+    page.opens(seen[-2])
+    page.page.go_forward()
+    page.opens(seen[-1])
+    page.press("u")
+    page.until(lambda: server.log()[-1]["decision"] == "open")
+
+
+def test_corrected_means_that_something_was_changed(spines: Path, serve: Serve, visit: Visit) -> None:
+    server = serve(spines)
+    page = visit(server)
+    page.filter("structure", "MID")
+    name = page.name
+    page.press("c")
+    page.until(lambda: "Nothing was changed" in page.page.inner_text("#notices"))
+    assert page.name == name and not server.log()
+    page.press("1", "ArrowLeft")
+    assert page.decide("a")["decision"] == "corrected"
+
+
+def test_two_tabs_overwrite_nothing(spines: Path, serve: Serve, visit: Visit) -> None:
+    server = serve(spines)
+    one = visit(server)
+    two = visit(server, beside=one)
+    name = one.name
+    assert two.name == name
+    one.decide("x")
+    two.press("a")
+    dialog = two.wait("dialog[open]")
+    assert name in dialog.inner_text()
+    assert len(server.log()) == 1
+    two.page.click("text=Keep mine")
+    two.until(lambda: len(server.log()) == 2)
+    assert [line["decision"] for line in server.log()] == ["rejected", "accepted"]
+    one.page.bring_to_front()
+    one.page.go_back()
+    one.opens(name)
+    one.until(lambda: one.page.get_attribute("#decision", "data-decision") == "accepted")
+    one.decide("x")
+    two.page.bring_to_front()
+    two.page.go_back()
+    two.opens(name)
+    two.until(lambda: two.page.get_attribute("#decision", "data-decision") == "rejected")
+
+
+def test_theirs_can_be_taken(spines: Path, serve: Serve, visit: Visit) -> None:
+    server = serve(spines)
+    one = visit(server)
+    two = visit(server, beside=one)
+    one.decide("x")
+    two.press("a")
+    two.wait("dialog[open]")
+    two.page.click("text=Take theirs")
+    two.page.wait_for_selector("dialog", state="detached")
+    two.until(lambda: two.page.inner_text("#saving") == "All saved")
+    assert [line["decision"] for line in server.log()] == ["rejected"]
+
+
+def test_a_killed_server_loses_nothing(spines: Path, serve: Serve, visit: Visit) -> None:
+    server = serve(spines)
+    page = visit(server)
+    page.expects_faults = True
+    first = page.name
+    page.decide("a")
+    page.until(lambda: page.name != first)
+    second = page.name
+    page.page.wait_for_timeout(800)  # what comes next is loaded ahead
+    server.kill()
+    page.press("x")
+    page.wait("#connection:not([hidden])")
+    page.until(lambda: page.name != second)
+    third = page.name
+    page.press("x")
+    page.until(lambda: "2 to send" in page.page.inner_text("#saving"))
+    server.start()
+    page.until(lambda: len(server.log()) == 3)
+    page.until(lambda: page.page.inner_text("#saving") == "All saved")
+    assert page.page.query_selector("#connection[hidden]")
+    assert [(line["item"], line["decision"]) for line in server.log()] == [
+        (first, "accepted"),
+        (second, "rejected"),
+        (third, "rejected"),
+    ]
+
+
+def test_decisions_wait_for_the_next_start_of_page_and_server(spines: Path, serve: Serve, visit: Visit) -> None:
+    server = serve(spines)
+    page = visit(server)
+    page.expects_faults = True
+    page.page.wait_for_timeout(800)
+    server.kill()
+    page.press("x")
+    page.wait("#connection:not([hidden])")
+    page.page.close()
+    server.start()
+    again = visit(server, beside=page)
+    again.until(lambda: [line["decision"] for line in server.log()] == ["rejected"])
+
+
+def test_closing_a_tab_keeps_unsaved_changes(heads: Path, serve: Serve, visit: Visit) -> None:
+    server = serve(heads)
+    page = visit(server)
+    name = page.name
+    page.press("1", "Shift+ArrowRight", "i")
+    page.page.keyboard.type("at the border")
+    changed = page.shape("HEAD")
+    page.page.close()
+    again = visit(server, beside=page)
+    again.opens(name)
+    assert again.shape("HEAD") == changed
+    assert again.page.input_value("#note") == "at the border"
+    again.page.reload()
+    again.wait("html[data-ready]")
+    assert again.shape("HEAD") == changed
+    line = again.decide("c")
+    assert line["note"] == "at the border"
+    assert line["after"]["shapes"][0]["points"] == changed
+    left = "Object.keys(localStorage).filter((key) => key.includes('|draft|')).length"
+    again.until(lambda: again.page.evaluate(left) == 0)
