@@ -55,9 +55,13 @@ def add(commands: Any) -> None:
         action="store_true",
         help="serve no page, but write the accepted and corrected images as a data folder, RESULTS/review/dataset",
     )
-    review.add_argument("--workspace", type=path_type, default=default_workspace(), help="folder that contains result/")
     review.add_argument(
-        "--port", type=number_type(int, 0, 65535), help="port, 0 for a free one (default: one for these results)"
+        "--workspace", type=path_type, help="folder that contains result/ (default: that of the results, or as usual)"
+    )
+    review.add_argument(
+        "--port",
+        type=number_type(int, 0, 65535),
+        help="port; 0: a free one (default: the same for the same results, or a free one where that is taken)",
     )
     review.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     review.add_argument("--token-file", type=path_type, help="file with the token; needed with another --host")
@@ -79,10 +83,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dataset:
         from sonoseg.review.learning.dataset import FOLDER, write_dataset
 
-        for line in write_dataset(review, arguments.workspace):
+        root = workspace_of(review.folder.parent, arguments.workspace)
+        for line in write_dataset(review, root):
             print(printable(line), flush=True)
-        added = str(review.folder / FOLDER)
-        command = ["python", "train_test_data_preparation.py", "--task", review.task.name, "--add", added]
+        elsewhere = [] if root.resolve() == default_workspace().resolve() else ["--workspace", str(root)]
+        command = ["python", "train_test_data_preparation.py", "--task", review.task.name, *elsewhere]
+        command += ["--add", str(review.folder / FOLDER)]
         print(printable(f"next: {shlex.join(command)}"))
         return EXIT_OK
     token = read_token(arguments.token_file) if arguments.token_file else new_token()
@@ -115,17 +121,22 @@ def opened(
     source: Source
     if arguments.images and arguments.model and not (arguments.results and has_results(arguments.results)):
         task = task_of_models(arguments.model)
-        folder = arguments.results or Workspace(arguments.workspace, task.name).results
+        folder = arguments.results or Workspace(arguments.workspace or default_workspace(), task.name).results
+        if has_results(folder):
+            remedy = (
+                "name another folder for the decisions before --images, or leave out --model to review those results"
+            )
+            raise UsageError(f"{folder}: has results already, perhaps of other images; {remedy}")
         models = [str(path) for path in arguments.model]
         predictor = Predictor(models)
         source = live = LiveImages(task, folder / FOLDER / "live", predictor)
         live.add(listed(arguments.images, task))
     else:
-        folder = arguments.results or only_results(arguments.workspace / "result")
+        folder = arguments.results or only_results((arguments.workspace or default_workspace()) / "result")
         if is_cross_validation(folder):
             from sonoseg.review.learning.label_check import DoubtfulLabels
 
-            labels = DoubtfulLabels(folder, arguments.workspace)
+            labels = DoubtfulLabels(folder, workspace_of(folder, arguments.workspace))
             return Review(labels, folder, rater), None, None, labels
         source = results = results_in(folder, arguments.images)
         models = [str(path) for path in arguments.model or ()] or results.models()
@@ -135,6 +146,14 @@ def opened(
     dropped = LiveImages(source.task, folder / FOLDER / "live", predictor)
     review = Review(Joined([source, dropped]), folder, rater, can_segment=True)
     return review, Uploads(folder / FOLDER, dropped), live, predictor
+
+
+def workspace_of(folder: Path, given: Path | None) -> Path:
+    """Return the workspace that is given, else the one around `result/<task>` or a cross-validation, else the usual."""
+    if given is not None:
+        return given
+    above = [parent for parent in folder.resolve().parents[:3] if (parent / "Train_Test_Dataset").is_dir()]
+    return above[0] if above else default_workspace()
 
 
 def has_results(folder: Path) -> bool:

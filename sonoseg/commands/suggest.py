@@ -9,7 +9,7 @@ from sonoseg.errors import UsageError, printable
 from sonoseg.runs.checkout import default_workspace
 from sonoseg.runs.command_line import EXIT_OK, number_type, path_type
 from sonoseg.runs.terminal import progress_bar
-from sonoseg.runs.workspace import Workspace
+from sonoseg.runs.workspace import SUGGESTED_FOLDER, Workspace
 
 
 def add(commands: Any) -> None:
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     found, task = suggest(arguments.folder, models, workspace, int(arguments.count), progress)
     if task.name != requested.name:
         raise UsageError(f"{models[0]} was trained for task {task.name}, not {requested.name}; name that task")
-    written = write_suggestion(found, arguments.output or workspace.results / "suggested")
+    written = write_suggestion(found, arguments.output or workspace.results / SUGGESTED_FOLDER)
     for rank, one in enumerate(found.chosen, start=1):
         print(printable(f"{rank:3}  {one.source.path.name}  expected Dice {one.expected:.2f}"))
     for line in [*found.remarks, *(f"written: {path}" for path in written)]:

@@ -48,6 +48,7 @@ def agreement_page(review: Review) -> str | None:
 
     Each rater counts with the newest decision about an image that accepts or corrects it.
     """
+    from sonoseg.reporting.charts import CHART_WIDTH_PX
     from sonoseg.reporting.pages import render
 
     review.store.refresh()
@@ -65,17 +66,14 @@ def agreement_page(review: Review) -> str | None:
         raters=raters,
         images=len(compared),
         blind={name: all(entry.get("blind") for entry in entries if entry["reviewer"] == name) for name in raters},
+        chart_width=CHART_WIDTH_PX,
         pairs=[pair for pair in pairs if pair["images"]],
     )
 
 
 def _compared(review: Review) -> Iterator[Compared]:
     by_name = {item.name: item for item in review.items()}
-    newest: dict[tuple[str, int], dict[str, Entry]] = {}
-    for entry in review.store.all_entries():
-        newest.setdefault((entry["item"], entry["frame"]), {})[entry["reviewer"]] = entry
-    for (name, frame), entries in sorted(newest.items()):
-        usable = {who: each for who, each in entries.items() if each["decision"] in ("accepted", "corrected")}
+    for (name, frame), usable in sorted(review.store.by_rater().items()):
         if len(usable) >= 2 and name in by_name:
             try:
                 view = review.view(by_name[name].id, frame)
@@ -155,6 +153,9 @@ def _measurements(review: Review, both: list[Compared], first: str, second: str)
         if len(images) >= FEWEST:
             lines = limits["bias"]["mean"], limits["limits_of_agreement"]
             figure = charts.bland_altman(quantity.title, quantity.symbol, values, references, *lines)
+            of_both = f"mean of both ({quantity.symbol})"
+            difference = f"{second} \N{MINUS SIGN} {first} ({quantity.symbol})".replace("$", r"\$")
+            figure.axes[0].set(xlabel=of_both, ylabel=difference)
             row["plot"] = figure_uri(figure)
         yield row
 

@@ -16,15 +16,14 @@ from sonoseg.io.image_ref import ImageRef, stem_of
 from sonoseg.io.tables import read_table
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
 from sonoseg.runs.split_tables import Sample, read_split
-from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE, Workspace
+from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE, REVIEW_FOLDER, Workspace
 from sonoseg.schema.annotations import Metadata
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task, parse_task
 
 STATUSES = ("ok", "check", "reject", "failed", "waiting")
 """Of a result; `waiting`: not segmented yet."""
-FOLDER = "review"
-"""Folder of what reviewers have decided, in that of the results."""
+FOLDER = REVIEW_FOLDER
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sonoseg.errors import DataError, SonoSegError, is_machine_error
 from sonoseg.geometry.shapes import Shape
+from sonoseg.io.files import sha256_of
 from sonoseg.review import pictures
 from sonoseg.review.kept import Kept
 from sonoseg.review.measuring import DIGITS, entries, measured
@@ -24,8 +25,6 @@ from sonoseg.sizes import Spacing
 
 REVIEWER = "reviewer"
 """Where a pixel spacing comes from that was measured on the page."""
-MAX_PATIENTS = 1000
-"""Patients that the page offers as a filter."""
 NOTICE = "Not for clinical use."
 
 
@@ -72,6 +71,7 @@ class Review:
         self.read_only = self.store.read_only
         self._lock = threading.Lock()
         self._frames, self._enhanced, self._thumbnails = Kept(16), Kept(16), Kept(2000)
+        self._digests = Kept(20_000)
         self._state: Hashable = None
         self._items: list[Item] = []
         self._by_id: dict[str, Item] = {}
@@ -108,6 +108,7 @@ class Review:
             "blind": self.rater.blind,
             "read_only": bool(self.read_only),
             "can_segment": self.can_segment and not self.read_only,
+            "agreement": not self.rater.blind and any(len(one) > 1 for one in self.store.by_rater().values()),
             "unit": "mm" if in_mm else "px",
             "structures": [
                 {
@@ -125,9 +126,6 @@ class Review:
                 for one in self.task.quantities
             ],
             "counts": self.counts(),
-            "scope": hashlib.sha256(str(self.folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:12],
-            "patients": sorted({item.patient for item in self.items() if item.patient})[:MAX_PATIENTS],
-            "agreement": not self.rater.blind and self.store.has_several_raters(),
         }
 
     def counts(self) -> dict[str, int]:
@@ -168,12 +166,15 @@ class Review:
         return view
 
     def frame(self, view: View) -> Frame:
-        """Return the decoded frame. Raises DataError when it cannot be read."""
+        """Return the decoded frame. Raises DataError when it cannot be read, or is not what was segmented."""
         image = self.source.image(view.item, view.frame)
         state = image.path.stat().st_mtime_ns if image.path.is_file() else 0
+        expected = view.prediction.image_sha256
+        if state and expected and self._digests.get((image.path, state), lambda: sha256_of(image.path)) != expected:
+            raise DataError("the image has changed since it was segmented; put it back, or segment it again")
         read: Frame = self._frames.get((image, state), lambda: pictures.read_frame(image))
         if view.prediction.size and 0 not in view.prediction.size and read.size != view.prediction.size:
-            raise DataError("the image has another size than the one that was segmented; put that one back")
+            raise DataError("the image has another size than its result; segment it again")
         return read
 
     def shown(self, view: View) -> list[Shape]:
@@ -224,8 +225,8 @@ class Review:
         except (DataError, OSError) as error:
             if is_machine_error(error):
                 raise
+            missing = {quantity.key: "measured with the image only" for quantity in self.task.quantities}
             reason = error.reason if isinstance(error, DataError) else "the image cannot be read"
-            missing = {quantity.key: reason for quantity in self.task.quantities}
             return entries(self.task.quantities, {}, {}, missing), [reason]
         return measured(shapes, frame.own, self.task, spacing, frame.region)
 

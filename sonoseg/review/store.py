@@ -6,6 +6,7 @@ left incomplete is skipped. Its number, from 1, is the version that it gives its
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import SonoSegError, UsageError
-from sonoseg.io.files import append_line, check_writable, json_text, write_bytes
+from sonoseg.io.files import append_line, check_writable, json_text, sync_folder, write_bytes
 
 try:
     import fcntl
@@ -26,8 +27,15 @@ DECISIONS = ("open", "accepted", "corrected", "rejected")
 JSON_NAMES = {"line": "line", "rect": "rect", "ellipse": "ellipse", "region": "polygon"}
 """Kind of a shape on the page -> in annotation files."""
 
+SECONDS = 10.0
+"""In which another process has to have saved."""
+
 Entry = dict[str, Any]
 """A line of the log, with its `version`."""
+
+
+class Busy(SonoSegError):
+    """Another process has held the lock of the folder for `SECONDS`."""
 
 
 class Conflict(SonoSegError):
@@ -103,11 +111,6 @@ class Store:
         with self._lock:
             return list(self._entries)
 
-    def has_several_raters(self) -> bool:
-        """Return whether at least two raters have decided about the same frame."""
-        with self._lock:
-            return any(len({entry["reviewer"] for entry in entries}) > 1 for entries in self._of_item.values())
-
     def newest(self, item: str, frame: int) -> Entry | None:
         """Return the newest decision that this rater may see; None without one."""
         with self._lock:
@@ -126,7 +129,7 @@ class Store:
         """Append a decision, and write the annotations anew; return it with its version, when it is on the disk.
 
         entry: JSON values with `decision` and `after`; reviewer, time and `before` are added. Raises Conflict when
-        `base_version` is not the newest version of the frame that this rater may see, UsageError and OSError when
+        `base_version` is not the newest version of the frame that this rater may see, Busy, UsageError and OSError when
         nothing can be written.
         """
         with self._lock, self._exclusive():
@@ -143,7 +146,11 @@ class Store:
                 **entry,
                 "before": newest["after"] if newest else None,
             }
+            is_new = not self._log.exists()
             append_line(self._log, json.dumps(line, ensure_ascii=False, allow_nan=False))
+            if is_new:
+                sync_folder(self.folder)
+                sync_folder(self.folder.parent)
             self.refresh()
             saved = self._of_item[item, frame][-1]
             self._write_annotations()
@@ -157,8 +164,26 @@ class Store:
             yield
             return
         with (self.folder / LOCK).open("ab") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            end = time.monotonic() + SECONDS
+            while True:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > end:
+                        raise Busy("another process is saving in this folder; nothing was saved, try again") from None
+                    time.sleep(0.005)
             yield
+
+    def by_rater(self) -> dict[tuple[str, int], dict[str, Entry]]:
+        """Return (item, frame) -> rater -> the newest decision, of those that accept or correct shapes."""
+        newest: dict[tuple[str, int], dict[str, Entry]] = {}
+        for entry in self.all_entries():
+            newest.setdefault((entry["item"], entry["frame"]), {})[entry["reviewer"]] = entry
+        return {
+            key: {who: one for who, one in entries.items() if one["decision"] in ("accepted", "corrected")}
+            for key, entries in newest.items()
+        }
 
     def current(self) -> dict[tuple[str, int], Entry]:
         """Return (item, frame) -> the newest decision of any rater, without those that were taken back."""

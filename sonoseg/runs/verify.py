@@ -9,6 +9,7 @@ from pathlib import Path
 from sonoseg.errors import UsageError
 from sonoseg.io.files import sha256_of
 from sonoseg.runs.integrity import SUFFIX, is_never_listed, read_list
+from sonoseg.runs.workspace import REVIEW_FOLDER, SUGGESTED_FOLDER
 
 STATUSES = ("ok", "changed", "missing", "extra", "unlisted")
 """ok: unchanged. changed: other bytes than listed. missing: listed and not found. extra: found beside a list that does
@@ -167,7 +168,11 @@ def _lists(folder: Path) -> list[Path]:
 
 
 def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the files and the subfolders directly in `folder`, without those that are never listed."""
+    """Return the files and the subfolders directly in `folder`, without those that are never listed.
+
+    Those are also the folders of reviews and suggestions, which lie beside results and change.
+    """
     paths = sorted(path for path in folder.iterdir() if not is_never_listed(path.name))
     folders = [path for path in paths if path.is_dir() and not path.is_symlink()]
-    return [path for path in paths if path not in set(folders)], folders
+    files = [path for path in paths if path not in set(folders)]
+    return files, [path for path in folders if path.name not in (REVIEW_FOLDER, SUGGESTED_FOLDER)]

@@ -27,6 +27,8 @@ QUALITY_DATA, QUALITY_MODEL = "quality_data.json", "quality_model.json"
 """Results on images that were not trained on, from which a quality model is fitted; and that of a cross-validation."""
 FILES_OF_TRAINING = (BEST_MODEL, CHECKPOINT, HISTORY, CURVES, TRAINING_RECORD, QUALITY_DATA)
 """Files beside a model that scoring does not write."""
+REVIEW_FOLDER, SUGGESTED_FOLDER = "review", "suggested"
+"""Folders beside results: what reviewers have decided, and what to label next. They change, and no list names them."""
 RESULTS_TABLE = "results.csv"
 """The table of stage 4: one row per image."""
 SCORING_RECORD = "scoring_run.json"

@@ -49,8 +49,8 @@ class Client:
     def request(self, method: str, url: str, **options: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
             transport = httpx.ASGITransport(self._app)
-            more: dict[str, Any] = {"cookies": self.cookies, "headers": self._headers, "base_url": self._base_url}
-            async with httpx.AsyncClient(transport=transport, **more) as client:
+            more: dict[str, Any] = {"cookies": self.cookies, "headers": self._headers, "trust_env": False}
+            async with httpx.AsyncClient(transport=transport, base_url=self._base_url, **more) as client:
                 answer = await client.request(method, url, **options)
                 self.cookies = client.cookies
                 return answer

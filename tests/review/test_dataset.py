@@ -15,6 +15,7 @@ from PIL import Image
 import inference
 import train_test_data_preparation
 from sonoseg.__main__ import main as sonoseg
+from sonoseg.io.files import sha256_of
 from sonoseg.io.masks import read_mask
 from sonoseg.review.learning.dataset import write_dataset
 from sonoseg.review.session import Review
@@ -23,7 +24,7 @@ from sonoseg.review.store import Rater
 from sonoseg.schema.task import Task
 from tests.conftest import changed
 from tests.models.members import always_load, member
-from tests.review.conftest import Page
+from tests.review.conftest import Page, head_picture
 
 LINE = {"structure": "MID", "kind": "line", "points": [[40, 5], [40, 40]]}
 
@@ -136,12 +137,26 @@ def test_what_cannot_be_used_is_left_out_with_a_reason(page: Page, results: Path
     page.save("002_c", "accepted")
     (pictures / "000_a.png").unlink()
     record = json.loads((results / "001_b.json").read_text())
-    record["made_from"]["image_sha256"] = "0" * 64
+    Image.fromarray(head_picture(30)).save(pictures / "001_b.png")  # another picture, segmented since
+    record["made_from"]["image_sha256"] = sha256_of(pictures / "001_b.png")
     (results / "001_b.json").write_text(json.dumps(record))
     lines = write_dataset(review_of(results), results.parents[1])
     assert any(line.startswith("000_a, frame 1: left out") for line in lines)
     assert "001_b, frame 1: left out: another picture has this name now; review it again" in lines
     assert lines[-1].startswith("1 images in")
+
+
+def test_a_review_changes_nothing_that_verify_looks_at(
+    page: Page, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page.save("000_a", "corrected", shapes=[])
+    assert sonoseg(["review", str(results), "--dataset"]) == 0
+    (results / "suggested").mkdir()
+    (results / "suggested" / "suggested.csv").touch()
+    before = capsys.readouterr()
+    assert sonoseg(["verify", str(results / "000_a.json")]) == 0, before
+    sonoseg(["verify", str(results)])
+    assert "review" not in capsys.readouterr().out.replace(str(results), "")
 
 
 def test_a_second_data_folder_replaces_the_first(page: Page, results: Path) -> None:

@@ -66,7 +66,7 @@ def test_almost_equal_pictures_are_left_out() -> None:
     assert duplicates([], 0) == set()
 
 
-@pytest.mark.parametrize("name", ["unet", "unet2015", "segnet", "attention_unet", "segresnet"])
+@pytest.mark.parametrize("name", ["unet", "unet2015", "segnet", "segresnet"])
 def test_the_bottleneck_is_the_layer_of_fewest_pixels(name: str, spine: Task) -> None:
     extra = {"padding": "same", "norm": "batch"} if name == "unet2015" else {}
     task = changed(spine, network=NETWORKS[name] | extra, input={"size": (64, 64), "fit": "letterbox"})

@@ -4,8 +4,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from sonoseg.review.raters import agreement_page
 from sonoseg.review.web.security import policy_of
 from tests.review.conftest import Page
@@ -19,7 +17,6 @@ def moved(page: Page, name: str, by: float) -> list[dict[str, Any]]:
 def test_one_rater_has_no_agreement(page: Page) -> None:
     page.save("000_a", "accepted")
     assert "fewer than two reviewers" in page.get("agreement", status=404)["error"]
-    assert not page.get("session")["agreement"]
 
 
 def test_raters_are_compared_with_each_other_and_with_the_model(page_of: Callable[..., Page]) -> None:
@@ -28,7 +25,7 @@ def test_raters_are_compared_with_each_other_and_with_the_model(page_of: Callabl
         ann.save(name, "corrected", shapes=moved(seen, name, 2.0 * number))
         ben.save(name, "accepted", shapes=moved(seen, name, 0))
     ben.save("003_nothing", "accepted")  # by one rater only
-    assert seen.get("session")["agreement"] and not ann.get("session")["agreement"]  # the page has the link, or not
+    assert seen.get("session")["agreement"] and not ann.get("session")["agreement"]  # not for a blind rater
     answer = seen.client.get("/api/agreement")
     assert answer.status_code == 200 and answer.headers["content-security-policy"] == policy_of(answer.text)
     page = answer.text
@@ -56,10 +53,10 @@ def test_what_only_one_rater_has_drawn_counts_as_dice_0(page_of: Callable[..., P
     assert agreement_page(ann.app.app.routes[0].endpoint.__self__.review) is None
 
 
-@pytest.mark.parametrize("name", ["<b>ann</b>", "ann & co"])
-def test_names_of_raters_are_text(page_of: Callable[..., Page], name: str) -> None:
-    ann, ben = page_of(name), page_of("ben")
-    ann.save("000_a", "accepted")
-    ben.save("000_a", "accepted")
+def test_names_of_raters_are_text(page_of: Callable[..., Page]) -> None:
+    ann, ben = page_of(r"<b>$\frac{$ & co</b>"), page_of("ben")
+    for image in ("000_a", "001_b", "002_c"):
+        ann.save(image, "accepted")
+        ben.save(image, "accepted")
     page = ann.client.get("/api/agreement").text
-    assert name not in page and name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in page
+    assert "<b>" not in page and r"&lt;b&gt;$\frac{$ &amp; co&lt;/b&gt;" in page

@@ -1,6 +1,7 @@
 """The real server: parallel requests, kills, two processes on one folder, and its end."""
 
 import asyncio
+import fcntl
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import pytest
 
 from sonoseg.__main__ import main as sonoseg
 from sonoseg.review.store import Rater, Store
+from sonoseg.review.web.serve import Where, _listening, usual_port
 from tests.conftest import REPOSITORY
 from tests.review.conftest import Page
 
@@ -137,6 +139,15 @@ def test_a_log_that_was_replaced_is_read_from_its_beginning(tmp_path: Path) -> N
     assert [one["item"] for one in store.all_entries()] == ["c", "b"]
 
 
+def test_a_folder_in_which_another_process_hangs(page: Page, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sonoseg.review.store.SECONDS", 0.1)
+    (results / "review").mkdir()
+    with (results / "review" / ".reviews.lock").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "another process is saving" in page.save("000_a", "accepted", status=503)["error"]
+    assert page.save("000_a", "accepted")["version"] == 1
+
+
 def test_a_full_disk_says_that_nothing_was_saved(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -161,6 +172,16 @@ def test_two_hundred_requests_at_once(page: Page) -> None:
     assert {answer.status_code for answer in answers} == {200} and time.monotonic() - start < 30
 
 
+def test_the_same_results_have_the_same_port_where_it_is_free(page: Page, results: Path, tmp_path: Path) -> None:
+    review = page.app.app.routes[0].endpoint.__self__.review
+    port = usual_port(review.folder)
+    assert 8400 <= port < 8600 and port == usual_port(review.folder)
+    with socket.create_server(("127.0.0.1", port)) as taken:
+        taken.listen()
+        with _listening(review, Where()) as other:
+            assert other.getsockname()[1] not in (0, port)
+
+
 def test_a_port_that_is_taken(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         taken.listen()
@@ -182,6 +203,29 @@ def test_wrong_use(results: Path, capsys: pytest.CaptureFixture[str], arguments:
     assert reason in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "python_multipart"])
+def test_what_is_missing_is_named(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: str
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("sonoseg.review.web")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert sonoseg(["review", str(results), "--no-browser"]) == 2
+    assert "pip install 'sonoseg[review]'" in capsys.readouterr().err
+
+
+def test_images_without_results_do_not_mix_with_the_results_of_others(
+    results: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results.parents[1] / "result" / "spine_realtime").mkdir()
+    (results.parents[1] / "result" / "spine_realtime" / "results.csv").touch()
+    given = ["--images", str(pictures), "--model", "spine_realtime", "--workspace", str(results.parents[1])]
+    assert sonoseg(["review", *given, "--no-browser"]) == 2
+    assert "has results already, perhaps of other images" in capsys.readouterr().err
+
+
 def test_the_only_results_need_no_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sonoseg(["review", "--workspace", str(tmp_path), "--no-browser"]) == 2
     assert "no results there; run inference.py first" in capsys.readouterr().err
@@ -199,13 +243,3 @@ def test_a_read_only_folder(results: Path) -> None:
         assert "cannot be written" in Store(results / "review", Rater("ann")).read_only
     finally:
         os.chmod(results, 0o700)
-
-
-def test_results_have_the_same_port_at_every_start(results: Path) -> None:
-    """Browsers keep unsaved work by address. While the port is taken, a free one is used."""
-    with serving(results) as (_, client):
-        port = client.base_url.port
-        with serving(results) as (_, other):
-            assert other.base_url.port != port
-    with serving(results) as (_, client):
-        assert client.base_url.port == port

@@ -7,11 +7,11 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+import python_multipart  # noqa: F401  (starlette reads forms with it, and says so only then)
 import uvicorn
 
 from sonoseg.errors import UsageError
@@ -21,7 +21,9 @@ from sonoseg.review.web.security import LOOPBACK
 from sonoseg.review.web.server import application
 
 FIRST_PORT, PORTS = 8400, 200
-"""Ports of which each folder of results has one."""
+"""Ports from which that of a folder is taken."""
+ANY = ("0.0.0.0", "::")
+"""Addresses that stand for all of this machine's."""
 CONNECTIONS = 1000
 """Requests at once; further ones are answered with status 503."""
 
@@ -30,8 +32,7 @@ CONNECTIONS = 1000
 class Where:
     """Address and port to listen on, and whether a browser is opened.
 
-    port: 0 for a free one; None for one that is the same for the same results at every start, a free one where it is
-    taken. Browsers keep unsaved work by address and port.
+    port: 0 for a free one; None for the port of the results, see `usual_port`, or a free one where that is taken.
     """
 
     host: str = "127.0.0.1"
@@ -45,10 +46,10 @@ def serve(review: Review, token: str, where: Where, uploads: Uploads | None = No
     uploads: None where pictures cannot be segmented. Raises UsageError for an address or a port that cannot be used.
     """
     host = where.host
-    listening = _listening(where, review.folder)
+    listening = _listening(review, where)
     with listening:
         number = listening.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
+        shown = socket.gethostname() if host in ANY else f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{number}/?token={token}"
         yield from remarks(review, host)
         yield f"{len(review.items())} images to review at {address}"
@@ -58,6 +59,7 @@ def serve(review: Review, token: str, where: Where, uploads: Uploads | None = No
             access_log=False,  # addresses name images
             log_level="critical",
             lifespan="off",
+            ws="none",
             server_header=False,
             limit_concurrency=CONNECTIONS,
             timeout_keep_alive=30,
@@ -70,21 +72,27 @@ def serve(review: Review, token: str, where: Where, uploads: Uploads | None = No
     yield "ended"
 
 
+def usual_port(folder: Path) -> int:
+    """Return the port of a folder: what a browser keeps for a page, it keeps by address and port."""
+    digest = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape")).digest()
+    return FIRST_PORT + int.from_bytes(digest[:4], "big") % PORTS
+
+
+def _listening(review: Review, where: Where) -> socket.socket:
+    if where.port is not None:
+        return _socket(where.host, where.port)
+    try:
+        return _socket(where.host, usual_port(review.folder))
+    except UsageError:
+        return _socket(where.host, 0)
+
+
 def remarks(review: Review, host: str) -> list[str]:
     """Return what is said before the address."""
     lines = [review.read_only, review.source.problem]
     if host not in LOOPBACK:
         lines.append("other machines can reach this server, without encryption; use it in a trusted network only")
     return [line for line in lines if line]
-
-
-def _listening(where: Where, folder: Path) -> socket.socket:
-    if where.port is not None:
-        return _socket(where.host, where.port)
-    digest = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape")).digest()
-    with suppress(UsageError):
-        return _socket(where.host, FIRST_PORT + int.from_bytes(digest[:4]) % PORTS)
-    return _socket(where.host, 0)
 
 
 def _socket(host: str, port: int) -> socket.socket:

@@ -19,7 +19,7 @@ from sonoseg.review.decide import measure, save
 from sonoseg.review.queue import MOST, Query
 from sonoseg.review.raters import agreement_page
 from sonoseg.review.session import NotAllowed, NotFound, Review
-from sonoseg.review.store import Conflict
+from sonoseg.review.store import Busy, Conflict
 from sonoseg.review.uploads import MAX_BYTES, MAX_FILES, Uploads, problem_of
 from sonoseg.review.web.security import Guard, policy_of, unexpected
 
@@ -243,8 +243,10 @@ async def on_error(request: Request, error: Exception) -> Response:
     elif isinstance(error, Conflict):
         status = 409
         content |= {key: error.entry[key] for key in ("version", "reviewer", "time")}
+    elif isinstance(error, Busy):
+        status = 503
     elif isinstance(error, OSError):
-        status, content = 503, {"error": f"nothing was saved: {error.strerror}; free some space and save again"}
+        status, content = 503, {"error": f"nothing was saved: {error.strerror}; correct that, and save again"}
     return JSONResponse(content, status)
 
 
