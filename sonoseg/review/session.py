@@ -25,8 +25,6 @@ from sonoseg.sizes import Spacing
 
 REVIEWER = "reviewer"
 """Where a pixel spacing comes from that was measured on the page."""
-MAX_PATIENTS = 1000
-"""Patients that the page offers as a filter."""
 NOTICE = "Not for clinical use."
 
 
@@ -127,9 +125,6 @@ class Review:
                 for one in self.task.quantities
             ],
             "counts": self.counts(),
-            "scope": hashlib.sha256(str(self.folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:12],
-            "patients": sorted({item.patient for item in self.items() if item.patient})[:MAX_PATIENTS],
-            "agreement": not self.rater.blind and self.store.has_several_raters(),
         }
 
     def counts(self) -> dict[str, int]:

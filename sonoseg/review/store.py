@@ -111,11 +111,6 @@ class Store:
         with self._lock:
             return list(self._entries)
 
-    def has_several_raters(self) -> bool:
-        """Return whether at least two raters have decided about the same frame."""
-        with self._lock:
-            return any(len({entry["reviewer"] for entry in entries}) > 1 for entries in self._of_item.values())
-
     def newest(self, item: str, frame: int) -> Entry | None:
         """Return the newest decision that this rater may see; None without one."""
         with self._lock:

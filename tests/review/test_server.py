@@ -243,13 +243,3 @@ def test_a_read_only_folder(results: Path) -> None:
         assert "cannot be written" in Store(results / "review", Rater("ann")).read_only
     finally:
         os.chmod(results, 0o700)
-
-
-def test_results_have_the_same_port_at_every_start(results: Path) -> None:
-    """Browsers keep unsaved work by address. While the port is taken, a free one is used."""
-    with serving(results) as (_, client):
-        port = client.base_url.port
-        with serving(results) as (_, other):
-            assert other.base_url.port != port
-    with serving(results) as (_, client):
-        assert client.base_url.port == port
