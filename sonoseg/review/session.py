@@ -25,6 +25,8 @@ from sonoseg.sizes import Spacing
 
 REVIEWER = "reviewer"
 """Where a pixel spacing comes from that was measured on the page."""
+MAX_PATIENTS = 1000
+"""Patients that the page offers as a filter."""
 NOTICE = "Not for clinical use."
 
 

@@ -33,6 +33,8 @@ def test_the_page_is_told_what_it_needs(page: Page) -> None:
     assert session["title"] == "Fetal head in transverse ultrasound" and session["reviewer"] == "ann"
     assert [(one["name"], one["shape"], one["value"]) for one in session["structures"]] == [("HEAD", "ellipse", 1)]
     assert not (session["blind"] or session["read_only"] or session["can_segment"])
+    assert session["patients"] == sorted({item["patient"] for item in page.get("items")["items"]} - {""})
+    assert len(session["scope"]) == 12  # under which a browser keeps unsaved work on these results
     assert session["counts"]["all"] == 6 and session["counts"]["open"] == 6
     assert "Visible" not in json.dumps(session) + json.dumps(page.get("items"))
 
