@@ -4,7 +4,6 @@ Ray places the processes and moves the messages; what is finished is decided by 
 process has ended without an answer is tried a second time, and then halved until the file is found that ends it.
 """
 
-import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from sonoseg.archive.process import Outcome
 from sonoseg.archive.rows import ArchiveRun, failed_file
 from sonoseg.archive.shards import Shard
 from sonoseg.archive.table import Written, write_shard
-from sonoseg.archive.worker import FATAL, IMAGE, Problem, Ready, ShardWorker
+from sonoseg.archive.worker import FATAL, IMAGE, Problem, Ready, SentRun, ShardWorker
 from sonoseg.errors import MachineError
 
 IMAGE_SECONDS = 300.0
@@ -80,7 +79,7 @@ class Pool:
     def __init__(self, ray: Any, run: ArchiveRun, settings: PoolSettings, note: Callable[[str], None]):
         self._ray, self._run, self._settings, self._note = ray, run, settings, note
         self._actor_class = ray.remote(num_cpus=settings.cpus, num_gpus=settings.gpus)(settings.worker)
-        self._pickled = pickle.dumps(run)
+        self._sent = SentRun.of(run)
         self._starting: dict[Any, Any] = {}  # reference of the answer -> process
         self._busy: dict[Any, tuple[Any, Task, float]] = {}
         self._idle: list[Any] = []
@@ -129,7 +128,7 @@ class Pool:
         running = len(self._starting) + len(self._busy) + len(self._idle)
         wanted = self._size if more else min(self._size, len(self._busy) + len(self._queue))
         for _ in range(max(wanted, 1) - running):
-            actor = self._actor_class.remote(self._pickled, self._settings.seconds)
+            actor = self._actor_class.remote(self._sent, self._settings.seconds)
             self._starting[actor.load.remote()] = actor
 
     def _room(self) -> int:

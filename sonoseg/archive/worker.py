@@ -2,9 +2,10 @@
 
 import faulthandler
 import os
-import pickle
 import socket
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from sonoseg.archive.process import ImageShortage, Outcome, process_shard
@@ -13,12 +14,35 @@ from sonoseg.archive.run import fingerprint_of
 from sonoseg.archive.shards import Shard
 from sonoseg.archive.table import Written, write_shard
 from sonoseg.errors import MachineError, SonoSegError, is_disk_full, is_machine_error, machine_error
+from sonoseg.inference.segmenter import Segmenter
 from sonoseg.runs.lock import NAME, NAME_WITHOUT_LOCKS
 from sonoseg.runs.versions import versions
 
 IMAGE, MACHINE, FATAL = "image", "machine", "fatal"
 """What a problem is: one that an image may have caused (`process.ImageShortage`); one of this computer, which another
 one may not have; one that ends the run."""
+
+
+@dataclass(frozen=True)
+class SentRun:
+    """An `ArchiveRun` on its way to another process, which loads the models itself, with `load`, to report its errors.
+
+    rest: the other fields.
+    """
+
+    load: Callable[[], Segmenter]
+    rest: dict[str, Any]
+
+    @classmethod
+    def of(cls, run: ArchiveRun) -> "SentRun":
+        """Return what is sent of a run. Raises ModelError for a segmenter that comes from no file."""
+        load, arguments = run.segmenter.__reduce__()
+        names = [field.name for field in fields(run) if field.name != "segmenter"]
+        return cls(partial(load, *arguments), {name: getattr(run, name) for name in names})
+
+    def loaded(self) -> ArchiveRun:
+        """Return the run, with its models."""
+        return ArchiveRun(self.load(), **self.rest)
 
 
 @dataclass(frozen=True)
@@ -41,19 +65,19 @@ class Ready:
 class ShardWorker:
     """Makes shards in a process of its own, one at a time.
 
-    pickled: an `ArchiveRun`, which is unpickled in `load`, so that its errors are reported. seconds: time for a picture
-    or frame, after which the process ends itself: a decoder that never returns can be ended in no other way.
+    sent: the run, whose models are loaded in `load`, so that its errors are reported. seconds: time for a picture or
+    frame, after which the process ends itself: a decoder that never returns can be ended in no other way.
     """
 
-    def __init__(self, pickled: bytes, seconds: float):
-        self._pickled, self._seconds = pickled, seconds
+    def __init__(self, sent: SentRun, seconds: float):
+        self._sent, self._seconds = sent, seconds
         self._run: ArchiveRun | None = None
 
     def load(self) -> Ready | Problem:
         """Load the models, and look whether this computer sees the folders of the run."""
         host = socket.gethostname()
         try:
-            run: ArchiveRun = pickle.loads(self._pickled)
+            run = self._sent.loaded()
             for folder in (run.root, run.folder):
                 if not folder.is_dir():
                     return Problem(FATAL, f"{host}: no folder {folder}; mount it at the same place on every node")

@@ -336,7 +336,7 @@ WRONG = {
     "GPUs": (["--results", "parquet", "--images", "{in}", "--gpus-per-actor", "1"], "--gpus-per-actor needs --ray"),
     "a device": (["--ray", "local", "--images", "{in}", "--device", "cuda"], "each actor needs a part of a GPU"),
     "below the images": (["--results", "parquet", "--images", "{in}", "--output", "{in}/out"], "lies below the images"),
-    "a list without parquet": (["--images", "{in}/i02.png"], "no such folder"),
+    "a list without parquet": (["--images", "{in}/i02.png"], "is a file; --images names the folder"),
 }
 
 
