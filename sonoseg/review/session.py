@@ -110,6 +110,9 @@ class Review:
             "blind": self.rater.blind,
             "read_only": bool(self.read_only),
             "can_segment": self.can_segment and not self.read_only,
+            "scope": hashlib.sha256(str(self.folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:12],
+            "patients": sorted({item.patient for item in self.items() if item.patient})[:MAX_PATIENTS],
+            "agreement": not self.rater.blind and any(len(one) > 1 for one in self.store.by_rater().values()),
             "unit": "mm" if in_mm else "px",
             "structures": [
                 {
