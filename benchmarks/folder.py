@@ -35,11 +35,7 @@ def run(root: Path) -> Iterator[Figure]:
 def one_task(root: Path, name: str, kind: str, engine: str, dtype: str) -> Figure:
     """Compare a folder with `engine` and an image per core with torch and one image at a time."""
     model, folder = trained(root, name, phantoms(root, kind)), many_copies(root, kind)
-    pairs = []
-    for _ in range(ROUNDS):
-        plain = seconds_per_image(root, folder, model, "--engine", "torch", "--jobs", "1")
-        pairs.append((plain, seconds_per_image(root, folder, model, "--engine", engine)))
-    before, after = (float(np.median([pair[side] for pair in pairs])) for side in (0, 1))
+    before, after, ratio = in_turn(root, folder, model, ("--engine", "torch", "--jobs", "1"), ("--engine", engine))
     network = 2 * summarise_network(load_task(name)).total_mult_adds / matrix_product_rate(dtype=dtype)
     denoiser = denoiser_alone(name, folder)
     limit, target = (min(denoiser + 0.020, 0.085), "denoiser + 20 ms, below 85 ms") if denoiser else (0.025, "25 ms")
@@ -48,7 +44,7 @@ def one_task(root: Path, name: str, kind: str, engine: str, dtype: str) -> Figur
         unit="per image, everything included",
         before=before,
         after=after,
-        ratio=float(np.median([plain / fast for plain, fast in pairs])),
+        ratio=ratio,
         before_is="`--engine torch --jobs 1`",
         after_is=f"`--engine {engine}`, an image per core",
         target=target,
@@ -62,23 +58,28 @@ def one_task(root: Path, name: str, kind: str, engine: str, dtype: str) -> Figur
 def shipped(root: Path, engine: str, milliseconds: int) -> Figure:
     """Time a folder of heads with the model that comes with SonoSeg, quality and intervals included."""
     folder = many_copies(root, "head")
-    pairs = [
-        tuple(seconds_per_image(root, folder, "fetal_head", "--engine", name) for name in ("torch", engine))
-        for _ in range(ROUNDS)
-    ]
-    before, after = (float(np.median([pair[side] for pair in pairs])) for side in (0, 1))
+    before, after, ratio = in_turn(root, folder, "fetal_head", ("--engine", "torch"), ("--engine", engine))
     return Figure(
         name=f"folder inference of `fetal_head` as it comes with SonoSeg, {engine}",
         unit="per image, everything included",
         before=before,
         after=after,
-        ratio=float(np.median([plain / fast for plain, fast in pairs])),
+        ratio=ratio,
         before_is="`--engine torch`, an image per core",
         after_is=f"`--engine {engine}`, an image per core",
         target=f"{milliseconds} ms",
         reached=after <= milliseconds / 1000,
         remains=f"{1 / after:.0f} images a second, with the quality score and the intervals.",
     )
+
+
+def in_turn(
+    root: Path, folder: Path, model: Path | str, plain: tuple[str, ...], fast: tuple[str, ...]
+) -> tuple[float, float, float]:
+    """Return the median seconds per image with two sets of flags, timed in turn, and the median of their quotients."""
+    pairs = [[seconds_per_image(root, folder, model, *flags) for flags in (plain, fast)] for _ in range(ROUNDS)]
+    before, after = np.median(pairs, axis=0)
+    return float(before), float(after), float(np.median([slow / quick for slow, quick in pairs]))
 
 
 def many_copies(root: Path, kind: str) -> Path:

@@ -9,7 +9,8 @@ import torch
 
 from sonoseg.errors import UsageError
 from sonoseg.export.facts import facts_of
-from sonoseg.models.engines.openvino_engine import openvino_core, openvino_library
+from sonoseg.models.engines.base import Conversion
+from sonoseg.models.engines.openvino_engine import files_of, openvino_core
 from sonoseg.models.engines.tracing import exportable
 from sonoseg.models.model_file import load_network
 from sonoseg.models.model_header import ModelHeader
@@ -60,7 +61,7 @@ def onnx_file(model: ModelHeader) -> bytes:
     return graph.SerializeToString(deterministic=True)
 
 
-def openvino_files(model: ModelHeader) -> dict[str, bytes]:
+def openvino_files(model: ModelHeader) -> Conversion:
     """Return the model for OpenVINO, suffix -> content of `.xml` and `.bin`; inputs and outputs are those of ONNX.
 
     The facts are the runtime information `sonoseg` of the file. Raises as `onnx_file` does.
@@ -68,10 +69,7 @@ def openvino_files(model: ModelHeader) -> dict[str, bytes]:
     graph = openvino_core().read_model(onnx_file(model))
     for name, text in facts_of(model).items():
         graph.set_rt_info(text, ["sonoseg", name])
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "model.xml"
-        openvino_library().save_model(graph, file, compress_to_fp16=False)
-        return {suffix: file.with_suffix(suffix).read_bytes() for suffix in (".xml", ".bin")}
+    return files_of(graph)
 
 
 def _require(*packages: str) -> None:

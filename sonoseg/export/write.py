@@ -130,7 +130,7 @@ class _Format:
     """make: model -> files by suffix, or by their names in a folder where `suffix` is empty; loaded: runs them."""
 
     suffix: str
-    make: Callable[[ModelHeader], dict[str, bytes]]
+    make: Callable[[ModelHeader], Mapping[str, bytes]]
     loaded: Callable[[Mapping[str, bytes]], Any]
 
 

@@ -1,6 +1,6 @@
 """The contract of an image reader."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -62,3 +62,24 @@ class ImageReader(Protocol):
         those after it follow where the format allows it. Raises DataError as `read_image` does for the file.
         """
         ...
+
+
+def each_by_itself(
+    images: Iterable[ImageRef], read: Callable[[ImageRef], ImageRecord]
+) -> Iterator[ImageRecord | DataError]:
+    """Yield what `read` returns for each image, or the DataError that it raises; for files that are read by frame."""
+    for image in images:
+        try:
+            record = read(image)
+        except DataError as error:
+            yield error
+        else:
+            yield record
+
+
+def only_record(records: Iterable[ImageRecord | DataError]) -> ImageRecord:
+    """Return the one record that a reader yields for one image. Raises its DataError."""
+    (record,) = records
+    if isinstance(record, DataError):
+        raise record
+    return record

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from sonoseg.errors import DataError, LimitError, choices
 from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
+from sonoseg.io.readers.base import each_by_itself
 from sonoseg.io.readers.jpeg import is_complete
 from sonoseg.io.readers.opening import decoding, opened
 from sonoseg.sizes import Size
@@ -52,13 +53,7 @@ class RasterReader:
     def read_frames(
         self, images: Sequence[ImageRef], limits: ReadLimits, data: bytes | None = None
     ) -> Iterator[ImageRecord | DataError]:
-        for image in images:
-            try:
-                record = self.read_image(image, limits, data)
-            except DataError as error:
-                yield error
-            else:
-                yield record
+        return each_by_itself(images, lambda image: self.read_image(image, limits, data))
 
     def read_loop(self, image: ImageRef, limits: ReadLimits) -> Iterator[ImageRecord | DataError]:
         yield from self.read_frames(self.read_header(image.path, limits).refs(image.path), limits)

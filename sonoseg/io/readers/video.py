@@ -14,6 +14,7 @@ from sonoseg.errors import DataError, LimitError
 from sonoseg.io.file_state import state_now, state_of
 from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef, plausible_seconds
 from sonoseg.io.limits import ReadLimits
+from sonoseg.io.readers.base import only_record
 from sonoseg.io.readers.opening import check_length, decoding, opened
 from sonoseg.types import Pixels
 
@@ -42,10 +43,7 @@ class VideoReader:
             return _header(capture, path, limits)
 
     def read_image(self, image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> ImageRecord:
-        (record,) = self.read_frames([image], limits, data)
-        if isinstance(record, DataError):
-            raise record
-        return record
+        return only_record(self.read_frames([image], limits, data))
 
     def read_frames(
         self, images: Sequence[ImageRef], limits: ReadLimits, data: bytes | None = None

@@ -14,6 +14,7 @@ from PIL import Image
 from sonoseg.errors import DataError, LimitError
 from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
+from sonoseg.io.readers.base import each_by_itself
 from sonoseg.io.readers.opening import check_length, opened
 from sonoseg.io.readers.volume_file import GZIP, META_START, VolumeHeader, is_nifti, read_values, read_volume_header
 from sonoseg.sizes import Spacing
@@ -50,13 +51,7 @@ class VolumeReader:
     def read_frames(
         self, images: Sequence[ImageRef], limits: ReadLimits, data: bytes | None = None
     ) -> Iterator[ImageRecord | DataError]:
-        for image in images:
-            try:
-                record = self.read_image(image, limits, data)
-            except DataError as error:
-                yield error
-            else:
-                yield record
+        return each_by_itself(images, lambda image: self.read_image(image, limits, data))
 
     def read_loop(self, image: ImageRef, limits: ReadLimits) -> Iterator[ImageRecord | DataError]:
         stated, header = _checked(ImageRef(image.path, None, image.region), limits)

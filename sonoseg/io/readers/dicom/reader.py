@@ -11,6 +11,7 @@ from typing import Any
 from sonoseg.errors import DataError
 from sonoseg.io.image_ref import REGION_FIELD, UNKNOWN, ImageHeader, ImageRecord, ImageRef, plausible_seconds
 from sonoseg.io.limits import ReadLimits
+from sonoseg.io.readers.base import only_record
 from sonoseg.io.readers.dicom.decode import grey_frame
 from sonoseg.io.readers.dicom.opened import DicomFile, DicomHeader, dicom_errors, open_dicom
 from sonoseg.io.readers.dicom.regions import (
@@ -43,10 +44,7 @@ class DicomReader:
             return image_header(file.header)
 
     def read_image(self, image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> ImageRecord:
-        (record,) = self.read_frames([image], limits, data)
-        if isinstance(record, DataError):
-            raise record
-        return record
+        return only_record(self.read_frames([image], limits, data))
 
     def read_frames(
         self, images: Sequence[ImageRef], limits: ReadLimits, data: bytes | None = None
