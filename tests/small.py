@@ -29,7 +29,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 def small_task(name: str, folder: Path, epochs: int = 5, **changes: Any) -> Path:
     """Write a task file that extends the task and is the same in all but size; return its path."""
     task = load_task(name)
-    network = NETWORKS[task.network.name]
+    network = dict(NETWORKS[task.network.name])
     size = [64, 96]
     if task.network.name == "unet2015":
         network |= {"padding": task.network.padding, "norm": task.network.norm, "target": task.network.target}

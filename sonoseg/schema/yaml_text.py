@@ -12,7 +12,7 @@ from sonoseg.errors import TaskError
 
 MAX_BYTES = 1 << 18
 """Largest task file: 50 times the longest one that comes with SonoSeg."""
-MAX_VALUES = 10_000
+MAX_VALUES = 4_000
 """Values of a file, those counted again that an alias repeats: a dozen lines of nested aliases stand for billions."""
 MAX_DEPTH = 50
 """Levels of nested lists and mappings."""
