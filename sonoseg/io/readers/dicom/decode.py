@@ -14,6 +14,7 @@ from sonoseg.errors import DataError
 from sonoseg.io.readers.dicom.codestream import coded_size, has_colour_transform, is_longer, plain, stores_luma
 from sonoseg.io.readers.dicom.opened import DicomHeader
 from sonoseg.io.readers.dicom.palette import palette_to_rgb
+from sonoseg.io.readers.dicom.window import grey_levels
 from sonoseg.io.readers.jpeg import decode_luma, with_longer_scans
 from sonoseg.types import Pixels
 
@@ -33,8 +34,8 @@ _SILENT = Lock()
 def grey_frame(coded: bytes, header: DicomHeader) -> Pixels:
     """Return a frame `(H, W)` uint8 from its coded bytes, white as 255.
 
-    Colours become luma (ITU-R 601), which is the Y of YBR; pixels of more than 8 bits are scaled to 8 by the number of
-    bits that are stored. Raises DataError for a codec that is not installed and for a frame that is cut short, any
+    Colours become luma (ITU-R 601), which is the Y of YBR; more than 8 bits become 8 as `window.grey_levels` has them.
+    Raises DataError for a codec that is not installed and for a frame that is cut short, any
     error of a decoder for other damage.
     """
     dataset = header.dataset
@@ -145,8 +146,7 @@ def _without_messages() -> Iterator[None]:
 
 
 def _to_8_bits(values: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
-    """Return values of `BitsStored` bits as 8 bits, rounded. Bits above them, such as an overlay, are left out."""
+    """Return values of `BitsStored` bits as grey levels. Bits above them, such as an overlay, are left out."""
     if values.dtype == np.uint8 and dataset.BitsStored >= 8:
         return values
-    most = (1 << dataset.BitsStored) - 1
-    return (((values & most).astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)
+    return grey_levels(dataset)[values & ((1 << dataset.BitsStored) - 1)]

@@ -16,6 +16,7 @@ from sonoseg.errors import DataError, LimitError, NoImageError, SonoSegError, ch
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers.dicom.fragments import Fragment, WrongFragments, frames_of, joined
 from sonoseg.io.readers.dicom.palette import TABLE_KEYWORDS, swap_tables
+from sonoseg.io.readers.dicom.window import WINDOW_KEYWORDS
 from sonoseg.io.readers.opening import opened
 from sonoseg.sizes import Size
 
@@ -179,7 +180,7 @@ def _read_dataset(stream: BinaryIO, path: Path) -> Any:
     pydicom = load_pydicom(path)
     if _is_deflated(stream):  # before pydicom inflates it, to any size
         raise DataError("a deflated transfer syntax; save it with another one, such as Explicit VR Little Endian", path)
-    wanted = [*_IMAGE_KEYWORDS, *_OTHER_KEYWORDS, *TABLE_KEYWORDS]
+    wanted = [*_IMAGE_KEYWORDS, *_OTHER_KEYWORDS, *TABLE_KEYWORDS, *WINDOW_KEYWORDS]
     dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=wanted)
     if not dataset.file_meta.TransferSyntaxUID.is_little_endian:
         swap_tables(dataset)
