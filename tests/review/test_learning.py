@@ -13,6 +13,7 @@ from PIL import Image
 from sonoseg.__main__ import main as sonoseg
 from sonoseg.errors import UsageError
 from sonoseg.geometry.shapes import fit_shapes
+from sonoseg.io.files import sha256_of
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import write_label_map
 from sonoseg.io.tables import write_csv
@@ -24,7 +25,7 @@ from sonoseg.review.learning.dataset import write_dataset
 from sonoseg.review.learning.label_check import Doubt, DoubtfulLabels, limit_of
 from sonoseg.review.learning.selection import duplicates, select
 from sonoseg.review.session import Review
-from sonoseg.review.store import Rater
+from sonoseg.review.store import Rater, Store
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.split_tables import Sample, write_split
 from sonoseg.schema.task import Task
@@ -94,7 +95,15 @@ def test_suggestions_for_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [row["rank"] for row in rows] == ["1", "2"] and len({row["image"] for row in rows}) == 2
     assert np.asarray(Image.open(out / "suggested.png")).shape[2] == 3
     said = capsys.readouterr().out
-    assert "1 left out: cannot be segmented" in said and "almost equal pictures" in said
+    assert "1 left out: cannot be segmented" in said and "almost equal pictures" in said and "reviewed" not in said
+    first = folder / rows[0]["image"]
+    review = tmp_path / "result" / "spine_realtime" / "review"
+    store = Store(review, Rater("R"))
+    store.save("any", 1, 0, {"decision": "rejected", "image_sha256": sha256_of(first), "image": "any", "after": {}})
+    assert sonoseg(arguments) == 0
+    assert "1 left out: reviewed already" in capsys.readouterr().out
+    with (out / "suggested.csv").open() as table:
+        assert first.name not in {row["image"] for row in csv.DictReader(table)}
     assert sonoseg(["suggest", str(tmp_path), "--task", "spine_realtime"]) == 2
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from sonoseg.errors import DataError, UsageError
 from sonoseg.inference.segmenter import Segmenter, check_image, read_models
 from sonoseg.inference.sources import Source, from_folder
+from sonoseg.io.files import sha256_of
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
 from sonoseg.io.tables import write_csv
@@ -19,8 +20,9 @@ from sonoseg.postprocess.interpret import Findings
 from sonoseg.prepare.duplicates.near_duplicates import thumbnail_of
 from sonoseg.reporting.drawing import thumbnail
 from sonoseg.review.learning.selection import duplicates, select
+from sonoseg.review.store import Rater, Store
 from sonoseg.runs.split_tables import read_split
-from sonoseg.runs.workspace import Workspace
+from sonoseg.runs.workspace import REVIEW_FOLDER, Workspace
 from sonoseg.schema.task import Task
 from sonoseg.types import Picture, Pixels
 
@@ -73,7 +75,8 @@ def suggest(
 
     models: the first decides the embedding. workspace: whose labelled images, if there are any, are the first centres.
     progress: shows the progress of an iterator of so many images. Left out are images that cannot be segmented, that
-    the model rejects, and that are almost equal to another one or to a labelled one; loops are left out. Raises
+    the model or a reviewer of the task's results has rejected, that a reviewer has accepted or corrected, and that are
+    almost equal to another one or to a labelled one; loops are left out. Raises
     DataError for a folder without images, ModelError, UsageError when no image remains.
     """
     headers = read_models(list(models))
@@ -82,9 +85,12 @@ def suggest(
     sources = from_folder(folder, task).sources
     stills = [source for source in sources if not source.loop]
     remarks = [f"{len(sources) - len(stills)} loops are left out"] if len(stills) < len(sources) else []
+    reviewed = _reviewed(workspace.results / REVIEW_FOLDER)
+    fresh = [source for source in stills if not reviewed or _digest(source.path) not in reviewed]
+    remarks += [f"{len(stills) - len(fresh)} left out: reviewed already"] if len(fresh) < len(stills) else []
     labelled = list(_labelled(workspace, task))
     known = [(thumbnail_of(image), embed(image)) for image in progress(iter(labelled), len(labelled))]
-    found = list(progress((_candidate(source, segmenter, embed) for source in stills), len(stills)))
+    found = list(progress((_candidate(source, segmenter, embed) for source in fresh), len(fresh)))
     usable = [one for one in found if one is not None]
     kept = [one for one in usable if one.findings.status != "reject"]
     twice = duplicates([*(small for small, _ in known), *(one.small for one in kept)], len(known))
@@ -101,6 +107,18 @@ def suggest(
 def _left_out(failed: int, rejected: int, similar: int) -> list[str]:
     reasons = ((failed, "cannot be segmented"), (rejected, "rejected by the model"), (similar, "almost equal pictures"))
     return [f"{number} left out: {reason}" for number, reason in reasons if number]
+
+
+def _reviewed(folder: Path) -> set[str]:
+    """Return the digests of the images that reviewers have decided about."""
+    return {entry["image_sha256"] for entry in Store(folder, Rater("")).current().values() if entry.get("image_sha256")}
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError:  # it fails as a candidate, too
+        return ""
 
 
 def _labelled(workspace: Workspace, task: Task) -> Iterator[Pixels]:
