@@ -1,7 +1,10 @@
 """Measurements of shapes that a person has drawn, as texts and numbers for the page."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.interpret import measurement_reasons
@@ -15,6 +18,8 @@ DIGITS = 1
 """Decimals of a measurement, as on the overlays."""
 
 Entry = dict[str, Any]
+Marks = Mapping[str, list[list[float]]]
+"""Key of a quantity -> the two points `[x, y]` between which it is measured, in pixels of the frame."""
 
 
 def measured(
@@ -25,22 +30,28 @@ def measured(
     image: `(H, W)` uint8, the region's pixels where the frame has one; shapes: in pixels of the whole frame. There are
     no intervals: they are those of predictions.
     """
-    left, top = (region.left, region.top) if region else (0, 0)
-    own = [shape.moved(-left, -top) for shape in shapes]
-    found = measure(own, image, spacing, task.structures, task.measurements)
+    found = _measure(shapes, image, task, spacing, region)
     present = {shape.structure for shape in shapes}
     missing = [name for name in task.review.expected if name not in present]
     reasons = [f"{name} not found" for name in missing]
     reasons += measurement_reasons(found, task.review, explained=bool(missing))
-    return entries(task.quantities, values_of(found), {}, notes_of(found)), reasons
+    values = {key: measurement.value for key, measurement in found.items()}
+    notes = {key: measurement.note for key, measurement in found.items() if measurement.note}
+    marks = {key: one.marks.tolist() for key, one in found.items() if one.marks is not None}
+    return entries(task.quantities, values, {}, notes, marks), reasons
 
 
-def values_of(found: Mapping[str, Measurement]) -> dict[str, float | None]:
-    return {key: measurement.value for key, measurement in found.items()}
-
-
-def notes_of(found: Mapping[str, Measurement]) -> dict[str, str]:
-    return {key: measurement.note for key, measurement in found.items() if measurement.note}
+def _measure(
+    shapes: Sequence[Shape], image: Pixels, task: Task, spacing: Spacing | None, region: Region | None
+) -> dict[str, Measurement]:
+    """Return the measurements; `marks` are in pixels of the whole frame, as the shapes are."""
+    left, top = (region.left, region.top) if region else (0, 0)
+    own = [shape.moved(-left, -top) for shape in shapes]
+    found = measure(own, image, spacing, task.structures, task.measurements)
+    return {
+        key: one if one.marks is None else replace(one, marks=one.marks + np.array([left, top]))
+        for key, one in found.items()
+    }
 
 
 def entries(
@@ -48,6 +59,7 @@ def entries(
     values: Mapping[str, float | None],
     intervals: Mapping[str, Sequence[float]],
     notes: Mapping[str, str],
+    marks: Marks,
 ) -> list[Entry]:
     """Return the measurements for the page: lengths in mm where they are known, otherwise in pixels."""
     known = {quantity.name for quantity in quantities if values.get(quantity.key) is not None}
@@ -56,17 +68,20 @@ def entries(
     shown += prefer_mm(absent)
     order = {quantity.key: place for place, quantity in enumerate(quantities)}
     return [
-        _entry(quantity, values.get(quantity.key), intervals.get(quantity.key), notes.get(quantity.key, ""))
+        {
+            **_entry(quantity, values.get(quantity.key), intervals.get(quantity.key)),
+            **{"note": notes.get(quantity.key, ""), "mark": marks.get(quantity.key)},
+        }
         for quantity in sorted(shown, key=lambda quantity: order[quantity.key])
     ]
 
 
-def _entry(quantity: Quantity, value: float | None, interval: Sequence[float] | None, note: str) -> Entry:
+def _entry(quantity: Quantity, value: float | None, interval: Sequence[float] | None) -> Entry:
     low, high = (float(interval[0]), float(interval[1])) if interval and value is not None else (None, None)
     ends = f" ({low:.{DIGITS}f} to {high:.{DIGITS}f})" if low is not None else ""
     space = "" if quantity.unit == "deg" else " "
     text = "" if value is None else f"{value:.{DIGITS}f}{ends}{space}{quantity.symbol}"
     return {
         **{"key": quantity.key, "label": quantity.label, "value": value, "unit": quantity.unit, "text": text},
-        **{"low": low, "high": high, "note": note},
+        **{"low": low, "high": high},
     }

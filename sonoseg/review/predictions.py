@@ -26,8 +26,9 @@ Row = Mapping[str, str]
 class Prediction:
     """The result for one frame as its files have it; without a result everything is empty.
 
-    size: (height, width), None when no file states it. spacing: as (row_mm, col_mm). values, intervals, notes: by key
-    of a measurement. annotated: what a person has drawn before, which is then what is to be reviewed.
+    size: (height, width), None when no file states it. spacing: as (row_mm, col_mm). values, intervals, notes,
+    marks (between which two points a length was taken): by key of a measurement. annotated: what a person has drawn
+    before, which is then what is to be reviewed.
     """
 
     shapes: list[Shape] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Prediction:
     values: dict[str, float | None] = field(default_factory=dict)
     intervals: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, list[list[float]]] = field(default_factory=dict)
     model_sha256: str = ""
     image_sha256: str = ""
     annotated: list[Shape] | None = None
@@ -70,6 +72,7 @@ def of_record(record: Mapping[str, Any], task: Task) -> Prediction:
             values=dict(record.get("measurements") or {}),
             intervals=dict(record.get("intervals") or {}),
             notes=dict(record.get("notes") or {}),
+            marks={key: [[float(x), float(y)] for x, y in ends] for key, ends in (record.get("marks") or {}).items()},
             model_sha256=str(record.get("model_sha256", "")),
             image_sha256=str((record.get("made_from") or {}).get("image_sha256", "")),
         )

@@ -223,26 +223,28 @@ class Review:
         found = view.prediction
         is_predicted = spacing == found.spacing and rounded(shapes) == rounded(found.shapes)
         if is_predicted and not self.rater.blind and found.values:
-            return entries(self.task.quantities, found.values, found.intervals, found.notes), found.reasons
+            return entries(self.task.quantities, found.values, found.intervals, found.notes, found.marks), found.reasons
+        frame, problem = self._frame_or_problem(view)
+        if not frame:
+            missing = {quantity.key: "measured with the image only" for quantity in self.task.quantities}
+            return entries(self.task.quantities, {}, {}, missing, {}), [problem]
+        return measured(shapes, frame.own, self.task, spacing, frame.region)
+
+    def _frame_or_problem(self, view: View) -> tuple[Frame | None, str]:
+        """Return the pixels of a view, or None and why they cannot be read."""
         try:
-            frame = self.frame(view)
+            return self.frame(view), ""
         except (DataError, OSError) as error:
             if is_machine_error(error):
                 raise
-            missing = {quantity.key: "measured with the image only" for quantity in self.task.quantities}
-            reason = error.reason if isinstance(error, DataError) else "the image cannot be read"
-            return entries(self.task.quantities, {}, {}, missing), [reason]
-        return measured(shapes, frame.own, self.task, spacing, frame.region)
+            return None, error.reason if isinstance(error, DataError) else "the image cannot be read"
 
     def picture(self, identity: str, kind: str, frame: int | None) -> tuple[bytes, str]:
         """Return a PNG and its tag; kind: `original`, `enhanced` or `thumbnail`. Raises NotFound without a picture."""
         view = self.view(identity, frame)
-        try:
-            read = self.frame(view)
-        except (DataError, OSError) as error:
-            if is_machine_error(error):
-                raise
-            raise NotFound(error.reason if isinstance(error, DataError) else "the image cannot be read") from None
+        read, problem = self._frame_or_problem(view)
+        if not read:
+            raise NotFound(problem)
         version = view.entry["version"] if view.entry else 0
         key = (identity, view.frame, version, hashlib.sha256(read.pixels.tobytes()).digest())
         if kind == "thumbnail":

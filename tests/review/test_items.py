@@ -12,13 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoseg.errors import UsageError
+from sonoseg.errors import DataError, UsageError
+from sonoseg.geometry.shapes import Shape
 from sonoseg.io.tables import write_csv
+from sonoseg.review.measuring import measured
+from sonoseg.review.predictions import of_record
 from sonoseg.review.queue import worst_first
 from sonoseg.review.results import Item, ResultFolder
 from sonoseg.review.session import Review
 from sonoseg.review.sources import results_in
 from sonoseg.review.store import Rater
+from sonoseg.schema.task import Task
+from sonoseg.sizes import Region
 from tests.review.conftest import FRAMES, SIZE, Page, head_picture
 
 
@@ -100,6 +105,22 @@ def test_what_surrounds_an_ultrasound_region_is_not_shown(page: Page) -> None:
     before = {one["key"]: one["value"] for one in item["measurements"]}
     after = {one["key"]: one["value"] for one in page.measure("004_framed", shapes=moved)["measurements"]}
     assert after["hc_mm"] == pytest.approx(before["hc_mm"], rel=1e-3)
+
+
+def test_a_depth_has_the_points_between_which_it_is_taken(spine: Task) -> None:
+    image = np.random.default_rng(0).integers(60, 100, (140, 160), dtype=np.uint8)
+    image[:24], image[23:26] = 15, 200
+    drawn = {"MID": ("line", [[90, 50], [90, 110]]), "EPI": ("line", [[70, 100], [110, 100]])}
+    shapes = [Shape(name, kind, np.array(points, float)) for name, (kind, points) in drawn.items()]
+    in_frame = [shape.moved(7, 5) for shape in shapes]
+    found, _ = measured(in_frame, image, spine, (0.5, 0.5), Region(5, 7, (140, 160)))
+    depth = next(one for one in found if one["key"] == "skin_to_epi_mm")
+    (_, top), (x, bottom) = depth["mark"]
+    assert (x, bottom) == (97, 105) and (bottom - top) * 0.5 == pytest.approx(depth["value"]) and 26 <= top <= 32
+    record = {"width": 160, "height": 140, "status": "ok", "marks": {"skin_to_epi_mm": [[97, 25.5], [97, 105]]}}
+    assert of_record(record, spine).marks == record["marks"]
+    with pytest.raises(DataError, match="segment it again"):
+        of_record(record | {"marks": {"skin_to_epi_mm": [[97], [97, 105]]}}, spine)
 
 
 def test_a_loop_has_frames_and_curves(page: Page) -> None:
