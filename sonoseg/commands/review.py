@@ -2,8 +2,10 @@
 
 import argparse
 import getpass
+import json
 import shlex
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from sonoseg.errors import UsageError, choices, printable
 from sonoseg.io.names import text_problem
 from sonoseg.runs.checkout import default_workspace
 from sonoseg.runs.command_line import EXIT_OK, number_type, path_type
-from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE, Workspace
+from sonoseg.runs.workspace import INFERENCE_RECORD, PREPARATION_RECORD, RESULTS_TABLE, Workspace
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.review.learning.label_check import DoubtfulLabels
@@ -87,8 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         for line in write_dataset(review, root):
             print(printable(line), flush=True)
         elsewhere = [] if root.resolve() == default_workspace().resolve() else ["--workspace", str(root)]
-        command = ["python", "train_test_data_preparation.py", "--task", review.task.name, *elsewhere]
-        command += ["--add", str(review.folder / FOLDER)]
+        command = ["python", "train_test_data_preparation.py", *_preparation_flags(Workspace(root, review.task.name))]
+        command += [*elsewhere, "--add", str(review.folder / FOLDER)]
         print(printable(f"next: {shlex.join(command)}"))
         return EXIT_OK
     token = read_token(arguments.token_file) if arguments.token_file else new_token()
@@ -146,6 +148,18 @@ def opened(
     dropped = LiveImages(source.task, folder / FOLDER / "live", predictor)
     review = Review(Joined([source, dropped]), folder, rater, can_segment=True)
     return review, Uploads(folder / FOLDER, dropped), live, predictor
+
+
+def _preparation_flags(workspace: Workspace) -> list[str]:
+    """Return the flags that name task file and data, as they were typed when stage 1 last ran."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--task", default=workspace.task)
+    parser.add_argument("--data")
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, argparse.ArgumentError):
+        command = json.loads((workspace.split / PREPARATION_RECORD).read_text(encoding="utf-8"))["command"]
+        typed, _ = parser.parse_known_args(command[1:])
+        return ["--task", typed.task, *(["--data", typed.data] if typed.data else [])]
+    return ["--task", workspace.task]
 
 
 def workspace_of(folder: Path, given: Path | None) -> Path:

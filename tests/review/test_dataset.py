@@ -146,6 +146,33 @@ def test_what_cannot_be_used_is_left_out_with_a_reason(page: Page, results: Path
     assert lines[-1].startswith("1 images in")
 
 
+@pytest.mark.parametrize(
+    ("record", "flags"),
+    [
+        (None, "--task small --workspace"),
+        ("{", "--task small --workspace"),
+        ('{"command": ["x.py", "--task"]}', "--task small --workspace"),
+        ('{"command": ["x.py", "--task", "my task.yaml"]}', "--task 'my task.yaml' --workspace"),
+        (
+            '{"command": ["x.py", "--data=in", "--force", "--task", "a.yaml"]}',
+            "--task a.yaml --data in --workspace",
+        ),
+    ],
+)
+def test_the_next_command_has_task_and_data_as_they_were_typed(
+    page: Page, results: Path, head: Task, capsys: pytest.CaptureFixture[str], record: str | None, flags: str
+) -> None:
+    page.save("000_a", "accepted")
+    split = results.parents[1] / "Train_Test_Dataset" / head.name
+    split.mkdir(parents=True, exist_ok=True)
+    if record:
+        (split / "stage1_run.json").write_text(record)
+    assert sonoseg(["review", str(results), "--dataset", "--workspace", str(results.parents[1])]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    expected = f"next: python train_test_data_preparation.py {flags}".replace("--task small", f"--task {head.name}")
+    assert last.startswith(expected) and last.endswith("--add " + str(results / "review" / "dataset"))
+
+
 def test_a_review_changes_nothing_that_verify_looks_at(
     page: Page, results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
