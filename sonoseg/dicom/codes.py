@@ -30,6 +30,8 @@ CATEGORIES = {
 UNITS = {
     "mm": Code("mm", "UCUM", "mm"),
     "px": Code("{pixels}", "UCUM", "pixels"),
+    "mm2": Code("mm2", "UCUM", "square millimeter"),
+    "px2": Code("{pixels}", "UCUM", "pixels"),
     "deg": Code("deg", "UCUM", "Degree"),
     "pct": Code("%", "UCUM", "Percent"),
     "weeks": Code("d", "UCUM", "day"),
@@ -47,6 +49,7 @@ QUANTITIES = {
 }
 """(kind of the measurement, name of the quantity) -> code. Depths have `DISTANCE_FROM_SKIN`, others private ones."""
 DISTANCE_FROM_SKIN = Code("121243", "DCM", "Distance from skin")
+AREA, DIAMETER = Code("42798000", "SCT", "Area"), Code("81827009", "SCT", "Diameter")
 METHODS = {("head_biometry", "gestational_age"): Code("11932-1", "LN", "HC, Hadlock 1984")}
 """The equation from which a quantity is computed (CID 12013)."""
 
@@ -108,14 +111,16 @@ def _code(structure: Structure, shipped: dict[str, Structure]) -> StructureCode:
 
 
 def quantity_code(section: MeasurementSection, quantity: Quantity) -> Code:
-    """Return the code of a quantity. A length in pixels has a private one: readers expect millimetres of the others."""
-    if quantity.unit != "px":
+    """Return the code of a quantity. Lengths and areas in pixels have private ones: readers expect mm of the others."""
+    if not quantity.is_in_pixels:
         if section.kind == "depth_along":
             return DISTANCE_FROM_SKIN
+        if section.kind == "size":
+            return AREA if quantity.unit == "mm2" else DIAMETER
         known = QUANTITIES.get((section.kind, quantity.name))
         if known:
             return known
-    label = f"{quantity.title} in pixels" if quantity.unit == "px" else quantity.title
+    label = f"{quantity.title} in pixels" if quantity.is_in_pixels else quantity.title
     return Code(quantity.key, PRIVATE, label[:64])
 
 

@@ -1,5 +1,6 @@
 """One scored image: agreement of prediction and reference, in the geometry of the original image."""
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,10 @@ SCORES = ("dice", "iou", "surface_dice", "hd95", "hausdorff", "pixel_accuracy")
 """The fields of an Agreement that are averaged."""
 
 LARGEST_ERROR = {"deg": 90.0, "pct": 100.0, "weeks": 42.0}
-"""Unit -> error that a missed value counts as in the averages with missed ones; for lengths the image's diagonal."""
+"""Unit -> error that a missed value counts as in the averages with missed ones; other units: `Case.largest_error`."""
+CIRCUMFERENCES = ("hc", "circumference_error")
+"""Names of quantities that are lengths of closed outlines."""
+AREAS = ("px2", "mm2")
 
 
 def signed_error(value: float, reference: float, quantity: Quantity) -> float:
@@ -40,7 +44,7 @@ class Case:
     status, reasons: `ok`, `check` or `reject`, and why, as inference would report them.
     quality: expected Dice; None when nothing was found, or without a quality model (`has_quality_model`).
     intervals: key of a measurement -> its interval.
-    diagonal: unit (`px`, and `mm` where the spacing is known) -> the image's diagonal.
+    size: height and width of the image by unit: `px`, and `mm` where the spacing is known.
     """
 
     id: str
@@ -59,7 +63,7 @@ class Case:
     quality: float | None = None
     has_quality_model: bool = False
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-    diagonal: dict[str, float] = field(default_factory=dict)
+    size: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def measured(self, key: str) -> float | None:
         """Return a measurement of the prediction; None when it has no value."""
@@ -72,9 +76,17 @@ class Case:
         return measurement.value if measurement else None
 
     def largest_error(self, quantity: Quantity) -> float:
-        """Return what a missed value counts as: no error of its unit is larger. Lengths: the image's diagonal."""
-        largest = LARGEST_ERROR.get(quantity.unit)
-        return self.diagonal[quantity.unit] if largest is None else largest
+        """Return what a missed value counts as: no error of its unit is larger.
+
+        Lengths: the image's diagonal; circumferences: the length of its border, as a convex outline within it is not
+        longer; areas: its area.
+        """
+        if quantity.unit in LARGEST_ERROR:
+            return LARGEST_ERROR[quantity.unit]
+        height, width = self.size[quantity.unit.removesuffix("2")]
+        if quantity.unit in AREAS:
+            return height * width
+        return 2 * (height + width) if quantity.name in CIRCUMFERENCES else math.hypot(height, width)
 
     @cached_property
     def errors(self) -> dict[str, float]:

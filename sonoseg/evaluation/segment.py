@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from sonoseg.evaluation.cases import Case, surface_tolerance
-from sonoseg.evaluation.metrics import agreement, diagonal
+from sonoseg.evaluation.metrics import agreement
 from sonoseg.evaluation.shape_errors import shape_errors
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import encode_label_map, read_mask
@@ -20,6 +20,7 @@ from sonoseg.runs.split_tables import Sample
 from sonoseg.schema.quantity import Quantity
 from sonoseg.schema.results import SKIN_ROW, DepthAlong, MeasurementSection
 from sonoseg.schema.task import Task
+from sonoseg.sizes import Size, Spacing
 
 
 def segment_and_compare(
@@ -72,8 +73,14 @@ def _case(sample: Sample, prediction: Findings, reference: Findings, task: Task,
         quality=prediction.quality,
         has_quality_model=prediction.quality_note != NO_QUALITY_MODEL,
         intervals=prediction.intervals,
-        diagonal={"px": diagonal(size, None)} | ({"mm": diagonal(size, sample.spacing)} if sample.spacing else {}),
+        size=_sizes(size, sample.spacing),
     )
+
+
+def _sizes(size: Size, spacing: Spacing | None) -> dict[str, tuple[float, float]]:
+    height, width = size
+    in_mm = {"mm": (height * spacing[0], width * spacing[1])} if spacing else {}
+    return {"px": (height, width), **in_mm}
 
 
 def _with_references(measurements: Mapping[str, Measurement], sample: Sample) -> dict[str, Measurement]:
@@ -81,7 +88,7 @@ def _with_references(measurements: Mapping[str, Measurement], sample: Sample) ->
     given = {
         key: replace(measurement, value=sample.reference[key], note="")
         for key, measurement in measurements.items()
-        if key in sample.reference and (sample.spacing or measurement.quantity.unit != "mm")
+        if key in sample.reference and (sample.spacing or not measurement.quantity.needs_spacing)
     }
     return {**measurements, **given}
 

@@ -50,3 +50,19 @@ def pixel_window(low: Points, high: Points, size: Size) -> tuple[Window, Points,
     x = np.arange(left, right, dtype=np.float64)[None, :]
     y = np.arange(top, bottom, dtype=np.float64)[:, None]
     return (slice(top, bottom), slice(left, right)), x, y
+
+
+def farthest_corners(mask: NDArray[np.bool_], scale: NDArray[np.float64]) -> Points:
+    """Return the two corners `(2, 2)` of a mask's pixels that are farthest apart: the ends of its longest diameter.
+
+    mask: `(H, W)` with a pixel; corners are half a pixel beside the centres. scale: `(2,)`, the width and the height of
+    a pixel in the unit in which distances are compared.
+    """
+    rows = np.flatnonzero(mask.any(axis=1))
+    left = mask[rows].argmax(axis=1) - 0.5
+    right = mask.shape[1] - mask[rows, ::-1].argmax(axis=1) - 0.5
+    ends = [np.stack([x, rows + half], axis=1) for x in (left, right) for half in (-0.5, 0.5)]
+    hull = cv2.convexHull(np.concatenate(ends).astype(np.float32))[:, 0].astype(np.float64)
+    scaled = hull * scale
+    apart = np.linalg.norm(scaled[:, None] - scaled[None], axis=2)
+    return hull[list(np.unravel_index(int(apart.argmax()), apart.shape))]

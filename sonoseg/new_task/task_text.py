@@ -52,8 +52,8 @@ def task_text(name: str, findings: Findings, minutes: float) -> str:
         f"patients: {_flow(rule.settings)}",
         "",
         _comment(
-            "Stage 1 plans the training from the data, for this length on its machine. To measure, add the section "
-            "measurements."
+            "Stage 1 plans the training from the data, for this length on its machine. It measures areas and "
+            "diameters; for others add the section measurements."
         ),
         f"plan: {{minutes: {minutes:g}}}",
     ]

@@ -225,7 +225,7 @@ def plan_loss(facts: Fingerprint) -> list[Choice]:
 
 
 def plan_results(facts: Fingerprint) -> list[Choice]:
-    """Return how results are completed: fitted shapes as masks, and the classes that every image has to show."""
+    """Return fitted shapes as masks, measurements, and the classes that every image has to show."""
     cross = any(item.structure.covered_by for item in facts.structures)
     reason = "some structures cover others" if cross else "no structure covers another"
     choices = [Choice("postprocessing.fill_gaps", cross, reason)]
@@ -236,6 +236,10 @@ def plan_results(facts: Fingerprint) -> list[Choice]:
             f"fitted ellipses and reference masks have a Dice of {min(item.fit_dice or 0 for item in ellipses):.3f}"
         )
         choices.append(Choice("postprocessing.shape_mask", good, reason))
+    sized = [item.name for item in facts.structures if item.structure.shape != "line"]
+    if sized and len({name.lower() for name in sized}) == len(sized):
+        sections = [{"kind": "size", "structure": name, "name": name.lower()} for name in sized]
+        choices.append(Choice("measurements", sections, f"area and longest diameter of {', '.join(sized)}"))
     expected = [item.name for item in facts.structures if item.present >= 1 - RARE]
     if expected:
         choices.append(Choice("review.expected", expected, f"in at least {1 - RARE:.0%} of the images"))

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from sonoseg.geometry.crossing import crossing
+from sonoseg.geometry.extent import farthest_corners
 from sonoseg.geometry.points import Ellipse, angle_from_vertical_deg, length, scale_of
 from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.skin import Skin, find_skin
 from sonoseg.schema.annotations import Structure
 from sonoseg.schema.quantity import Quantity, prefer_mm
-from sonoseg.schema.results import DepthAlong, HeadBiometry, MeasurementSection, Midline
+from sonoseg.schema.results import DepthAlong, HeadBiometry, MeasurementSection, Midline, StructureSize
 from sonoseg.sizes import Spacing
 from sonoseg.types import Pixels, Points
 
@@ -50,9 +51,9 @@ class Measurement:
 class MeasurementInput:
     """What is measured: an image `(H, W)` uint8 and its spacing, and by name the structures and their shapes.
 
-    A structure with several shapes is measured on its first; one without a shape is not in `shapes`. skin_row: where
-    the midline meets the skin, if that is known; else it is searched in the image. `skins` keeps what `skin_on` has
-    found.
+    A structure with several shapes is measured on its first, but for its area; one without a shape is not in `shapes`.
+    skin_row: where the midline meets the skin, if that is known; else it is searched in the image. further: by name the
+    shapes after the first. `skins` keeps what `skin_on` has found.
     """
 
     image: Pixels
@@ -60,6 +61,7 @@ class MeasurementInput:
     structures: Mapping[str, Structure]
     shapes: Mapping[str, Shape]
     skin_row: float | None = None
+    further: Mapping[str, Sequence[Shape]] = field(default_factory=dict)
     skins: dict[str, Skin] = field(default_factory=dict)
 
     def skin_on(self, line: str) -> Skin:
@@ -83,11 +85,13 @@ def measure(
 
     `shapes` and `image` `(H, W)` uint8 are in the original geometry. skin_row: see `MeasurementInput`.
     """
-    first: dict[str, Shape] = {}
+    of_name: dict[str, list[Shape]] = {}
     for shape in shapes:
-        first.setdefault(shape.structure, shape)
+        of_name.setdefault(shape.structure, []).append(shape)
+    first = {name: found[0] for name, found in of_name.items()}
+    further = {name: found[1:] for name, found in of_name.items()}
     by_name = {structure.name: structure for structure in structures}
-    inputs = MeasurementInput(image, spacing, by_name, first, skin_row)
+    inputs = MeasurementInput(image, spacing, by_name, first, skin_row, further)
     return {
         measurement.quantity.key: measurement
         for section in sections
@@ -124,7 +128,7 @@ def midline(section: Midline, inputs: MeasurementInput) -> list[Measurement]:
         return measurements + _not_measured(offset, skin.reason)
     offset_px = float(_at_row(line, skin.row)[0]) - (inputs.image.shape[1] - 1) / 2
     offset_mm = offset_px * spacing[1] if spacing else None
-    return measurements + _length(offset, offset_px, offset_mm, doubt=_doubt(skin))
+    return measurements + _in_both_units(offset, offset_px, offset_mm, doubt=_doubt(skin))
 
 
 def depth_along(section: DepthAlong, inputs: MeasurementInput) -> list[Measurement]:
@@ -150,7 +154,7 @@ def depth_along(section: DepthAlong, inputs: MeasurementInput) -> list[Measureme
         return _not_measured(quantities, f"{section.structure} lies above the skin")
     in_mm = length(surface, target, inputs.spacing) if inputs.spacing else None
     marks = np.stack([surface, target])
-    return _length(quantities, length(surface, target), in_mm, marks, _doubt(skin))
+    return _in_both_units(quantities, length(surface, target), in_mm, marks, _doubt(skin))
 
 
 def head_biometry(section: HeadBiometry, inputs: MeasurementInput) -> list[Measurement]:
@@ -175,7 +179,7 @@ def head_biometry(section: HeadBiometry, inputs: MeasurementInput) -> list[Measu
     sizes_mm = (in_mm.circumference, in_mm.minor, in_mm.major) if in_mm else (None, None, None)
     measurements = []
     for start, size_px, size_mm in zip((0, 2, 4), sizes_px, sizes_mm, strict=True):
-        measurements += _length(lengths[start : start + 2], size_px, size_mm)
+        measurements += _in_both_units(lengths[start : start + 2], size_px, size_mm)
     ellipse = in_mm or in_px
     if ellipse.major:
         measurements.append(Measurement(index, 100 * ellipse.minor / ellipse.major, "" if in_mm else SQUARE_PIXELS))
@@ -200,10 +204,36 @@ def hadlock_weeks(hc_mm: float) -> float:
     return 8.96 + 0.540 * hc_cm + 0.0003 * hc_cm**3
 
 
+def structure_size(section: StructureSize, inputs: MeasurementInput) -> list[Measurement]:
+    """Area of all shapes of a structure, pixels in two of them counted once, and longest diameter of the first.
+
+    The area is the number of pixels whose centres the shapes cover times the area of a pixel; holes count, as a region
+    is its outline. The diameter is the largest distance between corners of these pixels.
+    """
+    name, spacing, size = section.structure, inputs.spacing, inputs.image.shape
+    first = inputs.shapes.get(name)
+    if first is None:
+        return _absent(section.quantities, name)
+    window, drawn = first.draw(size)
+    if not drawn.any():
+        return _not_measured(section.quantities, f"{name} lies outside the image")
+    covered = np.zeros(size, dtype=bool)
+    for shape in (first, *inputs.further.get(name, ())):
+        rows_and_columns, pixels = shape.draw(size)
+        covered[rows_and_columns] |= pixels
+    count = int(np.count_nonzero(covered))
+    area = _in_both_units(section.quantities[:2], count, count * spacing[0] * spacing[1] if spacing else None)
+    start, end = farthest_corners(drawn, scale_of(spacing))
+    in_px, in_mm = length(*farthest_corners(drawn, scale_of(None))), length(start, end, spacing) if spacing else None
+    marks = np.stack([start, end]) + np.array([window[1].start, window[0].start])
+    return area + _in_both_units(section.quantities[2:], in_px, in_mm, marks)
+
+
 MEASUREMENTS: dict[str, Callable[[Any, MeasurementInput], list[Measurement]]] = {
     "midline": midline,
     "depth_along": depth_along,
     "head_biometry": head_biometry,
+    "size": structure_size,
 }
 """`kind` of a section in `measurements` -> the function that returns a Measurement for each of its quantities."""
 
@@ -231,10 +261,10 @@ def _absent(quantities: Iterable[Quantity], structure: str) -> list[Measurement]
     return [Measurement(quantity, None, f"no {structure} found", is_undefined=True) for quantity in quantities]
 
 
-def _length(
+def _in_both_units(
     quantities: Sequence[Quantity], in_px: float, in_mm: float | None, marks: Points | None = None, doubt: str = ""
 ) -> list[Measurement]:
-    """Return a length in mm and in pixels, `quantities` in this order; `in_mm` is None when the spacing is unknown."""
+    """Return a length or an area in mm and in pixels, `quantities` in this order; `in_mm`: None without a spacing."""
     mm, px = quantities
     note, unknown = (NO_SPACING, True) if in_mm is None else ("", False)
     return [Measurement(mm, in_mm, note, marks, unknown, doubt), Measurement(px, in_px, marks=marks, doubt=doubt)]

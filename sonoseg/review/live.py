@@ -24,7 +24,7 @@ from sonoseg.inference.sources import Source as Image
 from sonoseg.io.files import write_json
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS
-from sonoseg.review.predictions import Prediction, of_record
+from sonoseg.review.predictions import Prediction, curves, of_record
 from sonoseg.review.results import Item, item_id, patients_in
 from sonoseg.review.sources import check_frame
 from sonoseg.schema.task import Task
@@ -243,16 +243,10 @@ class LiveImages:
         image = self._opened[item.id].image
         records = [self._stored(image.name, item, number) for number in range(1, item.frames + 1)]
         step = image.loop.frame_seconds if image.loop else None
-        found = [(record.get("measurements") or {}) for record in records]
-        curves = [
-            {"key": one.key, "label": one.label, "unit": one.unit, "values": [each.get(one.key) for each in found]}
-            for one in self.task.quantities
-            if any(each.get(one.key) is not None for each in found)
-        ]
         return {
             "frames": item.frames,
             "seconds": None if step is None else [round(number * step, 6) for number in range(item.frames)],
-            "curves": curves,
+            "curves": curves(self.task, [(record.get("measurements") or {}) for record in records]),
             "quality": [record.get("quality") for record in records],
         }
 

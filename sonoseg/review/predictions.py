@@ -1,6 +1,6 @@
 """What the model has found in a frame, from the files of stage 4: stills, and frames of loops."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from sonoseg.inference.cine.files import LoopFiles
 from sonoseg.io.tables import read_table
 from sonoseg.postprocess.gaps import full_masks
 from sonoseg.review.results import Item
+from sonoseg.schema.quantity import prefer_mm
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Size, Spacing
 
@@ -141,19 +142,26 @@ class LoopResult:
     def series(self, task: Task) -> dict[str, Any]:
         """Return the measurements over time: times in seconds (None when unknown), values, expected Dice."""
         times = [_number(row.get("time_s")) for row in self.rows]
-        curves = []
-        for quantity in task.quantities:
-            values = [_number(row.get(quantity.key)) for row in self.rows]
-            if any(value is not None for value in values):
-                own = {"key": quantity.key, "label": quantity.label, "unit": quantity.unit}
-                curves.append({**own, "values": values})
-        known = {curve["label"] for curve in curves if curve["unit"] == "mm"}
+        values = [{one.key: _number(row.get(one.key)) for one in task.quantities} for row in self.rows]
         return {
             "frames": len(self.rows),
             "seconds": None if None in times else times,
-            "curves": [curve for curve in curves if curve["unit"] != "px" or curve["label"] not in known],
+            "curves": curves(task, values),
             "quality": [_number(row.get("quality")) for row in self.rows],
         }
+
+
+def curves(task: Task, frames: Sequence[Mapping[str, float | None]]) -> list[dict[str, Any]]:
+    """Return the measurements that any frame has, over time; lengths and areas in pixels only where the spacing is
+    unknown.
+
+    frames: key -> value of each.
+    """
+    found = [one for one in task.quantities if any(values.get(one.key) is not None for values in frames)]
+    return [
+        {"key": one.key, "label": one.label, "unit": one.unit, "values": [values.get(one.key) for values in frames]}
+        for one in prefer_mm(found)
+    ]
 
 
 def _number(text: str | None) -> float | None:

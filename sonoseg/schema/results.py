@@ -4,8 +4,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
-from sonoseg.schema.quantity import Quantity, length_quantities
+from sonoseg.schema.quantity import Quantity, area_quantities, length_quantities
 from sonoseg.schema.section import Positive, Probability, Section
+
+ANY_SHAPE = "line", "rectangle", "ellipse", "region"
 
 
 class AnatomicalRule(Section):
@@ -44,9 +46,9 @@ class Midline(Section):
         return Quantity("midline_angle", "deg", "midline angle"), *length_quantities("midline_offset", "midline offset")
 
     @property
-    def shapes_needed(self) -> dict[str, str | None]:
-        """Return the classes that are measured, each with the shape that it must have; None: any shape."""
-        return {self.structure: "line"}
+    def shapes_needed(self) -> dict[str, tuple[str, ...]]:
+        """Return the classes that are measured, each with the shapes that it may have."""
+        return {self.structure: ("line",)}
 
 
 SKIN_ROW = "skin_row_px"
@@ -68,8 +70,8 @@ class DepthAlong(Section):
         return length_quantities(self.name, f"skin to {self.structure}")
 
     @property
-    def shapes_needed(self) -> dict[str, str | None]:
-        return {self.structure: None, self.line: "line"}
+    def shapes_needed(self) -> dict[str, tuple[str, ...]]:
+        return {self.structure: ANY_SHAPE, self.line: ("line",)}
 
 
 class HeadBiometry(Section):
@@ -97,11 +99,32 @@ class HeadBiometry(Section):
         return *lengths, index, age
 
     @property
-    def shapes_needed(self) -> dict[str, str | None]:
-        return {self.structure: "ellipse"}
+    def shapes_needed(self) -> dict[str, tuple[str, ...]]:
+        return {self.structure: ("ellipse",)}
 
 
-MeasurementSection = Annotated[Midline | DepthAlong | HeadBiometry, Field(discriminator="kind")]
+class StructureSize(Section):
+    """Area and longest diameter of a region, rectangle or ellipse class."""
+
+    is_relative: ClassVar[bool] = True
+
+    kind: Literal["size"]
+    structure: str
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        return (
+            *area_quantities(f"{self.name}_area", f"{self.structure} area"),
+            *length_quantities(f"{self.name}_diameter", f"{self.structure} diameter"),
+        )
+
+    @property
+    def shapes_needed(self) -> dict[str, tuple[str, ...]]:
+        return {self.structure: ("region", "rectangle", "ellipse")}
+
+
+MeasurementSection = Annotated[Midline | DepthAlong | HeadBiometry | StructureSize, Field(discriminator="kind")]
 
 
 class Range(Section):

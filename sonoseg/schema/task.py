@@ -4,6 +4,7 @@ from math import prod
 
 from pydantic import Field, model_validator
 
+from sonoseg.errors import choices
 from sonoseg.schema.annotation_formats import Annotations, MaskFolder
 from sonoseg.schema.annotations import Metadata, Patients, Split, Structure, drawing_order
 from sonoseg.schema.columns import SPLIT_COLUMNS
@@ -176,5 +177,7 @@ class Task(Section):
         for measurement in self.measurements:
             for name, needed in measurement.shapes_needed.items():
                 shape = self.structure(name).shape
-                if needed and shape != needed:
-                    raise ValueError(f"measurements: {measurement.kind} needs a {needed}, and {name} is a {shape}")
+                if shape not in needed:
+                    raise ValueError(
+                        f"measurements: {measurement.kind} needs a {choices(needed)}, and {name} is a {shape}"
+                    )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sonoseg.evaluation.cases import Case, surface_tolerance
-from sonoseg.evaluation.metrics import agreement, diagonal
+from sonoseg.evaluation.metrics import agreement
 from sonoseg.evaluation.scoring import Scoring
 from sonoseg.evaluation.shape_errors import shape_errors
 from sonoseg.evaluation.summary import summarise
@@ -82,7 +82,7 @@ def made_case(
         prediction=encode_label_map(prediction, task.colors),
         status="ok" if prediction.any() else "check",
         reasons=[] if prediction.any() else ["nothing found"],
-        diagonal={"px": diagonal(SIZE, None)} | ({"mm": diagonal(SIZE, spacing)} if spacing else {}),
+        size={"px": SIZE} | ({"mm": (SIZE[0] * spacing[0], SIZE[1] * spacing[1])} if spacing else {}),
     )
 
 

@@ -47,7 +47,7 @@ def case(patient: str, agreement: Agreement = GOOD, hc: float | None = 101.0, re
         "mm",
         {HC.key: Measurement(HC, reference)},
         pixel_accuracy=agreement.pixel_accuracy,
-        diagonal={"mm": 90.0},
+        size={"mm": (72.0, 54.0)},
     )
 
 
@@ -71,7 +71,7 @@ def test_missed_and_false_alarm_measurements_are_counted(fetal_head: Task) -> No
     assert (hc["n"], hc["n_missed"], hc["n_false_alarm"]) == (2, 1, 1)
     assert (hc["name"], hc["unit"], hc["label"]) == ("hc", "mm", "HC")
     assert hc["mean_absolute_error"]["mean"] == pytest.approx(2) and hc["bias"]["mean"] == pytest.approx(1)
-    assert hc["mean_absolute_error_with_missed"]["mean"] == pytest.approx((3 + 1 + 90) / 3)
+    assert hc["mean_absolute_error_with_missed"]["mean"] == pytest.approx((3 + 1 + 2 * (72 + 54)) / 3)
     # differences 3 and -1: mean 1, standard deviation sqrt(8)
     assert hc["limits_of_agreement"] == pytest.approx([1 - 1.96 * 8**0.5, 1 + 1.96 * 8**0.5])
 

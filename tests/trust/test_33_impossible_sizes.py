@@ -121,9 +121,9 @@ def test_pairs_of_numbers_are_accepted(spacing: Any, fetal_head: Task, scene: Pi
 
 @pytest.mark.parametrize("name", available_tasks())
 def test_every_measurement_of_the_shipped_tasks_has_a_range(name: str) -> None:
-    """But for lengths in pixels, which the zoom decides."""
+    """But for lengths and areas in pixels, which the zoom decides."""
     task = load_task(name)
-    assert {quantity.key for quantity in task.quantities if quantity.unit != "px"} == task.review.ranges.keys()
+    assert {quantity.key for quantity in task.quantities if not quantity.is_in_pixels} == task.review.ranges.keys()
     assert all(limits.low is not None and limits.high is not None for limits in task.review.ranges.values())
 
 

@@ -56,7 +56,7 @@ def measured_of(task: Task) -> dict[str, Measured]:
     measured = {}
     for section in task.measurements:
         for quantity in section.quantities:
-            if quantity.unit != "weeks" and (section.is_relative or quantity.unit != "px"):
+            if quantity.unit != "weeks" and (section.is_relative or not quantity.is_in_pixels):
                 measured[quantity.key] = Measured(tuple(section.shapes_needed), section.is_relative)
     return measured
 

@@ -71,7 +71,7 @@ function render() {
 function row(one, before) {
   const isMissing = !isNumber(one.value);
   const hasChanged = Boolean(before) && !isMissing && !(isNumber(before.value) && withUnit(before.value, before) === withUnit(one.value, one));
-  const interval = !isMissing && isNumber(one.low) && isNumber(one.high) && `95 % interval ${number(one.low, one)} to ${withUnit(one.high, one)}`;
+  const interval = !isMissing && isNumber(one.low) && isNumber(one.high) && `90 % interval ${number(one.low, one)} to ${withUnit(one.high, one)}`;
   const was = hasChanged && (isNumber(before.value) ? `was ${withUnit(before.value, before)}` : "was not measured");
   const remarks = [was, interval, one.note].filter(Boolean).map((text) => el("span", { class: "remark", text }));
   return el("li", { class: isMissing ? "missing" : "", data: { key: one.key } },
