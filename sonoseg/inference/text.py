@@ -22,4 +22,5 @@ def measurement_line(measurement: Measurement, findings: Findings) -> str:
     interval = findings.intervals.get(quantity.key)
     ends = f" ({interval[0]:.1f} to {interval[1]:.1f})" if interval else ""
     space = "" if quantity.unit == "deg" else " "
-    return f"{quantity.label} {measurement.value:.1f}{ends}{space}{quantity.symbol}"
+    symbol = quantity.symbol.replace("²", "2")  # the font of the overlays lacks it
+    return f"{quantity.label} {measurement.value:.1f}{ends}{space}{symbol}"

@@ -10,6 +10,7 @@ from sonoseg.evaluation.cases import Case
 from sonoseg.geometry.extent import farthest_corners
 from sonoseg.geometry.points import scale_of
 from sonoseg.inference.overlay import draw_overlay
+from sonoseg.inference.text import measurement_lines
 from sonoseg.postprocess.interpret import Findings, measure_labels
 from sonoseg.schema.quantity import Quantity, prefer_mm
 from sonoseg.schema.task import Task
@@ -121,6 +122,7 @@ def test_the_diameter_is_drawn(nerve: Task) -> None:
     with_line = draw_overlay(image, found, nerve.structures)
     bare = draw_overlay(image, Findings(**{**vars(found), "measurements": {}}), nerve.structures)
     assert (with_line != bare).any()
+    assert measurement_lines(found)[0] == "NERVE area 40.0 mm2"
 
 
 def test_a_missed_size_counts_as_the_image(nerve: Task) -> None:
