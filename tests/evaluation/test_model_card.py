@@ -79,5 +79,18 @@ def test_a_card_names_classes_that_did_not_choose_the_epoch(tmp_path: Path, spin
 
 
 def test_disjointness_is_never_claimed_for_unknown_patients() -> None:
-    assert disjointness(data_of("aabb")) == "by patient: 2 patients, none of them in two parts"
-    assert disjointness(data_of("abcd")).startswith("by image")
+    assert disjointness(data_of("aabb"), False) == "by patient: 2 patients, none of them in two parts"
+    assert disjointness(data_of("abcd"), False).startswith("by image")
+    groups = disjointness(data_of("0022"), True)  # groups of similar images have the name of one of their images
+    assert groups.startswith("by groups of similar images (2 groups): who the patients are is unknown. One patient may")
+    assert "none of them" not in groups
+    assert disjointness(data_of("aa22"), True).startswith("by patient where one is stated (1), else by groups")
+    assert disjointness(data_of("aabb"), True) == disjointness(data_of("aabb"), False), "the table states them all"
+
+
+def test_a_card_of_a_task_without_patients_says_that_they_are_unknown(tmp_path: Path, fetal_head: Task) -> None:
+    task = changed(fetal_head, patients="unknown")
+    save_unchecked(tmp_path / "best_model.safetensors", {"w": torch.zeros(1)}, task, {})
+    header = read_header(tmp_path / "best_model.safetensors")
+    text = write_model_card(OutputFolder(tmp_path, "stage3"), header, data_of("0022"), None).read_text()
+    assert "* Split by groups of similar images (2 groups)" in text
