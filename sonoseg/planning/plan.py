@@ -61,7 +61,7 @@ def make_plan(draft: Draft, facts: Fingerprint) -> Plan:
     pinned_size = value_at(fields, "input.size")
     choices = plan_images(facts, machine, pinned_size)
     size = pinned_size or value_at(nested(choices), "input.size")
-    choices += plan_network(facts, machine, (int(size[0]), int(size[1])))
+    choices += plan_network(facts, machine, (int(size[0]), int(size[1])), value_at(fields, "network"))
     choices += [*plan_augmentation(facts, names), plan_batch(facts, machine), *plan_loss(facts), *plan_results(facts)]
     choices += _optimizer()
     one_epoch = task_of(draft, nested([*choices, Choice("training.epochs", 1, "")]))
