@@ -6,8 +6,10 @@ from typing import Any
 
 from sonoseg.planning.choice import Choice, nested
 from sonoseg.planning.fingerprint import Fingerprint
+from sonoseg.planning.rows import PlannedSetting, rows_of
 from sonoseg.planning.rules import (
     FEW_PATIENTS,
+    FROM_THE_FILE,
     Machine,
     plan_augmentation,
     plan_batch,
@@ -26,16 +28,6 @@ OTHER_WORK = 0.1
 """Part of a training's time that is no step: validation, checkpoints, the quality model."""
 LEAST_DECAY, MOST_DECAY, AVERAGED = 0.9, 0.999, 0.05
 """Decay of the average of the weights, and the part of the steps over which it averages."""
-
-
-@dataclass(frozen=True)
-class PlannedSetting:
-    """A row of the plan as people read it. pinned: the task file states the value, and the plan's is not used."""
-
-    setting: str
-    value: Any
-    reason: str
-    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,14 +60,7 @@ def make_plan(draft: Draft, facts: Fingerprint) -> Plan:
     stated = Length.stated_in(fields, one_epoch)
     choices += plan_length(one_epoch, seconds_per_step(one_epoch), facts, machine, stated)
     task = task_of(draft, nested(choices))
-    whole = task.model_dump(mode="json")
-    rows = []
-    for choice in choices:
-        stated = value_at(fields, choice.setting)
-        reason = f"stated in {draft.source}" if stated is not None else choice.reason
-        value = choice.value if stated is None else value_at(whole, choice.setting)
-        rows.append(PlannedSetting(choice.setting, value, reason, stated is not None))
-    return Plan(task, rows, advice(facts))
+    return Plan(task, rows_of(draft, task, choices), advice(facts))
 
 
 def _optimizer() -> list[Choice]:
@@ -125,8 +110,8 @@ def plan_length(
     )
     leave = f"fill {steps} steps in {fewest} epochs" if stated.epochs else f"leave at least {FEWEST_EPOCHS} epochs"
     return [
-        Choice("augmentation.copies", copies, leave),
-        Choice("training.epochs", epochs, reason),
+        Choice("augmentation.copies", copies, leave if stated.copies is None else FROM_THE_FILE),
+        Choice("training.epochs", epochs, reason if stated.epochs is None else FROM_THE_FILE),
         Choice("training.ema_decay", decay, f"averages the weights over {AVERAGED:.0%} of the steps"),
     ]
 

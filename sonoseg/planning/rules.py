@@ -37,6 +37,9 @@ FEW_PATIENTS = 30
 FEW_IMAGES, SHIPPED_LEVELS = 150, 6
 """Below so many images the weights of fetal_head were measured to help (docs/results.md), which has these levels."""
 
+FROM_THE_FILE = "stated in the task file when the training was planned"
+"""Reason of a value that the rest was planned with regard to."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -49,7 +52,7 @@ class Machine:
 def plan_images(facts: Fingerprint, machine: Machine, size: Size | None = None) -> list[Choice]:
     """Return size, fit and intensities of the network's input. size: the one that the task file states."""
     low, high = facts.aspects
-    planned, why = _input_size(facts, machine) if size is None else (size, "")
+    planned, why = _input_size(facts, machine) if size is None else (size, FROM_THE_FILE)
     aspect = planned[1] / planned[0]
     same = max(high / aspect, aspect / low) - 1 <= SAME_ASPECT
     fit = "resize" if same else "letterbox"
@@ -134,10 +137,9 @@ def plan_network(
     fits = all(own.get(name, value) == value for name, value in settings.items())
     halves = own.get("strides", settings["strides"]) == settings["strides"]
     settings["deep_supervision"] = [0.5, 0.25][: max(0, levels - 2)] if halves else []
-    reason = (
-        f"{levels} levels: the deepest sees {receptive_field(levels)} px, {why}; {width} channels at full size "
-        f"{'on a GPU' if machine.gpu else 'without a GPU'}"
-    )
+    reason = f"{levels} levels: the deepest sees {receptive_field(levels)} px, {why}"
+    if "channels" not in own:
+        reason += f"; {width} channels at full size {'on a GPU' if machine.gpu else 'without a GPU'}"
     if few and levels == SHIPPED_LEVELS and fits:
         settings["init"] = INITIAL
         reason += f"; fewer than {FEW_IMAGES} images, so it has the levels of fetal_head and starts from its weights"

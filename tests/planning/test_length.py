@@ -29,7 +29,9 @@ def test_what_is_stated_is_kept_and_the_rest_fills_the_time(
     task = changed(fetal_head, training=fetal_head.training.model_dump() | {"batch_size": 8})
     planned = {choice.setting: choice for choice in plan_length(task, 0.5, FACTS, Machine(False, 30), stated)}
     assert planned["augmentation.copies"].value == copies and planned["training.epochs"].value == epochs
-    assert f"{25 * (1 + copies)} steps show each image and {copies} copies" in planned["training.epochs"].reason
+    shown = f"{25 * (1 + copies)} steps show each image and {copies} copies"
+    expected = shown if stated.epochs is None else "stated in the task file when the training was planned"
+    assert expected in planned["training.epochs"].reason
     steps = epochs * 25 * (1 + copies)
     assert planned["training.ema_decay"].value == pytest.approx(min(0.999, max(0.9, 1 - 20 / steps)), abs=1e-4)
 
