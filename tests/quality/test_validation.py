@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from sonoseg.evaluation.quality.validation import Judged, JudgedInterval, summarise_quality
+from sonoseg.evaluation.quality.validation import Judged, JudgedInterval, judge_observations, summarise_quality
+from sonoseg.schema.task import Task
+from tests.quality.test_fit import simulated
 
 
 def test_risk_and_coverage_by_hand() -> None:
@@ -34,3 +36,8 @@ def test_coverage_of_intervals_by_size() -> None:
     entry = summary["intervals"]["hc_mm"]
     assert entry["n"] == 4 and entry["coverage"] == 0.75 and entry["median_width"] == 3
     assert entry["by_size"] == [1, 1, 0]  # 100 and 110, 200, 300
+
+
+def test_one_patient_alone_validates_nothing(fetal_head: Task) -> None:
+    assert judge_observations(simulated(1, images=40), fetal_head) == []
+    assert len(judge_observations(simulated(2, images=40), fetal_head)) == 80

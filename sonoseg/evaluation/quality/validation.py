@@ -62,7 +62,8 @@ def judge_cases(cases: Iterable[Case]) -> list[Judged]:
 def judge_observations(observations: Sequence[Observation], task: Task) -> list[Judged]:
     """Return the original images, each judged by a quality model that was fitted without its patient.
 
-    Images whose quality model could not be fitted are left out. Whether they look familiar is not judged.
+    Images whose quality model could not be fitted are left out, such as those of a single patient. Whether they look
+    familiar is not judged.
     """
     acceptable, measured = task.review.acceptable_dice, measured_of(task)
 
@@ -79,6 +80,8 @@ def judge_observations(observations: Sequence[Observation], task: Task) -> list[
         return Judged(one.image_dice, expected, below, intervals)
 
     judged = cross_fitted(observations, lambda others: fit_quality(others, acceptable, None, "", measured), judge)
+    if judged is None:
+        return []
     return [item for item, one in zip(judged, observations, strict=True) if item is not None and not one.is_copy]
 
 
