@@ -1,10 +1,13 @@
 """Figures of the quality score on results of known Dice."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sonoseg.evaluation.quality.validation import Judged, JudgedInterval, judge_observations, summarise_quality
 from sonoseg.schema.task import Task
+from tests.conftest import changed
 from tests.quality.test_fit import simulated
 
 
@@ -41,3 +44,12 @@ def test_coverage_of_intervals_by_size() -> None:
 def test_one_patient_alone_validates_nothing(fetal_head: Task) -> None:
     assert judge_observations(simulated(1, images=40), fetal_head) == []
     assert len(judge_observations(simulated(2, images=40), fetal_head)) == 80
+
+
+def test_rejected_results_have_no_intervals_in_the_validation_either(fetal_head: Task) -> None:
+    task = changed(fetal_head, review=fetal_head.review.model_dump() | {"acceptable_dice": 0.9})
+    observations = [replace(one, values={"hc_mm": 200.0}, errors={"hc_mm": 1.0}) for one in simulated(150)]
+    judged = judge_observations(observations, task)
+    rejected = [one for one in judged if one.rejected]
+    assert 0 < len(rejected) < len(judged) and not any(one.intervals for one in rejected)
+    assert all(one.intervals for one in judged if not one.rejected)

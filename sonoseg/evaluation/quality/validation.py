@@ -62,8 +62,8 @@ def judge_cases(cases: Iterable[Case]) -> list[Judged]:
 def judge_observations(observations: Sequence[Observation], task: Task) -> list[Judged]:
     """Return the original images, each judged by a quality model that was fitted without its patient.
 
-    Images whose quality model could not be fitted are left out, such as those of a single patient. Whether they look
-    familiar is not judged.
+    As in results, rejected ones have no intervals. Images whose quality model could not be fitted are left out, such as
+    those of a single patient. Whether they look familiar is not judged.
     """
     acceptable, measured = task.review.acceptable_dice, measured_of(task)
 
@@ -73,7 +73,7 @@ def judge_observations(observations: Sequence[Observation], task: Task) -> list[
         expected = image_quality(quality.structures, one)
         below = expected is not None and expected < quality.limit
         intervals = {}
-        for key, error in one.errors.items():
+        for key, error in ({} if below else one.errors).items():
             ends = quality.intervals[key].interval(one.values[key], one.features) if key in quality.intervals else None
             if ends:
                 intervals[key] = JudgedInterval(ends[0], ends[1], one.values[key] - error)
