@@ -5,9 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sonoseg.evaluation.quality.validation import Judged, JudgedInterval, judge_observations, summarise_quality
+from sonoseg.evaluation.quality.validation import (
+    Judged,
+    JudgedInterval,
+    judge_cases,
+    judge_observations,
+    summarise_quality,
+)
+from sonoseg.postprocess.measure import Measurement
 from sonoseg.schema.task import Task
 from tests.conftest import changed
+from tests.evaluation.made_cases import made_case, spine_map
 from tests.quality.test_fit import simulated
 
 
@@ -53,3 +61,25 @@ def test_rejected_results_have_no_intervals_in_the_validation_either(fetal_head:
     rejected = [one for one in judged if one.rejected]
     assert 0 < len(rejected) < len(judged) and not any(one.intervals for one in rejected)
     assert all(one.intervals for one in judged if not one.rejected)
+
+
+def test_an_angle_beyond_ninety_degrees_is_inside_the_interval_around_its_neighbour(spine: Task) -> None:
+    """A line at 89 degrees and one at -89 are 2 degrees apart."""
+    labels = spine_map()
+    case = made_case("a", "P1", labels, labels, spine)
+
+    def at(degrees: float) -> dict[str, Measurement]:
+        return {"midline_angle_deg": replace(case.measurements["midline_angle_deg"], value=degrees)}
+
+    def holds(low: float, high: float) -> bool:
+        turned = replace(
+            case,
+            measurements=at(89.0),
+            reference_measurements=at(-89.0),
+            intervals={"midline_angle_deg": (low, high)},
+            has_quality_model=True,
+            quality=0.9,
+        )
+        return judge_cases([turned])[0].intervals["midline_angle_deg"].holds
+
+    assert holds(86, 92) and not holds(88, 90)

@@ -52,9 +52,10 @@ def judge_cases(cases: Iterable[Case]) -> list[Judged]:
         if case.has_quality_model:
             intervals = {}
             for key, (low, high) in case.intervals.items():
-                reference = case.reference(key)
-                if reference is not None:
-                    intervals[key] = JudgedInterval(low, high, reference)
+                value = case.measured(key)
+                if value is not None and key in case.errors:
+                    # Not the reference as it is: beside a line at 89 degrees, one at -89 is at 91.
+                    intervals[key] = JudgedInterval(low, high, value - case.errors[key])
             judged.append(Judged(case.dice, case.quality, case.status == "reject", intervals))
     return judged
 
