@@ -51,7 +51,7 @@ def model_card(
         "**Not for clinical use.** Research software: no result of it may guide a needle or a diagnosis.",
         *(_section(name, written.get(name, f"{TO_COMPLETE} {_HINTS[name]}")) for name in _BY_THE_AUTHOR[:2]),
         _section("Model", _model(model)),
-        _section("Data and split", _data(data, task.patients.unknown)),
+        _section("Data and split", _data(data, model)),
         _section("Scores", _scores(summary)),
         _section(_BY_THE_AUTHOR[2], written.get(_BY_THE_AUTHOR[2], f"{TO_COMPLETE} {_HINTS[_BY_THE_AUTHOR[2]]}")),
         _section(
@@ -111,14 +111,15 @@ def _training(info: Mapping[str, Any]) -> str:
     )
 
 
-def _data(data: FoldData, unknown: bool) -> str:
+def _data(data: FoldData, model: ModelHeader) -> str:
+    """Return what the model was trained on; its fold may be another than that of `data`, in a scoring of its own."""
     spaced = sum(sample.spacing is not None for sample in data.samples)
-    validating = {row.source_id for row in data.validation}
-    training = {row.source_id for row in data.train}
+    fold, folds = model.info.get("fold", data.fold), [one.fold for one in data.samples if one.fold is not None]
+    validating = sum(one == fold for one in folds)
     rows = [
-        f"* {len(data.samples)} annotated images: {len(training)} for training, {len(validating)} for validation, "
+        f"* {len(data.samples)} annotated images: {len(folds) - validating} for training, {validating} for validation, "
         f"{len(data.test)} for testing",
-        f"* Split {disjointness(data, unknown)}",
+        f"* Split {disjointness(data, model.task.patients.unknown)}",
         f"* Pixel spacing known for {spaced} of {len(data.samples)} images",
         *(f"* `{name}` SHA-256 `{digest}`" for name, digest in sorted(data.hashes.items())),
     ]
