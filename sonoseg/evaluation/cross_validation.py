@@ -111,10 +111,10 @@ def summarise_folds(
     }
     errors = {}
     for name in sorted({name for summary in summaries for name in summary["measurements"]}):
-        entries = [summary["measurements"][name] for summary in summaries if name in summary["measurements"]]
-        values = [entry["mean_absolute_error"]["mean"] for entry in entries if "mean_absolute_error" in entry]
-        if values:
-            errors[name] = _spread(values)
+        entries = [summary["measurements"].get(name, {}) for summary in summaries]
+        spread = _spread_where_present([entry.get("mean_absolute_error") for entry in entries])
+        if spread:
+            errors[name] = spread
     return {
         "use": "not for clinical use",
         "note": "no model was trained on the fold it is scored on, but that fold chose its epoch",
@@ -129,7 +129,7 @@ def summarise_folds(
 
 
 def _spread_where_present(scores: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
-    """Return the spread over the folds that show a class; `folds` is None for the others. None when no fold does."""
+    """Return the spread over the folds that have a score; `folds` is None for the others. None when no fold has."""
     values = [score["mean"] if score else None for score in scores]
     defined = [value for value in values if value is not None]
     return _spread(defined) | {"folds": values} if defined else None

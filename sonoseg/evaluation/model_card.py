@@ -51,7 +51,7 @@ def model_card(
         "**Not for clinical use.** Research software: no result of it may guide a needle or a diagnosis.",
         *(_section(name, written.get(name, f"{TO_COMPLETE} {_HINTS[name]}")) for name in _BY_THE_AUTHOR[:2]),
         _section("Model", _model(model)),
-        _section("Data and split", _data(data)),
+        _section("Data and split", _data(data, model)),
         _section("Scores", _scores(summary)),
         _section(_BY_THE_AUTHOR[2], written.get(_BY_THE_AUTHOR[2], f"{TO_COMPLETE} {_HINTS[_BY_THE_AUTHOR[2]]}")),
         _section(
@@ -61,14 +61,25 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def disjointness(data: FoldData) -> str:
-    """Return whether the split is by patient; where no patient has two images, patients may be unknown."""
+def disjointness(data: FoldData, unknown: bool) -> str:
+    """Return whether the split is by patient; where no patient has two images, patients may be unknown.
+
+    unknown: the task does not say who the patients are. Groups of similar images then stand for patients that the data
+    do not state either; each has the name of one of its images.
+    """
     patients = {patient_key(sample.patient) for sample in data.samples}
-    if len(patients) < len(data.samples):
+    if len(patients) == len(data.samples):
+        return (
+            "by image: every image counts as a patient of its own. If in truth a patient has several, they may be in "
+            "two parts, and then the scores are optimistic"
+        )
+    groups = patients & {patient_key(sample.id) for sample in data.samples} if unknown else set()
+    if not groups:
         return f"by patient: {len(patients)} patients, none of them in two parts"
+    known = f"by patient where one is stated ({len(patients - groups)}), else " if patients - groups else ""
     return (
-        "by image: every image counts as a patient of its own. If in truth a patient has several, they may be in two "
-        "parts, and then the scores are optimistic"
+        f"{known}by groups of similar images ({len(groups)} groups): who the patients are is unknown. One patient may "
+        "be in two parts, and then the scores are optimistic"
     )
 
 
@@ -100,14 +111,15 @@ def _training(info: Mapping[str, Any]) -> str:
     )
 
 
-def _data(data: FoldData) -> str:
+def _data(data: FoldData, model: ModelHeader) -> str:
+    """Return what the model was trained on; its fold may be another than that of `data`, in a scoring of its own."""
     spaced = sum(sample.spacing is not None for sample in data.samples)
-    validating = {row.source_id for row in data.validation}
-    training = {row.source_id for row in data.train}
+    fold, folds = model.info.get("fold", data.fold), [one.fold for one in data.samples if one.fold is not None]
+    validating = sum(one == fold for one in folds)
     rows = [
-        f"* {len(data.samples)} annotated images: {len(training)} for training, {len(validating)} for validation, "
+        f"* {len(data.samples)} annotated images: {len(folds) - validating} for training, {validating} for validation, "
         f"{len(data.test)} for testing",
-        f"* Split {disjointness(data)}",
+        f"* Split {disjointness(data, model.task.patients.unknown)}",
         f"* Pixel spacing known for {spaced} of {len(data.samples)} images",
         *(f"* `{name}` SHA-256 `{digest}`" for name, digest in sorted(data.hashes.items())),
     ]

@@ -26,6 +26,8 @@ from sonoseg.schema.task import Task
 
 SHOWN = 6
 """Number of cases shown: of lowest Dice, and around the median."""
+MIN_FOR_TYPICAL = 3 * SHOWN
+"""Of fewer cases, those after the worst are no longer around the median, but up to the best."""
 
 THUMBNAIL_PX = 360
 
@@ -79,6 +81,7 @@ def evaluation_page(
         worst_number=next(number),
         typical=[_picture(case, limits) for case in typical],
         typical_number=next(number) if typical else 0,
+        around_median=len(cases) >= MIN_FOR_TYPICAL,
         colors={"reference": REFERENCE_COLOR, "prediction": PREDICTION_COLOR},
         curves=figure_uri(curves_figure(history, task.structures, task.training.loss, best_epoch - 1))
         if history
@@ -89,7 +92,10 @@ def evaluation_page(
 
 
 def worst_and_typical(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
-    """Return the cases of lowest Dice, worst first, and those around the median that are not among them."""
+    """Return the cases of lowest Dice, worst first, and those around the median that are not among them.
+
+    Below `MIN_FOR_TYPICAL` cases, the latter are those that follow the worst.
+    """
     ranked = sorted(cases, key=_rank)
     first = max(SHOWN, len(ranked) // 2 - SHOWN // 2)
     return ranked[:SHOWN], ranked[first : first + SHOWN]

@@ -1,13 +1,15 @@
 """The plan of a training: all settings that a task file leaves open, from the fingerprint of its data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sonoseg.planning.choice import Choice, nested
 from sonoseg.planning.fingerprint import Fingerprint
+from sonoseg.planning.rows import PlannedSetting, rows_of
 from sonoseg.planning.rules import (
     FEW_PATIENTS,
+    FROM_THE_FILE,
     Machine,
     plan_augmentation,
     plan_batch,
@@ -26,16 +28,6 @@ OTHER_WORK = 0.1
 """Part of a training's time that is no step: validation, checkpoints, the quality model."""
 LEAST_DECAY, MOST_DECAY, AVERAGED = 0.9, 0.999, 0.05
 """Decay of the average of the weights, and the part of the steps over which it averages."""
-
-
-@dataclass(frozen=True)
-class PlannedSetting:
-    """A row of the plan as people read it. pinned: the task file states the value, and the plan's is not used."""
-
-    setting: str
-    value: Any
-    reason: str
-    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,20 +53,14 @@ def make_plan(draft: Draft, facts: Fingerprint) -> Plan:
     pinned_size = value_at(fields, "input.size")
     choices = plan_images(facts, machine, pinned_size)
     size = pinned_size or value_at(nested(choices), "input.size")
-    choices += plan_network(facts, machine, (int(size[0]), int(size[1])))
+    choices += plan_network(facts, machine, (int(size[0]), int(size[1])), value_at(fields, "network"))
     choices += [*plan_augmentation(facts, names), plan_batch(facts, machine), *plan_loss(facts), *plan_results(facts)]
     choices += _optimizer()
     one_epoch = task_of(draft, nested([*choices, Choice("training.epochs", 1, "")]))
-    choices += _length(one_epoch, seconds_per_step(one_epoch), facts, machine)
+    stated = Length.stated_in(fields, one_epoch)
+    choices += plan_length(one_epoch, seconds_per_step(one_epoch), facts, machine, stated)
     task = task_of(draft, nested(choices))
-    whole = task.model_dump(mode="json")
-    rows = []
-    for choice in choices:
-        stated = value_at(fields, choice.setting)
-        reason = f"stated in {draft.source}" if stated is not None else choice.reason
-        value = choice.value if stated is None else value_at(whole, choice.setting)
-        rows.append(PlannedSetting(choice.setting, value, reason, stated is not None))
-    return Plan(task, rows, advice(facts))
+    return Plan(task, rows_of(draft, task, choices), advice(facts))
 
 
 def _optimizer() -> list[Choice]:
@@ -86,25 +72,46 @@ def _optimizer() -> list[Choice]:
     ]
 
 
-def _length(task: Task, seconds: float, facts: Fingerprint, machine: Machine) -> list[Choice]:
+@dataclass(frozen=True)
+class Length:
+    """What a task file states of the length of a training; None: left open."""
+
+    copies: int | None = None
+    epochs: int | None = None
+
+    @staticmethod
+    def stated_in(fields: Mapping[str, Any], task: Task) -> "Length":
+        """Return what `fields` state; `task` has their validated values."""
+        copies, epochs = task.augmentation.copies, task.training.epochs
+        return Length(
+            None if value_at(fields, "augmentation.copies") is None else copies,
+            None if value_at(fields, "training.epochs") is None else epochs,
+        )
+
+
+def plan_length(
+    task: Task, seconds: float, facts: Fingerprint, machine: Machine, stated: Length = Length()
+) -> list[Choice]:
     """Return copies, epochs and the average's decay that fill the time of steps of `seconds` each.
 
-    `task` has all other settings.
+    What is stated is kept, and the rest fills the time beside it. `task` has all other settings.
     """
     steps = max(1, int(machine.minutes * 60 * (1 - OTHER_WORK) / seconds))
     batch = task.training.batch_size
     of_images = -(-facts.images // batch)
-    copies = max(0, min(MOST_COPIES, steps // (FEWEST_EPOCHS * of_images) - 1))
+    fewest = stated.epochs or FEWEST_EPOCHS
+    copies = max(0, min(MOST_COPIES, steps // (fewest * of_images) - 1)) if stated.copies is None else stated.copies
     per_epoch = -(-facts.images * (1 + copies) // batch)
-    epochs = max(1, round(steps / per_epoch))
+    epochs = stated.epochs or max(1, round(steps / per_epoch))
     decay = round(min(MOST_DECAY, max(LEAST_DECAY, 1 - 1 / (AVERAGED * epochs * per_epoch))), 4)
     reason = (
         f"a step takes {seconds:.2f} s here, so {machine.minutes:g} minutes are {steps} steps; {per_epoch} steps "
         f"show each image and {copies} copies"
     )
+    leave = f"fill {steps} steps in {fewest} epochs" if stated.epochs else f"leave at least {FEWEST_EPOCHS} epochs"
     return [
-        Choice("augmentation.copies", copies, f"leave at least {FEWEST_EPOCHS} epochs"),
-        Choice("training.epochs", epochs, reason),
+        Choice("augmentation.copies", copies, leave if stated.copies is None else FROM_THE_FILE),
+        Choice("training.epochs", epochs, reason if stated.epochs is None else FROM_THE_FILE),
         Choice("training.ema_decay", decay, f"averages the weights over {AVERAGED:.0%} of the steps"),
     ]
 

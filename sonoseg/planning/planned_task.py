@@ -1,11 +1,13 @@
 """The task that stage 1 has planned, for the stages after it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from sonoseg.errors import TaskError
+from sonoseg.planning.choice import Choice, nested
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.drafts import Draft
 from sonoseg.schema.task import Task
@@ -14,7 +16,7 @@ from sonoseg.schema.yaml_text import read_yaml
 
 HEADER = """\
 # Planned by stage 1 (train_test_data_preparation.py) from the data, for the stages after it.
-# Settings of the task file itself take precedence: change them there.
+# What the task file itself states takes precedence and is not here: change settings there.
 """
 
 
@@ -42,8 +44,11 @@ def planned_fields(draft: Draft, root: Path) -> dict[str, Any]:
     return fields
 
 
-def planned_text(task: Task, rows: list[tuple[str, str]]) -> str:
-    """Return the text of the planned task; rows: (setting, reason) of what was planned."""
-    reasons = "".join(f"# {setting}: {reason}\n" for setting, reason in rows)
-    fields = task.model_dump(mode="json", exclude_none=True)
+def planned_text(task: Task, choices: Sequence[Choice]) -> str:
+    """Return the text of the planned task: what was planned, with its reasons, and for which structures.
+
+    What the task file states is not in it, so that a setting that is no longer stated is the planned one again.
+    """
+    reasons = "".join(f"# {choice.setting}: {choice.reason}\n" for choice in choices)
+    fields = task.model_dump(mode="json", include={"name", "structures"}, exclude_none=True) | nested(choices)
     return HEADER + reasons + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=120)

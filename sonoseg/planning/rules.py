@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,9 @@ FEW_PATIENTS = 30
 FEW_IMAGES, SHIPPED_LEVELS = 150, 6
 """Below so many images the weights of fetal_head were measured to help (docs/results.md), which has these levels."""
 
+FROM_THE_FILE = "stated in the task file when the training was planned"
+"""Reason of a value that the rest was planned with regard to."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -49,7 +52,7 @@ class Machine:
 def plan_images(facts: Fingerprint, machine: Machine, size: Size | None = None) -> list[Choice]:
     """Return size, fit and intensities of the network's input. size: the one that the task file states."""
     low, high = facts.aspects
-    planned, why = _input_size(facts, machine) if size is None else (size, "")
+    planned, why = _input_size(facts, machine) if size is None else (size, FROM_THE_FILE)
     aspect = planned[1] / planned[0]
     same = max(high / aspect, aspect / low) - 1 <= SAME_ASPECT
     fit = "resize" if same else "letterbox"
@@ -106,39 +109,59 @@ def _up(side: float) -> int:
     return max(STEP, math.ceil(round(side, 3) / STEP) * STEP)
 
 
-def plan_network(facts: Fingerprint, machine: Machine, size: Size) -> list[Choice]:
-    """Return the network for an input of `size`: depth from the structures' lengths, width from the machine."""
-    scale = max(size) / facts.longer_side
-    longest = max((item.length[2] for item in facts.structures), default=0.0) * facts.longer_side * scale
-    needed = CONTEXT * longest
-    levels = 3
-    while levels < len(WIDTHS) and receptive_field(levels) < needed and _allows(size, levels + 1):
-        levels += 1
-    while levels > 2 and not _allows(size, levels):
-        levels -= 1
+def plan_network(
+    facts: Fingerprint, machine: Machine, size: Size, stated: Mapping[str, Any] | None = None
+) -> list[Choice]:
+    """Return the network for an input of `size`: depth from the structures' lengths, width from the machine.
+
+    stated: the section `network` of the task file, valid values. Channels or strides of a UNet there decide the depth,
+    and what is planned beside them fits them; initial weights are planned only where they fit.
+    """
+    own = stated if stated and stated.get("name", "unet") == "unet" else {}
+    longest = max((item.length[2] for item in facts.structures), default=0.0) * max(size)
     few = facts.images < FEW_IMAGES and not machine.gpu and not facts.seen
-    if few and levels < SHIPPED_LEVELS and _allows(size, SHIPPED_LEVELS):
-        levels = SHIPPED_LEVELS
+    levels, why = _stated_levels(own), "as the task file states"
+    if not levels:
+        levels = _levels(size, CONTEXT * longest)
+        if few and levels < SHIPPED_LEVELS and _allows(size, SHIPPED_LEVELS):
+            levels = SHIPPED_LEVELS
+        why = f"nine of ten structures are at most {longest:.0f} px long"
     width = 32 if machine.gpu else 16
-    channels = [width * factor for factor in WIDTHS[:levels]]
-    reason = (
-        f"{levels} levels: the deepest sees {receptive_field(levels)} px, nine of ten structures are at most "
-        f"{longest:.0f} px long; {width} channels at full size {'on a GPU' if machine.gpu else 'without a GPU'}"
-    )
     settings: dict[str, Any] = {
         "name": "unet",
-        "channels": channels,
+        "channels": [width * WIDTHS[min(level, len(WIDTHS) - 1)] for level in range(levels)],
         "strides": [2] * (levels - 1),
         "residual_units": 2,
         "norm": "batch",
-        "deep_supervision": [0.5, 0.25][: max(0, levels - 2)],
     }
-    if few and levels == SHIPPED_LEVELS:
+    fits = all(own.get(name, value) == value for name, value in settings.items())
+    halves = own.get("strides", settings["strides"]) == settings["strides"]
+    settings["deep_supervision"] = [0.5, 0.25][: max(0, levels - 2)] if halves else []
+    reason = f"{levels} levels: the deepest sees {receptive_field(levels)} px, {why}"
+    if "channels" not in own:
+        reason += f"; {width} channels at full size {'on a GPU' if machine.gpu else 'without a GPU'}"
+    if few and levels == SHIPPED_LEVELS and fits:
         settings["init"] = INITIAL
         reason += f"; fewer than {FEW_IMAGES} images, so it has the levels of fetal_head and starts from its weights"
     if facts.seen and facts.images < FEW_IMAGES:
         reason += f"; no initial weights, as those of {INITIAL} were trained on {facts.seen} of these images"
     return [Choice("network", settings, reason)]
+
+
+def _levels(size: Size, needed: float) -> int:
+    """Return how many levels see `needed` pixels, or as many as an input of `size` allows."""
+    levels = 3
+    while levels < len(WIDTHS) and receptive_field(levels) < needed and _allows(size, levels + 1):
+        levels += 1
+    while levels > 2 and not _allows(size, levels):
+        levels -= 1
+    return levels
+
+
+def _stated_levels(network: Mapping[str, Any]) -> int:
+    """Return the number of levels of stated channels, or else of stated strides; 0 without either."""
+    strides = network.get("strides")
+    return len(network.get("channels") or ()) or (len(strides) + 1 if strides is not None else 0)
 
 
 def _allows(size: Size, levels: int) -> bool:

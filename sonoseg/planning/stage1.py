@@ -5,12 +5,14 @@ from contextlib import suppress
 from typing import Any
 
 from sonoseg.errors import SonoSegError
+from sonoseg.planning.choice import Choice, nested
 from sonoseg.planning.fingerprint import fingerprint_of
-from sonoseg.planning.plan import Plan, PlannedSetting, make_plan
+from sonoseg.planning.plan import Plan, make_plan
 from sonoseg.planning.planned_task import planned_fields, planned_text
+from sonoseg.planning.rows import rows_of
 from sonoseg.prepare.dataset import Dataset
 from sonoseg.runs.workspace import DATASET_REPORT, Workspace
-from sonoseg.schema.drafts import Draft
+from sonoseg.schema.drafts import Draft, value_at
 from sonoseg.schema.task_files import task_of
 
 
@@ -30,14 +32,21 @@ def plan_of(draft: Draft, dataset: Dataset, workspace: Workspace, replan: bool) 
 def plan_for_report(plan: Plan) -> dict[str, Any]:
     """Return the plan as the report has it."""
     rows = [
-        {"setting": row.setting, "value": row.value, "reason": row.reason, "pinned": row.pinned} for row in plan.rows
+        {
+            "setting": row.setting,
+            "value": row.value,
+            "reason": row.reason,
+            "pinned": row.pinned,
+            "planned_reason": row.choice.reason,
+        }
+        for row in plan.rows
     ]
     return {"settings": rows, "advice": plan.advice}
 
 
 def plan_text(plan: Plan) -> str:
-    """Return the text of `task.yaml`: the task, and the reasons as comments."""
-    return planned_text(plan.task, [(row.setting, row.reason) for row in plan.rows])
+    """Return the text of `task.yaml`: what was planned, and the reasons as comments."""
+    return planned_text(plan.task, [row.choice for row in plan.rows])
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -51,16 +60,18 @@ def _shown(value: Any) -> str:
 
 
 def _earlier_plan(draft: Draft, dataset: Dataset, workspace: Workspace) -> Plan | None:
+    """Return the plan of `task.yaml` with the reasons in the report, beside what the draft states now."""
     with suppress(SonoSegError, OSError, ValueError, KeyError, TypeError):
         fields = planned_fields(draft, workspace.root)
         structures = [one.model_dump(mode="json", exclude_none=True) for one in dataset.task.structures]
         if fields["structures"] != structures:
             return None
-        task = task_of(draft, fields)
-        report = json.loads((workspace.split / DATASET_REPORT).read_text(encoding="utf-8"))
-        rows = [
-            PlannedSetting(row["setting"], row["value"], row["reason"], row["pinned"])
-            for row in report["plan"]["settings"]
+        earlier = json.loads((workspace.split / DATASET_REPORT).read_text(encoding="utf-8"))["plan"]
+        choices = [
+            Choice(row["setting"], value_at(fields, row["setting"]), row.get("planned_reason", row["reason"]))
+            for row in earlier["settings"]
         ]
-        return Plan(task, rows, report["plan"]["advice"])
+        choices = [choice for choice in choices if choice.value is not None]
+        task = task_of(draft, nested(choices))
+        return Plan(task, rows_of(draft, task, choices), earlier["advice"])
     return None

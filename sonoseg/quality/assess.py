@@ -13,6 +13,8 @@ from sonoseg.types import Pixels
 NO_QUALITY_MODEL = "no quality model"
 """Of a model file of an earlier version, of a training with few images, or of one member of an ensemble."""
 NOTHING_FOUND = "no structure was found"
+NEVER_SEEN = "the quality model has seen no result of these structures"
+"""Of structures that were found in none of the images to which it was fitted."""
 
 
 def assess(findings: Findings, image: Pixels, models: Sequence[QualityModel | None]) -> Findings:
@@ -35,11 +37,18 @@ def assess(findings: Findings, image: Pixels, models: Sequence[QualityModel | No
     return replace(
         findings,
         quality=quality,
-        quality_note="" if dice else NOTHING_FOUND if complete else NO_QUALITY_MODEL,
+        quality_note="" if dice else _note(findings, complete),
         intervals={} if rejections else _intervals(findings, complete),
         status="reject" if rejections else findings.status,
         reasons=[*rejections, *findings.reasons],
     )
+
+
+def _note(findings: Findings, complete: Sequence[QualityModel]) -> str:
+    """Return why a result has no quality."""
+    if not complete:
+        return NO_QUALITY_MODEL
+    return NEVER_SEEN if findings.features else NOTHING_FOUND
 
 
 def _unfamiliar(image: Pixels, models: Sequence[QualityModel]) -> list[str]:

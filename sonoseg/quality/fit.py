@@ -33,7 +33,8 @@ MAX_NOT_ACCEPTABLE = 0.05
 COVERAGE = 0.9
 """Share of future measurements whose true value the interval shall contain."""
 MIN_PATIENTS = 19
-"""Patients below which the largest of all errors does not reach 95 % coverage: no interval is given."""
+"""Patients below which the largest of all errors would be the quantile, so that one unusual patient alone decided how
+wide intervals are: none is given. Of 19 errors it is the second largest, rank ceil(20 * 0.9) = 18."""
 SPREAD_RIDGE = 10.0
 """Penalty of the regression of spreads: single errors say little about a spread, and there is one per patient."""
 PARTS = 5
@@ -99,17 +100,19 @@ def cross_fitted(
     observations: Sequence[Observation],
     fit: Callable[[Sequence[Observation]], Model],
     apply: Callable[[Model, Observation], Value],
-) -> list[Value]:
-    """Return a value per observation, from a fit to the patients of the other parts.
+) -> list[Value] | None:
+    """Return a value per observation, from a fit to the patients of the other parts; None for fewer than 2 patients.
 
-    Patients are dealt to `PARTS` parts in the order in which they appear. With one patient, all are fitted together.
+    Patients are dealt to `PARTS` parts in the order in which they appear.
     """
     patients = {patient: index % PARTS for index, patient in enumerate(dict.fromkeys(o.patient for o in observations))}
+    if len(patients) < 2:
+        return None
     parts = [patients[one.patient] for one in observations]
     models = {}
     for part in set(parts):
         others = [one for one, own in zip(observations, parts, strict=True) if own != part]
-        models[part] = fit(others or observations)
+        models[part] = fit(others)
     return [apply(models[part], one) for one, part in zip(observations, parts, strict=True)]
 
 
@@ -187,7 +190,7 @@ def fit_interval(key: str, measured: Measured, observations: Sequence[Observatio
         spreads = np.clip(line(values), -MAX_EXPONENT, MAX_EXPONENT)
         return _Spread(line, float(spreads.min()), float(spreads.max()))
 
-    scores = cross_fitted(chosen, fit, lambda spread, one: error(one) / spread(inputs(one)))
+    scores = cross_fitted(chosen, fit, lambda spread, one: error(one) / spread(inputs(one))) or []
     rank, spread = math.ceil((len(scores) + 1) * COVERAGE), fit(chosen)
     return IntervalModel(
         structures=list(measured.structures),
@@ -210,14 +213,15 @@ def fit_quality(
     """Return the quality model of these observations; None for fewer than `MIN_IMAGES` originals with a structure.
 
     acceptable: Dice from which a result is acceptable; None: 90 % of the originals' median. measured: key of a
-    measurement -> what its interval depends on; others have none.
+    measurement -> what its interval depends on; others have none. The limit of the expected Dice is chosen by results
+    of patients that a fit has not seen; of one patient alone there are none, and it is `acceptable`.
     """
     originals = [one for one in observations if not one.is_copy]
     if sum(bool(one.features) for one in originals) < MIN_IMAGES:
         return None
     if acceptable is None:
         acceptable = 0.9 * float(np.median([one.image_dice for one in originals]))
-    qualities = cross_fitted(observations, fit_structures, image_quality)
+    qualities = cross_fitted(observations, fit_structures, image_quality) or [None] * len(observations)
     judged = [
         (quality, one.image_dice)
         for quality, one in zip(qualities, observations, strict=True)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from sonoseg.evaluation.folds import FoldData
@@ -79,5 +80,36 @@ def test_a_card_names_classes_that_did_not_choose_the_epoch(tmp_path: Path, spin
 
 
 def test_disjointness_is_never_claimed_for_unknown_patients() -> None:
-    assert disjointness(data_of("aabb")) == "by patient: 2 patients, none of them in two parts"
-    assert disjointness(data_of("abcd")).startswith("by image")
+    assert disjointness(data_of("aabb"), False) == "by patient: 2 patients, none of them in two parts"
+    assert disjointness(data_of("abcd"), False).startswith("by image")
+    groups = disjointness(data_of("0022"), True)  # groups of similar images have the name of one of their images
+    assert groups.startswith("by groups of similar images (2 groups): who the patients are is unknown. One patient may")
+    assert "none of them" not in groups
+    assert disjointness(data_of("aa22"), True).startswith("by patient where one is stated (1), else by groups")
+    assert disjointness(data_of("aabb"), True) == disjointness(data_of("aabb"), False), "the table states them all"
+
+
+def test_a_card_of_a_task_without_patients_says_that_they_are_unknown(tmp_path: Path, fetal_head: Task) -> None:
+    task = changed(fetal_head, patients="unknown")
+    save_unchecked(tmp_path / "best_model.safetensors", {"w": torch.zeros(1)}, task, {})
+    header = read_header(tmp_path / "best_model.safetensors")
+    text = write_model_card(OutputFolder(tmp_path, "stage3"), header, data_of("0022"), None).read_text()
+    assert "* Split by groups of similar images (2 groups)" in text
+
+
+@pytest.mark.parametrize(
+    ("fold", "counts"), [(0, "2 for training, 2 for validation"), (1, "3 for training, 1 for validation"), (None, "4 ")]
+)
+def test_numbers_of_images_are_those_of_the_model_that_is_scored(
+    tmp_path: Path, fetal_head: Task, fold: int | None, counts: str
+) -> None:
+    """`--score` without `--fold` reads the tables as for fold 0, whichever fold validated the model."""
+    facts = {"seed": 3, "epochs": 7, "best_epoch": 5, "validation_dice": 0.9, "fold": fold}
+    save_unchecked(tmp_path / "best_model.safetensors", {"w": torch.zeros(1)}, fetal_head, facts)
+    header = read_header(tmp_path / "best_model.safetensors")
+    samples = [sample(str(n), "ab"[n % 2], of) for n, of in enumerate((0, 0, 1, 2, None))]
+    rows = [prepared(str(n), "a") for n in range(5)]
+    data = FoldData(0, rows[2:4], rows[:2], rows[4:], samples, {})
+    text = write_model_card(OutputFolder(tmp_path, "stage3"), header, data, None).read_text()
+    assert f"5 annotated images: {counts}" in text and "1 for testing" in text
+    assert ("0 for validation" in text) == ("on the images of all folds" in text) == (fold is None)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from sonoseg.evaluation.cases import Case
-from sonoseg.evaluation.page import SHOWN, worst_and_typical
+from sonoseg.evaluation.page import MIN_FOR_TYPICAL, SHOWN, evaluation_page, worst_and_typical
 from sonoseg.evaluation.results import append_line, write_evaluation
+from sonoseg.io.limits import DEFAULT_LIMITS
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from tests.browser import open_page, outside
@@ -182,3 +183,13 @@ def test_worst_and_typical_cases(spine: Task) -> None:
     _, typical = worst_and_typical(many)
     ranked = sorted(case.dice for case in many)
     assert [case.dice for case in typical] == ranked[10 - 3 : 10 + 3]
+
+
+def test_the_best_of_few_cases_are_not_said_to_be_around_the_median(page: Path, spine: Task, tmp_path: Path) -> None:
+    text = text_of(page)
+    assert "Images with the next higher Dice" in text and "around the median" not in text and "typical" not in text
+    cases = spine_cases(spine, tmp_path)
+    many = [*cases, *(replace(case, id=f"{case.id}b") for case in cases[: MIN_FOR_TYPICAL - len(cases)])]
+    summary = {"part": "test", **summary_of(many, spine), "model": FACTS}
+    source = evaluation_page(summary, many, spine, DEFAULT_LIMITS)
+    assert "Images around the median" in source and "Worst and typical cases" in source

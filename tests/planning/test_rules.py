@@ -119,6 +119,36 @@ def test_few_images_start_from_the_shipped_weights() -> None:
     assert "init" not in known.value and "were trained on 3 of these images" in known.reason
 
 
+@pytest.mark.parametrize(
+    ("stated", "levels", "supervision"),
+    [
+        ({"name": "unet", "channels": [8, 16]}, 2, []),
+        ({"name": "unet", "channels": [8, 16, 32]}, 3, [0.5]),
+        ({"channels": [8, 16, 32, 64]}, 4, [0.5, 0.25]),
+        ({"name": "unet", "channels": [4, 8, 16, 16, 16, 16, 16, 16, 16, 16]}, 10, [0.5, 0.25]),
+        ({"name": "unet", "strides": [2, 2]}, 3, [0.5]),
+        ({"name": "unet", "strides": [4, 2]}, 3, []),  # coarser outputs are at 1/2, 1/4, ... of the size
+        ({"name": "segnet", "channels": [8, 16]}, 6, [0.5, 0.25]),  # another kind: none of the plan's is used
+        ({"name": "unet", "residual_units": 0}, 6, [0.5, 0.25]),
+    ],
+)
+def test_a_stated_depth_decides_what_is_planned_beside_it(
+    stated: dict[str, Any], levels: int, supervision: list[float]
+) -> None:
+    few = dataset(facts(length=(0.1, 0.1, 0.1)), images=70)
+    section = planned(plan_network(few, CPU, (192, 288), stated))["network"]
+    assert len(section["channels"]) == levels == len(section["strides"]) + 1
+    assert section["deep_supervision"] == supervision
+    assert ("init" in section) == (stated["name"] == "segnet" if "name" in stated else False)
+    if stated.get("name") != "segnet":
+        UNet.model_validate(section | stated)
+
+
+def test_initial_weights_are_planned_for_stated_channels_that_fit_them() -> None:
+    few, stated = dataset(images=70), {"name": "unet", "channels": [16, 32, 64, 128, 256, 256]}
+    assert planned(plan_network(few, CPU, (192, 288), stated))["network"]["init"] == "fetal_head"
+
+
 def test_a_gpu_has_wider_networks_and_larger_batches() -> None:
     assert planned(plan_network(dataset(), GPU, (192, 288)))["network"]["channels"][0] == 32
     assert plan_batch(dataset(), CPU).value == 8 and plan_batch(dataset(), GPU).value == 12

@@ -3,36 +3,15 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
 import image_preprocessing
 import train_test_data_preparation
 import training
-from sonoseg.io.masks import write_label_map
-from sonoseg.io.png import write_image
 from sonoseg.planning.planned_task import load_planned_task
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task_files import load_draft, load_task
-
-SIZE = (96, 128)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty images, two of each patient, with a bright disc in the upper half."""
-    folder = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(0)
-    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
-    for number in range(20):
-        centre = random.uniform(20, 40), random.uniform(30, 100)
-        mask = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < random.uniform(10, 16) ** 2
-        image = np.clip(random.normal(60, 20, SIZE) + 90 * mask, 0, 255).astype(np.uint8)
-        name = f"{number // 2:02d}_{number % 2}.png"
-        write_image(folder / "images" / name, image)
-        write_label_map(folder / "masks" / name, mask.astype(np.uint8), ["#ff0000"])
-    return folder
 
 
 @pytest.fixture
@@ -97,6 +76,7 @@ def test_what_is_open_is_planned_kept_and_read_by_the_later_stages(
 
     assert stage1(pinned, data, tmp_path, "--replan") == 0
     rows = {row["setting"]: row for row in report(tmp_path)["plan"]["settings"]}
+    assert rows["training.ema_decay"]["value"] == 0.9, "of the few steps of one epoch without copies"
     assert rows["training.epochs"]["pinned"] and "stated in" in rows["training.epochs"]["reason"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from sonoseg.models.model_header import read_quality
 from sonoseg.postprocess.features import FEATURES
 from sonoseg.postprocess.interpret import Findings, interpret
-from sonoseg.quality.assess import NO_QUALITY_MODEL, NOTHING_FOUND, assess
+from sonoseg.quality.assess import NEVER_SEEN, NO_QUALITY_MODEL, NOTHING_FOUND, assess
 from sonoseg.quality.familiarity import fit_familiarity, image_statistics
 from sonoseg.quality.model import QualityModel
 from sonoseg.schema.task import Task
@@ -118,3 +118,9 @@ def test_a_quality_model_of_a_file_has_to_fit_the_task(fetal_head: Task, spine: 
     ):
         with pytest.raises(ValueError, match="validation error"):
             read_quality({**stored, **broken}, fetal_head)
+
+
+def test_a_structure_that_the_quality_model_has_not_seen_is_not_called_missing(fetal_head: Task) -> None:
+    other = quality_model().model_copy(update={"structures": {}})
+    after = assess(result(fetal_head), image(), [other])
+    assert (after.quality, after.quality_note) == (None, NEVER_SEEN)

@@ -130,6 +130,16 @@ def test_each_patient_is_judged_without_its_own_images() -> None:
     assert len(results) == 36 and not any(results) and len(seen) == 5
 
 
+def test_one_patient_alone_chooses_no_limit() -> None:
+    """Its results say nothing about those of others, and a fit to them is no judge of them."""
+    one = simulated(1, images=100, worst=0.06)
+    assert cross_fitted(one, lambda some: some, lambda model, one: one) is None
+    quality = fit_quality(one, 0.95, None, "fold 0", {"mm": HEAD})
+    assert quality is not None and quality.limit == 0.95 and not quality.intervals
+    two = fit_quality([*one, *simulated(2, 1, images=50, worst=0.06)], 0.95, None, "fold 0", {})
+    assert two is not None and two.limit != 0.95
+
+
 def test_few_images_have_no_quality_model() -> None:
     assert fit_quality(simulated(MIN_IMAGES - 1), 0.95, None, "fold 0", {}) is None
     quality = fit_quality(simulated(MIN_IMAGES), None, None, "fold 0", {"mm": HEAD})

@@ -1,9 +1,22 @@
 """Figures of the quality score on results of known Dice."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from sonoseg.evaluation.quality.validation import Judged, JudgedInterval, summarise_quality
+from sonoseg.evaluation.quality.validation import (
+    Judged,
+    JudgedInterval,
+    judge_cases,
+    judge_observations,
+    summarise_quality,
+)
+from sonoseg.postprocess.measure import Measurement
+from sonoseg.schema.task import Task
+from tests.conftest import changed
+from tests.evaluation.made_cases import made_case, spine_map
+from tests.quality.test_fit import simulated
 
 
 def test_risk_and_coverage_by_hand() -> None:
@@ -34,3 +47,39 @@ def test_coverage_of_intervals_by_size() -> None:
     entry = summary["intervals"]["hc_mm"]
     assert entry["n"] == 4 and entry["coverage"] == 0.75 and entry["median_width"] == 3
     assert entry["by_size"] == [1, 1, 0]  # 100 and 110, 200, 300
+
+
+def test_one_patient_alone_validates_nothing(fetal_head: Task) -> None:
+    assert judge_observations(simulated(1, images=40), fetal_head) == []
+    assert len(judge_observations(simulated(2, images=40), fetal_head)) == 80
+
+
+def test_rejected_results_have_no_intervals_in_the_validation_either(fetal_head: Task) -> None:
+    task = changed(fetal_head, review=fetal_head.review.model_dump() | {"acceptable_dice": 0.9})
+    observations = [replace(one, values={"hc_mm": 200.0}, errors={"hc_mm": 1.0}) for one in simulated(150)]
+    judged = judge_observations(observations, task)
+    rejected = [one for one in judged if one.rejected]
+    assert 0 < len(rejected) < len(judged) and not any(one.intervals for one in rejected)
+    assert all(one.intervals for one in judged if not one.rejected)
+
+
+def test_an_angle_beyond_ninety_degrees_is_inside_the_interval_around_its_neighbour(spine: Task) -> None:
+    """A line at 89 degrees and one at -89 are 2 degrees apart."""
+    labels = spine_map()
+    case = made_case("a", "P1", labels, labels, spine)
+
+    def at(degrees: float) -> dict[str, Measurement]:
+        return {"midline_angle_deg": replace(case.measurements["midline_angle_deg"], value=degrees)}
+
+    def holds(low: float, high: float) -> bool:
+        turned = replace(
+            case,
+            measurements=at(89.0),
+            reference_measurements=at(-89.0),
+            intervals={"midline_angle_deg": (low, high)},
+            has_quality_model=True,
+            quality=0.9,
+        )
+        return judge_cases([turned])[0].intervals["midline_angle_deg"].holds
+
+    assert holds(86, 92) and not holds(88, 90)

@@ -52,9 +52,10 @@ def judge_cases(cases: Iterable[Case]) -> list[Judged]:
         if case.has_quality_model:
             intervals = {}
             for key, (low, high) in case.intervals.items():
-                reference = case.reference(key)
-                if reference is not None:
-                    intervals[key] = JudgedInterval(low, high, reference)
+                value = case.measured(key)
+                if value is not None and key in case.errors:
+                    # Not the reference as it is: beside a line at 89 degrees, one at -89 is at 91.
+                    intervals[key] = JudgedInterval(low, high, value - case.errors[key])
             judged.append(Judged(case.dice, case.quality, case.status == "reject", intervals))
     return judged
 
@@ -62,7 +63,8 @@ def judge_cases(cases: Iterable[Case]) -> list[Judged]:
 def judge_observations(observations: Sequence[Observation], task: Task) -> list[Judged]:
     """Return the original images, each judged by a quality model that was fitted without its patient.
 
-    Images whose quality model could not be fitted are left out. Whether they look familiar is not judged.
+    As in results, rejected ones have no intervals. Images whose quality model could not be fitted are left out, such as
+    those of a single patient. Whether they look familiar is not judged.
     """
     acceptable, measured = task.review.acceptable_dice, measured_of(task)
 
@@ -72,13 +74,15 @@ def judge_observations(observations: Sequence[Observation], task: Task) -> list[
         expected = image_quality(quality.structures, one)
         below = expected is not None and expected < quality.limit
         intervals = {}
-        for key, error in one.errors.items():
+        for key, error in ({} if below else one.errors).items():
             ends = quality.intervals[key].interval(one.values[key], one.features) if key in quality.intervals else None
             if ends:
                 intervals[key] = JudgedInterval(ends[0], ends[1], one.values[key] - error)
         return Judged(one.image_dice, expected, below, intervals)
 
     judged = cross_fitted(observations, lambda others: fit_quality(others, acceptable, None, "", measured), judge)
+    if judged is None:
+        return []
     return [item for item, one in zip(judged, observations, strict=True) if item is not None and not one.is_copy]
 
 
