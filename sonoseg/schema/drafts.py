@@ -32,6 +32,18 @@ PROVISIONAL: dict[str, Any] = {
 """Values with which the rest of a draft is validated before there is a plan."""
 
 
+def provisional(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return PROVISIONAL with a network of as many levels as the channels or strides in `fields` have."""
+    channels, strides = value_at(fields, "network.channels"), value_at(fields, "network.strides")
+    if isinstance(channels, list) and strides is None:
+        network = {"channels": channels, "strides": [1] * (len(channels) - 1)}
+    elif isinstance(strides, list) and channels is None:
+        network = {"channels": [8] * (len(strides) + 1), "strides": strides}
+    else:
+        return PROVISIONAL
+    return PROVISIONAL | {"network": PROVISIONAL["network"] | network}
+
+
 class PlanSettings(Section):
     """What the plan of a training aims at."""
 

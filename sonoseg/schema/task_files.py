@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from sonoseg.errors import TaskError, choices
 from sonoseg.schema.annotation_formats import FOR_ALL, PER_STRUCTURE
-from sonoseg.schema.drafts import AUTO, PROVISIONAL, Draft, Exclusion, PlanSettings, missing_settings, open_settings
+from sonoseg.schema.drafts import AUTO, Draft, Exclusion, PlanSettings, missing_settings, open_settings, provisional
 from sonoseg.schema.section import Section
 from sonoseg.schema.task import Task
 from sonoseg.schema.yaml_text import read_yaml
@@ -63,7 +63,7 @@ def task_of(draft: Draft, planned: Mapping[str, Any] | None = None) -> Task:
 
     Raises TaskError when a field is wrong.
     """
-    base = (PROVISIONAL if planned is None else dict(planned)) if draft.is_open else {}
+    base = (provisional(draft.fields) if planned is None else dict(planned)) if draft.is_open else {}
     return parse_task(_merge(base, dict(draft.fields)), draft.source)
 
 

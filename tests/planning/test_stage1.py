@@ -11,7 +11,7 @@ import train_test_data_preparation
 import training
 from sonoseg.planning.planned_task import load_planned_task
 from sonoseg.runs.workspace import Workspace
-from sonoseg.schema.task_files import load_draft, load_task
+from sonoseg.schema.task_files import load_draft, load_task, task_of
 
 
 @pytest.fixture
@@ -86,6 +86,12 @@ def test_auto_opens_a_setting_of_an_extended_task(tmp_path: Path) -> None:
     assert load_draft(file).open == ("input", "training.epochs", "input.size")
     file.write_text("extends: fetal_head\nname: heads\n")
     assert not load_draft(file).is_open and load_task(file).input.size == (192, 288)
+
+
+@pytest.mark.parametrize("network", [{"channels": [8, 16, 32, 64]}, {"strides": [2, 2]}])
+def test_a_network_with_channels_or_strides_alone_is_open(tmp_path: Path, network: dict) -> None:
+    draft = load_draft(write(tmp_path / "disc.yaml", {"network": {"name": "unet"} | network}))
+    assert draft.is_open and len(task_of(draft).network.coarser_weights) == 0
 
 
 @pytest.mark.parametrize(
