@@ -97,8 +97,8 @@ def _completed(entry: ImageMetadata, earlier: ImageMetadata | None) -> ImageMeta
 class Dataset:
     """A dataset that is split.
 
-    images, samples: in the same order; `pairs` has indices into them. faults: of verification, split and comparison.
-    settings: of the split.
+    images, samples: in the same order, by id; `pairs` has indices into them. faults: of verification, split and
+    comparison. settings: of the split.
     """
 
     task: Task
@@ -139,11 +139,12 @@ def build_dataset(
 
     settings: `test_size`, `folds` and `seed`. Raises DataError for a leak between the parts.
     """
-    images, meta = verified.images, verified.meta
+    images, meta = sorted(verified.images, key=lambda image: image.item.id), verified.meta
     split = split or split_patients(
         classes_shown(verified), task.class_names, **settings, order=order_of_pseudonyms(verified)
     )
     samples = build_samples(images, meta, split, workspace)
+    assert [image.item.id for image in images] == [sample.id for sample in samples], "two orders of the images"
     assert_no_leak(
         [sample for sample in samples if sample.fold is not None], [sample for sample in samples if sample.fold is None]
     )
