@@ -11,6 +11,7 @@ from sonoseg.io.faults import Fault
 from sonoseg.io.pseudonyms import PseudonymKey, is_pseudonym
 from sonoseg.prepare.duplicates.near_duplicates import NearDuplicatePairs, find_near_duplicates, near_duplicate_faults
 from sonoseg.prepare.duplicates.selection import annotated_twice, without_duplicates
+from sonoseg.prepare.duplicates.unknown_patients import with_groups
 from sonoseg.prepare.metadata import ImageMetadata
 from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
 from sonoseg.prepare.patients import collect_metadata
@@ -52,7 +53,8 @@ def combine(
 
     key: replaces the patients that image files state by pseudonyms.
     An image of a later folder replaces that of the same id, whose faults no longer count; spacing, patient and
-    references that the later folder does not state are those of the earlier one.
+    references that the later folder does not state are those of the earlier one. Where patients are unknown, similar
+    images of all folders are grouped together.
     """
     meta: dict[str, ImageMetadata] = {}
     images: dict[str, VerifiedImage] = {}
@@ -74,6 +76,9 @@ def combine(
         images |= {image.item.id: image for image in kept}
         items |= {item.id: item for item in rest}
         meta |= {name: _completed(entry, meta.get(name)) for name, entry in found.items()}
+    if task.patients.unknown:
+        meta, more = with_groups(list(items.values()), meta, list(images.values()))
+        faults += more
     faults += same_pictures(list(images.values()), meta, parts[0].folder)
     return VerifiedImages(parts[0].folder, list(images.values()), meta, faults, len(items))
 

@@ -28,3 +28,46 @@ def test_pictures_and_rows_of_an_added_folder_are_in_one_order(stage1: Stage1, t
     assert stage1.report["areas"]["SQUARE"]["mm2"]["max"] == 400
     (where,) = [one["where"] for one in stage1.report["warnings"] if one["kind"] in ("alike", "alike_across")]
     assert "p10_0" in where
+
+
+def test_an_image_like_a_test_image_does_not_train_where_patients_are_unknown(stage1: Stage1, tmp_path: Path) -> None:
+    stage1.run(patients="unknown")
+    before = stage1.rows
+    for at, name in enumerate(before):  # copies of all: none may be in another part, whatever the draw
+        number = int(name[1]) * 2 + int(name[3])
+        add(tmp_path / "more", f"copy{at * 2}", noisy(number), square(5))
+    stage1.run("--add", str(tmp_path / "more"), patients="unknown")
+    after = stage1.rows
+    assert stage1.code == 0 and len(after) == 40
+    assert all(after[f"copy{at * 2}"]["fold"] == before[name]["fold"] for at, name in enumerate(before))
+    assert stage1.report["near_duplicates"]["pairs"] == 0
+    (message,) = [one["message"] for one in stage1.report["warnings"] if one["kind"] == "no_patients"]
+    assert message.startswith("unknown for 40 images; almost equal pictures and runs of frames make 20 groups")
+
+
+def test_an_image_without_a_patient_that_is_like_one_of_a_patient_is_of_that_patient(
+    stage1: Stage1, tmp_path: Path
+) -> None:
+    rows = [f"p{number // 2}_{number % 2},patient{number // 2}" for number in range(20)]
+    for number in range(20):
+        add(stage1.base, f"copy{number * 2}", noisy(number), square(5))
+    (stage1.base / "metadata.csv").write_text("\n".join(["image,patient", *rows]))
+    stage1.run(patients="unknown")
+    assert {stage1.rows[f"copy{number * 2}"]["patient"] for number in range(20)} == {f"patient{at}" for at in range(10)}
+    assert all(stage1.rows[f"copy{at * 2}"]["patient"] == f"patient{at // 2}" for at in range(20))
+    assert stage1.report["near_duplicates"]["pairs"] == 0
+    messages = [one["message"] for one in stage1.report["warnings"] if one["kind"] == "no_patients"]
+    assert len(messages) == 1 and "20 of them are similar to images of a known patient" in messages[0]
+
+
+def test_an_image_without_a_patient_that_is_like_those_of_two_patients_is_named(stage1: Stage1) -> None:
+    rows = [f"p{number // 2}_{number % 2},patient{number // 2}" for number in range(20)]
+    add(stage1.base, "copy0", noisy(0, 2), square(5))
+    add(stage1.base, "copy1", noisy(0, 3), square(5))
+    add(stage1.base, "copy2", noisy(0, 4), square(5))
+    (stage1.base / "metadata.csv").write_text("\n".join(["image,patient", *rows, "copy1,patient9"]))
+    stage1.run(patients="unknown")
+    assert stage1.rows["copy0"]["patient"] == stage1.rows["copy2"]["patient"] == "copy0"
+    messages = [one["message"] for one in stage1.report["warnings"] if one["kind"] == "no_patients"]
+    assert len(messages) == 2
+    assert any("copy0, copy2: similar to images of the patients patient0, patient9" in message for message in messages)
