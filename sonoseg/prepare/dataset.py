@@ -51,10 +51,10 @@ def combine(
 ) -> VerifiedImages:
     """Return the images of all folders, at least one, with their metadata.
 
-    key: replaces the patients that image files state by pseudonyms.
-    An image of a later folder replaces that of the same id, whose faults no longer count; spacing, patient and
-    references that the later folder does not state are those of the earlier one. Where patients are unknown, similar
-    images of all folders are grouped together.
+    key: replaces the patients that image files state by pseudonyms. drop_duplicates: of equal pictures of all folders
+    the first is kept. An image of a later folder replaces that of the same id, whose faults no longer count; spacing,
+    patient and references that the later folder does not state are those of the earlier one. Where patients are
+    unknown, similar images of all folders are grouped together.
     """
     meta: dict[str, ImageMetadata] = {}
     images: dict[str, VerifiedImage] = {}
@@ -63,7 +63,7 @@ def combine(
     for part in parts:
         kept, rest, more = list(part.images), list(part.items), list(part.faults)
         if drop_duplicates:
-            kept, dropped = without_duplicates(kept, part.folder)
+            kept, dropped = without_duplicates(kept, part.folder, images)
             left_out = {fault.image for fault in dropped}
             rest = [item for item in rest if item.id not in left_out]
             more += dropped

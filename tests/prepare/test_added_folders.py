@@ -71,3 +71,21 @@ def test_an_image_without_a_patient_that_is_like_those_of_two_patients_is_named(
     messages = [one["message"] for one in stage1.report["warnings"] if one["kind"] == "no_patients"]
     assert len(messages) == 2
     assert any("copy0, copy2: similar to images of the patients patient0, patient9" in message for message in messages)
+
+
+def test_a_copy_in_an_added_folder_is_dropped_and_a_correction_is_not(stage1: Stage1, tmp_path: Path) -> None:
+    stage1.run()
+    more, again = tmp_path / "more", tmp_path / "again"
+    add(more, "a90_0", picture(3), square(8))  # of p1_1, and before it in the order of names
+    add(more, "p1_1", picture(3), square(30))  # corrected
+    add(more, "p0_1", picture(70), square(8))  # another picture, so that ...
+    add(again, "p91_0", picture(1), square(8))  # ... this one, the earlier p0_1, is no copy any more
+    add(again, "p92_0", picture(70), square(8))
+    either = {"pattern": r"^([ap]\d+)_"}
+    assert "but of patients" in stage1.run("--add", str(more), str(again), patients=either) and stage1.code == 2
+    stage1.run("--add", str(more), str(again), "--drop-duplicates", patients=either)
+    assert stage1.code == 0 and len(stage1.rows) == 21 and "p91_0" in stage1.rows
+    assert (stage1.mask("p1_1") == square(30)).all()
+    dropped = {one["where"]: one["message"] for one in stage1.report["warnings"] if one["kind"] == "dropped"}
+    assert {Path(where).name for where in dropped} == {"a90_0.png", "p92_0.png"}
+    assert any(str(more / "images" / "p0_1.png") in message for message in dropped.values())
