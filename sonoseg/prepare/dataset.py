@@ -68,9 +68,14 @@ def combine(
             rest = [item for item in rest if item.id not in left_out]
             more += dropped
         found, of_table = collect_metadata(rest, kept, part.folder, task, key)
+        if known := {item.id for item in rest} & meta.keys():  # nothing is missing of an image that is corrected
+            new = [item for item in rest if item.id not in known]
+            read = [image for image in kept if image.item.id not in known]
+            of_new = collect_metadata(new, read, part.folder, task, key)[1] if new else []
+            of_table = [*_missing(of_table, False), *_missing(of_new, True)]
         replaced = {item.id for item in rest} & (items.keys() | {str(fault.image) for fault in faults})
         faults = [fault for fault in faults if fault.image is None or fault.image not in replaced]
-        faults += [*more, *_about(of_table, replaced)]
+        faults += [*more, *of_table]
         for identity in replaced:
             images.pop(identity, None)
         images |= {image.item.id: image for image in kept}
@@ -83,9 +88,9 @@ def combine(
     return VerifiedImages(parts[0].folder, list(images.values()), meta, faults, len(items))
 
 
-def _about(faults: Sequence[Fault], replaced: set[str]) -> list[Fault]:
-    """Return the faults of a table; a folder of corrections alone needs none, as everything is known already."""
-    return [fault for fault in faults if not (replaced and fault.kind in ("no_spacing", "no_patients"))]
+def _missing(faults: Sequence[Fault], wanted: bool) -> list[Fault]:
+    """Return the faults about metadata that no image of a folder has, or the others."""
+    return [fault for fault in faults if (fault.kind in ("no_spacing", "no_patients")) == wanted]
 
 
 def _completed(entry: ImageMetadata, earlier: ImageMetadata | None) -> ImageMetadata:

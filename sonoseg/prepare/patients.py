@@ -68,13 +68,12 @@ def collect_metadata(
         patient_of, more = _patients_by_pattern(items, patients, data)
     patient_of, same = _one_spelling(patient_of)
     faults += [*more, *same, *_almost_equal(patient_of)]
-    by_column = patients.pattern is None
     return {
         name: ImageMetadata(
             entry.spacing,
             patient_of.get(name),
             entry.reference,
-            not by_column or entry.patient is not None,
+            patients.pattern is not None or entry.patient is not None,
             entry.spacing_from,
         )
         for name, entry in known.items()

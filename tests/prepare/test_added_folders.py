@@ -89,3 +89,21 @@ def test_a_copy_in_an_added_folder_is_dropped_and_a_correction_is_not(stage1: St
     dropped = {one["where"]: one["message"] for one in stage1.report["warnings"] if one["kind"] == "dropped"}
     assert {Path(where).name for where in dropped} == {"a90_0.png", "p92_0.png"}
     assert any(str(more / "images" / "p0_1.png") in message for message in dropped.values())
+
+
+def test_a_corrected_image_silences_no_warning_about_new_ones(stage1: Stage1, tmp_path: Path) -> None:
+    rows = [f"p{number // 2}_{number % 2},patient{number // 2},0.2,0.2" for number in range(20)]
+    (stage1.base / "metadata.csv").write_text("\n".join(["image,patient,row_mm,col_mm", *rows]))
+    stage1.run(patients={"column": "patient"})
+
+    def missing() -> dict[str, str]:
+        warnings = stage1.report["warnings"]
+        return {one["kind"]: one["message"] for one in warnings if one["kind"] in ("no_patients", "no_spacing")}
+
+    add(tmp_path / "more", "p0_0", picture(0), square(9))
+    stage1.run("--add", str(tmp_path / "more"), patients={"column": "patient"})
+    assert stage1.code == 0 and not missing()  # all is known of an image that is corrected
+    add(tmp_path / "more", "new", picture(30), square(8))
+    stage1.run(patients={"column": "patient"})
+    assert stage1.code == 0 and missing().keys() == {"no_patients", "no_spacing"}
+    assert "no patient for 1 image (new)" in missing()["no_patients"]
