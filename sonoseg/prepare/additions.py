@@ -11,9 +11,10 @@ from typing import Any
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.names import patient_key
 from sonoseg.prepare.dataset import Dataset, VerifiedImages, build_dataset, classes_shown, order_of_pseudonyms
+from sonoseg.prepare.output import current_tables
 from sonoseg.prepare.split import Split, split_patients
 from sonoseg.runs.split_tables import Sample, read_split
-from sonoseg.runs.workspace import PARTS, PREPARATION_RECORD, Workspace
+from sonoseg.runs.workspace import PREPARATION_RECORD, Workspace
 from sonoseg.schema.task import Task
 
 
@@ -36,19 +37,16 @@ def added_folders(workspace: Workspace, new: Sequence[Path], forget: bool = Fals
 
 
 def earlier_split(workspace: Workspace, classes: Sequence[str]) -> dict[str, Sample]:
-    """Return the images of the split of a prepared dataset, by id.
+    """Return the images of the split of a prepared dataset, by id, also where a run ended before its tables were moved.
 
     Raises UsageError when nothing was prepared yet, DataError for tables that cannot be read.
     """
-    if not all(workspace.split_table(part).is_file() for part in PARTS):
+    tables = current_tables(workspace)
+    if not all(path.is_file() for path in tables.values()):
         raise UsageError(
             f"{workspace.split}: no split to add images to; prepare the dataset first, without further images"
         )
-    return {
-        sample.id: sample
-        for part in PARTS
-        for sample in read_split(workspace.split_table(part), classes, workspace.root)
-    }
+    return {sample.id: sample for path in tables.values() for sample in read_split(path, classes, workspace.root)}
 
 
 def add_to_split(
