@@ -12,7 +12,7 @@ from sonoseg.errors import DataError, UsageError
 from sonoseg.io.names import patient_key
 from sonoseg.prepare.dataset import Dataset, VerifiedImages, build_dataset, classes_shown, order_of_pseudonyms
 from sonoseg.prepare.output import current_tables
-from sonoseg.prepare.split import Split, split_patients
+from sonoseg.prepare.split import Split, class_warnings, divide_patients
 from sonoseg.runs.split_tables import Sample, read_split
 from sonoseg.runs.workspace import PREPARATION_RECORD, Workspace
 from sonoseg.schema.task import Task
@@ -106,10 +106,6 @@ def keep_patients(verified: VerifiedImages, earlier: Mapping[str, Sample]) -> Ve
     return replace(verified, meta=meta)
 
 
-def _test_first(sample: Sample) -> tuple[bool, str]:
-    return sample.fold is not None, sample.id
-
-
 def extend_split(
     images: Iterable[tuple[str, Sequence[bool]]],
     classes: Sequence[str],
@@ -119,24 +115,24 @@ def extend_split(
 ) -> Split:
     """Return the split of all patients: those of the earlier one as they were, new ones divided like a new dataset.
 
-    images, settings, order: see `split_patients`. earlier: patient -> fold. A single new patient joins the smallest
-    fold.
+    images, settings, order: see `split_patients`. earlier: patient -> fold. As many new patients test as the test part
+    of all lacks, but never all of several; the largest of the new folds joins the smallest of the earlier ones.
     """
     known = {patient_key(name): fold for name, fold in earlier.items()}
     listed = list(images)
-    new = [(patient, flags) for patient, flags in listed if patient_key(patient) not in known]
-    folds = sorted({fold for fold in earlier.values() if fold is not None})
-    divided = split_patients(new, classes, settings["test_size"], max(1, len(folds)), settings["seed"], order or {})
     fold_of = {patient: known[patient_key(patient)] for patient, _ in listed if patient_key(patient) in known}
-    if len({patient for patient, _ in new}) == 1:
-        sizes = Counter(known.get(patient_key(patient)) for patient, _ in listed)
-        smallest = min(folds, key=lambda fold: sizes[fold]) if folds else 0
-        return Split(fold_of | {patient: smallest for patient, _ in new}, [])
-    return Split(fold_of | divided.fold_of, [one for one in divided.warnings if one.kind != "split"])
-
-
-def _hashes(sample: Sample) -> tuple[str, str]:
-    return sample.mask_sha256, sample.sha256
+    new = [(patient, flags) for patient, flags in listed if patient not in fold_of]
+    if count := len({patient for patient, _ in new}):
+        lacking = round(settings["test_size"] * (len(known) + count)) - sum(fold is None for fold in known.values())
+        tested = min(max(0, lacking), max(1, count - 1))
+        folds = sorted({fold for fold in earlier.values() if fold is not None}) or [0]
+        divided = divide_patients(new, tested, len(folds), settings["seed"], order or {})
+        sizes = Counter(fold_of[patient] for patient, _ in listed if patient in fold_of)
+        more = Counter(fold for patient, _ in new if (fold := divided[patient]) is not None)
+        smallest = sorted(folds, key=lambda fold: sizes[fold])
+        joined = {fold: other for (fold, _), other in zip(more.most_common(), smallest, strict=False)}
+        fold_of |= {patient: None if fold is None else joined[fold] for patient, fold in divided.items()}
+    return Split(fold_of, class_warnings(listed, classes, fold_of))
 
 
 def added_summary(samples: Sequence[Sample], earlier: Mapping[str, Sample]) -> dict[str, Any]:
