@@ -26,9 +26,8 @@ def added_folders(workspace: Workspace, new: Sequence[Path], forget: bool = Fals
     Raises DataError when one of them is not there.
     """
     earlier: list[str] = []
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        record = json.loads((workspace.split / PREPARATION_RECORD).read_text(encoding="utf-8"))
-        earlier = [] if forget else [str(name) for name in record["settings"]["added"]]
+    with suppress(TypeError):
+        earlier = [] if forget else [str(name) for name in _recorded(workspace).get("added", [])]
     folders = list(dict.fromkeys([*map(Path, earlier), *(path.absolute() for path in new)]))
     for folder in folders:
         if not folder.is_dir():
@@ -47,6 +46,28 @@ def earlier_split(workspace: Workspace, classes: Sequence[str]) -> dict[str, Sam
             f"{workspace.split}: no split to add images to; prepare the dataset first, without further images"
         )
     return {sample.id: sample for path in tables.values() for sample in read_split(path, classes, workspace.root)}
+
+
+def earlier_settings(workspace: Workspace, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return test_size, folds and seed of the earlier split, as far as its record states them.
+
+    Raises UsageError when one is given that differs: patients of the earlier split stay where they are.
+    """
+    settings = _recorded(workspace)
+    for name, value in given.items():
+        if name in settings and settings[name] != value:
+            raise UsageError(
+                f"{workspace.split}: the split to which images are added has {name} {settings[name]}, and not {value}"
+            )
+    return {name: settings[name] for name in ("test_size", "folds", "seed") if name in settings}
+
+
+def _recorded(workspace: Workspace) -> dict[str, Any]:
+    """Return the settings of the earlier run, as its record states them; empty without one."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        record = json.loads((workspace.split / PREPARATION_RECORD).read_text(encoding="utf-8"))
+        return dict(record["settings"])
+    return {}
 
 
 def add_to_split(

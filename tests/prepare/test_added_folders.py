@@ -107,3 +107,17 @@ def test_a_corrected_image_silences_no_warning_about_new_ones(stage1: Stage1, tm
     stage1.run(patients={"column": "patient"})
     assert stage1.code == 0 and missing().keys() == {"no_patients", "no_spacing"}
     assert "no patient for 1 image (new)" in missing()["no_patients"]
+
+
+def test_settings_of_the_split_stay_where_images_are_added(stage1: Stage1, tmp_path: Path) -> None:
+    stage1.run("--seed", "7", "--test-size", "0.3")
+    before = stage1.rows
+    add(tmp_path / "more", "p30_0", picture(30), square(8))
+    stage1.run("--add", str(tmp_path / "more"))
+    assert stage1.report["settings"] == {"test_size": 0.3, "folds": 5, "seed": 7}
+    said = " ".join(stage1.run("--seed", "8").split())
+    assert stage1.code == 2 and "the split to which images are added has seed 7, and not 8; leave the flag out" in said
+    stage1.run("--seed", "7", "--folds", "5")
+    assert stage1.code == 0 and all(stage1.rows[name]["fold"] == row["fold"] for name, row in before.items())
+    stage1.run("--seed", "8", "--add", str(tmp_path / "more"), "--force")
+    assert stage1.code == 0 and stage1.report["settings"]["seed"] == 8
