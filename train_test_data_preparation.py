@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.schema.drafts import Draft
     from sonoseg.schema.task import Task
 
+USUAL_SEED = 42
+
 LINES_SHOWN = 20
 """Warnings that are shown in the terminal; the report has all of them."""
 
@@ -42,7 +44,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         type=number_type(int, 2, 100),
         help="cross-validation folds of the training part (default: the task's)",
     )
-    parser.add_argument("--seed", type=SEED, default=42, help="seed of the split")
+    parser.add_argument("--seed", type=SEED, help=f"seed of the split (default: {USUAL_SEED})")
     parser.add_argument(
         "--force",
         action="store_true",
@@ -115,9 +117,8 @@ def prepare(draft: "Draft", task: "Task", workspace: Workspace, folder: Path, ar
     check_images(verified, task, workspace, arguments.report_only)
 
     # Split whole patients, and compare the images with each other. Where images are added, earlier patients stay.
-    settings = {name: getattr(arguments, name) for name in ("test_size", "folds", "seed")}
-    settings = {name: getattr(task.split, name) if value is None else value for name, value in settings.items()}
     earlier = earlier_split(workspace, task.class_names) if added and not arguments.force else None
+    settings = split_settings(task, workspace, arguments, earlier is not None)
     make = build_dataset if earlier is None else partial(add_to_split, earlier)
     dataset = make(verified, task, workspace, settings)
 
@@ -152,6 +153,23 @@ def prepare(draft: "Draft", task: "Task", workspace: Workspace, folder: Path, ar
     print_lines(plan_lines(plan) if plan else [])
     status = "already prepared, with the same split: brought up to date" if same_split else "prepared"
     print_lines([*dataset_lines(dataset, report), f"{status}: {workspace.split}", f"look at: {page_path(workspace)}"])
+
+
+def split_settings(
+    task: "Task", workspace: Workspace, arguments: argparse.Namespace, is_added_to: bool
+) -> dict[str, Any]:
+    """Return test_size, folds and seed: as given, else the task's; where images are added, those of the earlier split.
+
+    Raises UsageError where one is given that the earlier split does not have.
+    """
+    from sonoseg.prepare.additions import earlier_settings
+
+    usual = {"test_size": task.split.test_size, "folds": task.split.folds, "seed": USUAL_SEED}
+    given = {name: value for name in usual if (value := getattr(arguments, name)) is not None}
+    try:
+        return usual | given | (earlier_settings(workspace, given) if is_added_to else {})
+    except UsageError as error:
+        raise UsageError(f"{error}; leave the flag out, or replace the split with --force, and train again") from None
 
 
 def is_same_split(dataset: "Dataset", workspace: Workspace) -> bool:

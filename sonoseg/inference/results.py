@@ -21,6 +21,7 @@ from sonoseg.inference.overlay import draw_overlay
 from sonoseg.inference.resume import OptionalFiles, recorded_files
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Source
+from sonoseg.io.image_ref import stem_of
 from sonoseg.io.masks import encode_label_map
 from sonoseg.io.png import encode_png
 from sonoseg.postprocess.interpret import Findings
@@ -244,7 +245,7 @@ def outdated_names(folder: Path, sources: Sequence[Source]) -> list[str]:
     """
     current, files = {source.name for source in sources}, {source.path.name for source in sources}
     parts = [source for source in sources if source.image.frame is not None or source.image.region is not None]
-    records = {folder / f"{source.path.stem}.json" for source in parts}
+    records = {folder / f"{stem_of(source.path)}.json" for source in parts}
     for pattern in ("*_frame[0-9]*.json", "*_region[0-9]*.json"):
         records |= set(folder.glob(pattern))
     outdated = []

@@ -19,7 +19,7 @@ from sonoseg.new_task.patients import HeaderFacts, PatientRule, header_facts, pa
 from sonoseg.new_task.structures import FoundStructure
 from sonoseg.new_task.tables import Table, find_table
 from sonoseg.new_task.unread import unread_annotations
-from sonoseg.schema.annotation_formats import Annotations, LabelledFormat, section_of
+from sonoseg.schema.annotation_formats import Annotations, LabelledFormat, MaskFolder, section_of
 from sonoseg.schema.drafts import AUTO
 from sonoseg.schema.task import Task
 
@@ -106,10 +106,12 @@ def read_further(folder: Path, task: Task) -> tuple[list[AnnotatedImage], list[F
 def recognised_section(folder: Path, task: Task, only: str | None = None) -> tuple[Annotations, str]:
     """Return how a folder with the structures of a task is read, and why; only: the one format that is considered.
 
-    Labels are those of the task, and images that nobody has annotated are left out. Raises DataError when nothing is
-    recognised.
+    Labels are those of the task, and images that nobody has annotated are left out. Of masks, what their values mean,
+    whether they are outlines and whether several are united is what the task says, where it has masks as well. Raises
+    DataError when nothing is recognised, or masks are of other structures.
     """
     layouts = [one for one in find_layouts(contents_of(folder)) if only in (None, one.section["format"])]
+    layouts = [one for one in layouts if not _is_ignored(one, task)]
     if not layouts:
         found = f"no annotations of the format {only} in this folder" if only else "no annotated images recognised"
         known = choices(list(FORMATS)) if only else "those of the task, or files of an annotation tool"
@@ -118,10 +120,43 @@ def recognised_section(folder: Path, task: Task, only: str | None = None) -> tup
     if isinstance(section, LabelledFormat):
         labels = getattr(task.annotations, "labels", {})
         section = section.model_copy(update={"labels": labels, "without_annotation": "leave_out"})
-    else:
-        choice = getattr(task.annotations, "without_annotation", None)
-        section = section.model_copy(update={"without_annotation": choice} if layouts[0].is_masks else {})
+    elif layouts[0].is_masks:
+        section = _masks_of_task(folder, layouts[0], task)
     return section, layouts[0].reason
+
+
+def _is_ignored(layout: Layout, task: Task) -> bool:
+    """Return whether a layout takes pictures as masks that the task says are none."""
+    ignored = {*task.annotations.ignore} if isinstance(task.annotations, MaskFolder) else set()
+    return layout.is_masks and any(masks.suffix in ignored for masks in section_of(layout.section).mask_sets)
+
+
+def _masks_of_task(folder: Path, layout: Layout, task: Task) -> MaskFolder:
+    """Return the section of a folder of masks, whose pixels mean what they mean in the task.
+
+    Where the task has another format, outlines are recognised. Raises DataError for masks of other structures.
+    """
+    fields, of_task, names = dict(layout.section), task.annotations, list(task.class_names)
+    choice = {"without_annotation": getattr(of_task, "without_annotation", None)}
+    if isinstance(of_task, MaskFolder):
+        found: MaskFolder = section_of(fields)
+        binary = bool(found.per_structure) or len(names) == 1
+        fields["unite"] = found.unite or (of_task.unite and binary and all(one.suffix for one in found.mask_sets))
+        fields["ignore"] = list(dict.fromkeys([*found.ignore, *of_task.ignore]))
+        fields["fill_outlines"] = of_task.fill_outlines
+        fields["values"] = {} if found.per_structure else of_task.values
+    else:
+        fields = _structures(folder, layout)[1]
+    section: MaskFolder = section_of(fields | choice)
+    if section.structures_problem(names):
+        what = [*map(str, section.values)] or [str(masks.structure or "all") for masks in section.mask_sets]
+        raise DataError(
+            f"its masks {'have the values' if section.values else 'are those of'} {', '.join(what)}; expected those of "
+            f"the task, {', '.join(names)}: a folder, or an end of the names, that is called after each structure, or "
+            "their positions in the task as the values, from 1",
+            folder,
+        )
+    return section
 
 
 def _because(contents: Contents, problems: Sequence[str]) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 from sonoseg.errors import DataError, UsageError
 from sonoseg.io.names import patient_key
 from sonoseg.prepare.dataset import Dataset, VerifiedImages, build_dataset, classes_shown, order_of_pseudonyms
-from sonoseg.prepare.split import Split, split_patients
+from sonoseg.prepare.output import current_tables
+from sonoseg.prepare.split import Split, class_warnings, divide_patients
 from sonoseg.runs.split_tables import Sample, read_split
-from sonoseg.runs.workspace import PARTS, PREPARATION_RECORD, Workspace
+from sonoseg.runs.workspace import PREPARATION_RECORD, Workspace
 from sonoseg.schema.task import Task
 
 
@@ -25,9 +26,8 @@ def added_folders(workspace: Workspace, new: Sequence[Path], forget: bool = Fals
     Raises DataError when one of them is not there.
     """
     earlier: list[str] = []
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        record = json.loads((workspace.split / PREPARATION_RECORD).read_text(encoding="utf-8"))
-        earlier = [] if forget else [str(name) for name in record["settings"]["added"]]
+    with suppress(TypeError):
+        earlier = [] if forget else [str(name) for name in _recorded(workspace).get("added", [])]
     folders = list(dict.fromkeys([*map(Path, earlier), *(path.absolute() for path in new)]))
     for folder in folders:
         if not folder.is_dir():
@@ -36,19 +36,38 @@ def added_folders(workspace: Workspace, new: Sequence[Path], forget: bool = Fals
 
 
 def earlier_split(workspace: Workspace, classes: Sequence[str]) -> dict[str, Sample]:
-    """Return the images of the split of a prepared dataset, by id.
+    """Return the images of the split of a prepared dataset, by id, also where a run ended before its tables were moved.
 
     Raises UsageError when nothing was prepared yet, DataError for tables that cannot be read.
     """
-    if not all(workspace.split_table(part).is_file() for part in PARTS):
+    tables = current_tables(workspace)
+    if not all(path.is_file() for path in tables.values()):
         raise UsageError(
             f"{workspace.split}: no split to add images to; prepare the dataset first, without further images"
         )
-    return {
-        sample.id: sample
-        for part in PARTS
-        for sample in read_split(workspace.split_table(part), classes, workspace.root)
-    }
+    return {sample.id: sample for path in tables.values() for sample in read_split(path, classes, workspace.root)}
+
+
+def earlier_settings(workspace: Workspace, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return test_size, folds and seed of the earlier split, as far as its record states them.
+
+    Raises UsageError when one is given that differs: patients of the earlier split stay where they are.
+    """
+    settings = _recorded(workspace)
+    for name, value in given.items():
+        if name in settings and settings[name] != value:
+            raise UsageError(
+                f"{workspace.split}: the split to which images are added has {name} {settings[name]}, and not {value}"
+            )
+    return {name: settings[name] for name in ("test_size", "folds", "seed") if name in settings}
+
+
+def _recorded(workspace: Workspace) -> dict[str, Any]:
+    """Return the settings of the earlier run, as its record states them; empty without one."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        record = json.loads((workspace.split / PREPARATION_RECORD).read_text(encoding="utf-8"))
+        return dict(record["settings"])
+    return {}
 
 
 def add_to_split(
@@ -108,10 +127,6 @@ def keep_patients(verified: VerifiedImages, earlier: Mapping[str, Sample]) -> Ve
     return replace(verified, meta=meta)
 
 
-def _test_first(sample: Sample) -> tuple[bool, str]:
-    return sample.fold is not None, sample.id
-
-
 def extend_split(
     images: Iterable[tuple[str, Sequence[bool]]],
     classes: Sequence[str],
@@ -121,24 +136,24 @@ def extend_split(
 ) -> Split:
     """Return the split of all patients: those of the earlier one as they were, new ones divided like a new dataset.
 
-    images, settings, order: see `split_patients`. earlier: patient -> fold. A single new patient joins the smallest
-    fold.
+    images, settings, order: see `split_patients`. earlier: patient -> fold. As many new patients test as the test part
+    of all lacks, but never all of several; the largest of the new folds joins the smallest of the earlier ones.
     """
     known = {patient_key(name): fold for name, fold in earlier.items()}
     listed = list(images)
-    new = [(patient, flags) for patient, flags in listed if patient_key(patient) not in known]
-    folds = sorted({fold for fold in earlier.values() if fold is not None})
-    divided = split_patients(new, classes, settings["test_size"], max(1, len(folds)), settings["seed"], order or {})
     fold_of = {patient: known[patient_key(patient)] for patient, _ in listed if patient_key(patient) in known}
-    if len({patient for patient, _ in new}) == 1:
-        sizes = Counter(known.get(patient_key(patient)) for patient, _ in listed)
-        smallest = min(folds, key=lambda fold: sizes[fold]) if folds else 0
-        return Split(fold_of | {patient: smallest for patient, _ in new}, [])
-    return Split(fold_of | divided.fold_of, [one for one in divided.warnings if one.kind != "split"])
-
-
-def _hashes(sample: Sample) -> tuple[str, str]:
-    return sample.mask_sha256, sample.sha256
+    new = [(patient, flags) for patient, flags in listed if patient not in fold_of]
+    if count := len({patient for patient, _ in new}):
+        lacking = round(settings["test_size"] * (len(known) + count)) - sum(fold is None for fold in known.values())
+        tested = min(max(0, lacking), max(1, count - 1))
+        folds = sorted({fold for fold in earlier.values() if fold is not None}) or [0]
+        divided = divide_patients(new, tested, len(folds), settings["seed"], order or {})
+        sizes = Counter(fold_of[patient] for patient, _ in listed if patient in fold_of)
+        more = Counter(fold for patient, _ in new if (fold := divided[patient]) is not None)
+        smallest = sorted(folds, key=lambda fold: sizes[fold])
+        joined = {fold: other for (fold, _), other in zip(more.most_common(), smallest, strict=False)}
+        fold_of |= {patient: None if fold is None else joined[fold] for patient, fold in divided.items()}
+    return Split(fold_of, class_warnings(listed, classes, fold_of))
 
 
 def added_summary(samples: Sequence[Sample], earlier: Mapping[str, Sample]) -> dict[str, Any]:

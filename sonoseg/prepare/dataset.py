@@ -11,6 +11,7 @@ from sonoseg.io.faults import Fault
 from sonoseg.io.pseudonyms import PseudonymKey, is_pseudonym
 from sonoseg.prepare.duplicates.near_duplicates import NearDuplicatePairs, find_near_duplicates, near_duplicate_faults
 from sonoseg.prepare.duplicates.selection import annotated_twice, without_duplicates
+from sonoseg.prepare.duplicates.unknown_patients import with_groups
 from sonoseg.prepare.metadata import ImageMetadata
 from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
 from sonoseg.prepare.patients import collect_metadata
@@ -50,9 +51,10 @@ def combine(
 ) -> VerifiedImages:
     """Return the images of all folders, at least one, with their metadata.
 
-    key: replaces the patients that image files state by pseudonyms.
-    An image of a later folder replaces that of the same id, whose faults no longer count; spacing, patient and
-    references that the later folder does not state are those of the earlier one.
+    key: replaces the patients that image files state by pseudonyms. drop_duplicates: of equal pictures of all folders
+    the first is kept. An image of a later folder replaces that of the same id, whose faults no longer count; spacing,
+    patient and references that the later folder does not state are those of the earlier one. Where patients are
+    unknown, similar images of all folders are grouped together.
     """
     meta: dict[str, ImageMetadata] = {}
     images: dict[str, VerifiedImage] = {}
@@ -61,26 +63,34 @@ def combine(
     for part in parts:
         kept, rest, more = list(part.images), list(part.items), list(part.faults)
         if drop_duplicates:
-            kept, dropped = without_duplicates(kept, part.folder)
+            kept, dropped = without_duplicates(kept, part.folder, images)
             left_out = {fault.image for fault in dropped}
             rest = [item for item in rest if item.id not in left_out]
             more += dropped
         found, of_table = collect_metadata(rest, kept, part.folder, task, key)
+        if known := {item.id for item in rest} & meta.keys():  # nothing is missing of an image that is corrected
+            new = [item for item in rest if item.id not in known]
+            read = [image for image in kept if image.item.id not in known]
+            of_new = collect_metadata(new, read, part.folder, task, key)[1] if new else []
+            of_table = [*_missing(of_table, False), *_missing(of_new, True)]
         replaced = {item.id for item in rest} & (items.keys() | {str(fault.image) for fault in faults})
         faults = [fault for fault in faults if fault.image is None or fault.image not in replaced]
-        faults += [*more, *_about(of_table, replaced)]
+        faults += [*more, *of_table]
         for identity in replaced:
             images.pop(identity, None)
         images |= {image.item.id: image for image in kept}
         items |= {item.id: item for item in rest}
         meta |= {name: _completed(entry, meta.get(name)) for name, entry in found.items()}
+    if task.patients.unknown:
+        meta, more = with_groups(list(items.values()), meta, list(images.values()))
+        faults += more
     faults += same_pictures(list(images.values()), meta, parts[0].folder)
     return VerifiedImages(parts[0].folder, list(images.values()), meta, faults, len(items))
 
 
-def _about(faults: Sequence[Fault], replaced: set[str]) -> list[Fault]:
-    """Return the faults of a table; a folder of corrections alone needs none, as everything is known already."""
-    return [fault for fault in faults if not (replaced and fault.kind in ("no_spacing", "no_patients"))]
+def _missing(faults: Sequence[Fault], wanted: bool) -> list[Fault]:
+    """Return the faults about metadata that no image of a folder has, or the others."""
+    return [fault for fault in faults if (fault.kind in ("no_spacing", "no_patients")) == wanted]
 
 
 def _completed(entry: ImageMetadata, earlier: ImageMetadata | None) -> ImageMetadata:
@@ -97,8 +107,8 @@ def _completed(entry: ImageMetadata, earlier: ImageMetadata | None) -> ImageMeta
 class Dataset:
     """A dataset that is split.
 
-    images, samples: in the same order; `pairs` has indices into them. faults: of verification, split and comparison.
-    settings: of the split.
+    images, samples: in the same order, by id; `pairs` has indices into them. faults: of verification, split and
+    comparison. settings: of the split.
     """
 
     task: Task
@@ -139,11 +149,12 @@ def build_dataset(
 
     settings: `test_size`, `folds` and `seed`. Raises DataError for a leak between the parts.
     """
-    images, meta = verified.images, verified.meta
+    images, meta = sorted(verified.images, key=lambda image: image.item.id), verified.meta
     split = split or split_patients(
         classes_shown(verified), task.class_names, **settings, order=order_of_pseudonyms(verified)
     )
     samples = build_samples(images, meta, split, workspace)
+    assert [image.item.id for image in images] == [sample.id for sample in samples], "two orders of the images"
     assert_no_leak(
         [sample for sample in samples if sample.fold is not None], [sample for sample in samples if sample.fold is None]
     )

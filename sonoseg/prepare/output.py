@@ -95,22 +95,38 @@ def write_dataset(
     output.write_json(DATASET_REPORT, report)
     output.write_text(page_path(workspace), page)
     # Both tables are on the disk before either is moved into its place, so that a full disk leaves the earlier pair. An
-    # earlier test table never stands beside a new training table: after an interruption the test table is missing.
+    # earlier test table never stands beside a new training table: after an interruption the test table is missing, and
+    # the new tables are the split, see `current_tables`.
     fresh = {part: _fresh(workspace, part) for part in PARTS}
+    only_fresh = current_tables(workspace)["test"] == fresh["test"]
     try:
         for part, path in fresh.items():
             references = list(task.metadata.reference)
             write_split(output, path, workspace.root, _of(part, samples), task.class_names, references)
-        if not same_split:
-            output.remove(workspace.split_table("test"))
-        for part, path in fresh.items():
-            output.move(path, workspace.split_table(part))
-    finally:
-        output.remove(*fresh.values())
+    except BaseException:
+        if not only_fresh:
+            output.remove(*fresh.values())
+        raise
+    if not same_split:
+        output.remove(workspace.split_table("test"))
+    for part, path in fresh.items():
+        output.move(path, workspace.split_table(part))
     output.remove(*outdated)
     for sample in samples:
         output.keep(sample.image.path, sample.sha256)
         output.keep(sample.mask, sample.mask_sha256)
+
+
+def current_tables(workspace: Workspace) -> dict[str, Path]:
+    """Return the table of each part: of a run that ended while it replaced them, the new ones, as far as not moved.
+
+    Both were complete when that run removed the test table. They need not exist.
+    """
+    tables = {part: workspace.split_table(part) for part in PARTS}
+    fresh = {part: _fresh(workspace, part) for part in PARTS}
+    if not tables["test"].is_file() and fresh["test"].is_file():
+        tables |= {part: path for part, path in fresh.items() if path.is_file()}
+    return tables
 
 
 def _fresh(workspace: Workspace, part: str) -> Path:

@@ -9,7 +9,6 @@ from sonoseg.io.faults import Fault, FaultsError, error, warning
 from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.names import is_inside, patient_key, similar_patient_key
 from sonoseg.io.pseudonyms import PseudonymKey, identity_key
-from sonoseg.prepare.duplicates.unknown_patients import grouped_patients
 from sonoseg.prepare.metadata import ImageMetadata, read_metadata, rows_of
 from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.schema.annotations import Metadata, Patients
@@ -23,6 +22,9 @@ def collect_metadata(
     items: Sequence[AnnotatedImage], images: Sequence[VerifiedImage], data: Path, task: Task, key: PseudonymKey
 ) -> tuple[dict[str, ImageMetadata], list[Fault]]:
     """Return {id: ImageMetadata} with the patient of every image filled in, and what remains unknown as warnings.
+
+    Where the task says that patients are unknown, those that neither table nor file states are None: the images of all
+    folders are grouped together, see `with_groups`.
 
     Spacing and patient are those of the metadata table, else those that the image file itself states, the patient as
     its pseudonym; `images` are the items that could be read. Where the task identifies patients by a column and neither
@@ -56,21 +58,22 @@ def collect_metadata(
         if table and not any(name in entry.reference for entry in known.values()):
             message = f"column {column!r} gives no image a reference {name}"
             faults.append(warning(metadata.file, message, "no_spacing"))
+    patient_of: dict[str, str]
+    more: list[Fault] = []
     if patients.unknown:
-        patient_of, more = grouped_patients(items, known, images)
+        patient_of = {name: entry.patient for name, entry in known.items() if entry.patient}
     elif patients.pattern is None:
         patient_of, more = _patients_by_column(items, known, f"{metadata.file}, column {patients.column!r}")
     else:
         patient_of, more = _patients_by_pattern(items, patients, data)
     patient_of, same = _one_spelling(patient_of)
     faults += [*more, *same, *_almost_equal(patient_of)]
-    by_column = patients.pattern is None
     return {
         name: ImageMetadata(
             entry.spacing,
-            patient_of[name],
+            patient_of.get(name),
             entry.reference,
-            not by_column or entry.patient is not None,
+            patients.pattern is not None or entry.patient is not None,
             entry.spacing_from,
         )
         for name, entry in known.items()

@@ -51,34 +51,69 @@ def split_patients(
     closest to `test_size` and to equal folds. A single patient trains; with fewer patients than folds there are fewer
     folds. Both, unequal shares, and classes that a part or a fold lacks give warnings. No images: no patients.
     """
+    patients, counts = _counted(images, order)
+    if not patients:
+        return Split({}, [])
+    tested = min(max(1, round(test_size * len(patients))), len(patients) - 1)
+    fold = _divided(counts, (tested, test_size), folds, seed)
+    return Split(_fold_of(patients, fold), _warnings(counts, fold, classes, test_size, folds))
+
+
+def divide_patients(
+    images: Iterable[tuple[str, Sequence[bool]]],
+    tested: int,
+    folds: int,
+    seed: int,
+    order: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, int | None]:
+    """Return patient -> fold of at least one patient, None for the `tested` that test, as `split_patients` divides."""
+    patients, counts = _counted(images, order)
+    return _fold_of(patients, _divided(counts, (tested, tested / len(patients)), folds, seed))
+
+
+def class_warnings(
+    images: Iterable[tuple[str, Sequence[bool]]], classes: Sequence[str], fold_of: Mapping[str, int | None]
+) -> list[Fault]:
+    """Return a warning for each class that a part or a fold of a split lacks."""
+    patients, counts = _counted(images, {})
+    fold = np.array([_TEST if (one := fold_of[name]) is None else one for name in patients])
+    warnings = _warnings(counts, fold, classes, 0.0, 0)
+    return [one for one in warnings if one.kind != "split"]
+
+
+def _counted(images: Iterable[tuple[str, Sequence[bool]]], order: Mapping[str, str]) -> tuple[list[str], Counts]:
+    """Return the patients in order and their counts: in column 0 their images, in the others those of each class."""
     flags_of: dict[str, list[Sequence[bool]]] = defaultdict(list)
     for patient, flags in images:
         flags_of[patient].append(flags)
     patients = sorted(flags_of, key=lambda name: (order.get(name, name), name))
-    if not patients:
-        return Split({}, [])
-    # Column 0 counts a patient's images, the others those that show each class.
-    counts = np.array([[len(flags_of[name]), *np.sum(flags_of[name], axis=0)] for name in patients], dtype=np.float64)
+    return patients, np.array([[len(flags_of[name]), *np.sum(flags_of[name], axis=0)] for name in patients], np.float64)
 
-    testing = np.zeros(len(patients), dtype=bool)
-    if len(patients) > 1:
-        testing = _draw_test(counts, test_size, seed)
+
+def _divided(counts: Counts, test: tuple[int, float], folds: int, seed: int) -> NDArray[np.int_]:
+    """Return each patient's fold, or `_TEST`. test: how many patients test, and the share that is wanted."""
+    tested, share = test
+    testing = np.full(len(counts), tested == len(counts))
+    if 0 < tested < len(counts):
+        testing = _draw_test(counts, tested, share, seed)
     training = np.flatnonzero(~testing)
     used = min(folds, len(training))
     fold = np.where(testing, _TEST, 0)
     if used > 1:
         fold[training] = _draw_folds(counts[training], used, seed)
-    fold_of = {name: None if testing[row] else int(fold[row]) for row, name in enumerate(patients)}
-    return Split(fold_of, _warnings(counts, fold, classes, test_size, folds))
+    return fold
 
 
-def _draw_test(counts: Counts, test_size: float, seed: int) -> Flags:
-    """Return which of at least 2 patients test; never none, never all."""
+def _fold_of(patients: Sequence[str], fold: NDArray[np.int_]) -> dict[str, int | None]:
+    return {name: None if at == _TEST else int(at) for name, at in zip(patients, fold, strict=True)}
+
+
+def _draw_test(counts: Counts, wanted: int, share: float, seed: int) -> Flags:
+    """Return which `wanted` of more patients test. share: of the images that is to test, 0 to 1."""
     # scikit-learn, below this import, takes a second to load: not for --help.
     from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 
     patients = len(counts)
-    wanted = min(max(1, round(test_size * patients)), patients - 1)
 
     def stratified(seed: int) -> NDArray[np.int_]:
         draw = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=wanted, random_state=seed)
@@ -89,7 +124,7 @@ def _draw_test(counts: Counts, test_size: float, seed: int) -> Flags:
         order = np.random.default_rng(seed).permutation(patients)
         return (order < wanted).astype(int)
 
-    return _best(stratified, plain, counts, np.array([1 - test_size, test_size]), seed).astype(bool)
+    return _best(stratified, plain, counts, np.array([1 - share, share]), seed).astype(bool)
 
 
 def _draw_folds(counts: Counts, folds: int, seed: int) -> NDArray[np.int_]:

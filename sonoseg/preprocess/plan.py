@@ -91,8 +91,8 @@ def check_prepared(task: Task, workspace: Workspace) -> None:
     for job in collect_jobs(task, workspace, state.copies, state.seed):
         if state.done.get(job.name) != job.key():
             raise DataError(
-                f"{state.path(workspace)}: image {job.sample.id} was prepared from another mask or with other settings "
-                f"than the task has now; {RUN_STAGE_2_AGAIN}"
+                f"{state.path(workspace)}: image {job.sample.id} was prepared from another mask, with other settings "
+                f"than the task has now, or by another version of OpenCV; {RUN_STAGE_2_AGAIN}"
             )
 
 

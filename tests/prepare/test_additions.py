@@ -201,6 +201,19 @@ def test_a_single_new_patient_joins_the_smallest_fold() -> None:
     assert split.fold_of == earlier | {"new": 1}
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_repeated_additions_keep_the_folds_and_the_test_part_in_proportion(count: int) -> None:
+    split: dict[str, int | None] = {f"p{number}": number % 5 if number < 10 else None for number in range(12)}
+    for addition in range(10):
+        names = [*split, *(f"new{addition}_{number}" for number in range(count))]
+        found = extend_split([(name, [True]) for name in names], ["X"], split, {"test_size": 0.2, "seed": 0})
+        assert split.items() <= found.fold_of.items() and not found.warnings
+        split = found.fold_of
+    sizes = [sum(fold == number for fold in split.values()) for number in range(5)]
+    tested = sum(fold is None for fold in split.values())
+    assert max(sizes) - min(sizes) <= 1 and abs(tested - 0.2 * len(split)) <= 1
+
+
 def test_of_equal_pictures_the_first_is_kept(stage1: Stage1) -> None:
     add(stage1.base, "p90_0", picture(3), square(8))
     assert "but of patients" in stage1.run() and stage1.code == 2

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from sonoseg.errors import DataError
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS
-from sonoseg.preprocess import prepared
+from sonoseg.preprocess import plan, prepared
 from sonoseg.preprocess.prepared import Job, JobSettings
 from sonoseg.runs.split_tables import Sample
 from sonoseg.runs.workspace import Workspace
@@ -27,3 +28,14 @@ def test_keys_of_single_pictures_are_those_of_earlier_versions(monkeypatch: pyte
 
 def test_every_frame_has_a_key_of_its_own() -> None:
     assert len({job(frame).key() for frame in (None, 0, 1)}) == 3
+
+
+def test_what_else_the_key_contains_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job(None)
+    state = plan.State(done={one.name: one.key()})
+    monkeypatch.setattr(plan.State, "read", lambda workspace: state)
+    monkeypatch.setattr(plan, "collect_jobs", lambda *settings: [one])
+    plan.check_prepared(one.settings.task, one.settings.workspace)
+    monkeypatch.setattr(prepared.cv2, "__version__", "4.0.0")
+    with pytest.raises(DataError, match="or by another version of OpenCV"):
+        plan.check_prepared(one.settings.task, one.settings.workspace)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -74,16 +75,25 @@ def without_excluded(
     return kept, rest
 
 
-def without_duplicates(images: Sequence[VerifiedImage], data: Path) -> tuple[list[VerifiedImage], list[Fault]]:
-    """Return the first image, by id, of each picture that exists under several names, and a warning per other one."""
-    first: dict[str, VerifiedImage] = {}
-    faults = []
-    for image in sorted(images, key=lambda image: image.item.id):
-        kept = first.setdefault(image.pixels_sha256, image)
-        if kept is not image:
-            message = f"the same pixels as {kept.item.name_in(data)}, which is kept; left out"
+def without_duplicates(
+    images: Sequence[VerifiedImage], data: Path, earlier: Mapping[str, VerifiedImage] = MappingProxyType({})
+) -> tuple[list[VerifiedImage], list[Fault]]:
+    """Return the first image of each picture that exists under several names, and a warning per other one.
+
+    earlier: id -> image of the folders before, which come first; an image of the same id replaces the earlier one, and
+    is kept unless another earlier one has its pixels. Then the order is that of the ids. data: folder of the images.
+    """
+    replaced = {image.item.id for image in images} & earlier.keys()
+    first = {image.pixels_sha256: image for name, image in earlier.items() if name not in replaced}
+    kept, faults = [], []
+    for image in sorted(images, key=lambda image: (image.item.id not in replaced, image.item.id)):
+        other = first.setdefault(image.pixels_sha256, image)
+        if other is image:
+            kept.append(image)
+        else:
+            message = f"the same pixels as {other.item.name_in(data)}, which is kept; left out"
             faults.append(warning(image.item.name_in(data), message, "dropped", image.item.id))
-    return list(first.values()), faults
+    return kept, faults
 
 
 def annotated_twice(
