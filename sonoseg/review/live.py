@@ -24,7 +24,7 @@ from sonoseg.inference.sources import Source as Image
 from sonoseg.io.files import write_json
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS
-from sonoseg.review.predictions import Prediction, curves, of_record
+from sonoseg.review.predictions import Prediction, curves, image_sha256_of, of_record
 from sonoseg.review.results import Item, item_id, patients_in
 from sonoseg.review.sources import check_frame
 from sonoseg.schema.task import Task
@@ -238,6 +238,9 @@ class LiveImages:
     def image(self, item: Item, frame: int) -> ImageRef:
         image = self._opened[item.id].image.image
         return image if item.frames == 1 else replace(image, frame=frame - 1)
+
+    def image_sha256(self, item: Item) -> str:
+        return image_sha256_of(self._stored(self._opened[item.id].image.name, item, item.frame or 1))
 
     def series(self, item: Item) -> dict[str, Any]:
         image = self._opened[item.id].image

@@ -40,12 +40,16 @@ class NotAllowed(SonoSegError):
 
 @dataclass(frozen=True)
 class View:
-    """A frame, from 1, of an item as this rater sees it: the prediction, and the newest decision, None without one."""
+    """A frame, from 1, of an item as this rater sees it: the prediction, and the newest decision, None without one.
+
+    version: of the newest decision under this name, also about an earlier image; 0 without one.
+    """
 
     item: Item
     frame: int
     prediction: Prediction
     entry: Entry | None
+    version: int = 0
 
     @property
     def spacing(self) -> Spacing | None:
@@ -69,7 +73,7 @@ class Review:
         """
         self.source, self.folder, self.rater, self.can_segment = source, folder / FOLDER, rater, can_segment
         self.task: Task = source.task
-        self.store = Store(self.folder, rater)
+        self.store = Store(self.folder, rater, self._image_sha256)
         self.read_only = self.store.read_only
         self._lock = threading.Lock()
         self._frames, self._enhanced, self._thumbnails = Kept(16), Kept(16), Kept(2000)
@@ -77,6 +81,8 @@ class Review:
         self._state: Hashable = None
         self._items: list[Item] = []
         self._by_id: dict[str, Item] = {}
+        self._by_name: dict[str, Item] = {}
+        self._of_images: dict[str, str] = {}
 
     def items(self) -> list[Item]:
         """Return all items in their order, read again where they have changed."""
@@ -86,8 +92,18 @@ class Review:
                 found = self.source.items()
                 self._items = sorted(found, key=lambda one: one.name) if self.rater.blind else worst_first(found)
                 self._by_id = {item.id: item for item in self._items}
+                self._by_name = {item.name: item for item in self._items}
+                self._of_images = {}
                 self._state = state
             return self._items
+
+    def _image_sha256(self, name: str) -> str:
+        """Return the SHA-256 of the image of an item, kept until the results change; empty where it is not known."""
+        self.items()
+        known, item = self._of_images, self._by_name.get(name)
+        if name not in known:
+            known[name] = self.source.image_sha256(item) if item else ""
+        return known[name]
 
     def item(self, identity: str) -> Item:
         """Return the item of an id. Raises NotFound."""
@@ -159,6 +175,7 @@ class Review:
         except NoSuchFrame as problem:
             raise NotFound(problem.reason) from None
         view = View(item, number, prediction, self.store.newest(item.name, number))
+        view = replace(view, version=self.store.version(item.name, number))
         if prediction.size is None:
             try:
                 size = self.frame(view).size
@@ -209,7 +226,7 @@ class Review:
             "reasons": [] if blind else found.reasons or list(view.item.reasons),
             "decision": entry["decision"] if entry else "open",
             "note": entry.get("note", "") if entry else "",
-            "version": entry["version"] if entry else 0,
+            "version": view.version,
             "shapes": [to_page(shape) for shape in shapes],
             **({} if blind else {"predicted": [to_page(shape) for shape in found.shapes]}),
             "not_visible": entry["after"].get("not_visible", []) if entry else [],

@@ -89,7 +89,7 @@ def known_images(workspace: Workspace, task: Task) -> Known:
 def _chosen(review: Review, known: Known, remarks: list[str]) -> Iterator[Chosen]:
     items = {item.name: item for item in review.items()}
     taken: set[str] = set()
-    for (name, number), entry in sorted(review.store.current().items()):
+    for (name, number), entry in sorted(review.store.current(earlier_images=True).items()):
         if entry["decision"] not in ("accepted", "corrected"):
             continue
         try:

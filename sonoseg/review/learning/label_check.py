@@ -157,5 +157,8 @@ class DoubtfulLabels:
     def image(self, item: Item, frame: int) -> ImageRef:
         return self._of[item.id][1].image
 
+    def image_sha256(self, item: Item) -> str:
+        return self._of[item.id][0].image_sha256(item)
+
     def series(self, item: Item) -> dict[str, Any]:
         return self._of[item.id][0].series(item)
