@@ -143,7 +143,8 @@ class Store:
     def save(self, item: str, frame: int, base_version: int, entry: Mapping[str, Any]) -> Entry:
         """Append a decision, and write the annotations anew; return it with its version, when it is on the disk.
 
-        entry: JSON values with `decision` and `after`; reviewer, time and `before` are added. Raises Conflict when
+        entry: JSON values with `decision` and `after`; reviewer, time and `before` are added. A decision that is the
+        newest already, sent again as its answer was lost, is returned as it was saved. Raises Conflict when
         `base_version` is not the newest version of the frame that this rater may see, Busy, UsageError and OSError when
         nothing can be written.
         """
@@ -151,6 +152,8 @@ class Store:
             self.refresh()
             newest, seen = self.newest(item, frame), self._seen(item, frame)
             if self.version(item, frame) != base_version:
+                if newest and newest is seen[-1] and self._is_again(newest, entry):
+                    return newest
                 raise Conflict(seen[-1] if seen else {"reviewer": "somebody", "version": 0, "time": ""})
             line = {
                 "item": item,
@@ -170,6 +173,10 @@ class Store:
             saved = self._of_item[item, frame][-1]
             self._write_annotations()
             return saved
+
+    def _is_again(self, saved: Entry, entry: Mapping[str, Any]) -> bool:
+        same = all(saved.get(key) == entry.get(key) for key in ("decision", "after", "note"))
+        return same and saved["reviewer"] == self.rater.name
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -77,6 +77,17 @@ def test_the_last_writer_is_told(page_of: Callable[..., Page]) -> None:
     ann.save("002_c", "accepted")
 
 
+def test_a_decision_whose_answer_was_lost_is_sent_again(page_of: Callable[..., Page], results: Path) -> None:
+    ann, ben = page_of("ann"), page_of("ben")
+    ann.save("000_a", "corrected", shapes=[BIG], note="x")
+    again = ann.save("000_a", "corrected", shapes=[BIG], note="x", base_version=0)
+    assert again["version"] == 1 and len(log_of(results)) == 1
+    ann.save("000_a", "corrected", shapes=[BIG], note="y", base_version=0, status=409)
+    ben.save("000_a", "corrected", shapes=[BIG], note="x", base_version=0, status=409)
+    ben.save("000_a", "rejected")
+    ann.save("000_a", "corrected", shapes=[BIG], note="x", base_version=0, status=409)
+
+
 @pytest.mark.parametrize(
     ("shapes", "reason"),
     [
