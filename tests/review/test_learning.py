@@ -137,7 +137,7 @@ def cross_validated(tmp_path: Path, head: Task, monkeypatch: pytest.MonkeyPatch)
     for fold in (0, 1):
         (folder / f"fold_{fold}").mkdir()
         (folder / f"fold_{fold}" / "best_model.safetensors").touch()
-    monkeypatch.setattr(label_check, "read_header", lambda path: SimpleNamespace(task=head))
+    monkeypatch.setattr(label_check, "read_header", lambda path: SimpleNamespace(task=head, sha256="f" * 64))
     monkeypatch.setattr(label_check.Predictor, "__call__", lambda self, image, models: {**RECORD, "models": models})
     return folder
 
@@ -156,6 +156,18 @@ def test_doubtful_annotations_are_the_first_of_the_list(cross_validated: Path, t
     assert page.save("007_HC", "corrected", shapes=wrong["predicted"])["decision"] == "corrected"
     review = Review(DoubtfulLabels(cross_validated, tmp_path), cross_validated, Rater("ann"))
     assert write_dataset(review, tmp_path)[-1].startswith("1 images in")  # the accepted annotation stays as it is
+
+
+def test_records_of_an_earlier_cross_validation_are_made_anew(
+    cross_validated: Path, tmp_path: Path, head: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Page(Review(DoubtfulLabels(cross_validated, tmp_path), cross_validated, Rater("ann")))
+    assert page.item("000_HC")["predicted"]
+    monkeypatch.setattr(label_check, "read_header", lambda path: SimpleNamespace(task=head, sha256="e" * 64))
+    now = {**RECORD, "model_sha256": "e" * 64, "shapes": []}
+    monkeypatch.setattr(label_check.Predictor, "__call__", lambda self, image, models: now)
+    page = Page(Review(DoubtfulLabels(cross_validated, tmp_path), cross_validated, Rater("ann")))
+    assert page.item("000_HC")["predicted"] == []
 
 
 def test_a_folder_without_a_cross_validation(tmp_path: Path) -> None:

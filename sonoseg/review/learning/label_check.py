@@ -93,9 +93,10 @@ class DoubtfulLabels:
 
     def _add(self, sample: Sample, folder: Path) -> None:
         if sample.fold not in self._live:
-            model = str(folder / fold_folder(sample.fold) / BEST_MODEL)
+            model = folder / fold_folder(sample.fold) / BEST_MODEL
             records = folder / FOLDER / "live" / fold_folder(sample.fold)
-            self._live[sample.fold] = LiveImages(self.task, records, self._predictor.of([model]))
+            digest = read_header(model).sha256 if model.is_file() else ""
+            self._live[sample.fold] = LiveImages(self.task, records, self._predictor.of([str(model)]), digest)
         live = self._live[sample.fold]
         spacing_from = "split table" if sample.spacing else UNKNOWN
         (identity,) = live.add([Image(sample.image, sample.id, sample.spacing, spacing_from)])
