@@ -107,6 +107,15 @@ def test_suggestions_for_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert sonoseg(["suggest", str(tmp_path), "--task", "spine_realtime"]) == 2
 
 
+def test_a_model_of_another_task_is_refused_before_anything_is_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sonoseg.review.learning.suggest.suggest", lambda *_: pytest.fail("it was computed"))
+    arguments = ["suggest", str(tmp_path), "--task", "fetal_head", "--model", "spine_realtime"]
+    assert sonoseg([*arguments, "--workspace", str(tmp_path)]) == 2
+    assert "spine_realtime was trained for task spine_realtime, not fetal_head" in capsys.readouterr().err
+
+
 def test_annotations_are_doubted_where_the_dice_is_far_below_the_expected_one() -> None:
     usual = {str(number): Doubt(0.95 - 0.001 * (number % 5), 0.95) for number in range(50)}
     assert limit_of(usual) == 0.05  # a spread of a thousandth is none to doubt
