@@ -1,6 +1,7 @@
 """A review: items, their pictures and measurements, and the decisions, as the requests of the page ask for them."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -126,7 +127,7 @@ class Review:
             "blind": self.rater.blind,
             "read_only": bool(self.read_only),
             "can_segment": self.can_segment and not self.read_only,
-            "scope": hashlib.sha256(str(self.folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:12],
+            "scope": self._scope(),
             "patients": sorted({item.patient for item in self.items() if item.patient})[:MAX_PATIENTS],
             "agreement": not self.rater.blind and any(len(one) > 1 for one in self.store.by_rater().values()),
             "unit": "mm" if in_mm else "px",
@@ -150,6 +151,11 @@ class Review:
 
     def counts(self) -> dict[str, int]:
         return counts(self.items(), self.store.newest_of_items(), self.rater.blind)
+    def _scope(self) -> str:
+        """Return under which name a browser keeps unsaved work: that of each reviewer, blind or not, is kept apart."""
+        parts = [os.fsencode(self.folder.resolve()), self.rater.name.encode(), b"blind" if self.rater.blind else b""]
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
+
 
     def listing(self, query: Query) -> dict[str, Any]:
         """Return a part of the list."""

@@ -33,6 +33,12 @@ def pixels(page: Page, path: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(answer.content)))
 
 
+def test_a_browser_keeps_the_work_of_each_reviewer_apart(page_of: Callable[..., Page]) -> None:
+    raters = [("ann", False), ("ben", False), ("ann", True)]
+    scopes = [page_of(name, blind=blind).get("session")["scope"] for name, blind in raters]
+    assert len(set(scopes)) == 3 and page_of("ann").get("session")["scope"] == scopes[0]
+
+
 def test_the_page_is_told_what_it_needs(page: Page) -> None:
     session = page.get("session")
     assert session["title"] == "Fetal head in transverse ultrasound" and session["reviewer"] == "ann"
