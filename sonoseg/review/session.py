@@ -10,7 +10,9 @@ from typing import Any
 
 from sonoseg.errors import DataError, SonoSegError, is_machine_error
 from sonoseg.geometry.shapes import Shape
-from sonoseg.io.files import sha256_of
+from sonoseg.io.file_state import FileState, state_now
+from sonoseg.io.limits import DEFAULT_LIMITS
+from sonoseg.io.readers.opening import digest_of_file
 from sonoseg.review import pictures
 from sonoseg.review.kept import Kept
 from sonoseg.review.measuring import DIGITS, entries, measured
@@ -195,9 +197,8 @@ class Review:
     def frame(self, view: View) -> Frame:
         """Return the decoded frame. Raises DataError when it cannot be read, or is not what was segmented."""
         image = self.source.image(view.item, view.frame)
-        state = image.path.stat().st_mtime_ns if image.path.is_file() else 0
-        expected = view.prediction.image_sha256
-        if state and expected and self._digests.get((image.path, state), lambda: sha256_of(image.path)) != expected:
+        state, expected = state_now(image.path), view.prediction.image_sha256
+        if state and expected and self._digest(image.path, state) != expected:
             raise DataError("the image has changed since it was segmented; put it back, or segment it again")
         read: Frame = self._frames.get((image, state), lambda: pictures.read_frame(image))
         if view.prediction.size and 0 not in view.prediction.size and read.size != view.prediction.size:
@@ -208,6 +209,9 @@ class Review:
         """Return the shapes that this rater sees."""
         if view.entry:
             return stored(view.entry["after"]["shapes"])
+    def _digest(self, path: Path, state: FileState) -> str:
+        return str(self._digests.get((path, state), lambda: digest_of_file(path, DEFAULT_LIMITS)[0]))
+
         return [] if self.rater.blind else view.prediction.reviewed
 
     def read_shapes(self, view: View, values: Any) -> tuple[list[Shape], list[str]]:
@@ -268,11 +272,11 @@ class Review:
         read, problem = self._frame_or_problem(view)
         if not read:
             raise NotFound(problem)
-        version = view.entry["version"] if view.entry else 0
-        key = (identity, view.frame, version, hashlib.sha256(read.pixels.tobytes()).digest())
+        key = (identity, view.frame, hashlib.sha256(read.pixels.tobytes()).digest())
         if kind == "thumbnail":
             shapes = [] if self.rater.blind else self.shown(view)
-            data: bytes = self._thumbnails.get(key, lambda: pictures.thumbnail(read, shapes, self.task))
+            drawn = *key, tuple((shape.structure, shape.kind, shape.points.tobytes()) for shape in shapes)
+            data: bytes = self._thumbnails.get(drawn, lambda: pictures.thumbnail(read, shapes, self.task))
         elif kind == "enhanced":
             data = self._enhanced.get(key, lambda: pictures.enhanced(read, self.task))
         else:

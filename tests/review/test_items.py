@@ -221,3 +221,11 @@ def test_a_blind_rater_sees_images_only(page_of: Callable[..., Page]) -> None:
     page.save("000_a", "corrected", shapes=[])
     page.get(f"items/{page.id_of('005_loop')}/series", status=404)
     page.get("agreement", status=404)
+
+
+def test_a_thumbnail_has_the_outlines_of_the_result_as_it_is(page: Page, results: Path) -> None:
+    url = f"/api/items/{page.id_of('000_a')}/thumbnail"
+    before = page.client.get(url).content
+    record = json.loads((results / "000_a.json").read_text())
+    (results / "000_a.json").write_text(json.dumps({**record, "shapes": []}))
+    assert page.client.get(url).content != before
