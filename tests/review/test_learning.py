@@ -179,6 +179,17 @@ def test_records_of_an_earlier_cross_validation_are_made_anew(
     assert page.item("000_HC")["predicted"] == []
 
 
+def test_the_table_of_patients_is_read_once_a_fold(
+    cross_validated: Path, tmp_path: Path, head: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    with_table = changed(head, patients={"column": "patient"})
+    monkeypatch.setattr(label_check, "read_header", lambda path: SimpleNamespace(task=with_table, sha256="f" * 64))
+    monkeypatch.setattr("sonoseg.review.results.read_metadata", lambda path, *_: read.append(path) or {})
+    assert len(DoubtfulLabels(cross_validated, tmp_path).items()) == 8
+    assert len(read) == 2
+
+
 def test_a_folder_without_a_cross_validation(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no scores and models of a cross-validation"):
         DoubtfulLabels(tmp_path, tmp_path)

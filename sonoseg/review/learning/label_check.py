@@ -87,20 +87,19 @@ class DoubtfulLabels:
         self._predictor = Predictor([])
         self._live: dict[int | None, LiveImages] = {}
         self._of: dict[str, tuple[LiveImages, Sample]] = {}
-        for sample in samples:
-            if sample.id in self._doubts:
-                self._add(sample, folder)
+        doubted = [sample for sample in samples if sample.id in self._doubts]
+        for fold in dict.fromkeys(sample.fold for sample in doubted):
+            self._add([sample for sample in doubted if sample.fold == fold], folder)
 
-    def _add(self, sample: Sample, folder: Path) -> None:
-        if sample.fold not in self._live:
-            model = folder / fold_folder(sample.fold) / BEST_MODEL
-            records = folder / FOLDER / "live" / fold_folder(sample.fold)
-            digest = read_header(model).sha256 if model.is_file() else ""
-            self._live[sample.fold] = LiveImages(self.task, records, self._predictor.of([str(model)]), digest)
-        live = self._live[sample.fold]
-        spacing_from = "split table" if sample.spacing else UNKNOWN
-        (identity,) = live.add([Image(sample.image, sample.id, sample.spacing, spacing_from)])
-        self._of[identity] = live, sample
+    def _add(self, samples: list[Sample], folder: Path) -> None:
+        """Add the images that a fold validated, at least one."""
+        fold = samples[0].fold
+        model, records = folder / fold_folder(fold) / BEST_MODEL, folder / FOLDER / "live" / fold_folder(fold)
+        digest = read_header(model).sha256 if model.is_file() else ""
+        live = LiveImages(self.task, records, self._predictor.of([str(model)]), digest)
+        images = [Image(one.image, one.id, one.spacing, "split table" if one.spacing else UNKNOWN) for one in samples]
+        self._live[fold] = live
+        self._of |= {key: (live, sample) for key, sample in zip(live.add(images), samples, strict=True)}
 
     def close(self) -> None:
         """End the process of the networks."""
