@@ -25,6 +25,7 @@ from sonoseg.review.store import Rater
 from sonoseg.review.uploads import Uploads, shown_name
 from sonoseg.schema.task import Task
 from tests.dicom_files import write_dicom
+from tests.io.volumes import nifti
 from tests.review.conftest import Page, head_picture
 from tests.review.workers import RECORD, ends_at_crash
 
@@ -169,6 +170,13 @@ def test_a_dropped_dicom_file_without_a_suffix(dropping: Page, tmp_path: Path) -
     assert len(answer["items"]) == 1 and not answer["problems"]
     details = json.dumps([dropping.get("items"), dropping.get(f"items/{answer['items'][0]}")])
     assert "Visible" not in details and "V-1" not in details
+
+
+def test_a_dropped_compressed_volume_file(dropping: Page, tmp_path: Path) -> None:
+    data = nifti(tmp_path / "a.nii.gz", head_picture()).read_bytes()
+    answer = drop(dropping, ("Head.NII.GZ", data))
+    assert not answer["problems"]
+    assert dropping.get(f"items/{answer['items'][0]}")["name"] == "Head.NII.GZ"
 
 
 def test_a_file_that_the_readers_refuse(dropping: Page) -> None:
