@@ -235,9 +235,13 @@ def listed(folder: Path, task: "Task") -> Any:
 
 def reviewer_name(given: str | None) -> str:
     """Return the name that is stored with decisions: the one given, else that of the user. Raises UsageError."""
+    from sonoseg.review.raters import MODEL
+
     name = (given if given is not None else user_name()).strip()
     if not 0 < len(name) <= MAX_NAME or text_problem(name):
         raise UsageError(f"--reviewer: expected a name of 1 to {MAX_NAME} characters without control characters")
+    if name == MODEL:
+        raise UsageError(f"--reviewer: the page of agreement calls the predictions {MODEL}; expected another name")
     return name
 
 

@@ -143,3 +143,10 @@ def test_hosts_of_a_server_for_other_machines(page_of: Callable[..., Page]) -> N
 def test_the_policy_of_a_page_names_its_style_sheet() -> None:
     policy = policy_of("<style>a {}</style><p>")
     assert "'sha256-" in policy and "script-src" not in policy and "unsafe" not in policy
+
+
+def test_an_address_with_many_fields_has_no_token(page: Page) -> None:
+    query = "&".join(f"f{number}=1" for number in range(101))
+    assert page.client.get(f"/?{query}").status_code == 200  # by its cookie
+    page.client.cookies.clear()
+    assert page.client.get(f"/?{query}&token={TOKEN}").status_code == 401

@@ -246,7 +246,9 @@ async def on_error(request: Request, error: Exception) -> Response:
     elif isinstance(error, Busy):
         status = 503
     elif isinstance(error, OSError):
-        status, content = 503, {"error": f"nothing was saved: {error.strerror}; correct that, and save again"}
+        saving = request.method == "PUT"
+        what, again = ("nothing was saved", "save again") if saving else ("this is not possible now", "try again")
+        status, content = 503, {"error": f"{what}: {error.strerror}; correct that, and {again}"}
     return JSONResponse(content, status)
 
 
