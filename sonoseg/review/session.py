@@ -102,7 +102,8 @@ class Review:
 
     def _image_sha256(self, name: str) -> str:
         """Return the SHA-256 of the image of an item, kept until the results change; empty where it is not known."""
-        self.items()
+        if not self._by_name:
+            self.items()
         known, item = self._of_images, self._by_name.get(name)
         if name not in known:
             known[name] = self.source.image_sha256(item) if item else ""
@@ -186,6 +187,7 @@ class Review:
         view = replace(view, version=self.store.version(item.name, number))
         if prediction.size is None:
             try:
+        self.items()  # of which image decisions are asked for
                 size = self.frame(view).size
             except (DataError, OSError) as error:
                 if is_machine_error(error):
