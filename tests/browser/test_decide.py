@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.browser.page import ReviewPage
 from tests.browser.server import Server
 
@@ -76,17 +78,30 @@ def test_two_tabs_overwrite_nothing(spines: Path, serve: Serve, visit: Visit) ->
     two.until(lambda: two.page.get_attribute("#decision", "data-decision") == "rejected")
 
 
-def test_theirs_can_be_taken(spines: Path, serve: Serve, visit: Visit) -> None:
-    server = serve(spines)
+@pytest.mark.parametrize("key", ["c", "u"])  # after "u" the image stays open
+def test_theirs_can_be_taken(key: str, heads: Path, serve: Serve, visit: Visit) -> None:
+    server = serve(heads)
     one = visit(server)
     two = visit(server, beside=one)
-    one.decide("x")
-    two.press("a")
+    name = one.name
+    one.page.bring_to_front()
+    one.press("1", "h", "Shift+ArrowRight")
+    theirs = one.shape("HEAD")
+    one.decide("c")
+    two.page.bring_to_front()
+    two.press("1", "h", "h", "Shift+ArrowDown")
+    assert two.shape("HEAD") != theirs
+    two.press(key)
     two.wait("dialog[open]")
     two.page.click("text=Take theirs")
     two.page.wait_for_selector("dialog", state="detached")
     two.until(lambda: two.page.inner_text("#saving") == "All saved")
-    assert [line["decision"] for line in server.log()] == ["rejected"]
+    if key == "c":
+        two.choose(name)
+    two.until(lambda: two.shape("HEAD") == theirs)
+    assert two.page.get_attribute("#decision", "data-decision") == "corrected"
+    assert two.page.evaluate("Object.keys(localStorage).filter((key) => key.includes('|draft|')).length") == 0
+    assert [line["decision"] for line in server.log()] == ["corrected"]
 
 
 def test_a_killed_server_loses_nothing(spines: Path, serve: Serve, visit: Visit) -> None:

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { strokesKept } from "./brush.js";
 import { ask } from "./dialogs.js";
 import { draftName, keep } from "./drafts.js";
-import { change, content, edits, wasSaved } from "./edits.js";
+import { change, content, edits, giveUpWork, wasSaved } from "./edits.js";
 import { distance } from "./points.js";
 import { openAgain, openById, openNext } from "./open.js";
 import { post } from "./outbox.js";
@@ -102,11 +102,9 @@ async function conflict({ entry, error }) {
     mark(entry.id, { isSending: true });
     return post({ ...entry, body: { ...entry.body, base_version: error.body.version ?? theirs?.version } });
   }
-  if (theirs) {
-    wasSaved(entry.id, entry.frame, theirs.version, { shapes: theirs.shapes, not_visible: theirs.not_visible, spacing_mm: theirs.spacing_mm ?? null, note: theirs.note ?? "" });
-    mark(entry.id, { decision: theirs.decision, version: theirs.version, reviewer });
-  }
-  return state.item?.id === entry.id ? openAgain() : null;
+  giveUpWork(entry.id, entry.frame, theirs);
+  if (theirs) mark(entry.id, { decision: theirs.decision, version: theirs.version, reviewer, isUnsaved: false });
+  return state.item?.id === entry.id && frameOf(state.item) === entry.frame ? openAgain() : null;
 }
 
 function refused({ entry, error }) {
