@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,3 +166,33 @@ def test_closing_a_tab_keeps_unsaved_changes(heads: Path, serve: Serve, visit: V
     assert line["after"]["shapes"][0]["points"] == changed
     left = "Object.keys(localStorage).filter((key) => key.includes('|draft|')).length"
     again.until(lambda: again.page.evaluate(left) == 0)
+
+
+def test_a_delayed_decision_does_not_hold_the_others_up(heads: Path, serve: Serve, visit: Visit) -> None:
+    page = visit(serve(heads))
+    page.expects_faults = True
+    sent: list[str] = []
+
+    def answer(route: Any) -> None:
+        sent.append(route.request.url.split("/")[-2])
+        if sent.count("first") == 1:
+            route.fulfill(status=503, json={"error": "nothing was saved: No space left on device"})
+        else:
+            route.fulfill(json={"version": 1, "decision": "rejected", "shapes": [], "remarks": []})
+
+    page.page.route("**/review", answer)
+    page.page.evaluate(POST, [["first", None], ["second", None]])
+    page.until(lambda: sent[:2] == ["first", "second"])
+    page.until(lambda: "first is not saved yet: nothing was saved: No space" in page.page.inner_text("#notices"))
+    page.until(lambda: sent == ["first", "second", "first"])
+    page.until(lambda: page.page.inner_text("#saving") == "All saved")
+
+
+POST = """async (entries) => {
+    const {post} = await import("/static/outbox.js");
+    for (const [id, frame] of entries) {
+        const empty = {shapes: [], not_visible: [], spacing_mm: null, note: ""};
+        const body = {frame, base_version: 0, decision: "rejected", ...empty};
+        post({id, frame, label: id, index: -1, body});
+    }
+}"""

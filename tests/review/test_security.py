@@ -112,7 +112,7 @@ def test_an_unexpected_error_is_one_sentence(page: Page, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("sonoseg.review.session.Review.session", fail)
     answer = page.client.get("/api/session")
-    assert answer.status_code == 503 and "RuntimeError" in answer.text and "Visible" not in answer.text
+    assert answer.status_code == 500 and "RuntimeError" in answer.text and "Visible" not in answer.text
 
 
 def test_other_machines_need_a_token_file(tmp_path: Path) -> None:

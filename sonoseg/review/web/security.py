@@ -169,7 +169,7 @@ class Guard:
             await self.app(scope, receive, with_headers)
         except Exception as error:  # not raised: nothing of a request or a file goes into a log
             if not started:
-                await _answer(send, 503, json.dumps(unexpected(error)).encode(), {"content-type": "application/json"})
+                await _answer(send, 500, json.dumps(unexpected(error)).encode(), {"content-type": "application/json"})
 
 
 def policy_of(page: str) -> str:

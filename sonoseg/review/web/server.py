@@ -258,7 +258,7 @@ async def on_unknown(request: Request, error: Exception) -> Response:
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:
-    return JSONResponse(unexpected(error), 503)
+    return JSONResponse(unexpected(error), 500)
 
 
 def application(
