@@ -188,6 +188,20 @@ def test_a_delayed_decision_does_not_hold_the_others_up(heads: Path, serve: Serv
     page.until(lambda: page.page.inner_text("#saving") == "All saved")
 
 
+def test_frames_of_a_loop_have_versions_of_their_own(heads: Path, serve: Serve, visit: Visit) -> None:
+    page = visit(serve(heads))
+    bases: list[int] = []
+
+    def answer(route: Any) -> None:
+        bases.append(route.request.post_data_json["base_version"])
+        route.fulfill(json={"version": 7, "decision": "rejected", "shapes": [], "remarks": []})
+
+    page.page.route("**/review", answer)
+    page.page.evaluate(POST, [["loop", 1], ["loop", 2]])
+    page.until(lambda: len(bases) == 2)
+    assert bases == [0, 0]
+
+
 POST = """async (entries) => {
     const {post} = await import("/static/outbox.js");
     for (const [id, frame] of entries) {

@@ -50,7 +50,7 @@ async function send() {
     try {
       const answer = await api.review(sending.id, sending.body);
       for (const later of waiting) {
-        if (later !== sending && later.id === sending.id) later.body.base_version = answer.version;
+        if (later !== sending && isSame(later, sending)) later.body.base_version = answer.version;
       }
       finish("saved", { entry: sending, answer });
     } catch (error) {
