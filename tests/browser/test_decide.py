@@ -210,3 +210,23 @@ POST = """async (entries) => {
         post({id, frame, label: id, index: -1, body});
     }
 }"""
+
+
+def test_unsaved_changes_are_taken_over_without_locks(heads: Path, serve: Serve, visit: Visit) -> None:
+    """Browsers have no locks for a plain http address of another machine."""
+    server = serve(heads)
+    page = visit(server)
+    page.page.context.add_init_script("Object.defineProperty(Navigator.prototype, 'locks', {get: () => undefined})")
+    page.open()
+    assert page.page.evaluate("navigator.locks === undefined")
+    page.press("1", "Shift+ArrowRight")
+    changed = page.shape("HEAD")
+    beside = visit(server, beside=page)  # the first tab is still open
+    assert beside.shape("HEAD") != changed
+    beside.page.close()
+    page.page.reload()
+    page.wait("html[data-ready]")
+    assert page.shape("HEAD") == changed
+    page.page.close()
+    again = visit(server, beside=page)
+    assert again.shape("HEAD") == changed
