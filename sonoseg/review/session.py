@@ -18,7 +18,7 @@ from sonoseg.review.kept import Kept
 from sonoseg.review.measuring import DIGITS, entries, measured
 from sonoseg.review.pictures import Frame
 from sonoseg.review.predictions import Prediction
-from sonoseg.review.queue import MOST, Query, chosen, counts, listed, worst_first
+from sonoseg.review.queue import MOST, Lists, Query, chosen, counts, listed, worst_first
 from sonoseg.review.results import FOLDER, Item
 from sonoseg.review.shapes import PAGE_KINDS, ShapeReader, rounded, stored, to_page
 from sonoseg.review.sources import NoSuchFrame, Source
@@ -80,7 +80,7 @@ class Review:
         self.read_only = self.store.read_only
         self._lock = threading.Lock()
         self._frames, self._enhanced, self._thumbnails = Kept(16), Kept(16), Kept(2000)
-        self._digests = Kept(20_000)
+        self._digests, self._lists = Kept(20_000), Lists()
         self._state: Hashable = None
         self._items: list[Item] = []
         self._by_id: dict[str, Item] = {}
@@ -152,13 +152,13 @@ class Review:
             "counts": self.counts(),
         }
 
-    def counts(self) -> dict[str, int]:
-        return counts(self.items(), self.store.newest_of_items(), self.rater.blind)
     def _scope(self) -> str:
         """Return under which name a browser keeps unsaved work: that of each reviewer, blind or not, is kept apart."""
         parts = [os.fsencode(self.folder.resolve()), self.rater.name.encode(), b"blind" if self.rater.blind else b""]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
 
+    def counts(self) -> dict[str, int]:
+        return counts(self.items(), self.store.newest_of_items(), self.rater.blind)
 
     def listing(self, query: Query) -> dict[str, Any]:
         """Return a part of the list."""
@@ -167,9 +167,13 @@ class Review:
         newest, blind = self.store.newest_of_items(), self.rater.blind
         if blind:
             query = replace(query, status="", structure="")
-        found = chosen(items, query, newest)
+        ids, by_id = self._lists.get(query.pages_of) or [], self._by_id
+        found = [by_id[identity] for identity in ids if identity in by_id]
+        if not found or len(found) < len(ids):
+            found = chosen(items, query, newest)
         part = found[query.offset : query.offset + min(query.limit, MOST)]
         return {
+            "list": self._lists.keep(found),
             "total": len(found),
             "items": [listed(item, newest, blind) for item in part],
             "counts": counts(items, newest, blind),
@@ -183,11 +187,11 @@ class Review:
             number, prediction = self.source.prediction(item, frame)
         except NoSuchFrame as problem:
             raise NotFound(problem.reason) from None
+        self.items()  # of which image decisions are asked for
         view = View(item, number, prediction, self.store.newest(item.name, number))
         view = replace(view, version=self.store.version(item.name, number))
         if prediction.size is None:
             try:
-        self.items()  # of which image decisions are asked for
                 size = self.frame(view).size
             except (DataError, OSError) as error:
                 if is_machine_error(error):
@@ -207,13 +211,13 @@ class Review:
             raise DataError("the image has another size than its result; segment it again")
         return read
 
+    def _digest(self, path: Path, state: FileState) -> str:
+        return str(self._digests.get((path, state), lambda: digest_of_file(path, DEFAULT_LIMITS)[0]))
+
     def shown(self, view: View) -> list[Shape]:
         """Return the shapes that this rater sees."""
         if view.entry:
             return stored(view.entry["after"]["shapes"])
-    def _digest(self, path: Path, state: FileState) -> str:
-        return str(self._digests.get((path, state), lambda: digest_of_file(path, DEFAULT_LIMITS)[0]))
-
         return [] if self.rater.blind else view.prediction.reviewed
 
     def read_shapes(self, view: View, values: Any) -> tuple[list[Shape], list[str]]:

@@ -223,6 +223,19 @@ def test_a_blind_rater_sees_images_only(page_of: Callable[..., Page]) -> None:
     page.get("agreement", status=404)
 
 
+def test_pages_are_cut_from_the_list_as_it_was(page: Page, results: Path) -> None:
+    names = [item["name"] for item in page.get("items")["items"]]
+    first = page.get("items", reviewed="no", limit=2)
+    for item in first["items"]:
+        page.save(item["name"], "rejected")  # they leave the filtered list
+    rest = page.get("items", reviewed="no", limit=10, offset=2, list=first["list"])
+    assert [item["name"] for item in (*first["items"], *rest["items"])] == names and rest["total"] == len(names)
+    assert rest["list"] == first["list"] and {item["decision"] for item in rest["items"]} == {"open"}
+    new = page.get("items", reviewed="no")
+    assert new["total"] == len(names) - 2 and new["list"] != first["list"]
+    assert page.get("items", list="unknown")["total"] == len(names)
+
+
 def test_a_thumbnail_has_the_outlines_of_the_result_as_it_is(page: Page, results: Path) -> None:
     url = f"/api/items/{page.id_of('000_a')}/thumbnail"
     before = page.client.get(url).content

@@ -174,6 +174,7 @@ class Pages:
             reviewed=True if reviewed in yes else False if reviewed in no else None,
             offset=whole_number(request, "offset", 0) or 0,
             limit=whole_number(request, "limit", 100, MOST) or 0,
+            pages_of=given.get("list", ""),
         )
         return JSONResponse(await run_in_threadpool(self.review.listing, query))
 
