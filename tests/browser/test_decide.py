@@ -202,6 +202,21 @@ def test_frames_of_a_loop_have_versions_of_their_own(heads: Path, serve: Serve, 
     assert bases == [0, 0]
 
 
+def test_a_refused_decision_leaves_the_earlier_one(heads: Path, serve: Serve, visit: Visit) -> None:
+    page = visit(serve(heads))
+    page.expects_faults = True
+    name = page.name
+    page.decide("x")
+    page.choose(name)
+    refusal = {"error": "the results cannot be written"}
+    page.page.route("**/review", lambda route: route.fulfill(status=422, json=refusal))
+    page.press("a")
+    page.until(lambda: f"{name} was not saved: the results" in page.page.inner_text("#notices"))
+    page.wait("#rows .decision[data-decision=rejected]")
+    page.choose(name)
+    page.wait("#decision[data-decision=rejected]")
+
+
 POST = """async (entries) => {
     const {post} = await import("/static/outbox.js");
     for (const [id, frame] of entries) {

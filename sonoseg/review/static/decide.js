@@ -107,9 +107,11 @@ async function conflict({ entry, error }) {
   return state.item?.id === entry.id && frameOf(state.item) === entry.frame ? openAgain() : null;
 }
 
-function refused({ entry, error }) {
-  mark(entry.id, { decision: "open", isSending: false, isUnsaved: true });
-  if (state.item?.id === entry.id) state.item.decision = "open";
+async function refused({ entry, error }) {
+  const now = await api.item(entry.id, entry.frame).catch(() => null);
+  const decision = now?.decision ?? "open";
+  mark(entry.id, { decision, isSending: false, isUnsaved: true });
+  if (state.item?.id === entry.id && frameOf(state.item) === entry.frame) state.item.decision = decision;
   emit("notice", {
     text: `${entry.label} was not saved: ${error.message}`, kind: "warning",
     action: { text: "Open it", run: () => openById(entry.id, entry.frame, entry.index) },
