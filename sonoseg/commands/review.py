@@ -5,21 +5,23 @@ import getpass
 import json
 import shlex
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonoseg.errors import UsageError, choices, printable
+from sonoseg.errors import SonoSegError, UsageError, choices, printable
 from sonoseg.io.names import text_problem
 from sonoseg.runs.checkout import default_workspace
 from sonoseg.runs.command_line import EXIT_OK, number_type, path_type
 from sonoseg.runs.workspace import INFERENCE_RECORD, PREPARATION_RECORD, RESULTS_TABLE, Workspace
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
+    from sonoseg.models.model_header import ModelHeader
     from sonoseg.review.learning.label_check import DoubtfulLabels
     from sonoseg.review.live import LiveImages, Predictor
     from sonoseg.review.session import Review
-    from sonoseg.review.sources import Source
+    from sonoseg.review.sources import Results, Source
     from sonoseg.review.uploads import Uploads
     from sonoseg.schema.task import Task
 
@@ -111,6 +113,7 @@ def opened(
     arguments: argparse.Namespace,
 ) -> "tuple[Review, Uploads | None, LiveImages | None, Predictor | DoubtfulLabels | None]":
     """Return the review, where dropped pictures go, the images that are segmented as they are opened, and the model."""
+    from sonoseg.models.model_header import digest_of
     from sonoseg.review.live import LiveImages, Predictor
     from sonoseg.review.results import FOLDER
     from sonoseg.review.session import Review
@@ -122,16 +125,17 @@ def opened(
     live: LiveImages | None = None
     source: Source
     if arguments.images and arguments.model and not (arguments.results and has_results(arguments.results)):
-        task = task_of_models(arguments.model)
+        models = model_headers(arguments.model)
+        task = models[0].task
         folder = arguments.results or Workspace(arguments.workspace or default_workspace(), task.name).results
         if has_results(folder):
             remedy = (
                 "name another folder for the decisions before --images, or leave out --model to review those results"
             )
             raise UsageError(f"{folder}: has results already, perhaps of other images; {remedy}")
-        models = [str(path) for path in arguments.model]
-        predictor = Predictor(models)
-        source = live = LiveImages(task, folder / FOLDER / "live", predictor)
+        predictor = Predictor([str(model.path) for model in models])
+        digest = digest_of([model.sha256 for model in models])
+        source = live = LiveImages(task, folder / FOLDER / "live", predictor, digest)
         live.add(listed(arguments.images, task))
     else:
         folder = arguments.results or only_results((arguments.workspace or default_workspace()) / "result")
@@ -141,11 +145,12 @@ def opened(
             labels = DoubtfulLabels(folder, workspace_of(folder, arguments.workspace))
             return Review(labels, folder, rater), None, None, labels
         source = results = results_in(folder, arguments.images)
-        models = [str(path) for path in arguments.model or ()] or results.models()
-        predictor = Predictor(models)
-    if not models:
-        return Review(source, folder, rater), None, None, None
-    dropped = LiveImages(source.task, folder / FOLDER / "live", predictor)
+        models = models_for(arguments.model, results)
+        if not models:
+            return Review(source, folder, rater), None, None, None
+        predictor = Predictor([str(model.path) for model in models])
+    model_sha256 = digest_of([model.sha256 for model in models])
+    dropped = LiveImages(source.task, folder / FOLDER / "live", predictor, model_sha256)
     review = Review(Joined([source, dropped]), folder, rater, can_segment=True)
     return review, Uploads(folder / FOLDER, dropped), live, predictor
 
@@ -190,11 +195,35 @@ def only_results(folder: Path) -> Path:
     return found[0]
 
 
-def task_of_models(models: list[Path]) -> "Task":
-    """Return the task of the first model. Raises ModelError."""
+def model_headers(models: Sequence[Path]) -> "list[ModelHeader]":
+    """Return the headers of models. Raises ModelError."""
     from sonoseg.inference.segmenter import read_models
 
-    return read_models(models)[0].task
+    return read_models(models)
+
+
+def models_for(given: list[Path] | None, results: "Results") -> "list[ModelHeader]":
+    """Return the models for dropped pictures: those given, else those of the results where they are still there.
+
+    Raises ModelError, and UsageError for given models of another task than that of the results.
+    """
+    from sonoseg.models.model_header import read_header
+
+    if given:
+        models = model_headers(given)
+        found, expected = models[0].task, results.task
+        if (found.name, found.class_names) != (expected.name, expected.class_names):
+            wanted = f"the results are of task {expected.name} with {', '.join(expected.class_names)}"
+            raise UsageError(
+                f"{given[0]}: a model of task {found.name} with {', '.join(found.class_names)}, and {wanted}; "
+                "name a model of that task in --model"
+            )
+        return models
+    with suppress(SonoSegError):  # replaced or damaged since: the results can be reviewed, and nothing is segmented
+        models = [read_header(Path(path)) for path in results.models()]
+        if models and models[0].task.class_names == results.task.class_names:
+            return models
+    return []
 
 
 def listed(folder: Path, task: "Task") -> Any:
@@ -206,9 +235,13 @@ def listed(folder: Path, task: "Task") -> Any:
 
 def reviewer_name(given: str | None) -> str:
     """Return the name that is stored with decisions: the one given, else that of the user. Raises UsageError."""
+    from sonoseg.review.raters import MODEL
+
     name = (given if given is not None else user_name()).strip()
     if not 0 < len(name) <= MAX_NAME or text_problem(name):
         raise UsageError(f"--reviewer: expected a name of 1 to {MAX_NAME} characters without control characters")
+    if name == MODEL:
+        raise UsageError(f"--reviewer: the page of agreement calls the predictions {MODEL}; expected another name")
     return name
 
 

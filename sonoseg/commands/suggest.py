@@ -32,6 +32,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Choose images, write the list and the contact sheet, and print them."""
+    from sonoseg.inference.segmenter import read_models
     from sonoseg.models.registry import shipped_model
     from sonoseg.review.learning.suggest import suggest, write_suggestion
     from sonoseg.schema.task_files import load_draft, task_of
@@ -44,9 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     def progress(images: Iterator[Any], total: int) -> Iterator[Any]:
         return iter(progress_bar(images, "look at", total))
 
-    found, task = suggest(arguments.folder, models, workspace, int(arguments.count), progress)
+    task = read_models(models)[0].task
     if task.name != requested.name:
         raise UsageError(f"{models[0]} was trained for task {task.name}, not {requested.name}; name that task")
+    found, _ = suggest(arguments.folder, models, workspace, int(arguments.count), progress)
     written = write_suggestion(found, arguments.output or workspace.results / SUGGESTED_FOLDER)
     for rank, one in enumerate(found.chosen, start=1):
         print(printable(f"{rank:3}  {one.source.path.name}  expected Dice {one.expected:.2f}"))

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -21,10 +21,13 @@ from typing import Any
 
 from sonoseg.errors import DataError, SonoSegError, is_machine_error, machine_error
 from sonoseg.inference.sources import Source as Image
+from sonoseg.io.file_state import state_now
 from sonoseg.io.files import write_json
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS
-from sonoseg.review.predictions import Prediction, curves, of_record
+from sonoseg.io.readers.opening import digest_of_file
+from sonoseg.review.kept import Kept
+from sonoseg.review.predictions import Prediction, curves, image_sha256_of, of_record
 from sonoseg.review.results import Item, item_id, patients_in
 from sonoseg.review.sources import check_frame
 from sonoseg.schema.task import Task
@@ -149,10 +152,14 @@ class LiveImages:
 
     problem = ""
 
-    def __init__(self, task: Task, records: Path, predictor: Callable[[Image], dict[str, Any]]):
-        """records: folder of the records, one per frame. predictor: see `Predictor`."""
-        self.task = task
+    def __init__(self, task: Task, records: Path, predictor: Callable[[Image], dict[str, Any]], model_sha256: str = ""):
+        """records: folder of the records, one per frame. predictor: see `Predictor`.
+
+        model_sha256: of its model (`digest_of`): records of another one are not used; empty: where it is not known.
+        """
+        self.task, self._model_sha256 = task, model_sha256
         self._records, self._predictor = records, predictor
+        self._digests = Kept(20_000)
         self._lock, self._asking = threading.Lock(), threading.Lock()
         self._opened: dict[str, Opened] = {}
         self._changes = 0
@@ -190,7 +197,7 @@ class LiveImages:
             return self._done[item.id]
         if image.problem or (item.id, 1) in self._failed:
             return replace(item, status="failed", reasons=(image.problem or self._failed[item.id, 1],))
-        record = self._stored(image.name, item, 1)
+        record = self._stored(image, item, 1)
         if not record:
             return item
         self._done[item.id] = replace(
@@ -205,16 +212,32 @@ class LiveImages:
     def _path(self, name: str, item: Item, frame: int) -> Path:
         return self._records / (f"{name}.json" if item.frames == 1 else f"{name}_frame{frame:04d}.json")
 
-    def _stored(self, name: str, item: Item, frame: int) -> dict[str, Any]:
+    def _stored(self, image: Image, item: Item, frame: int) -> dict[str, Any]:
+        """Return the record of a frame; empty without one, and for that of another model or of an earlier file."""
+        value: Any = None
         with suppress(OSError, ValueError, RecursionError):
-            value = json.loads(self._path(name, item, frame).read_bytes())
-            return value if isinstance(value, dict) else {}
-        return {}
+            value = json.loads(self._path(image.name, item, frame).read_bytes())
+        return value if isinstance(value, dict) and self._is_valid(value, image.path) else {}
+
+    def _is_valid(self, record: Mapping[str, Any], path: Path) -> bool:
+        if self._model_sha256 and record.get("model_sha256", "") != self._model_sha256:
+            return False
+        digest = image_sha256_of(record)
+        if not digest or record["made_from"].get("file_state") == list(state_now(path) or ()):
+            return True
+        return self._sha256(path) in ("", digest)
+
+    def _sha256(self, path: Path) -> str:
+        """Return the SHA-256 of an image file, kept while the file is the same; empty when it cannot be read."""
+        with suppress(DataError):
+            digest, _ = self._digests.get((path, state_now(path)), lambda: digest_of_file(path, DEFAULT_LIMITS))
+            return str(digest)
+        return ""
 
     def prediction(self, item: Item, frame: int | None) -> tuple[int, Prediction]:
         number = check_frame(frame, item.frames)
         image = self._opened[item.id].image
-        record = self._stored(image.name, item, number)
+        record = self._stored(image, item, number)
         problem = image.problem or self._failed.get((item.id, number), "")
         if not record and not problem:
             with self._asking:
@@ -225,10 +248,12 @@ class LiveImages:
 
     def _made(self, item: Item, number: int, image: Image) -> tuple[dict[str, Any], str]:
         """Return the record of a frame, made unless another thread has made it meanwhile, or why there is none."""
-        record = self._stored(image.name, item, number)
+        record = self._stored(image, item, number)
         if not record and (item.id, number) not in self._failed:
             try:
+                state = state_now(image.path)
                 record = self._predictor(replace(image, image=self.image(item, number)))
+                record = {**record, "made_from": {**record.get("made_from", {}), "file_state": list(state or ())}}
                 write_json(self._path(image.name, item, number), record)
             except DataError as error:
                 self._failed[item.id, number] = error.reason
@@ -239,9 +264,12 @@ class LiveImages:
         image = self._opened[item.id].image.image
         return image if item.frames == 1 else replace(image, frame=frame - 1)
 
+    def image_sha256(self, item: Item) -> str:
+        return image_sha256_of(self._stored(self._opened[item.id].image, item, 1))
+
     def series(self, item: Item) -> dict[str, Any]:
         image = self._opened[item.id].image
-        records = [self._stored(image.name, item, number) for number in range(1, item.frames + 1)]
+        records = [self._stored(image, item, number) for number in range(1, item.frames + 1)]
         step = image.loop.frame_seconds if image.loop else None
         return {
             "frames": item.frames,

@@ -75,11 +75,17 @@ def of_record(record: Mapping[str, Any], task: Task) -> Prediction:
             notes=dict(record.get("notes") or {}),
             marks={key: [[float(x), float(y)] for x, y in ends] for key, ends in (record.get("marks") or {}).items()},
             model_sha256=str(record.get("model_sha256", "")),
-            image_sha256=str((record.get("made_from") or {}).get("image_sha256", "")),
+            image_sha256=image_sha256_of(record),
         )
     except (KeyError, TypeError, ValueError) as problem:
         found = f"{type(problem).__name__}: {problem}"
         raise DataError(f"the record of this image is damaged ({found}); segment it again") from None
+
+
+def image_sha256_of(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the image file that a record was made from; empty where the record has none."""
+    made_from = record.get("made_from")
+    return str(made_from.get("image_sha256", "")) if isinstance(made_from, Mapping) else ""
 
 
 def _shape(entry: Any, task: Task) -> Shape:

@@ -1,6 +1,8 @@
 """The order in which items are reviewed, filters, and counts."""
 
-from collections import Counter
+import hashlib
+import threading
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,8 @@ from sonoseg.review.store import DECISIONS, Entry
 
 MOST = 500
 """Largest part of the list that one answer has."""
+LISTS = 50
+"""Lists that are kept."""
 _FIRST = {"reject": 0, "failed": 1}
 _UNKNOWN = {"check": -1.0, "ok": 2.0, "waiting": 3.0}
 """In place of an expected Dice that is not known."""
@@ -17,7 +21,10 @@ _UNKNOWN = {"check": -1.0, "ok": 2.0, "waiting": 3.0}
 
 @dataclass(frozen=True)
 class Query:
-    """What is listed: empty texts and None mean all. reviewed: whether there is a decision."""
+    """What is listed: empty texts and None mean all. reviewed: whether there is a decision.
+
+    pages_of: name of the list of which another page is asked for, empty for a new list, see `Lists`.
+    """
 
     status: str = ""
     structure: str = ""
@@ -25,6 +32,33 @@ class Query:
     reviewed: bool | None = None
     offset: int = 0
     limit: int = 100
+    pages_of: str = ""
+
+
+class Lists:
+    """The lists whose pages are being asked for: all pages are cut from the list as it was when its first was made.
+
+    Its order and what a filter leaves change meanwhile, as images are segmented and decided about.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._lists = threading.Lock(), OrderedDict[str, list[str]]()
+
+    def get(self, name: str) -> list[str] | None:
+        """Return the ids of a list; None for one that is not kept any more."""
+        with self._lock:
+            return self._lists.get(name)
+
+    def keep(self, items: Sequence[Item]) -> str:
+        """Keep a list, and return its name: the same for the same items in the same order."""
+        ids = [item.id for item in items]
+        name = hashlib.sha256("".join(ids).encode()).hexdigest()[:16]
+        with self._lock:
+            self._lists[name] = ids
+            self._lists.move_to_end(name)
+            if len(self._lists) > LISTS:
+                self._lists.popitem(last=False)
+        return name
 
 
 def worst_first(items: Sequence[Item]) -> list[Item]:

@@ -1,6 +1,7 @@
 """A review: items, their pictures and measurements, and the decisions, as the requests of the page ask for them."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +10,15 @@ from typing import Any
 
 from sonoseg.errors import DataError, SonoSegError, is_machine_error
 from sonoseg.geometry.shapes import Shape
-from sonoseg.io.files import sha256_of
+from sonoseg.io.file_state import FileState, state_now
+from sonoseg.io.limits import DEFAULT_LIMITS
+from sonoseg.io.readers.opening import digest_of_file
 from sonoseg.review import pictures
 from sonoseg.review.kept import Kept
 from sonoseg.review.measuring import DIGITS, entries, measured
 from sonoseg.review.pictures import Frame
 from sonoseg.review.predictions import Prediction
-from sonoseg.review.queue import MOST, Query, chosen, counts, listed, worst_first
+from sonoseg.review.queue import MOST, Lists, Query, chosen, counts, listed, worst_first
 from sonoseg.review.results import FOLDER, Item
 from sonoseg.review.shapes import PAGE_KINDS, ShapeReader, rounded, stored, to_page
 from sonoseg.review.sources import NoSuchFrame, Source
@@ -40,12 +43,16 @@ class NotAllowed(SonoSegError):
 
 @dataclass(frozen=True)
 class View:
-    """A frame, from 1, of an item as this rater sees it: the prediction, and the newest decision, None without one."""
+    """A frame, from 1, of an item as this rater sees it: the prediction, and the newest decision, None without one.
+
+    version: of the newest decision under this name, also about an earlier image; 0 without one.
+    """
 
     item: Item
     frame: int
     prediction: Prediction
     entry: Entry | None
+    version: int = 0
 
     @property
     def spacing(self) -> Spacing | None:
@@ -69,14 +76,16 @@ class Review:
         """
         self.source, self.folder, self.rater, self.can_segment = source, folder / FOLDER, rater, can_segment
         self.task: Task = source.task
-        self.store = Store(self.folder, rater)
+        self.store = Store(self.folder, rater, self._image_sha256)
         self.read_only = self.store.read_only
         self._lock = threading.Lock()
         self._frames, self._enhanced, self._thumbnails = Kept(16), Kept(16), Kept(2000)
-        self._digests = Kept(20_000)
+        self._digests, self._lists = Kept(20_000), Lists()
         self._state: Hashable = None
         self._items: list[Item] = []
         self._by_id: dict[str, Item] = {}
+        self._by_name: dict[str, Item] = {}
+        self._of_images: dict[str, str] = {}
 
     def items(self) -> list[Item]:
         """Return all items in their order, read again where they have changed."""
@@ -86,8 +95,19 @@ class Review:
                 found = self.source.items()
                 self._items = sorted(found, key=lambda one: one.name) if self.rater.blind else worst_first(found)
                 self._by_id = {item.id: item for item in self._items}
+                self._by_name = {item.name: item for item in self._items}
+                self._of_images = {}
                 self._state = state
             return self._items
+
+    def _image_sha256(self, name: str) -> str:
+        """Return the SHA-256 of the image of an item, kept until the results change; empty where it is not known."""
+        if not self._by_name:
+            self.items()
+        known, item = self._of_images, self._by_name.get(name)
+        if name not in known:
+            known[name] = self.source.image_sha256(item) if item else ""
+        return known[name]
 
     def item(self, identity: str) -> Item:
         """Return the item of an id. Raises NotFound."""
@@ -110,7 +130,7 @@ class Review:
             "blind": self.rater.blind,
             "read_only": bool(self.read_only),
             "can_segment": self.can_segment and not self.read_only,
-            "scope": hashlib.sha256(str(self.folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:12],
+            "scope": self._scope(),
             "patients": sorted({item.patient for item in self.items() if item.patient})[:MAX_PATIENTS],
             "agreement": not self.rater.blind and any(len(one) > 1 for one in self.store.by_rater().values()),
             "unit": "mm" if in_mm else "px",
@@ -132,6 +152,11 @@ class Review:
             "counts": self.counts(),
         }
 
+    def _scope(self) -> str:
+        """Return under which name a browser keeps unsaved work: that of each reviewer, blind or not, is kept apart."""
+        parts = [os.fsencode(self.folder.resolve()), self.rater.name.encode(), b"blind" if self.rater.blind else b""]
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
+
     def counts(self) -> dict[str, int]:
         return counts(self.items(), self.store.newest_of_items(), self.rater.blind)
 
@@ -142,9 +167,13 @@ class Review:
         newest, blind = self.store.newest_of_items(), self.rater.blind
         if blind:
             query = replace(query, status="", structure="")
-        found = chosen(items, query, newest)
+        ids, by_id = self._lists.get(query.pages_of) or [], self._by_id
+        found = [by_id[identity] for identity in ids if identity in by_id]
+        if not found or len(found) < len(ids):
+            found = chosen(items, query, newest)
         part = found[query.offset : query.offset + min(query.limit, MOST)]
         return {
+            "list": self._lists.keep(found),
             "total": len(found),
             "items": [listed(item, newest, blind) for item in part],
             "counts": counts(items, newest, blind),
@@ -158,7 +187,9 @@ class Review:
             number, prediction = self.source.prediction(item, frame)
         except NoSuchFrame as problem:
             raise NotFound(problem.reason) from None
+        self.items()  # of which image decisions are asked for
         view = View(item, number, prediction, self.store.newest(item.name, number))
+        view = replace(view, version=self.store.version(item.name, number))
         if prediction.size is None:
             try:
                 size = self.frame(view).size
@@ -172,14 +203,16 @@ class Review:
     def frame(self, view: View) -> Frame:
         """Return the decoded frame. Raises DataError when it cannot be read, or is not what was segmented."""
         image = self.source.image(view.item, view.frame)
-        state = image.path.stat().st_mtime_ns if image.path.is_file() else 0
-        expected = view.prediction.image_sha256
-        if state and expected and self._digests.get((image.path, state), lambda: sha256_of(image.path)) != expected:
+        state, expected = state_now(image.path), view.prediction.image_sha256
+        if state and expected and self._digest(image.path, state) != expected:
             raise DataError("the image has changed since it was segmented; put it back, or segment it again")
         read: Frame = self._frames.get((image, state), lambda: pictures.read_frame(image))
         if view.prediction.size and 0 not in view.prediction.size and read.size != view.prediction.size:
             raise DataError("the image has another size than its result; segment it again")
         return read
+
+    def _digest(self, path: Path, state: FileState) -> str:
+        return str(self._digests.get((path, state), lambda: digest_of_file(path, DEFAULT_LIMITS)[0]))
 
     def shown(self, view: View) -> list[Shape]:
         """Return the shapes that this rater sees."""
@@ -209,7 +242,7 @@ class Review:
             "reasons": [] if blind else found.reasons or list(view.item.reasons),
             "decision": entry["decision"] if entry else "open",
             "note": entry.get("note", "") if entry else "",
-            "version": entry["version"] if entry else 0,
+            "version": view.version,
             "shapes": [to_page(shape) for shape in shapes],
             **({} if blind else {"predicted": [to_page(shape) for shape in found.shapes]}),
             "not_visible": entry["after"].get("not_visible", []) if entry else [],
@@ -245,11 +278,11 @@ class Review:
         read, problem = self._frame_or_problem(view)
         if not read:
             raise NotFound(problem)
-        version = view.entry["version"] if view.entry else 0
-        key = (identity, view.frame, version, hashlib.sha256(read.pixels.tobytes()).digest())
+        key = (identity, view.frame, hashlib.sha256(read.pixels.tobytes()).digest())
         if kind == "thumbnail":
             shapes = [] if self.rater.blind else self.shown(view)
-            data: bytes = self._thumbnails.get(key, lambda: pictures.thumbnail(read, shapes, self.task))
+            drawn = *key, tuple((shape.structure, shape.kind, shape.points.tobytes()) for shape in shapes)
+            data: bytes = self._thumbnails.get(drawn, lambda: pictures.thumbnail(read, shapes, self.task))
         elif kind == "enhanced":
             data = self._enhanced.get(key, lambda: pictures.enhanced(read, self.task))
         else:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from sonoseg.errors import DataError
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.review.kept import Kept
-from sonoseg.review.predictions import LoopResult, Prediction, of_record
+from sonoseg.review.predictions import LoopResult, Prediction, image_sha256_of, of_record
 from sonoseg.review.results import Item, ResultFolder
 from sonoseg.schema.task import Task
 
@@ -45,6 +45,10 @@ class Source(Protocol):
 
     def image(self, item: Item, frame: int) -> ImageRef:
         """Return where the image of a frame is. Raises DataError when that is not known."""
+        ...
+
+    def image_sha256(self, item: Item) -> str:
+        """Return the SHA-256 of the image file that a prediction is of; empty where it is not known."""
         ...
 
     def series(self, item: Item) -> dict[str, Any]:
@@ -112,6 +116,9 @@ class Results:
         image = self.results.reference(item, self.results.record(item))
         return image if item.frames == 1 else replace(image, frame=frame - 1)
 
+    def image_sha256(self, item: Item) -> str:
+        return image_sha256_of(self.results.record(item))
+
     def series(self, item: Item) -> dict[str, Any]:
         return self._loop(item).series(self.task)
 
@@ -147,6 +154,9 @@ class Joined:
 
     def image(self, item: Item, frame: int) -> ImageRef:
         return self._of[item.id].image(item, frame)
+
+    def image_sha256(self, item: Item) -> str:
+        return self._of[item.id].image_sha256(item)
 
     def series(self, item: Item) -> dict[str, Any]:
         return self._of[item.id].series(item)

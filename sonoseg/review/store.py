@@ -7,7 +7,7 @@ left incomplete is skipped. Its number, from 1, is the version that it gives its
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,9 +57,13 @@ class Rater:
 class Store:
     """The log in a folder. Several threads and several processes may use it at once."""
 
-    def __init__(self, folder: Path, rater: Rater):
-        """folder: is made with the first decision. Raises OSError for a log that cannot be read."""
-        self.folder, self.rater = folder, rater
+    def __init__(self, folder: Path, rater: Rater, image_sha256: Callable[[str], str] = lambda item: ""):
+        """folder: is made with the first decision. Raises OSError for a log that cannot be read.
+
+        image_sha256: item -> SHA-256 of the image that has this name now, empty where it is not known. Decisions about
+        another image, which had the name earlier, stay in the log and are not returned.
+        """
+        self.folder, self.rater, self._image_sha256 = folder, rater, image_sha256
         self._log = folder / LOG
         self._lock = threading.RLock()
         self._entries: list[Entry] = []
@@ -113,30 +117,44 @@ class Store:
 
     def newest(self, item: str, frame: int) -> Entry | None:
         """Return the newest decision that this rater may see; None without one."""
-        with self._lock:
-            seen = [entry for entry in self._of_item.get((item, frame), ()) if self._is_seen(entry)]
-        return seen[-1] if seen else None
+        return next((entry for entry in reversed(self._seen(item, frame)) if self._is_of_image(entry)), None)
+
+    def version(self, item: str, frame: int) -> int:
+        """Return the version of the newest decision that this rater may see, also about an earlier image; else 0."""
+        seen = self._seen(item, frame)
+        return int(seen[-1]["version"]) if seen else 0
+
+    def _seen(self, item: str, frame: int) -> list[Entry]:
+        return [entry for entry in self.entries(item, frame) if self._is_seen(entry)]
 
     def _is_seen(self, entry: Entry) -> bool:
         return entry["reviewer"] == self.rater.name if self.rater.blind else True
 
+    def _is_of_image(self, entry: Entry) -> bool:
+        """Return whether a decision is about the image that has the item's name now; True where that is not known."""
+        decided = entry.get("image_sha256")
+        return not decided or self._image_sha256(entry["item"]) in ("", decided)
+
     def newest_of_items(self) -> dict[str, Entry]:
         """Return item -> the newest decision about any of its frames that this rater may see."""
-        with self._lock:
-            return {entry["item"]: entry for entry in self._entries if self._is_seen(entry)}
+        seen = [entry for entry in self.all_entries() if self._is_seen(entry)]
+        return {entry["item"]: entry for entry in seen if self._is_of_image(entry)}
 
     def save(self, item: str, frame: int, base_version: int, entry: Mapping[str, Any]) -> Entry:
         """Append a decision, and write the annotations anew; return it with its version, when it is on the disk.
 
-        entry: JSON values with `decision` and `after`; reviewer, time and `before` are added. Raises Conflict when
+        entry: JSON values with `decision` and `after`; reviewer, time and `before` are added. A decision that is the
+        newest already, sent again as its answer was lost, is returned as it was saved. Raises Conflict when
         `base_version` is not the newest version of the frame that this rater may see, Busy, UsageError and OSError when
         nothing can be written.
         """
         with self._lock, self._exclusive():
             self.refresh()
-            newest = self.newest(item, frame)
-            if (newest["version"] if newest else 0) != base_version:
-                raise Conflict(newest or {"reviewer": "somebody", "version": 0, "time": ""})
+            newest, seen = self.newest(item, frame), self._seen(item, frame)
+            if self.version(item, frame) != base_version:
+                if newest and newest is seen[-1] and self._is_again(newest, entry):
+                    return newest
+                raise Conflict(seen[-1] if seen else {"reviewer": "somebody", "version": 0, "time": ""})
             line = {
                 "item": item,
                 "frame": frame,
@@ -155,6 +173,10 @@ class Store:
             saved = self._of_item[item, frame][-1]
             self._write_annotations()
             return saved
+
+    def _is_again(self, saved: Entry, entry: Mapping[str, Any]) -> bool:
+        same = all(saved.get(key) == entry.get(key) for key in ("decision", "after", "note"))
+        return same and saved["reviewer"] == self.rater.name
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -178,17 +200,21 @@ class Store:
     def by_rater(self) -> dict[tuple[str, int], dict[str, Entry]]:
         """Return (item, frame) -> rater -> the newest decision, of those that accept or correct shapes."""
         newest: dict[tuple[str, int], dict[str, Entry]] = {}
-        for entry in self.all_entries():
+        for entry in filter(self._is_of_image, self.all_entries()):
             newest.setdefault((entry["item"], entry["frame"]), {})[entry["reviewer"]] = entry
         return {
             key: {who: one for who, one in entries.items() if one["decision"] in ("accepted", "corrected")}
             for key, entries in newest.items()
         }
 
-    def current(self) -> dict[tuple[str, int], Entry]:
-        """Return (item, frame) -> the newest decision of any rater, without those that were taken back."""
-        with self._lock:
-            newest = {key: entries[-1] for key, entries in self._of_item.items()}
+    def current(self, earlier_images: bool = False) -> dict[tuple[str, int], Entry]:
+        """Return (item, frame) -> the newest decision of any rater, without those that were taken back.
+
+        earlier_images: with those about images that have the item's name no more, where there is no other.
+        """
+        entries = self.all_entries()
+        newest = {(one["item"], int(one["frame"])): one for one in entries} if earlier_images else {}
+        newest |= {(one["item"], int(one["frame"])): one for one in filter(self._is_of_image, entries)}
         return {key: entry for key, entry in newest.items() if entry["decision"] != "open"}
 
     def _write_annotations(self) -> None:

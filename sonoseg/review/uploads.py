@@ -14,6 +14,7 @@ from sonoseg.errors import DataError, is_machine_error, printable
 from sonoseg.inference.sources import Source as Image
 from sonoseg.inference.sources import from_file
 from sonoseg.io.files import append_line, write_bytes
+from sonoseg.io.image_ref import stem_of, suffix_of
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers import image_suffixes, is_dicom
 from sonoseg.review.live import LiveImages
@@ -56,7 +57,8 @@ class Uploads:
         """
         if not data:
             raise DataError("the file is empty")
-        suffix = Path(given.lower()).suffix if Path(given.lower()).suffix in image_suffixes() else ".dcm"
+        suffix = suffix_of(Path(given)).lower()
+        suffix = suffix if suffix in image_suffixes() else ".dcm"
         path = self._folder / f"{hashlib.sha256(data).hexdigest()[:16]}{suffix}"
         is_new = not path.is_file()
         if is_new:
@@ -80,7 +82,7 @@ class Uploads:
     def _add(self, path: Path, shown: str) -> list[str]:
         images: list[Image] = from_file(path, LIMITS)
         many = len(images) > 1
-        names = [f"{shown}, {image.name.removeprefix(path.stem).strip('_')}" if many else shown for image in images]
+        names = [f"{shown}, {image.name.removeprefix(stem_of(path)).strip('_')}" if many else shown for image in images]
         return self.live.add(images, names)
 
 

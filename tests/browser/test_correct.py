@@ -162,6 +162,36 @@ def test_brush_and_eraser(nerves: Path, serve: Serve, visit: Visit) -> None:
     assert mask[150, 150]
 
 
+def test_what_is_painted_stays_after_many_other_strokes(nerves: Path, serve: Serve, visit: Visit) -> None:
+    page = visit(serve(nerves))
+    page.press("b")
+    page.drag((200, 120), (240, 120))
+    first = page.until(lambda: page.page.evaluate(PAINTED)[0])
+    page.page.evaluate(MANY)
+    page.drag((150, 165), (150, 200))
+    page.until(lambda: page.page.evaluate(PAINTED)[0] not in (None, first))
+    painted, is_decoded, inside = page.page.evaluate(PAINTED)
+    assert is_decoded and inside == [1, 1, 1]
+    page.page.evaluate(MANY)
+    page.press("Escape", "z")  # to a mask whose pixels were forgotten
+    page.until(lambda: page.page.evaluate(PAINTED) == [first, True, [1, 1, 0]])
+    page.press("Shift+z")
+    page.until(lambda: page.page.evaluate(PAINTED) == [painted, True, [1, 1, 1]])
+
+
+PAINTED = """async () => {
+    const {edits} = await import("/static/edits.js"), {maskOf} = await import("/static/masks.js");
+    const shape = edits.shapes.find((each) => each.mask);
+    const mask = shape && maskOf(shape);
+    const at = (x, y) => mask.bits[y * mask.width + x];
+    return [shape?.mask ?? null, Boolean(mask), mask ? [at(150, 120), at(240, 120), at(150, 195)] : []];
+}"""
+MANY = """async () => {
+    const {emptyMask, remember} = await import("/static/masks.js");
+    for (let number = 0; number < 70; number += 1) remember(`${Date.now()} ${number}`, emptyMask(4, 4));
+}"""
+
+
 def test_a_missing_structure_is_drawn_and_marked_as_not_visible(spines: Path, serve: Serve, visit: Visit) -> None:
     page = visit(serve(spines))
     with_a_line(page)

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.browser.page import ReviewPage
 from tests.browser.server import Server
@@ -76,17 +79,30 @@ def test_two_tabs_overwrite_nothing(spines: Path, serve: Serve, visit: Visit) ->
     two.until(lambda: two.page.get_attribute("#decision", "data-decision") == "rejected")
 
 
-def test_theirs_can_be_taken(spines: Path, serve: Serve, visit: Visit) -> None:
-    server = serve(spines)
+@pytest.mark.parametrize("key", ["c", "u"])  # after "u" the image stays open
+def test_theirs_can_be_taken(key: str, heads: Path, serve: Serve, visit: Visit) -> None:
+    server = serve(heads)
     one = visit(server)
     two = visit(server, beside=one)
-    one.decide("x")
-    two.press("a")
+    name = one.name
+    one.page.bring_to_front()
+    one.press("1", "h", "Shift+ArrowRight")
+    theirs = one.shape("HEAD")
+    one.decide("c")
+    two.page.bring_to_front()
+    two.press("1", "h", "h", "Shift+ArrowDown")
+    assert two.shape("HEAD") != theirs
+    two.press(key)
     two.wait("dialog[open]")
     two.page.click("text=Take theirs")
     two.page.wait_for_selector("dialog", state="detached")
     two.until(lambda: two.page.inner_text("#saving") == "All saved")
-    assert [line["decision"] for line in server.log()] == ["rejected"]
+    if key == "c":
+        two.choose(name)
+    two.until(lambda: two.shape("HEAD") == theirs)
+    assert two.page.get_attribute("#decision", "data-decision") == "corrected"
+    assert two.page.evaluate("Object.keys(localStorage).filter((key) => key.includes('|draft|')).length") == 0
+    assert [line["decision"] for line in server.log()] == ["corrected"]
 
 
 def test_a_killed_server_loses_nothing(spines: Path, serve: Serve, visit: Visit) -> None:
@@ -150,3 +166,82 @@ def test_closing_a_tab_keeps_unsaved_changes(heads: Path, serve: Serve, visit: V
     assert line["after"]["shapes"][0]["points"] == changed
     left = "Object.keys(localStorage).filter((key) => key.includes('|draft|')).length"
     again.until(lambda: again.page.evaluate(left) == 0)
+
+
+def test_a_delayed_decision_does_not_hold_the_others_up(heads: Path, serve: Serve, visit: Visit) -> None:
+    page = visit(serve(heads))
+    page.expects_faults = True
+    sent: list[str] = []
+
+    def answer(route: Any) -> None:
+        sent.append(route.request.url.split("/")[-2])
+        if sent.count("first") == 1:
+            route.fulfill(status=503, json={"error": "nothing was saved: No space left on device"})
+        else:
+            route.fulfill(json={"version": 1, "decision": "rejected", "shapes": [], "remarks": []})
+
+    page.page.route("**/review", answer)
+    page.page.evaluate(POST, [["first", None], ["second", None]])
+    page.until(lambda: sent[:2] == ["first", "second"])
+    page.until(lambda: "first is not saved yet: nothing was saved: No space" in page.page.inner_text("#notices"))
+    page.until(lambda: sent == ["first", "second", "first"])
+    page.until(lambda: page.page.inner_text("#saving") == "All saved")
+
+
+def test_frames_of_a_loop_have_versions_of_their_own(heads: Path, serve: Serve, visit: Visit) -> None:
+    page = visit(serve(heads))
+    bases: list[int] = []
+
+    def answer(route: Any) -> None:
+        bases.append(route.request.post_data_json["base_version"])
+        route.fulfill(json={"version": 7, "decision": "rejected", "shapes": [], "remarks": []})
+
+    page.page.route("**/review", answer)
+    page.page.evaluate(POST, [["loop", 1], ["loop", 2]])
+    page.until(lambda: len(bases) == 2)
+    assert bases == [0, 0]
+
+
+def test_a_refused_decision_leaves_the_earlier_one(heads: Path, serve: Serve, visit: Visit) -> None:
+    page = visit(serve(heads))
+    page.expects_faults = True
+    name = page.name
+    page.decide("x")
+    page.choose(name)
+    refusal = {"error": "the results cannot be written"}
+    page.page.route("**/review", lambda route: route.fulfill(status=422, json=refusal))
+    page.press("a")
+    page.until(lambda: f"{name} was not saved: the results" in page.page.inner_text("#notices"))
+    page.wait("#rows .decision[data-decision=rejected]")
+    page.choose(name)
+    page.wait("#decision[data-decision=rejected]")
+
+
+POST = """async (entries) => {
+    const {post} = await import("/static/outbox.js");
+    for (const [id, frame] of entries) {
+        const empty = {shapes: [], not_visible: [], spacing_mm: null, note: ""};
+        const body = {frame, base_version: 0, decision: "rejected", ...empty};
+        post({id, frame, label: id, index: -1, body});
+    }
+}"""
+
+
+def test_unsaved_changes_are_taken_over_without_locks(heads: Path, serve: Serve, visit: Visit) -> None:
+    """Browsers have no locks for a plain http address of another machine."""
+    server = serve(heads)
+    page = visit(server)
+    page.page.context.add_init_script("Object.defineProperty(Navigator.prototype, 'locks', {get: () => undefined})")
+    page.open()
+    assert page.page.evaluate("navigator.locks === undefined")
+    page.press("1", "Shift+ArrowRight")
+    changed = page.shape("HEAD")
+    beside = visit(server, beside=page)  # the first tab is still open
+    assert beside.shape("HEAD") != changed
+    beside.page.close()
+    page.page.reload()
+    page.wait("html[data-ready]")
+    assert page.shape("HEAD") == changed
+    page.page.close()
+    again = visit(server, beside=page)
+    assert again.shape("HEAD") == changed

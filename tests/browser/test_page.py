@@ -154,6 +154,21 @@ FOCUSED = """() => {
 }"""
 
 
+def test_a_frame_whose_picture_fails_does_not_show_another_one(heads: Path, serve: Serve, visit: Visit) -> None:
+    page = visit(serve(heads))
+    page.expects_faults = True
+    page.until(lambda: page.page.evaluate(NEXT_FRAME.replace("frame: 2", "frame: 1")))
+    assert not page.page.evaluate(NEXT_FRAME)
+
+
+NEXT_FRAME = """async () => {
+    const {state} = await import("/static/state.js"), picture = await import("/static/picture.js");
+    state.item = {...state.item, frames: 2, frame: 2};
+    await picture.show().catch(() => null);
+    return picture.shownCanvas() !== null;
+}"""
+
+
 def test_letters_can_be_typed_into_the_note_and_switched_off(heads: Path, serve: Serve, visit: Visit) -> None:
     server = serve(heads)
     page = visit(server)

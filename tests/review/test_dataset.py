@@ -15,12 +15,17 @@ from PIL import Image
 import inference
 import train_test_data_preparation
 from sonoseg.__main__ import main as sonoseg
+from sonoseg.annotations import FORMATS
 from sonoseg.io.files import sha256_of
-from sonoseg.io.masks import read_mask
+from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.masks import read_mask, write_label_map
 from sonoseg.review.learning.dataset import write_dataset
 from sonoseg.review.session import Review
 from sonoseg.review.sources import results_in
 from sonoseg.review.store import Rater
+from sonoseg.runs.output_folder import OutputFolder
+from sonoseg.runs.split_tables import Sample, write_split
+from sonoseg.schema.annotation_formats import annotations_section
 from sonoseg.schema.task import Task
 from tests.conftest import changed
 from tests.models.members import always_load, member
@@ -129,6 +134,56 @@ def test_masks_where_the_task_has_masks(page: Page, results: Path, head: Task) -
     assert spacing["000_a.png"] == "" and float(spacing["004_framed.png"]) == pytest.approx(0.3)
     arguments = ["--task", "fetal_head", "--data", str(data), "--workspace", str(results.parents[1])]
     assert train_test_data_preparation.main([*arguments, "--test-size", "0.3", "--folds", "2"]) == 0
+
+
+def with_annotations(results: Path, **fields: Any) -> Any:
+    """Change the annotations of the results' task, and return the section."""
+    run = json.loads((results / "run.json").read_text())
+    run["task_settings"]["annotations"] = {"format": "mask_folder", **fields}
+    (results / "run.json").write_text(json.dumps(run))
+    return annotations_section("mask_folder", **fields)
+
+
+def in_split(results: Path, head: Task, identity: str, image: Path) -> None:
+    """Write a split whose training part has one image."""
+    root, folder = results.parents[1], results.parents[1] / "Train_Test_Dataset" / head.name
+    mask = write_label_map(root / "labels.png", (head_picture() > 100).astype(np.uint8), ["#ffffff"])
+    size, digests = (120, 160), (sha256_of(image), "b" * 64)
+    sample = Sample(identity, ImageRef(image), mask, "P1", 0, {"HEAD": True}, *size, (0.2, 0.2), *digests)
+    with OutputFolder(folder, "stage1", root=root) as output:
+        write_split(output, folder / "train_split.csv", root, [sample], ["HEAD"])
+
+
+def test_names_have_the_prefix_and_the_suffix_of_the_task_once(results: Path, pictures: Path, head: Task) -> None:
+    section = with_annotations(results, image_prefix="us_", image_suffix="_img", mask_suffix="_seg", masks="masks")
+    in_split(results, head, "us_old_img", pictures / "000_a.png")
+    page = Page(review_of(results))
+    page.save("000_a", "accepted")
+    page.save("001_b", "accepted")
+    write_dataset(review_of(results), results.parents[1])
+    data = results / "review" / "dataset"
+    assert {path.name for path in (data / "images").iterdir()} == {"us_old_img.png", "us_001_b_img.png"}
+    found, faults = FORMATS["mask_folder"].read(data, section, head.structures)
+    assert {one.id for one in found} == {"us_old_img", "us_001_b_img"} and not faults
+    with (data / head.metadata.file).open() as table:
+        assert {row["filename"] for row in csv.DictReader(table)} == {"us_old_img.png", "us_001_b_img.png"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "identity"),
+    [({"images": "*/images", "masks": "*/masks"}, "train_old"), ({"image_suffix": "_img"}, "old_img_frame0001")],
+)
+def test_shapes_where_masks_cannot_have_the_names(
+    results: Path, pictures: Path, head: Task, fields: dict[str, Any], identity: str
+) -> None:
+    with_annotations(results, **fields)
+    in_split(results, head, identity, pictures / "000_a.png")
+    page = Page(review_of(results))
+    page.save("000_a", "accepted")
+    write_dataset(review_of(results), results.parents[1])
+    data = results / "review" / "dataset"
+    assert [path.name for path in (data / "images").iterdir()] == [f"{identity}.png"]
+    assert json.loads((data / "annotations.json").read_text()).keys() == {identity}
 
 
 def test_what_cannot_be_used_is_left_out_with_a_reason(page: Page, results: Path, pictures: Path) -> None:

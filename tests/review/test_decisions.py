@@ -77,6 +77,17 @@ def test_the_last_writer_is_told(page_of: Callable[..., Page]) -> None:
     ann.save("002_c", "accepted")
 
 
+def test_a_decision_whose_answer_was_lost_is_sent_again(page_of: Callable[..., Page], results: Path) -> None:
+    ann, ben = page_of("ann"), page_of("ben")
+    ann.save("000_a", "corrected", shapes=[BIG], note="x")
+    again = ann.save("000_a", "corrected", shapes=[BIG], note="x", base_version=0)
+    assert again["version"] == 1 and len(log_of(results)) == 1
+    ann.save("000_a", "corrected", shapes=[BIG], note="y", base_version=0, status=409)
+    ben.save("000_a", "corrected", shapes=[BIG], note="x", base_version=0, status=409)
+    ben.save("000_a", "rejected")
+    ann.save("000_a", "corrected", shapes=[BIG], note="x", base_version=0, status=409)
+
+
 @pytest.mark.parametrize(
     ("shapes", "reason"),
     [
@@ -174,6 +185,28 @@ def test_a_folder_that_cannot_be_written_is_said_at_once(results: Path, monkeypa
     assert session["read_only"] and "cannot be written" in session["notice"] and not session["can_segment"]
     assert "cannot be written" in page.save("000_a", "accepted", status=403)["error"]
     assert page.item("000_a")["shapes"]
+
+
+def test_a_decision_is_not_shown_for_another_picture_of_the_same_name(
+    page_of: Callable[..., Page], results: Path
+) -> None:
+    ann, ben = page_of("ann"), page_of("ben")
+    for page in (ann, ben):
+        page.save("000_a", "corrected", shapes=[BIG])
+    ann.save("001_b", "accepted")
+    record = json.loads((results / "000_a.json").read_text())
+    record["made_from"]["image_sha256"] = "0" * 64  # of another image, segmented since
+    (results / "000_a.json").write_text(json.dumps(record))
+    page = page_of("ann")
+    item = page.item("000_a")
+    assert (item["decision"], item["version"]) == ("open", 2) and item["shapes"] == item["predicted"] != [BIG]
+    (row,) = [one for one in page.get("items")["items"] if one["name"] == "000_a"]
+    assert row["decision"] == "open" and page.get("session")["counts"]["corrected"] == 0
+    assert not page.get("session")["agreement"]
+    page.save("002_c", "accepted")
+    assert json.loads((results / "review" / "annotations.json").read_text()).keys() == {"001_b", "002_c"}
+    page.save("000_a", "accepted")
+    assert log_of(results)[-1]["before"] is None and page.item("000_a")["decision"] == "accepted"
 
 
 def png(mask: np.ndarray) -> str:

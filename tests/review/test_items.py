@@ -33,6 +33,12 @@ def pixels(page: Page, path: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(answer.content)))
 
 
+def test_a_browser_keeps_the_work_of_each_reviewer_apart(page_of: Callable[..., Page]) -> None:
+    raters = [("ann", False), ("ben", False), ("ann", True)]
+    scopes = [page_of(name, blind=blind).get("session")["scope"] for name, blind in raters]
+    assert len(set(scopes)) == 3 and page_of("ann").get("session")["scope"] == scopes[0]
+
+
 def test_the_page_is_told_what_it_needs(page: Page) -> None:
     session = page.get("session")
     assert session["title"] == "Fetal head in transverse ultrasound" and session["reviewer"] == "ann"
@@ -215,3 +221,24 @@ def test_a_blind_rater_sees_images_only(page_of: Callable[..., Page]) -> None:
     page.save("000_a", "corrected", shapes=[])
     page.get(f"items/{page.id_of('005_loop')}/series", status=404)
     page.get("agreement", status=404)
+
+
+def test_pages_are_cut_from_the_list_as_it_was(page: Page, results: Path) -> None:
+    names = [item["name"] for item in page.get("items")["items"]]
+    first = page.get("items", reviewed="no", limit=2)
+    for item in first["items"]:
+        page.save(item["name"], "rejected")  # they leave the filtered list
+    rest = page.get("items", reviewed="no", limit=10, offset=2, list=first["list"])
+    assert [item["name"] for item in (*first["items"], *rest["items"])] == names and rest["total"] == len(names)
+    assert rest["list"] == first["list"] and {item["decision"] for item in rest["items"]} == {"open"}
+    new = page.get("items", reviewed="no")
+    assert new["total"] == len(names) - 2 and new["list"] != first["list"]
+    assert page.get("items", list="unknown")["total"] == len(names)
+
+
+def test_a_thumbnail_has_the_outlines_of_the_result_as_it_is(page: Page, results: Path) -> None:
+    url = f"/api/items/{page.id_of('000_a')}/thumbnail"
+    before = page.client.get(url).content
+    record = json.loads((results / "000_a.json").read_text())
+    (results / "000_a.json").write_text(json.dumps({**record, "shapes": []}))
+    assert page.client.get(url).content != before

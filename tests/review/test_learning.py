@@ -107,6 +107,15 @@ def test_suggestions_for_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert sonoseg(["suggest", str(tmp_path), "--task", "spine_realtime"]) == 2
 
 
+def test_a_model_of_another_task_is_refused_before_anything_is_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sonoseg.review.learning.suggest.suggest", lambda *_: pytest.fail("it was computed"))
+    arguments = ["suggest", str(tmp_path), "--task", "fetal_head", "--model", "spine_realtime"]
+    assert sonoseg([*arguments, "--workspace", str(tmp_path)]) == 2
+    assert "spine_realtime was trained for task spine_realtime, not fetal_head" in capsys.readouterr().err
+
+
 def test_annotations_are_doubted_where_the_dice_is_far_below_the_expected_one() -> None:
     usual = {str(number): Doubt(0.95 - 0.001 * (number % 5), 0.95) for number in range(50)}
     assert limit_of(usual) == 0.05  # a spread of a thousandth is none to doubt
@@ -137,7 +146,7 @@ def cross_validated(tmp_path: Path, head: Task, monkeypatch: pytest.MonkeyPatch)
     for fold in (0, 1):
         (folder / f"fold_{fold}").mkdir()
         (folder / f"fold_{fold}" / "best_model.safetensors").touch()
-    monkeypatch.setattr(label_check, "read_header", lambda path: SimpleNamespace(task=head))
+    monkeypatch.setattr(label_check, "read_header", lambda path: SimpleNamespace(task=head, sha256="f" * 64))
     monkeypatch.setattr(label_check.Predictor, "__call__", lambda self, image, models: {**RECORD, "models": models})
     return folder
 
@@ -156,6 +165,29 @@ def test_doubtful_annotations_are_the_first_of_the_list(cross_validated: Path, t
     assert page.save("007_HC", "corrected", shapes=wrong["predicted"])["decision"] == "corrected"
     review = Review(DoubtfulLabels(cross_validated, tmp_path), cross_validated, Rater("ann"))
     assert write_dataset(review, tmp_path)[-1].startswith("1 images in")  # the accepted annotation stays as it is
+
+
+def test_records_of_an_earlier_cross_validation_are_made_anew(
+    cross_validated: Path, tmp_path: Path, head: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Page(Review(DoubtfulLabels(cross_validated, tmp_path), cross_validated, Rater("ann")))
+    assert page.item("000_HC")["predicted"]
+    monkeypatch.setattr(label_check, "read_header", lambda path: SimpleNamespace(task=head, sha256="e" * 64))
+    now = {**RECORD, "model_sha256": "e" * 64, "shapes": []}
+    monkeypatch.setattr(label_check.Predictor, "__call__", lambda self, image, models: now)
+    page = Page(Review(DoubtfulLabels(cross_validated, tmp_path), cross_validated, Rater("ann")))
+    assert page.item("000_HC")["predicted"] == []
+
+
+def test_the_table_of_patients_is_read_once_a_fold(
+    cross_validated: Path, tmp_path: Path, head: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    with_table = changed(head, patients={"column": "patient"})
+    monkeypatch.setattr(label_check, "read_header", lambda path: SimpleNamespace(task=with_table, sha256="f" * 64))
+    monkeypatch.setattr("sonoseg.review.results.read_metadata", lambda path, *_: read.append(path) or {})
+    assert len(DoubtfulLabels(cross_validated, tmp_path).items()) == 8
+    assert len(read) == 2
 
 
 def test_a_folder_without_a_cross_validation(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Images that are segmented as they are opened: the process of the network, its end, and dropped pictures."""
 
+import argparse
 import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from sonoseg.errors import DataError
+from sonoseg.commands import review as review_command
+from sonoseg.errors import DataError, UsageError
 from sonoseg.inference.sources import Source, from_folder
+from sonoseg.io.files import sha256_of
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.review import uploads as uploads_module
 from sonoseg.review.live import LiveImages, Predictor
@@ -22,6 +25,7 @@ from sonoseg.review.store import Rater
 from sonoseg.review.uploads import Uploads, shown_name
 from sonoseg.schema.task import Task
 from tests.dicom_files import write_dicom
+from tests.io.volumes import nifti
 from tests.review.conftest import Page, head_picture
 from tests.review.workers import RECORD, ends_at_crash
 
@@ -90,6 +94,39 @@ def test_images_are_segmented_when_they_are_opened(live: Page, head: Task, tmp_p
     assert page.get("session")["counts"]["waiting"] == 0
 
 
+def test_records_of_another_model_or_another_file_are_made_anew(head: Task, tmp_path: Path) -> None:
+    made: list[str] = []
+    source = image(tmp_path, "a")
+
+    def predictor_of(model: str) -> Callable[[Source], dict[str, Any]]:
+        def predict(source: Source) -> dict[str, Any]:
+            made.append(model)
+            return {**RECORD, "model_sha256": model, "made_from": {"image_sha256": sha256_of(source.path)}}
+
+        return predict
+
+    def opened(model: str) -> Page:
+        images = LiveImages(head, tmp_path / "out" / "review" / "live", predictor_of(model), model)
+        images.add([source])
+        page = Page(Review(images, tmp_path / "out", Rater("ann")))
+        page.get("items")
+        page.item("a")
+        return page
+
+    page = opened("e" * 64)
+    page.save("a", "accepted")
+    source.path.touch()  # another time and the same bytes
+    opened("e" * 64)
+    assert made == ["e" * 64]
+    opened("d" * 64)
+    opened("d" * 64)
+    assert made == ["e" * 64, "d" * 64]
+    Image.fromarray(head_picture(20)).save(source.path)
+    assert opened("d" * 64).item("a")["decision"] == "open" and made == ["e" * 64, "d" * 64, "d" * 64]
+    Image.fromarray(head_picture(0)).save(source.path)
+    assert opened("d" * 64).item("a")["decision"] == "accepted"
+
+
 def refuse(source: Source) -> dict[str, Any]:
     raise DataError("not now")
 
@@ -133,6 +170,13 @@ def test_a_dropped_dicom_file_without_a_suffix(dropping: Page, tmp_path: Path) -
     assert len(answer["items"]) == 1 and not answer["problems"]
     details = json.dumps([dropping.get("items"), dropping.get(f"items/{answer['items'][0]}")])
     assert "Visible" not in details and "V-1" not in details
+
+
+def test_a_dropped_compressed_volume_file(dropping: Page, tmp_path: Path) -> None:
+    data = nifti(tmp_path / "a.nii.gz", head_picture()).read_bytes()
+    answer = drop(dropping, ("Head.NII.GZ", data))
+    assert not answer["problems"]
+    assert dropping.get(f"items/{answer['items'][0]}")["name"] == "Head.NII.GZ"
 
 
 def test_a_file_that_the_readers_refuse(dropping: Page) -> None:
@@ -201,3 +245,14 @@ def test_a_read_only_folder_takes_no_pictures(dropping: Page, monkeypatch: pytes
     review.read_only = "cannot be written"
     assert drop(dropping, ("a.png", as_png()), status=403)["error"] == "cannot be written"
     assert not dropping.get("session")["can_segment"]
+
+
+def test_a_model_of_another_task_than_the_results_is_refused(results: Path) -> None:
+    parser = argparse.ArgumentParser()
+    review_command.add(parser.add_subparsers())
+    given = ["review", str(results), "--model", "spine_realtime"]
+    with pytest.raises(
+        UsageError, match=r"task spine_realtime with .*the results are of task fetal_head with HEAD; name"
+    ):
+        review_command.opened(parser.parse_args(given))
+    assert review_command.opened(parser.parse_args(given[:2]))[1] is None  # the model of the results is not there

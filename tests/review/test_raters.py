@@ -4,6 +4,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from sonoseg.commands.review import reviewer_name
+from sonoseg.errors import UsageError
 from sonoseg.review.raters import agreement_page
 from sonoseg.review.web.security import policy_of
 from tests.review.conftest import Page
@@ -51,6 +55,12 @@ def test_what_only_one_rater_has_drawn_counts_as_dice_0(page_of: Callable[..., P
     assert "<td>HEAD</td><td>1</td><td>1</td><td>0.000</td>" in pair
     ben.save("000_a", "rejected")
     assert agreement_page(ann.app.app.routes[0].endpoint.__self__.review) is None
+
+
+def test_no_reviewer_has_the_name_of_the_predictions() -> None:
+    assert reviewer_name(" ann ") == "ann"
+    with pytest.raises(UsageError, match="calls the predictions model; expected another name"):
+        reviewer_name("model")
 
 
 def test_names_of_raters_are_text(page_of: Callable[..., Page]) -> None:

@@ -112,7 +112,7 @@ def test_an_unexpected_error_is_one_sentence(page: Page, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("sonoseg.review.session.Review.session", fail)
     answer = page.client.get("/api/session")
-    assert answer.status_code == 503 and "RuntimeError" in answer.text and "Visible" not in answer.text
+    assert answer.status_code == 500 and "RuntimeError" in answer.text and "Visible" not in answer.text
 
 
 def test_other_machines_need_a_token_file(tmp_path: Path) -> None:
@@ -143,3 +143,10 @@ def test_hosts_of_a_server_for_other_machines(page_of: Callable[..., Page]) -> N
 def test_the_policy_of_a_page_names_its_style_sheet() -> None:
     policy = policy_of("<style>a {}</style><p>")
     assert "'sha256-" in policy and "script-src" not in policy and "unsafe" not in policy
+
+
+def test_an_address_with_many_fields_has_no_token(page: Page) -> None:
+    query = "&".join(f"f{number}=1" for number in range(101))
+    assert page.client.get(f"/?{query}").status_code == 200  # by its cookie
+    page.client.cookies.clear()
+    assert page.client.get(f"/?{query}&token={TOKEN}").status_code == 401

@@ -157,6 +157,14 @@ def test_a_full_disk_says_that_nothing_was_saved(page: Page, monkeypatch: pytest
     assert page.item("000_a")["version"] == 0
 
 
+def test_what_cannot_be_read_is_not_said_to_be_unsaved(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("sonoseg.review.session.Review.listing", full)
+    assert page.get("items", status=503)["error"].startswith("this is not possible now: Too many open files")
+
+
 def test_two_hundred_requests_at_once(page: Page) -> None:
     items = [item["id"] for item in page.get("items")["items"]]
     paths = [f"/api/items/{items[n % 6]}{('', '/image', '/thumbnail')[n % 3]}" for n in range(200)]

@@ -35,7 +35,7 @@ FOLDER = "dataset"
 
 @dataclass(frozen=True)
 class Chosen:
-    """An image of the data folder: its name there, without suffix, pixels `(H, W)` uint8, and shapes on them."""
+    """An image of the data folder: its file's name there without `.png`, pixels `(H, W)` uint8, and shapes on them."""
 
     name: str
     pixels: Pixels
@@ -48,20 +48,23 @@ def write_dataset(review: Review, root: Path) -> list[str]:
     """Write `dataset/` beside the decisions, in place of an earlier one; return remarks, and how much it holds.
 
     root: of the workspace, whose split says which images are in the data set already. Annotations are masks where those
-    of the task are masks with one file for all structures, otherwise shapes (`annotations.json`). Raises UsageError
-    when no image was accepted or corrected, and when the folder cannot be written.
+    of the task are masks in one folder, with one file for all structures, otherwise shapes (`annotations.json`). Raises
+    UsageError when no image was accepted or corrected, and when the folder cannot be written.
     """
     if review.read_only:
         raise UsageError(review.read_only)
     remarks: list[str] = []
-    chosen = list(_chosen(review, known_images(Workspace(root, review.task.name), review.task), remarks))
+    known = known_images(Workspace(root, review.task.name), review.task)
+    section = _section(review.task, known)
+    chosen = list(_chosen(review, known, section, remarks))
     if not chosen:
         more = f" ({'; '.join(remarks)})" if remarks else ""
         raise UsageError(f"{review.folder}: no image was accepted or corrected{more}; review some first")
     out, made = review.folder / FOLDER, review.folder / f"{FOLDER}.new"
     shutil.rmtree(made, ignore_errors=True)  # of a run that was killed
     with new_folder(made) as folder:
-        _write(folder, chosen, review.task, remarks)
+        _write(folder, section, chosen, review.task)
+        _write_table(folder, chosen, review.task, remarks)
     if out.exists():
         shutil.rmtree(out)
     made.rename(out)
@@ -86,10 +89,33 @@ def known_images(workspace: Workspace, task: Task) -> Known:
     return Known(by_id, {(sample.sha256, sample.image.frame, sample.image.region): sample for sample in samples})
 
 
-def _chosen(review: Review, known: Known, remarks: list[str]) -> Iterator[Chosen]:
+def _section(task: Task, known: Known) -> Any:
+    """Return the section with which annotations are written: the task's, or shapes where that one is only read.
+
+    Masks also need names with the prefix and the suffix that the section's images have, which frames do not end with.
+    """
+    section = task.annotations
+    if section.format == "shapes_json":
+        return section
+    is_written = isinstance(section, MaskFolder) and not section.per_structure and "*" not in section.images
+    if is_written and all(_stem(sample.id, section) == sample.id for sample in known.by_id.values()):
+        return section
+    return annotations_section("shapes_json")
+
+
+def _stem(name: str, section: Any, more: str = "") -> str:
+    """Return a name with the prefix and the suffix that the section's images have, once.
+
+    more: what tells it from another image of this name.
+    """
+    prefix, suffix = getattr(section, "image_prefix", ""), getattr(section, "image_suffix", "")
+    return f"{prefix}{name.removeprefix(prefix).removesuffix(suffix)}{more}{suffix}"
+
+
+def _chosen(review: Review, known: Known, section: Any, remarks: list[str]) -> Iterator[Chosen]:
     items = {item.name: item for item in review.items()}
     taken: set[str] = set()
-    for (name, number), entry in sorted(review.store.current().items()):
+    for (name, number), entry in sorted(review.store.current(earlier_images=True).items()):
         if entry["decision"] not in ("accepted", "corrected"):
             continue
         try:
@@ -103,9 +129,9 @@ def _chosen(review: Review, known: Known, remarks: list[str]) -> Iterator[Chosen
         except (NotFound, DataError, OSError) as problem:
             remarks.append(f"{name}, frame {number}: left out: {_reason(problem)}")
             continue
-        identity = _name_for(view, entry, known)
+        identity = _name_for(view, entry, known, section)
         if name_key(identity) in taken:
-            identity = f"{identity}_{str(entry['image_sha256'])[:8] or view.item.id[:8]}"
+            identity = _stem(identity, section, f"_{_digits(view, entry)}")
         taken.add(name_key(identity))
         left, top = (frame.region.left, frame.region.top) if frame.region else (0, 0)
         shapes = [shape.moved(-left, -top) for shape in stored(entry["after"]["shapes"])]
@@ -126,7 +152,12 @@ def _reason(problem: Exception) -> str:
     return problem.reason if isinstance(problem, DataError) else str(problem)
 
 
-def _name_for(view: View, entry: Entry, known: Known) -> str:
+def _digits(view: View, entry: Entry) -> str:
+    """Return 8 hexadecimal digits that tell an image from another one."""
+    return str(entry.get("image_sha256") or view.item.id)[:8]
+
+
+def _name_for(view: View, entry: Entry, known: Known, section: Any) -> str:
     """Return the id of an image in the data set: its own where it is in the split, else one that is not taken."""
     if view.item.sample:
         return view.item.sample
@@ -136,23 +167,17 @@ def _name_for(view: View, entry: Entry, known: Known) -> str:
         sample = known.by_file.get((sha256, None if frame is None else frame - 1, region))
         if sample and (region is None or f"_region{region + 1}" in view.item.name):
             return sample.id
-    if name_key(view.key) in known.by_id:
-        return f"{view.key}_{sha256[:8] or view.item.id[:8]}"
-    return view.key
+    name = _stem(view.key, section)
+    return _stem(name, section, f"_{_digits(view, entry)}") if name_key(name) in known.by_id else name
 
 
-def _write(folder: Path, chosen: list[Chosen], task: Task, remarks: list[str]) -> None:
-    section: Any = task.annotations
-    if not (isinstance(section, MaskFolder) and not section.per_structure):
-        section = section if section.format == "shapes_json" else annotations_section("shapes_json")
+def _write(folder: Path, section: Any, chosen: list[Chosen], task: Task) -> None:
     annotations = []
     for one in chosen:
-        suffix = getattr(section, "image_suffix", "")
-        write_image(folder / section.images / f"{one.name}{suffix}.png", one.pixels)
+        write_image(folder / section.images / f"{one.name}.png", one.pixels)
         mask = _mask(one, task, section) if isinstance(section, MaskFolder) else None
-        annotations.append(Annotation(f"{one.name}{suffix}.png", tuple(one.shapes), mask, one.pixels.shape[:2]))
+        annotations.append(Annotation(f"{one.name}.png", tuple(one.shapes), mask, one.pixels.shape[:2]))
     FORMATS[section.format].write(folder, section, annotations)
-    _write_table(folder, chosen, task, remarks)
 
 
 def _mask(one: Chosen, task: Task, section: MaskFolder) -> Pixels:

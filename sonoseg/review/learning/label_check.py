@@ -87,19 +87,19 @@ class DoubtfulLabels:
         self._predictor = Predictor([])
         self._live: dict[int | None, LiveImages] = {}
         self._of: dict[str, tuple[LiveImages, Sample]] = {}
-        for sample in samples:
-            if sample.id in self._doubts:
-                self._add(sample, folder)
+        doubted = [sample for sample in samples if sample.id in self._doubts]
+        for fold in dict.fromkeys(sample.fold for sample in doubted):
+            self._add([sample for sample in doubted if sample.fold == fold], folder)
 
-    def _add(self, sample: Sample, folder: Path) -> None:
-        if sample.fold not in self._live:
-            model = str(folder / fold_folder(sample.fold) / BEST_MODEL)
-            records = folder / FOLDER / "live" / fold_folder(sample.fold)
-            self._live[sample.fold] = LiveImages(self.task, records, self._predictor.of([model]))
-        live = self._live[sample.fold]
-        spacing_from = "split table" if sample.spacing else UNKNOWN
-        (identity,) = live.add([Image(sample.image, sample.id, sample.spacing, spacing_from)])
-        self._of[identity] = live, sample
+    def _add(self, samples: list[Sample], folder: Path) -> None:
+        """Add the images that a fold validated, at least one."""
+        fold = samples[0].fold
+        model, records = folder / fold_folder(fold) / BEST_MODEL, folder / FOLDER / "live" / fold_folder(fold)
+        digest = read_header(model).sha256 if model.is_file() else ""
+        live = LiveImages(self.task, records, self._predictor.of([str(model)]), digest)
+        images = [Image(one.image, one.id, one.spacing, "split table" if one.spacing else UNKNOWN) for one in samples]
+        self._live[fold] = live
+        self._of |= {key: (live, sample) for key, sample in zip(live.add(images), samples, strict=True)}
 
     def close(self) -> None:
         """End the process of the networks."""
@@ -156,6 +156,9 @@ class DoubtfulLabels:
 
     def image(self, item: Item, frame: int) -> ImageRef:
         return self._of[item.id][1].image
+
+    def image_sha256(self, item: Item) -> str:
+        return self._of[item.id][0].image_sha256(item)
 
     def series(self, item: Item) -> dict[str, Any]:
         return self._of[item.id][0].series(item)

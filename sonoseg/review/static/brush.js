@@ -1,11 +1,11 @@
 /** Brush and eraser for regions: they change the mask of a structure, pixel by pixel. */
 
 import { change, edits } from "./edits.js";
-import { emptyMask, encoded, fillPolygon, maskOf, outlines, paint, remember } from "./masks.js";
+import { areDecoded, decode, emptyMask, encoded, fillPolygon, maskOf, outlines, paint, remember } from "./masks.js";
 import { tools } from "./pointer.js";
 import { extras, redraw } from "./shapes.js";
 import { onImage } from "./stage.js";
-import { colourOf, emit, state, structureOf, update } from "./state.js";
+import { colourOf, emit, on, state, structureOf, update } from "./state.js";
 
 const SMALLEST = 0.5, LARGEST = 200;
 /** Radius in pixels of the image. */
@@ -43,6 +43,7 @@ const painting = {
   down(point, event) {
     const isNext = unkept?.item === state.item && unkept.name === state.structure;
     mask = isNext ? { ...unkept.painted, bits: unkept.painted.bits.slice() } : maskOfStructure();
+    if (!mask) refuse();
     last = point;
     painting.move(point, event);
   },
@@ -54,6 +55,7 @@ const painting = {
     redraw();
   },
   up() {
+    if (!mask) return;
     const stroke = { painted: mask, name: state.structure, item: state.item };
     unkept = stroke;
     saving = saving.then(() => keep(stroke)).finally(() => {
@@ -69,14 +71,30 @@ const painting = {
   cancel: stop,
 };
 
+/** The pixels of the structure; null while some of them have not been decoded. */
 function maskOfStructure() {
+  const shapes = edits.shapes.filter((each) => each.structure === state.structure);
+  if (!areDecoded(shapes)) return null;
   const made = emptyMask(state.item.width, state.item.height);
-  for (const shape of edits.shapes.filter((each) => each.structure === state.structure)) {
+  for (const shape of shapes) {
     if (shape.points) fillPolygon(made, shape.points);
-    else maskOf(shape)?.bits.forEach((bit, i) => bit && (made.bits[i] = 1));
+    else maskOf(shape).bits.forEach((bit, i) => bit && (made.bits[i] = 1));
   }
   return made;
 }
+
+/** No stroke begins on a mask whose pixels are not there: it would replace them. */
+function refuse() {
+  emit("notice", { text: `What is painted of ${state.structure} is still being read: paint again in a moment.`, kind: "info" });
+  readMasks();
+}
+
+/** Undo may lead back to a mask whose pixels were forgotten. */
+function readMasks() {
+  if (!areDecoded(edits.shapes)) decode(edits.shapes).then(redraw).catch(() => null);
+}
+
+on("shapes", readMasks);
 
 /** Resolves when the last stroke is part of the shapes. */
 export const strokesKept = () => saving;

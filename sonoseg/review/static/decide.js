@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { strokesKept } from "./brush.js";
 import { ask } from "./dialogs.js";
 import { draftName, keep } from "./drafts.js";
-import { change, content, edits, wasSaved } from "./edits.js";
+import { change, content, edits, giveUpWork, wasSaved } from "./edits.js";
 import { distance } from "./points.js";
 import { openAgain, openById, openNext } from "./open.js";
 import { post } from "./outbox.js";
@@ -102,16 +102,16 @@ async function conflict({ entry, error }) {
     mark(entry.id, { isSending: true });
     return post({ ...entry, body: { ...entry.body, base_version: error.body.version ?? theirs?.version } });
   }
-  if (theirs) {
-    wasSaved(entry.id, entry.frame, theirs.version, { shapes: theirs.shapes, not_visible: theirs.not_visible, spacing_mm: theirs.spacing_mm ?? null, note: theirs.note ?? "" });
-    mark(entry.id, { decision: theirs.decision, version: theirs.version, reviewer });
-  }
-  return state.item?.id === entry.id ? openAgain() : null;
+  giveUpWork(entry.id, entry.frame, theirs);
+  if (theirs) mark(entry.id, { decision: theirs.decision, version: theirs.version, reviewer, isUnsaved: false });
+  return state.item?.id === entry.id && frameOf(state.item) === entry.frame ? openAgain() : null;
 }
 
-function refused({ entry, error }) {
-  mark(entry.id, { decision: "open", isSending: false, isUnsaved: true });
-  if (state.item?.id === entry.id) state.item.decision = "open";
+async function refused({ entry, error }) {
+  const now = await api.item(entry.id, entry.frame).catch(() => null);
+  const decision = now?.decision ?? "open";
+  mark(entry.id, { decision, isSending: false, isUnsaved: true });
+  if (state.item?.id === entry.id && frameOf(state.item) === entry.frame) state.item.decision = decision;
   emit("notice", {
     text: `${entry.label} was not saved: ${error.message}`, kind: "warning",
     action: { text: "Open it", run: () => openById(entry.id, entry.frame, entry.index) },

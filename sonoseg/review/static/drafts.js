@@ -3,11 +3,15 @@
  *
  * sessionStorage ends with its tab, so what has to outlast it lies in localStorage, under a key that names the results,
  * the tab, the image and its frame. A tab holds a lock with its name; what a closed tab has left is taken over by the next.
+ * Browsers have locks for this machine and for https only; elsewhere a tab keeps the time at which it was last there.
  */
 
 import { state } from "./state.js";
 
 const OLDEST_MS = 30 * 24 * 3600 * 1000;
+const BEAT_MS = 5000;
+/** Timers of tabs in the background run once a minute. */
+const SILENT_MS = 180000;
 let tab = null;
 
 /** Get a name that no other tab has, and take over what closed tabs have left. */
@@ -55,23 +59,44 @@ export function draftName(id, frame) {
   return JSON.stringify([id, frame]);
 }
 
+/** Where this tab has work on the same image, that of the closed one stays for a later tab. */
 async function adopt() {
-  if (!navigator.locks) return;
-  const alive = new Set((await navigator.locks.query()).held.map((lock) => lock.name));
+  const alive = navigator.locks ? new Set((await navigator.locks.query()).held.map((lock) => lock.name)) : null;
+  const isOpen = (name) => (alive ? alive.has(lockName(name)) : isBeating(name));
   for (const each of keys()) {
     const [, scope, kind, owner, ...rest] = each.split("|");
-    if (scope !== scopeName() || owner === tab || alive.has(lockName(owner))) continue;
+    if (scope !== scopeName() || owner === tab || isOpen(owner)) continue;
     const value = parsed(localStorage.getItem(each));
     const mine = key(kind, rest.join("|"));
     const old = value === null || Date.now() - value.time > OLDEST_MS;
-    if (!old && localStorage.getItem(mine) === null) localStorage.setItem(mine, JSON.stringify(value));
+    if (!old && localStorage.getItem(mine) !== null) continue;
+    if (!old) localStorage.setItem(mine, JSON.stringify(value));
     localStorage.removeItem(each);
   }
 }
 
+const isBeating = (name) => Date.now() - Number(localStorage.getItem(lockName(name)) ?? 0) < SILENT_MS;
+
+/** Hold a name without locks: by the time at which the tab was last there. */
+function beat(name) {
+  if (isBeating(name)) return false;
+  const write = () => {
+    try {
+      localStorage.setItem(lockName(name), Date.now());
+    } catch {
+      // The storage is full; edits.js says so.
+    }
+  };
+  write();
+  setInterval(write, BEAT_MS);
+  addEventListener("pagehide", () => localStorage.removeItem(lockName(name)));
+  addEventListener("pageshow", write);
+  return true;
+}
+
 /** Hold the lock of a name until the tab is closed; false where another tab has it. */
 function hold(name) {
-  if (!navigator.locks) return Promise.resolve(true);
+  if (!navigator.locks) return Promise.resolve(beat(name));
   return new Promise((resolve) => {
     navigator.locks.request(lockName(name), { ifAvailable: true }, (lock) => {
       resolve(lock !== null);

@@ -155,6 +155,13 @@ export function wasSaved(id, frame, version, body, stored = body.shapes) {
   emit("shapes");
 }
 
+/** Give the work on an image up: it begins again with `item`, as the server has it, or as it is read next (null). */
+export function giveUpWork(id, frame, item) {
+  forget("draft", draftName(id, frame));
+  histories.delete(draftName(id, frame));
+  if (item && opened?.id === id && opened.frame === frame) openItem(item);
+}
+
 /** What happens when the browser cannot keep unsaved work, once. */
 function keepDraft() {
   if (!edits.isChanged) return forget("draft", name());

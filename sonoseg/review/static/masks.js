@@ -5,6 +5,8 @@
  * saved and undone as other shapes are; `maskOf` has the pixels.
  */
 
+import { edits } from "./edits.js";
+
 const KEPT = 60;
 const known = new Map();
 
@@ -88,10 +90,15 @@ export function encoded(mask) {
   return canvas.convertToBlob({ type: "image/png" }).then(toBase64);
 }
 
-/** Remember the pixels that belong to a base64 text. */
+/** Remember the pixels that belong to a base64 text; the oldest ones are forgotten, but none of the open image's shapes. */
 export function remember(text, mask) {
   known.set(text, { mask, lines: null });
-  if (known.size > KEPT) known.delete(known.keys().next().value);
+  if (known.size <= KEPT) return;
+  const inUse = new Set(edits.shapes.map((shape) => shape.mask)).add(text);
+  for (const each of known.keys()) {
+    if (known.size <= KEPT) break;
+    if (!inUse.has(each)) known.delete(each);
+  }
 }
 
 /** The pixels of a painted shape, or null where they have not been decoded yet. */
@@ -105,6 +112,11 @@ export function outlinesOf(shape) {
   if (!entry) return [];
   entry.lines ??= outlines(entry.mask);
   return entry.lines;
+}
+
+/** Whether the pixels of all painted shapes among `shapes` are there. */
+export function areDecoded(shapes) {
+  return shapes.every((shape) => !shape.mask || known.has(shape.mask));
 }
 
 /** Decode the masks among `shapes`, as after a reload. */

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { ask } from "./dialogs.js";
-import { draftName, forget, kept } from "./drafts.js";
+import { draftName, forget } from "./drafts.js";
 import { edits, openItem, restore } from "./edits.js";
 import { decode } from "./masks.js";
 import { pending, settled } from "./outbox.js";
@@ -159,6 +159,3 @@ function couldNotOpen(error, place) {
   }
   emit("notice", { text: error.message, kind: "warning" });
 }
-
-/** Whether unsaved work on an image is kept by this browser. */
-export const hasDraft = (id, frame) => kept("draft", draftName(id, frame)) !== null;

@@ -44,22 +44,33 @@ export async function settled(id, frame, milliseconds = 3000) {
 
 async function send() {
   if (sending) return;
-  while (waiting.length && api.connection === "ok") {
-    sending = waiting[0];
+  const delayed = [];
+  const next = () => waiting.find((entry) => !delayed.some((each) => isSame(each, entry)));
+  while (api.connection === "ok" && (sending = next() ?? null)) {
     try {
       const answer = await api.review(sending.id, sending.body);
       for (const later of waiting) {
-        if (later !== sending && later.id === sending.id) later.body.base_version = answer.version;
+        if (later !== sending && isSame(later, sending)) later.body.base_version = answer.version;
       }
       finish("saved", { entry: sending, answer });
     } catch (error) {
-      if (error instanceof api.NoConnection || error.status === 401 || error.status === 503) break;
-      finish(error.status === 409 ? "conflict" : "refused", { entry: sending, error });
+      if (error instanceof api.NoConnection || error.status === 401) break;
+      if (error.status === 503) {
+        delayed.push(sending);
+        tellOnce(sending, error);
+      } else finish(error.status === 409 ? "conflict" : "refused", { entry: sending, error });
     }
   }
   sending = null;
   emit("outbox", waiting.length);
   if (waiting.length && api.connection === "ok") setTimeout(send, 2000);
+}
+
+/** Say why the server cannot save a decision at the moment; it is sent again until it can. */
+function tellOnce(entry, error) {
+  if (entry.isTold) return;
+  entry.isTold = true;
+  emit("notice", { text: `${entry.label} is not saved yet: ${error.message}. It is kept in this browser and sent again.`, kind: "warning" });
 }
 
 function finish(event, detail) {

@@ -30,12 +30,16 @@ export function load(id, kind, frame) {
   return loading;
 }
 
-/** Show the open item's image. Another image that was asked for later wins. */
+/** Show the open item's image, none where it cannot be loaded. Another image that was asked for later wins. */
 export async function show() {
   const { item } = state;
   const asked = [item.id, state.enhanced ? "enhanced" : "original", frameOf(item)];
-  const bitmap = await load(...asked);
-  if (state.item !== item || asked[1] !== (state.enhanced ? "enhanced" : "original")) return;
+  const isAsked = () => state.item === item && asked[1] === (state.enhanced ? "enhanced" : "original");
+  const bitmap = await load(...asked).catch((error) => {
+    if (isAsked()) clear();
+    throw error;
+  });
+  if (!isAsked()) return;
   canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);

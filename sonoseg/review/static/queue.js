@@ -11,13 +11,15 @@ let pages = new Map();
 let number = 0;
 let items = [];
 let generation = 0;
+/** Name of the list whose pages are loaded: the server cuts all of them from the same one. */
+let list = "";
 
 export const total = () => number;
 
 /** Ask anew with the filters as they are. Images that were decided on leave a filtered list only here. */
 export async function reload() {
   generation += 1;
-  [pages, items, number] = [new Map(), [], 0];
+  [pages, items, number, list] = [new Map(), [], 0, ""];
   places.clear();
   await page(0);
   emit("queue");
@@ -72,9 +74,10 @@ function page(which) {
 
 async function load(which, asked) {
   const set = Object.entries(filters).filter(([, value]) => value !== "");
-  const answer = await api.items({ ...Object.fromEntries(set), offset: which * PAGE, limit: PAGE });
+  const answer = await api.items({ ...Object.fromEntries(set), list, offset: which * PAGE, limit: PAGE });
   if (asked !== generation) return;
-  number = answer.total;
+  if (list && answer.list !== list) return reload();
+  [number, list] = [answer.total, answer.list];
   answer.items.forEach((item, i) => {
     items[which * PAGE + i] = item;
     places.set(item.id, which * PAGE + i);

@@ -122,7 +122,7 @@ class Guard:
             return 403, "a page of another address asks; only the page of this server may"
         if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin") and scope["path"] != "/":
             return 403, "a page of another address asks; only the page of this server may"
-        given = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=100).get("token")
+        given = _fields(scope.get("query_string", b"").decode("latin-1")).get("token")
         if scope["path"] == "/" and scope["method"] in ("GET", "HEAD") and given:
             return (303, "") if _same(given[0], self.token) else (401, UNKNOWN)
         if not _same(self._cookie_of(headers), self._session):
@@ -169,7 +169,7 @@ class Guard:
             await self.app(scope, receive, with_headers)
         except Exception as error:  # not raised: nothing of a request or a file goes into a log
             if not started:
-                await _answer(send, 503, json.dumps(unexpected(error)).encode(), {"content-type": "application/json"})
+                await _answer(send, 500, json.dumps(unexpected(error)).encode(), {"content-type": "application/json"})
 
 
 def policy_of(page: str) -> str:
@@ -178,6 +178,14 @@ def policy_of(page: str) -> str:
     hashes = [base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode() for sheet in sheets]
     allowed = " ".join(f"'sha256-{each}'" for each in hashes) or "'none'"
     return f"default-src 'none'; style-src {allowed}; img-src data:; base-uri 'none'; frame-ancestors 'none'"
+
+
+def _fields(query: str) -> dict[str, list[str]]:
+    """Return the fields of a query; none of one with more than 100."""
+    try:
+        return parse_qs(query, max_num_fields=100)
+    except ValueError:
+        return {}
 
 
 def _welcome(headers: dict[bytes, bytes]) -> tuple[int, bytes]:

@@ -174,6 +174,7 @@ class Pages:
             reviewed=True if reviewed in yes else False if reviewed in no else None,
             offset=whole_number(request, "offset", 0) or 0,
             limit=whole_number(request, "limit", 100, MOST) or 0,
+            pages_of=given.get("list", ""),
         )
         return JSONResponse(await run_in_threadpool(self.review.listing, query))
 
@@ -246,7 +247,9 @@ async def on_error(request: Request, error: Exception) -> Response:
     elif isinstance(error, Busy):
         status = 503
     elif isinstance(error, OSError):
-        status, content = 503, {"error": f"nothing was saved: {error.strerror}; correct that, and save again"}
+        saving = request.method == "PUT"
+        what, again = ("nothing was saved", "save again") if saving else ("this is not possible now", "try again")
+        status, content = 503, {"error": f"{what}: {error.strerror}; correct that, and {again}"}
     return JSONResponse(content, status)
 
 
@@ -256,7 +259,7 @@ async def on_unknown(request: Request, error: Exception) -> Response:
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:
-    return JSONResponse(unexpected(error), 503)
+    return JSONResponse(unexpected(error), 500)
 
 
 def application(
