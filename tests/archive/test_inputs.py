@@ -17,6 +17,7 @@ from sonoseg.errors import DataError
 from sonoseg.inference.sources import SpacingOptions
 from sonoseg.io.png import write_image
 from sonoseg.schema.task import Task
+from tests.io.volumes import meta_image
 
 PICTURE = np.arange(64, dtype=np.uint8).reshape(8, 8)
 NOTHING = SpacingOptions()
@@ -35,6 +36,15 @@ def test_a_folder_is_walked_with_its_sub_folders_in_the_order_of_the_names(tmp_p
     assert [unit.name for unit in found] == ["a/A.png", "a/b/c.png", "a/z.png", "b.png", "d.gif"]
     status = (tmp_path / "b.png").stat()
     assert (found[3].size, found[3].mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def test_other_values_beside_a_header_are_another_file(tmp_path: Path, fetal_head: Task) -> None:
+    meta_image(tmp_path / "a.mhd", PICTURE)
+    (before,) = units(tmp_path, fetal_head)
+    os.utime(tmp_path / "a.raw", ns=(1, 1))
+    (after,) = units(tmp_path, fetal_head)
+    assert before.size == after.size == sum(file.stat().st_size for file in tmp_path.iterdir())
+    assert before != after
 
 
 def test_the_walk_is_lazy(tmp_path: Path, fetal_head: Task) -> None:

@@ -1,6 +1,8 @@
 """MetaImage and NIfTI: images, loops and masks are read, volumes and damaged files are refused by name."""
 
 import gzip
+import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import pytest
 
 from sonoseg.errors import DataError, LimitError
 from sonoseg.io.image_ref import ImageRef, stem_of
-from sonoseg.io.limits import ReadLimits
+from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import read_mask
 from sonoseg.io.readers import list_images, read_image, read_image_header, read_loop
+from sonoseg.io.readers.opening import digest_of_file, files_of, is_unchanged, read_file
 from tests.io.volumes import meta_image, nifti
 
 SCENE = (np.add.outer(np.arange(24) * 3, np.arange(32) * 5) % 256).astype(np.uint8)
@@ -28,8 +31,9 @@ def test_an_image_is_as_it_was_stored(tmp_path: Path, name: str, type_: str) -> 
     assert np.array_equal(image.pixels, SCENE) and np.array_equal(read_mask(path), SCENE)
     assert image.spacing == pytest.approx((0.1, 0.2)), "(row_mm, col_mm): the first number is that of x"
     assert list_images(tmp_path) == [path] and stem_of(path) == "a"
-    moved = path.read_bytes()
-    path.write_bytes(b"") if name != "a.mhd" else None
+    moved = read_file(path, DEFAULT_LIMITS)
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"")
     assert np.array_equal(read_image(path, data=moved).pixels, SCENE), "the given bytes are what is decoded"
 
 
@@ -38,6 +42,35 @@ def test_packed_and_swapped_bytes(tmp_path: Path, packed: bool) -> None:
     deep = SCENE.astype(np.uint16) * 257
     assert np.array_equal(read_image(meta_image(tmp_path / "a.mhd", deep, packed=packed)).pixels, SCENE)
     assert np.array_equal(read_image(nifti(tmp_path / "a.nii", deep, order="<>"[packed])).pixels, SCENE)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_digest_of_a_header_is_that_of_its_values_too(tmp_path: Path, packed: bool) -> None:
+    path = meta_image(tmp_path / "a.mhd", SCENE, packed=packed)
+    values = next(file for file in tmp_path.iterdir() if file != path)
+    both = path.read_bytes() + values.read_bytes()
+    digest, states = digest_of_file(path, DEFAULT_LIMITS)
+    assert digest == hashlib.sha256(both).hexdigest() and read_file(path, DEFAULT_LIMITS) == both
+    assert files_of(path) == [path, values] == list(states) and is_unchanged(states)
+    os.utime(values, ns=(1, 1))
+    assert not is_unchanged(states)
+    meta_image(path, 255 - SCENE, packed=packed)
+    assert digest_of_file(path, DEFAULT_LIMITS)[0] != digest
+    with pytest.raises(DataError, match=f"{values.name}: .* at most"):
+        read_file(path, ReadLimits(max_bytes=values.stat().st_size - 1))
+    values.unlink()
+    assert files_of(path) == [path] and not is_unchanged(states)
+    with pytest.raises(DataError, match="which is not beside it"):
+        digest_of_file(path, DEFAULT_LIMITS)
+
+
+@pytest.mark.parametrize("skipped", [7, -1])
+def test_bytes_before_the_values_are_skipped(tmp_path: Path, skipped: int) -> None:
+    path = meta_image(tmp_path / "a.mhd", SCENE)
+    (tmp_path / "a.raw").write_bytes(bytes(7) + SCENE.tobytes())
+    path.write_text(path.read_text().replace("DimSize", f"HeaderSize = {skipped}\nDimSize"))
+    for data in (None, read_file(path, DEFAULT_LIMITS)):
+        assert np.array_equal(read_image(path, data=data).pixels, SCENE)
 
 
 @every_way

@@ -15,14 +15,15 @@ from sonoseg.errors import DataError, LimitError
 from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers.base import each_by_itself
+from sonoseg.io.readers.meta_header import META_START, META_SUFFIXES
 from sonoseg.io.readers.opening import check_length, opened
-from sonoseg.io.readers.volume_file import GZIP, META_START, VolumeHeader, is_nifti, read_values, read_volume_header
+from sonoseg.io.readers.volume_file import GZIP, VolumeHeader, is_nifti, read_values, read_volume_header
 from sonoseg.sizes import Spacing
 from sonoseg.types import Pixels
 
 COLOURS = 3
 """Length of a third axis that is that of colours: red, green and blue are stored as three layers."""
-_SUFFIXES = (".mha", ".mhd", ".nii", ".nii.gz")
+_SUFFIXES = (*META_SUFFIXES, ".nii", ".nii.gz")
 
 
 class VolumeReader:
