@@ -1,5 +1,6 @@
 """The node beside others that misbehave: a full disk, an archive that refuses, clients that stall or send too much."""
 
+import errno
 import json
 import socket
 import sqlite3
@@ -13,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -242,6 +244,34 @@ def test_what_an_archive_never_takes_keeps_nothing_else_waiting(spool: Spool, tm
     assert [result.attempts for result in spool.due_results()] == [0, 0]
     assert send_due(settings, spool) == 2
     assert spool.counts()["results_sent"] == 2 and spool.counts()["results_waiting"] == 1
+
+
+def test_a_shortage_of_this_machine_is_no_refusal(
+    spool: Spool, tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pynetdicom.association import Association
+
+    settings = NodeSettings(spool.folder, destination=Peer("ARCHIVE", "127.0.0.1", archive.port))
+    waiting(spool, tmp_path / "images", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Association, "send_c_store", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+        with pytest.raises(OSError, match="Too many open files"):
+            send_due(settings, spool)
+    assert spool.counts()["results_refused"] == 0 and len(spool.due_results()) == 1, "the other one comes first"
+    now(spool)
+    assert send_due(settings, spool) == 2
+
+
+@pytest.mark.parametrize(("is_missing", "state"), [(False, "results_waiting"), (True, "results_refused")])
+def test_a_file_that_is_no_dicom_any_more_keeps_no_other_waiting(
+    spool: Spool, tmp_path: Path, archive: Archive, is_missing: bool, state: str
+) -> None:
+    settings = NodeSettings(spool.folder, destination=Peer("ARCHIVE", "127.0.0.1", archive.port))
+    waiting(spool, tmp_path / "images", 2)
+    file = spool.due_results()[0].path
+    file.unlink() if is_missing else file.write_bytes(b"cut")
+    assert send_due(settings, spool) == 1 and not spool.due_results()
+    assert spool.counts()[state] == 1
 
 
 def test_a_transfer_that_ends_in_the_middle_leaves_nothing(tmp_path: Path, settings: NodeSettings) -> None:
