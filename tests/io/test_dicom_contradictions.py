@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sonoseg.errors import DataError
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers import read_image, read_image_header, read_loop
+from sonoseg.io.readers.dicom.fragments import WrongFragments, frames_of
 from tests.dicom_files import JPEG, RLE, region_item, write_dicom, write_video
 
 RNG = np.random.default_rng(7)
@@ -160,6 +162,17 @@ def test_wrong_tables_of_offsets_change_nothing(tmp_path: Path) -> None:
         for index, record in enumerate(records):
             assert not isinstance(record, DataError) and np.array_equal(record.pixels, expected[index])
             assert np.array_equal(read_image(ImageRef(file, index)).pixels, expected[index])
+
+
+def test_thousands_of_fragments_take_no_time() -> None:
+    """As many as offsets: each was compared with a table that was made anew, which took the square of their number."""
+    number = 20_000
+    table = struct.pack(f"<HHL{number}L", 0xFFFE, 0xE000, 4 * number, *range(0, 8 * number, 8))
+    fragments = struct.pack("<HHL", 0xFFFE, 0xE000, 0) * number
+    begin = time.process_time()
+    with pytest.raises(WrongFragments, match="do not tell where a frame begins"):
+        frames_of(io.BytesIO(table + fragments), 2, is_rle=False)
+    assert time.process_time() - begin < 2
 
 
 def test_frames_of_several_fragments(tmp_path: Path) -> None:
