@@ -9,8 +9,9 @@ import inference
 from sonoseg.__main__ import main
 from sonoseg.errors import ModelError
 from sonoseg.export import quantize as quantization
+from sonoseg.models.engines.cache import digests
 from sonoseg.models.engines.choose import EngineOptions, load_engine
-from sonoseg.models.engines.quantized import quantized_files, read_quantized
+from sonoseg.models.engines.quantized import quantized_files, read_quantized, write_quantized
 from sonoseg.models.engines.verify import check_engines
 from sonoseg.models.model_header import read_header
 from sonoseg.models.registry import registered_model
@@ -79,6 +80,20 @@ def test_a_changed_conversion_is_refused(quantized: Path, tmp_path: Path) -> Non
         path.unlink()
     with pytest.raises(ModelError, match="no conversion to 8 bits; make one with `python -m sonoseg quantize`"):
         load_engine(model, EngineOptions("openvino_int8"))
+
+
+def test_one_that_openvino_cannot_read_is_one_sentence(tmp_path: Path) -> None:
+    entry = registered_model("fetal_head")
+    assert entry
+    (tmp_path / "model.safetensors").write_bytes(entry.path.read_bytes())
+    model = read_header(tmp_path / "model.safetensors")
+    record, files = read_quantized(read_header(entry.path))
+    files[".xml"] = files[".xml"].replace(b"Convolution", b"Konvolution")
+    write_quantized(model, record.model_copy(update={"files": digests(files)}), files)
+    said = r"OpenVINO cannot run its conversion to 8 bits .*; run `python -m sonoseg quantize` again"
+    with pytest.raises(ModelError, match=said):
+        load_engine(model, EngineOptions("openvino_int8"))
+    assert {finding.status for finding in check_engines(tmp_path / "engines")} == {"changed"}
 
 
 def test_the_head_model_comes_with_one() -> None:
