@@ -96,6 +96,20 @@ def test_one_that_openvino_cannot_read_is_one_sentence(tmp_path: Path) -> None:
     assert {finding.status for finding in check_engines(tmp_path / "engines")} == {"changed"}
 
 
+def test_one_model_of_the_task_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = registered_model("fetal_head")
+    assert entry
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "best_model.safetensors").write_bytes(entry.path.read_bytes())
+    workspace = ["--workspace", str(tmp_path)]
+    assert main(["quantize", "--task", "fetal_head", "--model", str(tmp_path), *workspace]) == 2
+    assert "2 models; a conversion has one, give the path of its file" in capsys.readouterr().err
+    model = str(tmp_path / "a")
+    assert main(["quantize", "--task", "spine_realtime", "--model", model, *workspace]) == 2
+    assert "a: trained for task fetal_head, not spine_realtime" in capsys.readouterr().err
+
+
 def test_the_head_model_comes_with_one() -> None:
     entry = registered_model("fetal_head")
     assert entry
