@@ -6,6 +6,7 @@ import time
 import zlib
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from sonoseg.errors import DataError
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import ReadLimits
-from sonoseg.io.readers import read_image, read_image_header, read_loop
+from sonoseg.io.readers import read_frames, read_image, read_image_header, read_loop
 from sonoseg.io.readers.dicom.fragments import WrongFragments, frames_of
 from tests.dicom_files import JPEG, RLE, region_item, write_dicom, write_video
 
@@ -162,6 +163,15 @@ def test_wrong_tables_of_offsets_change_nothing(tmp_path: Path) -> None:
         for index, record in enumerate(records):
             assert not isinstance(record, DataError) and np.array_equal(record.pixels, expected[index])
             assert np.array_equal(read_image(ImageRef(file, index)).pixels, expected[index])
+
+
+def test_the_fragments_of_a_file_are_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_dicom(tmp_path / "a.dcm", LOOP, syntax=RLE)
+    counted = Mock(side_effect=frames_of)
+    monkeypatch.setattr("sonoseg.io.readers.dicom.opened.frames_of", counted)
+    for record, expected in zip(read_frames([ImageRef(path, index) for index in range(4)]), LOOP, strict=True):
+        assert not isinstance(record, DataError) and np.array_equal(record.pixels, expected)
+    assert counted.call_count == 1
 
 
 def test_thousands_of_fragments_take_no_time() -> None:

@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from sonoseg.errors import DataError, LimitError
 from sonoseg.io.image_ref import ImageRef, stem_of
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import read_mask
-from sonoseg.io.readers import list_images, read_image, read_image_header, read_loop
+from sonoseg.io.readers import list_images, read_frames, read_image, read_image_header, read_loop, volume
 from sonoseg.io.readers.opening import digest_of_file, files_of, is_unchanged, read_file
 from tests.io.volumes import meta_image, nifti
 
@@ -85,6 +86,22 @@ def test_a_loop(tmp_path: Path, name: str) -> None:
         read_image(path)
     with pytest.raises(DataError, match="no such frame"):
         read_image(ImageRef(path, 5))
+
+
+@pytest.mark.parametrize(("name", "passes"), [("a.nii.gz", 1), ("a.mhd", 1), ("a.mha", 1), ("a.nii", 2)])
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_frames_of_compressed_values_are_read_in_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, passes: int, in_memory: bool
+) -> None:
+    path = nifti(tmp_path / name, LOOP) if ".nii" in name else meta_image(tmp_path / name, LOOP, packed=True)
+    counted = Mock(side_effect=volume.read_values)
+    monkeypatch.setattr(volume, "read_values", counted)
+    data = read_file(path, DEFAULT_LIMITS) if in_memory else None
+    first, missing, last = read_frames([ImageRef(path, index) for index in (1, 7, 4)], data=data)
+    assert isinstance(missing, DataError) and "no such frame" in str(missing)
+    for record, frame in ((first, LOOP[1]), (last, LOOP[4])):
+        assert not isinstance(record, DataError) and np.array_equal(record.pixels, frame)
+    assert counted.call_count == passes
 
 
 def test_the_fourth_axis_of_nifti_is_time(tmp_path: Path) -> None:
