@@ -154,7 +154,7 @@ def _text_list(path: Path) -> Iterator[_Entry]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline=None) as lines:
         for line in lines:
             if name := line.rstrip("\r\n").strip():
-                yield name, "", ""
+                yield _spelled(name, path), "", ""
 
 
 def _csv_list(path: Path) -> Iterator[_Entry]:
@@ -168,10 +168,22 @@ def _csv_list(path: Path) -> Iterator[_Entry]:
         try:
             for cells in csv.reader(stream, delimiter=delimiter, skipinitialspace=True):
                 texts = ["" if at is None or at >= len(cells) else cells[at].strip() for at in places]
+                spacing = [text.replace(",", ".") if delimiter != "," else text for text in texts[1:]]
                 if texts[0]:
-                    yield unescape_cell(texts[0]), texts[1], texts[2]
+                    yield _spelled(unescape_cell(texts[0]), path), spacing[0], spacing[1]
         except csv.Error as error:
             raise DataError(f"{error}; is it a text table?", path) from None
+
+
+def _spelled(name: str, path: Path) -> str:
+    """Return the name of an image in a list, in Windows-1252 where it is not UTF-8 and no file has just these bytes."""
+    if name.isascii() or os.path.lexists(path.parent / name):
+        return name
+    data = name.encode("utf-8", "surrogateescape")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
 
 
 def _parquet_list(path: Path) -> Iterator[_Entry]:

@@ -83,6 +83,23 @@ def test_lists_name_images_and_their_spacings(tmp_path: Path, fetal_head: Task) 
     assert {unit.spacing for unit in units(tmp_path / "list.parquet", fetal_head, given)} == {(0.3, 0.3)}
 
 
+def test_lists_may_be_those_of_a_spreadsheet_program(tmp_path: Path, fetal_head: Task) -> None:
+    """In Windows-1252, and with a decimal comma where commas do not separate the cells."""
+    for name in ("fötus.png", os.fsdecode(b"f\xfctus.png")):
+        write_image(tmp_path / name, PICTURE)
+    table = "image;row_mm;col_mm\r\nfötus.png;0,1;0,2\r\nfütus.png;0.1;\r\n"
+    (tmp_path / "list.csv").write_bytes(table.encode("cp1252"))
+    (tmp_path / "list.txt").write_bytes("fötus.png\r\nfütus.png\r\n".encode("cp1252"))
+    for list_ in ("list.csv", "list.txt"):
+        found = units(tmp_path / list_, fetal_head)
+        assert [unit.name for unit in found] == ["fötus.png", os.fsdecode(b"f\xfctus.png")]
+        assert all(unit.size > 0 for unit in found), "the second has a name that is no text, as the list spells it"
+    (tmp_path / "list.csv").write_text(table)
+    assert [unit.spacing for unit in units(tmp_path / "list.csv", fetal_head)] == [(0.1, 0.2), None]
+    (tmp_path / "list.csv").write_text('image,row_mm,col_mm\nfötus.png,"0,1","0,2"\n')
+    assert "'0,1' is no number" in units(tmp_path / "list.csv", fetal_head)[0].problem
+
+
 def test_the_table_of_a_folder_gives_the_spacings(tmp_path: Path, spine: Task) -> None:
     for name in ("a.png", "sub/a.png", "sub/b.png"):
         write_image(tmp_path / name, PICTURE)
