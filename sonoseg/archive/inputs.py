@@ -17,6 +17,7 @@ from sonoseg.inference.sources import UNSUPPORTED_SUFFIXES, SpacingOptions
 from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.numbers import parse_number
 from sonoseg.io.readers import is_image
+from sonoseg.io.readers.opening import files_of
 from sonoseg.io.tables import delimiter_of, unescape_cell
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
 from sonoseg.schema.task import Task
@@ -33,8 +34,9 @@ class Unit:
     """A file, with all its frames: what is segmented by one process, one frame after another.
 
     name: its path relative to `Archive.root`, or as a list spells it, with `/`. size, mtime_ns: bytes and modification
-    time, by which a change is noticed; -1 for a file that is not there. spacing, spacing_from: given from outside, else
-    None. problem: why the list's entry cannot be used.
+    time, by which a change is noticed; -1 for a file that is not there, and the sums over both files of an image whose
+    MetaImage header names one for its values. spacing, spacing_from: given from outside, else None. problem: why the
+    list's entry cannot be used.
     """
 
     name: str
@@ -61,8 +63,8 @@ class Archive:
         """Yield the files. Raises DataError for a list that cannot be read, and OSError for a folder."""
         for name, spacing, spacing_from, problem in self.names():
             try:
-                status = os.stat(self.root / name)
-                size, mtime_ns = status.st_size, status.st_mtime_ns
+                states = [os.stat(file) for file in files_of(self.root / name)]
+                size, mtime_ns = sum(each.st_size for each in states), sum(each.st_mtime_ns for each in states)
             except (OSError, ValueError) as error:
                 if is_machine_error(error):
                     raise
@@ -152,7 +154,7 @@ def _text_list(path: Path) -> Iterator[_Entry]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline=None) as lines:
         for line in lines:
             if name := line.rstrip("\r\n").strip():
-                yield name, "", ""
+                yield _spelled(name, path), "", ""
 
 
 def _csv_list(path: Path) -> Iterator[_Entry]:
@@ -166,10 +168,22 @@ def _csv_list(path: Path) -> Iterator[_Entry]:
         try:
             for cells in csv.reader(stream, delimiter=delimiter, skipinitialspace=True):
                 texts = ["" if at is None or at >= len(cells) else cells[at].strip() for at in places]
+                spacing = [text.replace(",", ".") if delimiter != "," else text for text in texts[1:]]
                 if texts[0]:
-                    yield unescape_cell(texts[0]), texts[1], texts[2]
+                    yield _spelled(unescape_cell(texts[0]), path), spacing[0], spacing[1]
         except csv.Error as error:
             raise DataError(f"{error}; is it a text table?", path) from None
+
+
+def _spelled(name: str, path: Path) -> str:
+    """Return the name of an image in a list, in Windows-1252 where it is not UTF-8 and no file has just these bytes."""
+    if name.isascii() or os.path.lexists(path.parent / name):
+        return name
+    data = name.encode("utf-8", "surrogateescape")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
 
 
 def _parquet_list(path: Path) -> Iterator[_Entry]:

@@ -16,9 +16,8 @@ from sonoseg.errors import DataError, MachineError, NoImageError, is_machine_err
 from sonoseg.inference.process_image import check_file_name
 from sonoseg.inference.sources import from_file
 from sonoseg.inference.table import Row
-from sonoseg.io.file_state import file_state
 from sonoseg.io.readers import is_dicom
-from sonoseg.io.readers.opening import digest_of_file, read_file
+from sonoseg.io.readers.opening import digest_of_file, is_unchanged, read_file
 
 _BY_IMAGE = (errno.ENOMEM, errno.EIO)
 
@@ -127,10 +126,10 @@ def _unit_rows(unit: Unit, index: int, shard: Shard, run: ArchiveRun, hooks: _Ho
     overlays = run.folder / shard.overlays
     writer = FileRows(unit, run, overlays, f"{index:05d}", is_dicom(path))
     if sources[0].loop:
-        digest, state = digest_of_file(path, run.limits)
+        digest, states = digest_of_file(path, run.limits)
         hooks.digest(digest)
         rows = [row for source in sources for row in writer.loop(source, digest, hooks.tick)]
-        if file_state(path) != state:  # the digest has to be that of the frames
+        if not is_unchanged(states):  # the digest has to be that of the frames
             raise DataError("the file has changed while it was read; run the same command again", path)
         return rows
     data = read_file(path, run.limits)

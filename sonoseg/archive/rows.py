@@ -166,7 +166,7 @@ class FileRows:
 
     def _failed(self, source: Source, kind: str, number: int | None, reason: str, digest: str) -> Row:
         row = failed_file(self.unit, reason)
-        where = {"frame": number, "region": source.image.region_number, "name": printable(source.name)}
+        where = {"frame": number, "region": source.image.region_number, "name": printable(self._name(source, number))}
         return {**row, **where, "kind": kind, "image_sha256": digest}
 
     def _row(self, source: Source, facts: Mapping[str, Any], kind: str, digest: str) -> Row:

@@ -22,6 +22,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make a model's conversion to 8 bits, compare its scores with the model's, and store it beside the model."""
+    from sonoseg.errors import UsageError
     from sonoseg.evaluation.folds import load_data
     from sonoseg.export.quantize import quantize
     from sonoseg.inference.segmenter import read_models
@@ -33,7 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
     task = task_of(load_draft(arguments.task))
     workspace = Workspace(arguments.workspace, task.name)
     shipped = shipped_model(workspace.best_model, task)
-    (model,) = read_models([arguments.model or (shipped.path if shipped else workspace.best_model)])
+    path = arguments.model or (shipped.path if shipped else workspace.best_model)
+    model, *others = read_models([path])
+    if others:
+        raise UsageError(f"{path}: {len(others) + 1} models; a conversion has one, give the path of its file")
+    if model.task.name != task.name:
+        raise UsageError(f"{path}: trained for task {model.task.name}, not {task.name}; name that task with --task")
     record, conversion = quantize(model, load_data(model.task, workspace, model.info.get("fold") or 0))
     write_quantized(model, record, conversion)
     print(f"calibrated on {record.calibrated_on} training images, compared on {record.scored_on} validation images")

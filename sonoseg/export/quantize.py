@@ -35,8 +35,6 @@ MAX_ERROR_RISE_MM = 0.05
 """Largest rise of a measurement's mean absolute error, for those in mm."""
 _SEED = 0
 
-_Means = dict[str, float]
-
 
 def quantize(model: ModelHeader, data: FoldData) -> tuple[Record, Conversion]:
     """Return the conversion of a model to 8 bits, and its record.

@@ -12,6 +12,7 @@ from sonoseg.inference.table import Row
 from sonoseg.io.file_state import FileState, file_state
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
+from sonoseg.io.readers.opening import files_of
 from sonoseg.schema.task import Task
 
 POLL_S = 1.0
@@ -22,8 +23,8 @@ it changes later, it is processed again."""
 _BATCH = 16
 """Images that are completed before a signal ends the watch; a loop ends its batch."""
 
-_State = tuple[Source, FileState]
-"""A file as last read from the folder."""
+_State = tuple[Source, tuple[FileState, ...]]
+"""A file as last read from the folder, see `files_of`."""
 
 
 @dataclass
@@ -187,4 +188,4 @@ def _batches(sources: Iterable[Source]) -> list[list[Source]]:
 
 
 def _state(source: Source) -> _State:
-    return source, file_state(source.path)
+    return source, tuple(file_state(file) for file in files_of(source.path))

@@ -10,12 +10,11 @@ import cv2
 import numpy as np
 
 from sonoseg.errors import DataError
-from sonoseg.io.files import sha256_of
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.masks import read_mask, write_label_map
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
-from sonoseg.io.readers.opening import read_file
+from sonoseg.io.readers.opening import digest_of_file, read_file
 from sonoseg.preprocess.augmentation import apply, copy_generator, draw_parameters
 from sonoseg.preprocess.enhance import enhance
 from sonoseg.preprocess.fit import Fit
@@ -87,7 +86,7 @@ class Job:
         for path in paths:
             if not path.is_file():
                 raise DataError(f"{path}: no such file, although stage 1 listed it; restore it, or {RUN_STAGE_1_AGAIN}")
-        self._check_digests([sha256_of(path) for path in paths])
+        self._check_digests([digest_of_file(path, self.settings.limits)[0] for path in paths])
 
     def _check_digests(self, digests: Sequence[str]) -> None:
         """Raise DataError unless these SHA-256, of image and mask, are those that stage 1 listed."""

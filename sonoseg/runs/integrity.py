@@ -72,9 +72,18 @@ class IntegrityList:
         self._add_missing(path, None)
 
     def keep(self, path: Path, digest: str | None = None) -> None:
-        """Add a file that was left unchanged, if it exists: by `digest`, else the earlier list's, else it is read."""
-        if path.is_file():
-            self._add_missing(path, digest or self.earlier.get(self.name(path)))
+        """Add a file that was left unchanged, if it exists: by `digest`, else the earlier list's, else it is read.
+
+        An image of two files, of which `digest` is one digest (`opening.digest_of_file`), is read, and both are added.
+        """
+        from sonoseg.io.readers.opening import files_of  # here: it imports numpy, which would slow the flags down
+
+        if not path.is_file():
+            return
+        files = files_of(path) if digest else [path]
+        for file in files:
+            known = digest or self.earlier.get(self.name(file))
+            self._add_missing(file, known if len(files) == 1 else sha256_of(file))
 
     def keep_earlier(self) -> None:
         """Add all files of the earlier list that still exist."""

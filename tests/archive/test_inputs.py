@@ -17,6 +17,7 @@ from sonoseg.errors import DataError
 from sonoseg.inference.sources import SpacingOptions
 from sonoseg.io.png import write_image
 from sonoseg.schema.task import Task
+from tests.io.volumes import meta_image
 
 PICTURE = np.arange(64, dtype=np.uint8).reshape(8, 8)
 NOTHING = SpacingOptions()
@@ -35,6 +36,15 @@ def test_a_folder_is_walked_with_its_sub_folders_in_the_order_of_the_names(tmp_p
     assert [unit.name for unit in found] == ["a/A.png", "a/b/c.png", "a/z.png", "b.png", "d.gif"]
     status = (tmp_path / "b.png").stat()
     assert (found[3].size, found[3].mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def test_other_values_beside_a_header_are_another_file(tmp_path: Path, fetal_head: Task) -> None:
+    meta_image(tmp_path / "a.mhd", PICTURE)
+    (before,) = units(tmp_path, fetal_head)
+    os.utime(tmp_path / "a.raw", ns=(1, 1))
+    (after,) = units(tmp_path, fetal_head)
+    assert before.size == after.size == sum(file.stat().st_size for file in tmp_path.iterdir())
+    assert before != after
 
 
 def test_the_walk_is_lazy(tmp_path: Path, fetal_head: Task) -> None:
@@ -71,6 +81,23 @@ def test_lists_name_images_and_their_spacings(tmp_path: Path, fetal_head: Task) 
     assert [(unit.spacing, unit.size > 0) for unit in found] == [((0.1, 0.2), True), (None, True)]
     given = SpacingOptions((0.3, 0.3), "--spacing")
     assert {unit.spacing for unit in units(tmp_path / "list.parquet", fetal_head, given)} == {(0.3, 0.3)}
+
+
+def test_lists_may_be_those_of_a_spreadsheet_program(tmp_path: Path, fetal_head: Task) -> None:
+    """In Windows-1252, and with a decimal comma where commas do not separate the cells."""
+    for name in ("fötus.png", os.fsdecode(b"f\xfctus.png")):
+        write_image(tmp_path / name, PICTURE)
+    table = "image;row_mm;col_mm\r\nfötus.png;0,1;0,2\r\nfütus.png;0.1;\r\n"
+    (tmp_path / "list.csv").write_bytes(table.encode("cp1252"))
+    (tmp_path / "list.txt").write_bytes("fötus.png\r\nfütus.png\r\n".encode("cp1252"))
+    for list_ in ("list.csv", "list.txt"):
+        found = units(tmp_path / list_, fetal_head)
+        assert [unit.name for unit in found] == ["fötus.png", os.fsdecode(b"f\xfctus.png")]
+        assert all(unit.size > 0 for unit in found), "the second has a name that is no text, as the list spells it"
+    (tmp_path / "list.csv").write_text(table)
+    assert [unit.spacing for unit in units(tmp_path / "list.csv", fetal_head)] == [(0.1, 0.2), None]
+    (tmp_path / "list.csv").write_text('image,row_mm,col_mm\nfötus.png,"0,1","0,2"\n')
+    assert "'0,1' is no number" in units(tmp_path / "list.csv", fetal_head)[0].problem
 
 
 def test_the_table_of_a_folder_gives_the_spacings(tmp_path: Path, spine: Task) -> None:

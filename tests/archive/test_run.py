@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -18,8 +19,12 @@ from PIL import Image
 import inference
 from sonoseg.__main__ import main as sonoseg
 from sonoseg.archive import process, rows
+from sonoseg.archive.inputs import Unit
 from sonoseg.archive.table import read_about
+from sonoseg.errors import DataError
 from sonoseg.inference.segmenter import Segmenter
+from sonoseg.inference.sources import Loop, Source
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.tables import unescape_cell
 from sonoseg.schema.task import Task
 from tests.conftest import changed
@@ -245,6 +250,13 @@ def test_overlays_of_all_images_or_of_none(run: Run, tmp_path: Path) -> None:
 
 def found_overlays(root: Path) -> int:
     return sum(name.endswith(".png") for name in files(root / "out"))
+
+
+def test_a_frame_that_failed_has_its_own_name(tmp_path: Path) -> None:
+    source = Source(ImageRef(tmp_path / "loop.dcm"), "loop", loop=Loop((60, 90), 9, None))
+    writer = rows.FileRows(Unit("loop.dcm", 1, 1), Mock(), tmp_path, "00000", of_dicom=True)
+    _, row = writer._frame(source, 7, DataError("cut short"), "digest")
+    assert (row["name"], row["frame"], row["status"]) == ("loop_frame0007", 7, "failed")
 
 
 def test_failed_images_are_tried_again_on_request(run: Run, images: Path, segmented: list) -> None:

@@ -9,8 +9,9 @@ import inference
 from sonoseg.__main__ import main
 from sonoseg.errors import ModelError
 from sonoseg.export import quantize as quantization
+from sonoseg.models.engines.cache import digests
 from sonoseg.models.engines.choose import EngineOptions, load_engine
-from sonoseg.models.engines.quantized import quantized_files, read_quantized
+from sonoseg.models.engines.quantized import quantized_files, read_quantized, write_quantized
 from sonoseg.models.engines.verify import check_engines
 from sonoseg.models.model_header import read_header
 from sonoseg.models.registry import registered_model
@@ -79,6 +80,34 @@ def test_a_changed_conversion_is_refused(quantized: Path, tmp_path: Path) -> Non
         path.unlink()
     with pytest.raises(ModelError, match="no conversion to 8 bits; make one with `python -m sonoseg quantize`"):
         load_engine(model, EngineOptions("openvino_int8"))
+
+
+def test_one_that_openvino_cannot_read_is_one_sentence(tmp_path: Path) -> None:
+    entry = registered_model("fetal_head")
+    assert entry
+    (tmp_path / "model.safetensors").write_bytes(entry.path.read_bytes())
+    model = read_header(tmp_path / "model.safetensors")
+    record, files = read_quantized(read_header(entry.path))
+    files[".xml"] = files[".xml"].replace(b"Convolution", b"Konvolution")
+    write_quantized(model, record.model_copy(update={"files": digests(files)}), files)
+    said = r"OpenVINO cannot run its conversion to 8 bits .*; run `python -m sonoseg quantize` again"
+    with pytest.raises(ModelError, match=said):
+        load_engine(model, EngineOptions("openvino_int8"))
+    assert {finding.status for finding in check_engines(tmp_path / "engines")} == {"changed"}
+
+
+def test_one_model_of_the_task_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = registered_model("fetal_head")
+    assert entry
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "best_model.safetensors").write_bytes(entry.path.read_bytes())
+    workspace = ["--workspace", str(tmp_path)]
+    assert main(["quantize", "--task", "fetal_head", "--model", str(tmp_path), *workspace]) == 2
+    assert "2 models; a conversion has one, give the path of its file" in capsys.readouterr().err
+    model = str(tmp_path / "a")
+    assert main(["quantize", "--task", "spine_realtime", "--model", model, *workspace]) == 2
+    assert "a: trained for task fetal_head, not spine_realtime" in capsys.readouterr().err
 
 
 def test_the_head_model_comes_with_one() -> None:

@@ -26,6 +26,7 @@ from sonoseg.runs.signals import deferred_signals
 from sonoseg.schema.task import Task
 from tests.conftest import REPOSITORY
 from tests.inference.test_batch import small
+from tests.io.volumes import meta_image
 
 OK, FAILED = (
     {"status": status, "image": "a.png", "reason": reason} for status, reason in (("ok", ""), ("failed", "cut"))
@@ -50,6 +51,17 @@ def test_a_file_is_ready_when_its_size_and_time_are_stable(source: Source) -> No
     assert arrivals.record(source, OK, 4)
     assert arrivals.ready([source], 5) == [] and arrivals.rows() == [OK], "once"
     assert arrivals.ready([], 1e6) == [] and arrivals.rows() == [OK], "a removed file keeps its row"
+
+
+def test_values_that_arrive_after_their_header_are_waited_for(tmp_path: Path) -> None:
+    source = Source(ImageRef(meta_image(tmp_path / "a.mhd", np.zeros((8, 8), np.uint8))), "a")
+    whole = (tmp_path / "a.raw").read_bytes()
+    (tmp_path / "a.raw").unlink()
+    arrivals = Arrivals()
+    for second, length in enumerate((20, len(whole))):
+        assert arrivals.ready([source], second) == [], "its values are still growing"
+        (tmp_path / "a.raw").write_bytes(whole[:length])
+    assert arrivals.ready([source], 2) == [] and arrivals.ready([source], 3) == [source]
 
 
 def test_an_unreadable_file_fails_only_after_it_has_long_been_stable(source: Source) -> None:

@@ -2,9 +2,11 @@
 
 import io
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from PIL import Image
 from sonoseg.errors import DataError
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import ReadLimits
-from sonoseg.io.readers import read_image, read_image_header, read_loop
+from sonoseg.io.readers import read_frames, read_image, read_image_header, read_loop
+from sonoseg.io.readers.dicom.fragments import WrongFragments, frames_of
 from tests.dicom_files import JPEG, RLE, region_item, write_dicom, write_video
 
 RNG = np.random.default_rng(7)
@@ -160,6 +163,26 @@ def test_wrong_tables_of_offsets_change_nothing(tmp_path: Path) -> None:
         for index, record in enumerate(records):
             assert not isinstance(record, DataError) and np.array_equal(record.pixels, expected[index])
             assert np.array_equal(read_image(ImageRef(file, index)).pixels, expected[index])
+
+
+def test_the_fragments_of_a_file_are_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_dicom(tmp_path / "a.dcm", LOOP, syntax=RLE)
+    counted = Mock(side_effect=frames_of)
+    monkeypatch.setattr("sonoseg.io.readers.dicom.opened.frames_of", counted)
+    for record, expected in zip(read_frames([ImageRef(path, index) for index in range(4)]), LOOP, strict=True):
+        assert not isinstance(record, DataError) and np.array_equal(record.pixels, expected)
+    assert counted.call_count == 1
+
+
+def test_thousands_of_fragments_take_no_time() -> None:
+    """As many as offsets: each was compared with a table that was made anew, which took the square of their number."""
+    number = 20_000
+    table = struct.pack(f"<HHL{number}L", 0xFFFE, 0xE000, 4 * number, *range(0, 8 * number, 8))
+    fragments = struct.pack("<HHL", 0xFFFE, 0xE000, 0) * number
+    begin = time.process_time()
+    with pytest.raises(WrongFragments, match="do not tell where a frame begins"):
+        frames_of(io.BytesIO(table + fragments), 2, is_rle=False)
+    assert time.process_time() - begin < 2
 
 
 def test_frames_of_several_fragments(tmp_path: Path) -> None:

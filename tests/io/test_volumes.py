@@ -1,17 +1,21 @@
 """MetaImage and NIfTI: images, loops and masks are read, volumes and damaged files are refused by name."""
 
 import gzip
+import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from sonoseg.errors import DataError, LimitError
 from sonoseg.io.image_ref import ImageRef, stem_of
-from sonoseg.io.limits import ReadLimits
+from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import read_mask
-from sonoseg.io.readers import list_images, read_image, read_image_header, read_loop
+from sonoseg.io.readers import list_images, read_frames, read_image, read_image_header, read_loop, volume
+from sonoseg.io.readers.opening import digest_of_file, files_of, is_unchanged, read_file
 from tests.io.volumes import meta_image, nifti
 
 SCENE = (np.add.outer(np.arange(24) * 3, np.arange(32) * 5) % 256).astype(np.uint8)
@@ -28,8 +32,9 @@ def test_an_image_is_as_it_was_stored(tmp_path: Path, name: str, type_: str) -> 
     assert np.array_equal(image.pixels, SCENE) and np.array_equal(read_mask(path), SCENE)
     assert image.spacing == pytest.approx((0.1, 0.2)), "(row_mm, col_mm): the first number is that of x"
     assert list_images(tmp_path) == [path] and stem_of(path) == "a"
-    moved = path.read_bytes()
-    path.write_bytes(b"") if name != "a.mhd" else None
+    moved = read_file(path, DEFAULT_LIMITS)
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"")
     assert np.array_equal(read_image(path, data=moved).pixels, SCENE), "the given bytes are what is decoded"
 
 
@@ -38,6 +43,35 @@ def test_packed_and_swapped_bytes(tmp_path: Path, packed: bool) -> None:
     deep = SCENE.astype(np.uint16) * 257
     assert np.array_equal(read_image(meta_image(tmp_path / "a.mhd", deep, packed=packed)).pixels, SCENE)
     assert np.array_equal(read_image(nifti(tmp_path / "a.nii", deep, order="<>"[packed])).pixels, SCENE)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_digest_of_a_header_is_that_of_its_values_too(tmp_path: Path, packed: bool) -> None:
+    path = meta_image(tmp_path / "a.mhd", SCENE, packed=packed)
+    values = next(file for file in tmp_path.iterdir() if file != path)
+    both = path.read_bytes() + values.read_bytes()
+    digest, states = digest_of_file(path, DEFAULT_LIMITS)
+    assert digest == hashlib.sha256(both).hexdigest() and read_file(path, DEFAULT_LIMITS) == both
+    assert files_of(path) == [path, values] == list(states) and is_unchanged(states)
+    os.utime(values, ns=(1, 1))
+    assert not is_unchanged(states)
+    meta_image(path, 255 - SCENE, packed=packed)
+    assert digest_of_file(path, DEFAULT_LIMITS)[0] != digest
+    with pytest.raises(DataError, match=f"{values.name}: .* at most"):
+        read_file(path, ReadLimits(max_bytes=values.stat().st_size - 1))
+    values.unlink()
+    assert files_of(path) == [path] and not is_unchanged(states)
+    with pytest.raises(DataError, match="which is not beside it"):
+        digest_of_file(path, DEFAULT_LIMITS)
+
+
+@pytest.mark.parametrize("skipped", [7, -1])
+def test_bytes_before_the_values_are_skipped(tmp_path: Path, skipped: int) -> None:
+    path = meta_image(tmp_path / "a.mhd", SCENE)
+    (tmp_path / "a.raw").write_bytes(bytes(7) + SCENE.tobytes())
+    path.write_text(path.read_text().replace("DimSize", f"HeaderSize = {skipped}\nDimSize"))
+    for data in (None, read_file(path, DEFAULT_LIMITS)):
+        assert np.array_equal(read_image(path, data=data).pixels, SCENE)
 
 
 @every_way
@@ -52,6 +86,22 @@ def test_a_loop(tmp_path: Path, name: str) -> None:
         read_image(path)
     with pytest.raises(DataError, match="no such frame"):
         read_image(ImageRef(path, 5))
+
+
+@pytest.mark.parametrize(("name", "passes"), [("a.nii.gz", 1), ("a.mhd", 1), ("a.mha", 1), ("a.nii", 2)])
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_frames_of_compressed_values_are_read_in_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, passes: int, in_memory: bool
+) -> None:
+    path = nifti(tmp_path / name, LOOP) if ".nii" in name else meta_image(tmp_path / name, LOOP, packed=True)
+    counted = Mock(side_effect=volume.read_values)
+    monkeypatch.setattr(volume, "read_values", counted)
+    data = read_file(path, DEFAULT_LIMITS) if in_memory else None
+    first, missing, last = read_frames([ImageRef(path, index) for index in (1, 7, 4)], data=data)
+    assert isinstance(missing, DataError) and "no such frame" in str(missing)
+    for record, frame in ((first, LOOP[1]), (last, LOOP[4])):
+        assert not isinstance(record, DataError) and np.array_equal(record.pixels, frame)
+    assert counted.call_count == passes
 
 
 def test_the_fourth_axis_of_nifti_is_time(tmp_path: Path) -> None:

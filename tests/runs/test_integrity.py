@@ -6,13 +6,17 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sonoseg.__main__ import main
 from sonoseg.io.files import sha256_of, write_bytes
+from sonoseg.io.limits import DEFAULT_LIMITS
+from sonoseg.io.readers.opening import digest_of_file
 from sonoseg.runs.integrity import list_bytes, read_list
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.verify import compare, plan
+from tests.io.volumes import meta_image
 
 ODD = ["plain.png", "two words.png", "line\nend.png", "back\\slash.png", "é.png", "=1+1.png", "r\r.png", "\udcff.png"]
 
@@ -53,6 +57,16 @@ def test_written_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.Mo
     with OutputFolder(tmp_path, "stage4") as output:
         output.add(output.write_bytes("a", b"a"))
     assert (tmp_path / "stage4.sha256").read_bytes() == list_bytes({"a": sha256_of(tmp_path / "a")})
+
+
+def test_an_image_of_two_files_is_listed_as_two(tmp_path: Path) -> None:
+    path = meta_image(tmp_path / "a.mhd", np.zeros((8, 8), np.uint8))
+    for grey in (1, 2):
+        with OutputFolder(tmp_path, "stage1") as output:
+            output.keep(path, digest_of_file(path, DEFAULT_LIMITS)[0])
+        assert set(read_list(tmp_path / "stage1.sha256")[0]) == {"a.mhd", "a.raw"} and statuses(tmp_path) == {}
+        meta_image(path, np.full((8, 8), grey, np.uint8))
+        assert statuses(tmp_path) == {"a.raw": "changed"}
 
 
 def test_the_list_is_removed_before_the_first_change_and_written_last(folder: Path) -> None:

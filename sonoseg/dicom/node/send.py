@@ -6,6 +6,7 @@ from typing import Any
 from sonoseg.dicom.node.receive import client_context
 from sonoseg.dicom.node.settings import NodeSettings
 from sonoseg.dicom.node.spool import Result, Spool
+from sonoseg.errors import is_machine_error
 
 RESULT_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
@@ -23,7 +24,7 @@ _NO_RESOURCES = 0xA7
 def send_due(settings: NodeSettings, spool: Spool, stop: Callable[[], bool] = lambda: False) -> int:
     """Send the results that are due; return how many have arrived. What fails is tried again later, see `postpone`.
 
-    stop: whether to end after the result that is being sent.
+    stop: whether to end after the result that is being sent. Raises errors of the machine, such as too many open files.
     """
     due = spool.due_results()
     if not due or settings.destination is None:
@@ -46,11 +47,14 @@ def _send(association: Any, due: Sequence[Result], spool: Spool, stop: Callable[
             break
         try:
             status = association.send_c_store(result.path).get("Status")
-        except OSError:
-            spool.refused(result, "its file is missing or cannot be read")
-            continue
-        except (ValueError, RuntimeError, AttributeError):  # no context for its class, or the association ended
-            status = None
+        except Exception as error:
+            if is_machine_error(error):  # behind the others: it may be this file that the disk cannot read
+                spool.postpone(result, "a shortage of this machine")
+                raise
+            if isinstance(error, OSError):
+                spool.refused(result, "its file is missing or cannot be read")
+                continue
+            status = None  # no context for its class, its file is no DICOM, or the association ended
         if status is not None and (status == 0x0000 or status >> 12 == 0xB):  # a warning: stored, something was coerced
             spool.sent(result)
             arrived += 1

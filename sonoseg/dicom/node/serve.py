@@ -13,7 +13,7 @@ from sonoseg.dicom.node.send import send_due
 from sonoseg.dicom.node.settings import NodeSettings
 from sonoseg.dicom.node.spool import Spool, SpoolError
 from sonoseg.dicom.node.status import start_status_page
-from sonoseg.errors import DataError, is_machine_error, machine_error
+from sonoseg.errors import DataError, MachineError, is_machine_error, machine_error
 
 Process = Callable[[Path, Path], list[Path]]
 """From an image file and a folder that exists to the DICOM files that were written there; raises DataError."""
@@ -62,9 +62,9 @@ class Node:
             try:
                 line, record = self._process_image(key)
             except Exception as error:
-                if not is_machine_error(error):
+                if not _is_shortage(error):
                     raise
-                line = f"{key}: {machine_error(error)}; trying again"
+                line = f"{key}: {_shortage(error, self.spool.image(key))}; trying again"
                 record = partial(self.spool.give_back, key)
                 self._pause(stop)
             yield from self._recorded(record, stop)
@@ -94,7 +94,7 @@ class Node:
         try:
             results = self._process(self.spool.image(key), folder)
         except Exception as error:
-            if is_machine_error(error):
+            if _is_shortage(error):
                 raise
             reason = error.reason if isinstance(error, DataError) else f"unexpected {type(error).__name__}"
             return f"{key}: failed: {reason}", partial(self.spool.fail, key, reason)
@@ -106,8 +106,7 @@ class Node:
             try:
                 send_due(self.settings, self.spool, self._stopping.is_set)
             except Exception as error:  # the thread goes on: what was not recorded as sent is due again
-                is_shortage = isinstance(error, SpoolError) or is_machine_error(error)
-                self._stopping.wait(_SHORTAGE_SECONDS if is_shortage else _IDLE_SECONDS)
+                self._stopping.wait(_SHORTAGE_SECONDS if _is_shortage(error) else _IDLE_SECONDS)
 
     def close(self) -> None:
         """End all threads; what is being sent is completed."""
@@ -118,6 +117,17 @@ class Node:
             self._status_page.shutdown()
             self._status_page.server_close()
         self.spool.close()
+
+
+def _is_shortage(error: Exception) -> bool:
+    """Return whether an error is the machine's, also where stage 4 or the spool has made it a sentence already."""
+    return isinstance(error, MachineError) or is_machine_error(error)
+
+
+def _shortage(error: Exception, image: Path) -> str:
+    """Return such an error as a sentence that does not begin with the path of the image."""
+    found = error if isinstance(error, MachineError) else machine_error(error)
+    return str(found).removeprefix(f"{image}: ")
 
 
 @contextmanager

@@ -153,14 +153,17 @@ class Spool:
         return self.received / f"{key}.dcm"
 
     def receive(self, file: Path, uid: str) -> bool:
-        """Take over a complete file from `incoming`; return whether its image is new.
+        """Take over a complete file from `incoming`; return whether its image is to be processed.
 
-        When this returns, the image is on the disk and recorded. One that was received before is not processed again.
+        When this returns, the image is on the disk and recorded. One that was received before is not processed again,
+        unless it has failed.
         """
         key = key_of(uid)
         with self._lock:
-            if self._execute("SELECT 1 FROM images WHERE key = ?", (key,)):
+            known = self._execute("SELECT state FROM images WHERE key = ?", (key,))
+            if known:
                 self._execute("UPDATE images SET repeats = repeats + 1 WHERE key = ?", (key,))
+            if known and known[0][0] != "failed":
                 file.unlink()
                 return False
             with file.open("rb+") as stream:
@@ -168,6 +171,11 @@ class Spool:
             os.replace(file, self.image(key))
             sync_folder(self.received)
             self._record(key)
+            self._execute(
+                "UPDATE images SET state = 'received', attempts = 0, reason = '', received_at = ? "
+                "WHERE key = ? AND state = 'failed'",
+                (time.time(), key),
+            )
             return True
 
     def _record(self, key: str) -> None:
@@ -187,8 +195,11 @@ class Spool:
         return None
 
     def give_back(self, key: str) -> None:
-        """Let an image wait again whose processing the machine has prevented: the attempt does not count."""
-        self._execute("UPDATE images SET attempts = attempts - 1 WHERE key = ?", (key,))
+        """Let an image wait again, behind all others, whose processing the machine has prevented.
+
+        The attempt does not count.
+        """
+        self._execute("UPDATE images SET attempts = attempts - 1, received_at = ? WHERE key = ?", (time.time(), key))
 
     def complete(self, key: str, results: Sequence[Path], to_send: bool) -> None:
         """Record the complete result files of an image, all at once; without `to_send` they stay where they are."""

@@ -20,8 +20,7 @@ from sonoseg.inference.results import ResultFiles, claim_files
 from sonoseg.inference.resume import ResultInputs, read_reusable, signed_record
 from sonoseg.inference.sources import Loop, Source
 from sonoseg.inference.table import Row, result_row
-from sonoseg.io.file_state import state_now
-from sonoseg.io.readers.opening import digest_of_file
+from sonoseg.io.readers.opening import digest_of_file, is_unchanged
 from sonoseg.io.tables import csv_text
 
 
@@ -44,7 +43,7 @@ def process_loop(source: Source, run: InferenceRun, workers: int) -> Row:
         try:
             check_file_name(source.path)
             claim_files(output, files.written)
-            digest, state = digest_of_file(source.path, run.limits)
+            digest, states = digest_of_file(source.path, run.limits)
             inputs = ResultInputs(source, digest, run.fingerprint)
             reusable = read_reusable(output.path(files.record), inputs, files.beside_record)
             if reusable:
@@ -52,7 +51,7 @@ def process_loop(source: Source, run: InferenceRun, workers: int) -> Row:
                     output.keep(path, digest)
                 return result_row(source, reusable.facts, reused=True)
             made = _make(source, run, workers, files, Path(folder))
-            if state_now(source.path) != state:  # the digest has to be that of the frames
+            if not is_unchanged(states):  # the digest has to be that of the frames
                 raise DataError("the file has changed while it was read; run the same command again", source.path)
         except Exception as error:  # an unexpected error of one loop must not end the run
             if is_machine_error(error):

@@ -15,14 +15,15 @@ from sonoseg.errors import DataError, LimitError
 from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers.base import each_by_itself
+from sonoseg.io.readers.meta_header import META_START, META_SUFFIXES
 from sonoseg.io.readers.opening import check_length, opened
-from sonoseg.io.readers.volume_file import GZIP, META_START, VolumeHeader, is_nifti, read_values, read_volume_header
+from sonoseg.io.readers.volume_file import GZIP, VolumeHeader, is_nifti, read_values, read_volume_header
 from sonoseg.sizes import Spacing
 from sonoseg.types import Pixels
 
 COLOURS = 3
 """Length of a third axis that is that of colours: red, green and blue are stored as three layers."""
-_SUFFIXES = (".mha", ".mhd", ".nii", ".nii.gz")
+_SUFFIXES = (*META_SUFFIXES, ".nii", ".nii.gz")
 
 
 class VolumeReader:
@@ -42,16 +43,24 @@ class VolumeReader:
 
     def read_image(self, image: ImageRef, limits: ReadLimits, data: bytes | None = None) -> ImageRecord:
         """Values are those of `grey_values`."""
-        stated, header = _checked(image, limits, data)
-        if image.frame is None and header.frames > 1:
-            raise DataError("2 frames or more; expected a single picture: give the number of a frame", image)
-        pixels = grey_values(_layers(image, stated, header, data), image)
-        return ImageRecord(image, pixels, header.spacing, header.spacing_from)
+        return self._read(image, limits, data)
 
     def read_frames(
         self, images: Sequence[ImageRef], limits: ReadLimits, data: bytes | None = None
     ) -> Iterator[ImageRecord | DataError]:
-        return each_by_itself(images, lambda image: self.read_image(image, limits, data))
+        path, values = images[0].path, None
+        stated = read_volume_header(path, data)
+        if stated.packed and len(images) > 1 and _image_header(stated, path, limits).frames > 1:
+            values = read_values(path, stated, data=data)  # compressed ones can be read from their beginning only
+        return each_by_itself(images, lambda image: self._read(image, limits, data, values))
+
+    def _read(self, image: ImageRef, limits: ReadLimits, data: bytes | None, values: Any = None) -> ImageRecord:
+        """Return one image; values: of all frames, where they have been read."""
+        stated, header = _checked(image, limits, data)
+        if image.frame is None and header.frames > 1:
+            raise DataError("2 frames or more; expected a single picture: give the number of a frame", image)
+        layers = _layers(image, stated, header, data) if values is None else values[image.frame or 0]
+        return ImageRecord(image, grey_values(layers, image), header.spacing, header.spacing_from)
 
     def read_loop(self, image: ImageRef, limits: ReadLimits) -> Iterator[ImageRecord | DataError]:
         stated, header = _checked(ImageRef(image.path, None, image.region), limits)

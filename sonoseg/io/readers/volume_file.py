@@ -6,7 +6,6 @@ No library is used: SimpleITK reads NIfTI files that are cut short without an er
 import gzip
 import io
 import math
-import re
 import struct
 import zlib
 from contextlib import AbstractContextManager
@@ -18,11 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sonoseg.errors import DataError
+from sonoseg.io.readers.meta_header import META_START, MOST_HEADER, meta_fields, separate_values
 from sonoseg.io.readers.opening import opened
 
-MOST_HEADER = 1 << 16
-"""Bytes of a header, at most."""
-META_START = re.compile(rb"\s*(?:ObjectType|ObjectSubType|NDims|Comment|Name|ID|TransformType)\s*=")
 GZIP = b"\x1f\x8b\x08"
 _NIFTI_BYTES = (348, 540)
 _META_TYPES = {
@@ -77,11 +74,14 @@ def is_nifti(start: bytes) -> bool:
 
 
 def read_volume_header(path: Path, data: bytes | None = None) -> VolumeHeader:
-    """Return the header of a file, or of its bytes `data`. Raises DataError where it is damaged or not supported."""
+    """Return the header of a file, or of its bytes `data`, as `opening.read_file` returns them.
+
+    Raises DataError where it is damaged or not supported.
+    """
     with _stream(path, data) as stream:
         start = stream.read(MOST_HEADER)
         if META_START.match(start):
-            return _meta_header(start, path)
+            return _meta_header(start, path, has_values=data is not None)
         packed = "gzip" if start.startswith(GZIP) else ""
         if packed:
             stream.seek(0)
@@ -102,7 +102,7 @@ def read_values(path: Path, header: VolumeHeader, layer: int | None = None, data
     size = header.bytes
     per_layer = size // math.prod(header.dims[2:])
     first, count = (0, size) if layer is None else (layer * per_layer, per_layer)
-    with _stream(header.file or path, None if header.file else data) as stream:
+    with _stream(header.file or path, data) as stream:
         start = header.start
         if start < 0:
             start = stream.seek(0, io.SEEK_END) - size
@@ -183,14 +183,9 @@ def _nifti_header(start: bytes, packed: str, path: Path) -> VolumeHeader:
     )
 
 
-def _meta_header(start: bytes, path: Path) -> VolumeHeader:
-    fields: dict[str, str] = {}
-    end = 0
-    while "ElementDataFile" not in fields and b"\n" in start[end:]:
-        line_end = start.index(b"\n", end)
-        key, _, value = start[end:line_end].partition(b"=")
-        fields[key.strip().decode("latin-1")] = value.strip().decode("utf-8", errors="replace")
-        end = line_end + 1
+def _meta_header(start: bytes, path: Path, has_values: bool) -> VolumeHeader:
+    """Return the header that a file begins with; has_values: whether the values follow that it names a file for."""
+    fields, end = meta_fields(start)
     if "ElementDataFile" not in fields:
         raise DataError("a MetaImage header without ElementDataFile; the file is damaged, replace it", path)
     kind = fields.get("ElementType", "")
@@ -203,7 +198,8 @@ def _meta_header(start: bytes, path: Path) -> VolumeHeader:
         raise DataError(f"{found}; expected as many sizes; the header is damaged", path)
     steps = _numbers(fields, "ElementSpacing", path, ()) or _numbers(fields, "ElementSize", path, ())
     has_steps = len(steps) == len(dims)
-    file = _data_file(fields["ElementDataFile"], path)
+    is_local = fields["ElementDataFile"].upper() == "LOCAL"
+    file = None if has_values else separate_values(start, path)[0]
     (skipped,) = _numbers(fields, "HeaderSize", path, (0.0,))[:1]
     order = ">" if _is(fields, "BinaryDataByteOrderMSB", True) or _is(fields, "ElementByteOrderMSB", True) else "<"
     return VolumeHeader(
@@ -213,7 +209,7 @@ def _meta_header(start: bytes, path: Path) -> VolumeHeader:
         "ElementSpacing",
         order + _META_TYPES[kind],
         int(channels),
-        -1 if skipped < 0 else int(skipped) if file else end,
+        -1 if skipped < 0 else (0 if file else end) + (0 if is_local else int(skipped)),
         "zlib" if _is(fields, "CompressedData", True) else "",
         file=file,
     )
@@ -233,17 +229,3 @@ def _numbers(fields: dict[str, str], key: str, path: Path, default: _Numbers | N
     if not values or len(values) > 10 or not all(math.isfinite(value) and abs(value) < 1e9 for value in values):
         raise DataError(f"{key} is {fields.get(key, '')[:40]!a}; expected numbers; the header is damaged", path)
     return values
-
-
-def _data_file(name: str, path: Path) -> Path | None:
-    """Return the file of the values beside the header; None where they are in the same file.
-
-    Raises DataError for a list of files, a name with a folder, which may lead anywhere, and a file that is missing.
-    """
-    if name.upper() == "LOCAL":
-        return None
-    if name.upper().startswith("LIST") or "%" in name:
-        raise DataError("its pixels are in several files; save it as one .mha file", path)
-    if "/" in name or "\\" in name or not name.isprintable() or not (path.parent / name).is_file():
-        raise DataError(f"its pixels are in {name[:80]!a}, which is not beside it; put both files in one folder", path)
-    return path.parent / name

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sonoseg.errors import ModelError
+from sonoseg.errors import ModelError, is_machine_error
 from sonoseg.io.files import write_bytes, write_json
 from sonoseg.io.reading import parse_json, read_regular
 from sonoseg.models.engines import QUANTIZED, cache
@@ -74,12 +74,21 @@ def read_quantized(model: ModelHeader) -> tuple[Record, dict[str, bytes]]:
 
 
 def run_quantized(model: ModelHeader, record: Record, files: Conversion, num_threads: int) -> NetworkFunction:
-    """Return the network in 8 bits, ready to run; it has run once, on the probe image. Raises ModelError when it does
-    not give the output that its record states, as another processor or version of OpenVINO might.
+    """Return the network in 8 bits, ready to run; it has run once, on the probe image. Raises ModelError when it cannot
+    be run, or does not give the output that its record states, as another processor or version of OpenVINO might.
     """
-    run = start(files, num_threads)
     expected = Probe.from_json(record.probe, len(model.task.structures), model.task.input)
-    difference = expected.difference(run(probe_input(model.task.input))) if expected else float("inf")
+    try:
+        run = start(files, num_threads)
+        output = run(probe_input(model.task.input))
+    except Exception as error:  # OpenVINO raises errors of any type for a file that it cannot read
+        if is_machine_error(error):
+            raise
+        raise ModelError(
+            f"{model.path}: OpenVINO cannot run its conversion to 8 bits ({type(error).__name__}); {_AGAIN}, or use "
+            "another engine"
+        ) from error
+    difference = expected.difference(output) if expected else float("inf")
     if difference > TOLERANCE_FEW_BITS:
         raise ModelError(
             f"{model.path}: its conversion to 8 bits does not give the output that was recorded (difference "

@@ -1,5 +1,6 @@
 """The node beside others that misbehave: a full disk, an archive that refuses, clients that stall or send too much."""
 
+import errno
 import json
 import socket
 import sqlite3
@@ -13,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -145,6 +147,45 @@ def test_a_database_that_is_locked_for_a_while(
     assert said[-1] == f"{key_of('1.2.3.1')}: 1 results"
 
 
+def test_an_image_that_the_machine_has_prevented_waits_behind_the_others(
+    tmp_path: Path, settings: NodeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stage 4 reports such an error as MachineError, in which the error of the system is no more."""
+    monkeypatch.setattr("sonoseg.dicom.node.serve._SHORTAGE_SECONDS", 0.05)
+    short = [key_of("1.2.3.1")] * 5  # more often than an image may end the program
+
+    def process_or_not(image: Path, folder: Path) -> list[Path]:
+        if image.stem in short:
+            short.pop()
+            raise MachineError(f"{image}: Too many open files; close other programs")
+        return process(image, folder)
+
+    monkeypatch.setattr("tests.dicom.node.test_node.process", process_or_not)
+    spool = Spool(settings.spool)
+    for index, file in enumerate(pictures(tmp_path / "images", 2)):
+        spool.receive(file, f"1.2.3.{index + 1}")
+    spool.close()
+    with running(replace(settings, destination=None)) as (node, said):
+        wait_until(lambda: node.spool.counts()["processed"] == 2 or node.spool.counts()["failed"])
+    assert said[0] == f"{key_of('1.2.3.1')}: Too many open files; close other programs; trying again"
+    assert [line.split(":")[0] for line in said[1:]] == [key_of("1.2.3.2"), *[key_of("1.2.3.1")] * 5]
+
+
+def test_an_image_that_failed_is_processed_again_when_it_arrives_again(spool: Spool, tmp_path: Path) -> None:
+    key = key_of("1.2.3.1")
+    for _ in range(5):
+        (file,) = pictures(tmp_path / "images", 1)
+        assert spool.receive(file, "1.2.3.1"), "it is to be processed"
+        assert spool.begin_next() == key
+        spool.fail(key, "no model")
+    (file,) = pictures(tmp_path / "images", 1)
+    spool.receive(file, "1.2.3.1")
+    (file,) = pictures(tmp_path / "images", 1)
+    assert not spool.receive(file, "1.2.3.1"), "it waits already"
+    counts = spool.counts()
+    assert (counts["received"], counts["waiting"], counts["failed"], counts["received_again"]) == (1, 1, 0, 6)
+
+
 def test_a_damaged_database_is_one_sentence(spool: Spool, tmp_path: Path) -> None:
     waiting(spool, tmp_path / "images", 3)
     spool._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -203,6 +244,34 @@ def test_what_an_archive_never_takes_keeps_nothing_else_waiting(spool: Spool, tm
     assert [result.attempts for result in spool.due_results()] == [0, 0]
     assert send_due(settings, spool) == 2
     assert spool.counts()["results_sent"] == 2 and spool.counts()["results_waiting"] == 1
+
+
+def test_a_shortage_of_this_machine_is_no_refusal(
+    spool: Spool, tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pynetdicom.association import Association
+
+    settings = NodeSettings(spool.folder, destination=Peer("ARCHIVE", "127.0.0.1", archive.port))
+    waiting(spool, tmp_path / "images", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Association, "send_c_store", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+        with pytest.raises(OSError, match="Too many open files"):
+            send_due(settings, spool)
+    assert spool.counts()["results_refused"] == 0 and len(spool.due_results()) == 1, "the other one comes first"
+    now(spool)
+    assert send_due(settings, spool) == 2
+
+
+@pytest.mark.parametrize(("is_missing", "state"), [(False, "results_waiting"), (True, "results_refused")])
+def test_a_file_that_is_no_dicom_any_more_keeps_no_other_waiting(
+    spool: Spool, tmp_path: Path, archive: Archive, is_missing: bool, state: str
+) -> None:
+    settings = NodeSettings(spool.folder, destination=Peer("ARCHIVE", "127.0.0.1", archive.port))
+    waiting(spool, tmp_path / "images", 2)
+    file = spool.due_results()[0].path
+    file.unlink() if is_missing else file.write_bytes(b"cut")
+    assert send_due(settings, spool) == 1 and not spool.due_results()
+    assert spool.counts()[state] == 1
 
 
 def test_a_transfer_that_ends_in_the_middle_leaves_nothing(tmp_path: Path, settings: NodeSettings) -> None:

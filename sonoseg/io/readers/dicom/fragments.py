@@ -36,12 +36,12 @@ def frames_of(stream: BinaryIO, count: int, is_rle: bool) -> list[list[Fragment]
     if len(fragments) == count:
         return [[fragment] for fragment in fragments]
     begin = fragments[0].start - 8 if fragments else 0
-    table = [begin + offset for offset in offsets]
-    by_table = [index for index, fragment in enumerate(fragments) if fragment.start - 8 in set(table)]
+    table = {begin + offset for offset in offsets}
+    by_table = [index for index, fragment in enumerate(fragments) if fragment.start - 8 in table]
     by_picture = [index for index, fragment in enumerate(fragments) if is_rle or fragment.head.startswith(_STARTS)]
     if len(by_picture) > count:
         raise WrongFragments(f"its pixels are those of {len(by_picture)} frames, and it states {count}")
-    if len(by_table) == len(table) == count and by_table[:1] == [0]:
+    if len(by_table) == len(offsets) == count and by_table[:1] == [0]:
         return _grouped(fragments, by_table)
     if count == 1 and fragments:
         return [fragments]

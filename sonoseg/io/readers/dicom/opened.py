@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -90,14 +90,14 @@ class DicomFile:
 
     def frame(self, index: int) -> bytes:
         """Return the coded bytes of a frame. Raises DataError when the file is damaged or cut short."""
-        return self._coded(self._frames(), index)
+        return self._coded(self._frames, index)
 
     def all_frames(self) -> Iterator[bytes]:
         """Yield the coded bytes of each frame, of which one is in memory at a time. Raises DataError as `frame`."""
-        frames = self._frames()
         for index in range(self.header.frames):
-            yield self._coded(frames, index)
+            yield self._coded(self._frames, index)
 
+    @cached_property
     def _frames(self) -> list[list[Fragment]]:
         """Return where the frames of encapsulated pixels are; nothing for others."""
         if not self.header.is_encapsulated:
