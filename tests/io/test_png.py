@@ -5,7 +5,7 @@ import io
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib import image as matplotlib_image
@@ -23,6 +23,7 @@ def by_opencv(png: bytes) -> np.ndarray:
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
 
+@settings(deadline=None)
 @given(SHAPES.flatmap(lambda shape: arrays(np.uint8, shape)))
 def test_grey_pictures_come_back_as_they_were(pixels: np.ndarray) -> None:
     png = encode_png(pixels)
@@ -30,6 +31,7 @@ def test_grey_pictures_come_back_as_they_were(pixels: np.ndarray) -> None:
     assert np.array_equal(by_opencv(png), pixels)
 
 
+@settings(deadline=None)
 @given(SHAPES.flatmap(lambda shape: arrays(np.uint8, (*shape, 3))))
 def test_pictures_in_colour_come_back_as_they_were(pixels: np.ndarray) -> None:
     png = encode_png(pixels)

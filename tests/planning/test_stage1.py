@@ -114,7 +114,7 @@ def test_wrong_settings_of_a_draft_are_named(
 def test_excluded_images_are_left_out(task_file: Path, data: Path, tmp_path: Path) -> None:
     file = write(
         task_file,
-        {"extends": "fetal_tumor", "review": None, "measurements": None, "exclude": ["00_0", "01_1.png", "99_9"]},
+        {"extends": "fetal_tumor", "review": None, "exclude": ["00_0", "01_1.png", "99_9"]},
     )
     assert stage1(file, data, tmp_path) == 0
     found = report(tmp_path)

@@ -11,9 +11,10 @@ import numpy as np
 from sonoseg.errors import DataError, UsageError
 from sonoseg.inference.segmenter import Segmenter, check_image, read_models
 from sonoseg.inference.sources import Source, from_folder
-from sonoseg.io.files import sha256_of
+from sonoseg.io.limits import DEFAULT_LIMITS
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
+from sonoseg.io.readers.opening import digest_of_file
 from sonoseg.io.tables import write_csv
 from sonoseg.models.embedding import Embedding, embedder
 from sonoseg.postprocess.interpret import Findings
@@ -116,8 +117,8 @@ def _reviewed(folder: Path) -> set[str]:
 
 def _digest(path: Path) -> str:
     try:
-        return sha256_of(path)
-    except OSError:  # it fails as a candidate, too
+        return digest_of_file(path, DEFAULT_LIMITS)[0]
+    except DataError:  # it fails as a candidate, too
         return ""
 
 
