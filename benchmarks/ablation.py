@@ -31,6 +31,7 @@ from sonoseg.io.names import patient_key
 from sonoseg.models.engines.torch_engine import torch_predictor
 from sonoseg.models.predictor import Predictor, trained_flips
 from sonoseg.runs.command_line import run_guarded
+from sonoseg.runs.split_tables import Sample
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
@@ -163,17 +164,22 @@ def predictor_of(setup: TrainingSetup) -> Predictor:
     return torch_predictor(setup.validated.eval(), task.network, task.enhancement, task.input, setup.fabric.device)
 
 
-def mean_scores(predictor: Predictor, task: Task, data: FoldData) -> dict[str, float]:
-    """Return means over the patients of the validation images: per class in mm or px, and errors of measurements."""
-    samples = data.validation_samples
-    scores: dict[str, float] = {}
+def summary_on(predictor: Predictor, task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return the summary of annotated images, with the lowest Dice as `worst_dice`."""
     in_mm = all(sample.spacing for sample in samples)
     cases = list(segment_and_compare([predictor], samples, task, in_mm))
     summary = summarise(cases, task.class_names, task.evaluation, task.threshold)
+    return {**summary, "worst_dice": round(min(case.dice for case in cases), 3)}
+
+
+def mean_scores(predictor: Predictor, task: Task, data: FoldData) -> dict[str, float]:
+    """Return means over the patients of the validation images: per class in mm or px, and errors of measurements."""
+    scores: dict[str, float] = {}
+    summary = summary_on(predictor, task, data.validation_samples)
     for name, values in summary["classes"].items():
         scores |= {f"{name}_{key}": round(values[key]["mean"], 4) for key in ("dice", "hd95", "hausdorff")}
     scores |= {f"{key}_mae": round(value, 3) for key, value in measured(summary)}
-    return {**scores, "worst_dice": round(min(case.dice for case in cases), 3)}
+    return {**scores, "worst_dice": summary["worst_dice"]}
 
 
 def measured(summary: dict[str, Any]) -> Iterator[tuple[str, float]]:

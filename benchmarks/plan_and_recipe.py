@@ -21,12 +21,10 @@ import yaml
 import image_preprocessing
 import train_test_data_preparation
 import training
-from benchmarks.ablation import subset
+from benchmarks.ablation import subset, summary_on
 from benchmarks.samples import quietly
 from sonoseg.__main__ import main as sonoseg
 from sonoseg.evaluation.folds import load_data
-from sonoseg.evaluation.segment import segment_and_compare
-from sonoseg.evaluation.summary import summarise
 from sonoseg.models.engines.torch_engine import torch_predictor
 from sonoseg.models.model_file import load_network
 from sonoseg.models.model_header import read_header
@@ -86,7 +84,7 @@ def recipe(folder: Path, root: Path, minutes: float) -> Path:
 
 def train(task: Path, folder: Path, root: Path) -> Path:
     """Run stages 1 to 3, or go on with stage 3; return the model."""
-    workspace = Workspace(root, load_task(str(task)).name if task.stem == "recipe" else "planned")
+    workspace = Workspace(root, task.stem)
     flags = ["--task", str(task), "--workspace", str(root)]
     resumed = (workspace.models / "last.ckpt").is_file()
     if not resumed:
@@ -100,15 +98,11 @@ def score(model: Path, samples: Sequence[Sample]) -> dict[str, Any]:
     """Return the scores of a model on annotated images, as stage 4 would segment them."""
     header = read_header(model)
     predictor = torch_predictor(load_network(header), header.task.network, header.task.enhancement, header.task.input)
-    cases = list(segment_and_compare([predictor], samples, header.task, in_mm=True))
-    summary = summarise(cases, header.task.class_names, header.task.evaluation, header.task.threshold)
+    summary = summary_on(predictor, header.task, samples)
     (values,) = summary["classes"].values()
     means = {key: round(values[key]["mean"], 4) for key in ("dice", "hd95", "hausdorff")}
     circumference = values["shape_errors"]["circumference_error_mm"]["mean_with_missed"]["mean"]
-    return means | {
-        "circumference_mm": round(circumference, 2),
-        "worst_dice": round(min(case.dice for case in cases), 3),
-    }
+    return means | {"circumference_mm": round(circumference, 2), "worst_dice": summary["worst_dice"]}
 
 
 def run(argv: Sequence[str] | None) -> int:

@@ -97,7 +97,7 @@ def chosen(arm: str, pool: Sequence[Path], model: Path, count: int, draw: random
             shutil.copy(path, folder)
         workspace = Workspace(model.parents[2], NAME)
         try:
-            found, _ = suggest(folder, [model], workspace, count, lambda images, _: images)
+            found = suggest(folder, [model], workspace, count, lambda images, _: images)
             names = [one.source.path.name for one in found.chosen]
             picked = [path for name in names for path in pool if path.name == name]
         except UsageError:  # the model rejects all of them

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     task = read_models(models)[0].task
     if task.name != requested.name:
         raise UsageError(f"{models[0]} was trained for task {task.name}, not {requested.name}; name that task")
-    found, _ = suggest(arguments.folder, models, workspace, int(arguments.count), progress)
+    found = suggest(arguments.folder, models, workspace, int(arguments.count), progress)
     written = write_suggestion(found, arguments.output or workspace.results / SUGGESTED_FOLDER)
     for rank, one in enumerate(found.chosen, start=1):
         print(printable(f"{rank:3}  {one.source.path.name}  expected Dice {one.expected:.2f}"))

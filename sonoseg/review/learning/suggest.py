@@ -71,8 +71,8 @@ def suggest(
     workspace: Workspace,
     count: int,
     progress: Callable[[Iterator[Any], int], Iterator[Any]],
-) -> tuple[Suggestion, Task]:
-    """Return which images of a folder to label next, and the task.
+) -> Suggestion:
+    """Return which images of a folder to label next.
 
     models: the first decides the embedding. workspace: whose labelled images, if there are any, are the first centres.
     progress: shows the progress of an iterator of so many images. Left out are images that cannot be segmented, that
@@ -102,7 +102,7 @@ def suggest(
     vectors = np.stack([one.embedding for one in candidates])
     centres = np.stack([vector for _, vector in known]) if known else np.empty((0, vectors.shape[1]), np.float32)
     places = select([one.expected for one in candidates], vectors, centres, count)
-    return Suggestion([candidates[place] for place in places], remarks), task
+    return Suggestion([candidates[place] for place in places], remarks)
 
 
 def _left_out(failed: int, rejected: int, similar: int) -> list[str]:

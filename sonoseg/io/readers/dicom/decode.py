@@ -14,7 +14,6 @@ from sonoseg.errors import DataError
 from sonoseg.io.readers.dicom.codestream import coded_size, has_colour_transform, is_longer, plain, stores_luma
 from sonoseg.io.readers.dicom.opened import DicomHeader
 from sonoseg.io.readers.dicom.palette import palette_to_rgb
-from sonoseg.io.readers.dicom.window import grey_levels
 from sonoseg.io.readers.jpeg import decode_luma, with_longer_scans
 from sonoseg.types import Pixels
 
@@ -35,15 +34,15 @@ def grey_frame(coded: bytes, header: DicomHeader) -> Pixels:
     """Return a frame `(H, W)` uint8 from its coded bytes, white as 255.
 
     Colours become luma (ITU-R 601), which is the Y of YBR; more than 8 bits become 8 as `window.grey_levels` has them.
-    Raises DataError for a codec that is not installed and for a frame that is cut short, any
-    error of a decoder for other damage.
+    Raises DataError for a codec that is not installed and for a frame that is cut short, any error of a decoder for
+    other damage.
     """
     dataset = header.dataset
     coded = plain(coded) if header.is_encapsulated else coded
     _check_size(coded, header)
     colours = _stored_colours(coded, header)
     values = _decode(coded, header, colours)
-    values = luma(palette_to_rgb(values, dataset)) if colours == "PALETTE COLOR" else _to_8_bits(values, dataset)
+    values = luma(palette_to_rgb(values, dataset)) if colours == "PALETTE COLOR" else _to_8_bits(values, header)
     if values.ndim == 3:
         values = np.ascontiguousarray(values[..., 0]) if colours in _LUMA_FIRST else luma(values)
     if values.shape != header.size:
@@ -145,8 +144,9 @@ def _without_messages() -> Iterator[None]:
             os.close(nowhere)
 
 
-def _to_8_bits(values: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
+def _to_8_bits(values: NDArray[Any], header: DicomHeader) -> NDArray[np.uint8]:
     """Return values of `BitsStored` bits as grey levels. Bits above them, such as an overlay, are left out."""
-    if values.dtype == np.uint8 and dataset.BitsStored >= 8:
+    bits = header.dataset.BitsStored
+    if values.dtype == np.uint8 and bits >= 8:
         return values
-    return grey_levels(dataset)[values & ((1 << dataset.BitsStored) - 1)]
+    return header.grey_levels[values & ((1 << bits) - 1)]

@@ -12,11 +12,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sonoseg.errors import DataError, LimitError, NoImageError, SonoSegError, choices, is_machine_error
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers.dicom.fragments import Fragment, WrongFragments, frames_of, joined
 from sonoseg.io.readers.dicom.palette import TABLE_KEYWORDS, swap_tables
-from sonoseg.io.readers.dicom.window import WINDOW_KEYWORDS
+from sonoseg.io.readers.dicom.window import WINDOW_KEYWORDS, grey_levels
 from sonoseg.io.readers.opening import opened
 from sonoseg.sizes import Size
 
@@ -61,6 +64,11 @@ class DicomHeader:
     @property
     def size(self) -> Size:
         return int(self.dataset.Rows), int(self.dataset.Columns)
+
+    @cached_property
+    def grey_levels(self) -> NDArray[np.uint8]:
+        """The grey level of each stored value, see `window.grey_levels`."""
+        return grey_levels(self.dataset)
 
     @property
     def frames(self) -> int:
