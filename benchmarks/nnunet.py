@@ -15,24 +15,35 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from sonoseg.errors import DataError, UsageError
 from sonoseg.io.files import write_json
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import read_image
+from sonoseg.runs.command_line import number_type, run_guarded
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MORE = 200
+"""Images over which SonoSeg is timed: its start takes longer than ten of them."""
 
 
 def write_dataset(data: Path, root: Path, count: int) -> None:
-    """Write HC18's images in nnU-Net's layout, `count` of them into `images/`, and `MORE` than these into `more/`."""
+    """Write HC18's images in nnU-Net's layout, `count` of them into `images/`, and `MORE` more into `more/`.
+
+    Raises DataError for a folder with fewer.
+    """
+    files = sorted((data / "training_set").glob("*_HC.png"))
+    if len(files) < count + MORE:
+        raise DataError(
+            f"{data}: {len(files)} files training_set/*_HC.png; expected at least {count + MORE}, as HC18 has"
+        )
     folder = root / "raw" / "Dataset001_Heads"
     for name in (folder / "imagesTr", folder / "labelsTr", root / "images", root / "more"):
         name.mkdir(parents=True)
-    files = sorted((data / "training_set").glob("*_HC.png"))
     for path in files:
         shutil.copy(path, folder / "imagesTr" / f"{path.stem}_0000.png")
         filled = read_image(path.with_name(f"{path.stem}_Annotation.png")).pixels
@@ -45,10 +56,13 @@ def write_dataset(data: Path, root: Path, count: int) -> None:
 
 
 def nnunet(python: Path, root: Path) -> dict[str, float]:
-    """Return what `nnunet_predictor` prints. Raises CalledProcessError."""
+    """Return what `nnunet_predictor` prints. Raises UsageError when it fails."""
     folders = {f"nnUNet_{name}": str(root / name) for name in ("raw", "preprocessed", "results")}
     command = [str(python), str(REPOSITORY / "benchmarks" / "nnunet_predictor.py"), str(root)]
-    ended = subprocess.run(command, env=os.environ | folders, check=True, stdout=subprocess.PIPE, text=True)
+    ended = subprocess.run(command, env=os.environ | folders, check=False, capture_output=True, text=True)
+    if ended.returncode:
+        last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UsageError(f"--python {python}: nnU-Net has failed: {last}; expected an environment with nnunetv2")
     found: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
     return found
 
@@ -66,12 +80,17 @@ def sonoseg(root: Path) -> float:
     return (taken[1] - taken[0]) / MORE
 
 
-def main() -> None:
+def run(argv: Sequence[str] | None) -> int:
+    """Time both and print a line for each. Raises SonoSegError and OSError."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.nnunet", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of HC18")
     parser.add_argument("--python", type=Path, required=True, help="Python of an environment with nnunetv2")
-    parser.add_argument("--images", type=int, default=10, help="images to segment, at least 2 (default: 10)")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--images", type=number_type(int, 2, 500), default=10, help="images to segment with nnU-Net (default: 10)"
+    )
+    arguments = parser.parse_args(argv)
+    if not arguments.python.is_file():
+        raise UsageError(f"--python {arguments.python}: no such file; expected the Python of an environment")
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         write_dataset(arguments.data, root, arguments.images)
@@ -81,7 +100,13 @@ def main() -> None:
     print(f"nnU-Net, {theirs['millions']} M parameters, patch {theirs['patch']}, torch {theirs['torch']}:")
     for name in ("plain", "mirrored"):
         print(f"  {name}: {theirs[name]:.2f} s an image, {theirs[name] / ours:.0f} times as long")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; return the exit code."""
+    return run_guarded(run, argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
