@@ -100,7 +100,7 @@ def test_theirs_can_be_taken(key: str, heads: Path, serve: Serve, visit: Visit) 
     if key == "c":
         two.choose(name)
     two.until(lambda: two.shape("HEAD") == theirs)
-    assert two.page.get_attribute("#decision", "data-decision") == "corrected"
+    two.wait("#decision[data-decision=corrected]")
     assert two.page.evaluate("Object.keys(localStorage).filter((key) => key.includes('|draft|')).length") == 0
     assert [line["decision"] for line in server.log()] == ["corrected"]
 
@@ -175,7 +175,7 @@ def test_a_delayed_decision_does_not_hold_the_others_up(heads: Path, serve: Serv
 
     def answer(route: Any) -> None:
         sent.append(route.request.url.split("/")[-2])
-        if sent.count("first") == 1:
+        if sent == ["first"]:
             route.fulfill(status=503, json={"error": "nothing was saved: No space left on device"})
         else:
             route.fulfill(json={"version": 1, "decision": "rejected", "shapes": [], "remarks": []})
