@@ -192,7 +192,8 @@ class Pool:
         except self._ray.exceptions.RayTaskError:
             raise  # an error of the program
         except self._ray.exceptions.RayError as error:
-            late = time.monotonic() - since >= self._settings.seconds
+            # A whole shard may well take longer than one of its files is given.
+            late = task.stop - task.start == 1 and time.monotonic() - since >= self._settings.seconds
             what = f"no result after {self._settings.seconds:g} s" if late else "its process ended without an answer"
             self._note(f"{host}: {task}: {what} ({_first_line(error)})")
             self._ray.kill(actor)
