@@ -35,7 +35,8 @@ the second are also enlarged in some copies."""
 SIDED = re.compile(r"(?:^|[_\W])(?:left|right|l|r|lt|rt)(?:$|[_\W])", re.IGNORECASE)
 FEW_PATIENTS = 30
 FEW_IMAGES, SHIPPED_LEVELS = 150, 6
-"""Below so many images the weights of fetal_head were measured to help (docs/results.md), which has these levels."""
+"""Below so many images the weights of fetal_head, which has these levels, and speckle were measured to help
+(docs/results.md)."""
 
 FROM_THE_FILE = "stated in the task file when the training was planned"
 """Reason of a value that the rest was planned with regard to."""
@@ -209,6 +210,9 @@ def plan_augmentation(facts: Fingerprint, class_names: Sequence[str]) -> list[Ch
         Choice("augmentation.elastic", {"probability": 0.1}, "as in the recipe that was measured on heads"),
         Choice("augmentation.gamma", {"probability": 0.5, "limit": 0.3}, "as in the recipe that was measured on heads"),
     ]
+    if facts.images < FEW_IMAGES:
+        reason = f"fewer than {FEW_IMAGES} images; the best of the intensity steps that were measured on 70 heads"
+        choices.append(Choice("augmentation.speckle", {"probability": 0.2}, reason))
     small = [item.name for item in facts.structures if 0 < item.area < SMALL and item.structure.shape != "line"]
     if small:
         reason = f"{', '.join(small)} cover less than {SMALL:.0%} of the image"

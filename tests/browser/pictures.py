@@ -1,7 +1,6 @@
 """Make the pictures of docs/guide/review.md from simulated images: python -m tests.browser.pictures [--out FOLDER]."""
 
 import argparse
-import io
 import math
 import os
 import shutil
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from PIL import Image
 
 import inference
 from sonoseg.phantom.__main__ import main as make_phantoms
@@ -35,13 +33,13 @@ def main() -> None:
         browser = driver.chromium.launch(executable_path=program, args=FLAGS)
         for name, make, show in PICTURES:
             server = Server(make(Path(folder) / name))
-            page = ReviewPage(browser.new_context(viewport={"width": 1280, "height": 720}).new_page(), server)
-            show(page)
-            page.page.wait_for_timeout(800)  # measurements of the last position
-            picture = Image.open(io.BytesIO(page.page.screenshot())).convert("RGB")
-            small = picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-            small.save(out / f"review_{name}.png", optimize=True)
-            server.kill()
+            try:
+                page = ReviewPage(browser.new_context(viewport={"width": 1280, "height": 720}).new_page(), server)
+                show(page)
+                page.page.wait_for_timeout(800)  # measurements of the last position
+                page.page.screenshot(path=str(out / f"review_{name}.png"))
+            finally:
+                server.kill()
         browser.close()
 
 
@@ -88,7 +86,7 @@ def drag_an_end(page: ReviewPage) -> None:
         page.decide(key)
         page.page.wait_for_timeout(400)
     page.choose("Image_016")
-    page.page.click(".notice .close")
+    page.until(lambda: not page.page.query_selector(".notice"), seconds=60)
     page.press("1")
     start, end = page.shape("MID")
     upper = min(start, end, key=lambda point: point[1])

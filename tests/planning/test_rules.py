@@ -185,6 +185,12 @@ def test_scale_follows_the_spread_of_lengths_and_small_structures_are_enlarged()
     Augmentation.model_validate(small)
 
 
+def test_few_images_get_speckle() -> None:
+    few = planned(plan_augmentation(dataset(images=149), ["A"]))["augmentation"]
+    assert Augmentation.model_validate(few).speckle
+    assert "speckle" not in planned(plan_augmentation(dataset(images=150), ["A"]))["augmentation"]
+
+
 def test_dice_is_taken_over_the_batch_for_rare_and_small_classes() -> None:
     def over_batch(*structures: StructureFacts) -> bool:
         return bool(planned(plan_loss(dataset(*structures)))["training"]["loss"]["batch_dice"])
