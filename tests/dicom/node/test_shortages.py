@@ -404,6 +404,17 @@ def test_nothing_of_a_header_is_logged(
     assert "Visible" not in caplog.text and "HIDDEN" not in caplog.text and "Visible" not in " ".join(said)
 
 
+def test_an_unexpected_error_says_nothing_of_a_header(
+    tmp_path: Path, settings: NodeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.dicom.node.test_node.process", Mock(side_effect=RuntimeError("Visible^Name")))
+    with running(settings) as (node, said):
+        send(settings.port, pictures(tmp_path / "images", 1))
+        wait_until(lambda: node.spool.counts()["failed"] == 1)
+        ((reason,),) = node.spool._execute("SELECT reason FROM images")
+    assert reason == "unexpected RuntimeError" and said == [f"{key_of('1.2.3.1')}: failed: {reason}"]
+
+
 def test_a_message_part_of_gigabytes_is_not_awaited(settings: NodeSettings) -> None:
     with running(settings), socket.create_connection(("127.0.0.1", settings.port), timeout=5) as client:
         client.sendall(struct.pack(">BBL", 1, 0, 0x7FFFFFFF) + b"A" * 10)
