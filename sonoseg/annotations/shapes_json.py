@@ -24,6 +24,9 @@ from sonoseg.schema.annotations import Structure
 KIND_OF: dict[str, KindName] = {SHAPE_KINDS[name].json_name: name for name in get_args(KindName)}
 """Name of a shape in a file -> kind."""
 
+LONGEST_NAME = 300
+"""Characters of a name that messages show whole: as many as a path that is meant as one has."""
+
 
 class ShapesJsonFormat:
     written_as: ClassVar[Mapping[str, str]] = {"bitmap": "a polygon for each component, with its holes filled"}
@@ -51,7 +54,7 @@ class ShapesJsonFormat:
         shapes_of: dict[str, tuple[tuple[int, Shape], ...]] = {}
         for key, entries in _read_pairs(data, section.file):
             check_count(faults, data / section.file, "correct the file")
-            where = f"{section.file}, {quoted(key)}"
+            where = f"{section.file}, {key!r}" if len(key) <= LONGEST_NAME else f"{section.file}, {quoted(key)}"
             problem = name_problem(key)
             if problem:
                 faults.append(error(where, f"{problem}; expected the name of an image in {section.images}/"))
