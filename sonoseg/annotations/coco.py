@@ -10,7 +10,14 @@ import numpy as np
 from sonoseg.annotations.base import AnnotatedImage, Annotation
 from sonoseg.annotations.coco_segmentation import OWN_KEY, encode, read_segmentation, write_polygon
 from sonoseg.annotations.json_fields import image_size, read_json, shown
-from sonoseg.annotations.labelled import Entry, ImageFinder, Labels, annotated_images
+from sonoseg.annotations.labelled import (
+    MAX_SHAPES,
+    Entry,
+    ImageFinder,
+    Labels,
+    annotated_images,
+    check_count,
+)
 from sonoseg.errors import DataError
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.extent import extent
@@ -54,11 +61,11 @@ class CocoFormat:
                 raise DataError(f"no object with a list `{key}`; expected a file of COCO, export it again", path)
         finder = ImageFinder(data, section)
         images = _Images(finder, section)
-        faults = [*finder.faults, *images.read(document["images"])]
-        categories, more = _categories(document["categories"], section.file)
+        faults = [*finder.faults, *images.read(document["images"], path)]
+        categories, more = _categories(document["categories"], section.file, path)
         faults += more
         reader = _AnnotationReader(images, categories, Labels(section, structures), section.file)
-        faults += reader.read(document["annotations"])
+        faults += reader.read(document["annotations"], path)
         entries: dict[str, Entry] = {
             identity: (tuple(reader.shapes.get(identity, ())), size) for identity, size in images.size_of.items()
         }
@@ -111,9 +118,10 @@ class _Images:
         self.size_of: dict[str, Size | None] = {}
         self._finder, self._section = finder, section
 
-    def read(self, entries: list[Any]) -> list[Fault]:
-        faults = []
+    def read(self, entries: list[Any], path: Path) -> list[Fault]:
+        faults: list[Fault] = []
         for number, entry in enumerate(entries):
+            check_count(faults, path)
             where = f"{self._section.file}, images, entry {number}"
             try:
                 key = _id_of(entry, self.id_of)
@@ -157,9 +165,10 @@ class _AnnotationReader:
         self._count: dict[str, int] = {}
         self._ids: set[Id] = set()
 
-    def read(self, entries: list[Any]) -> list[Fault]:
-        faults = []
+    def read(self, entries: list[Any], path: Path) -> list[Fault]:
+        faults: list[Fault] = []
         for number, entry in enumerate(entries):
+            check_count(faults, path)
             try:
                 self._add(entry)
             except ValueError as problem:
@@ -168,6 +177,9 @@ class _AnnotationReader:
                 image = entry.get("image_id") if isinstance(entry, dict) else None
                 identity = self._images.id_of.get(image) if _is_id(image) else None
                 faults.append(error(f"{self._file}, annotations, {named}", str(problem), "shape", identity))
+        for identity in sorted(name for name, last in self._count.items() if last >= MAX_SHAPES):
+            where = f"{self._file}, image {identity}"
+            faults.append(error(where, f"more than {MAX_SHAPES} shapes; remove some", "shape", identity))
         return faults
 
     def _add(self, entry: Any) -> None:
@@ -181,6 +193,8 @@ class _AnnotationReader:
             return
         self.annotated.add(identity)
         position = self._count[identity] = self._count.get(identity, -1) + 1
+        if position >= MAX_SHAPES:
+            return
         if not _is_id(category) or category not in self._categories:
             raise ValueError(f"its category_id is {shown(category)}, and no category has this id; correct it")
         structure = self.labels.structure(self._categories[category])
@@ -193,11 +207,12 @@ class _AnnotationReader:
         self.shapes.setdefault(identity, []).extend((position, shape) for shape in read)
 
 
-def _categories(entries: list[Any], file: str) -> tuple[dict[Id, str], list[Fault]]:
+def _categories(entries: list[Any], file: str, path: Path) -> tuple[dict[Id, str], list[Fault]]:
     """Return {id: name} of the categories, and their faults."""
     names: dict[Id, str] = {}
-    faults = []
+    faults: list[Fault] = []
     for number, entry in enumerate(entries):
+        check_count(faults, path)
         try:
             key, name = _id_of(entry, names), entry.get("name")
             if not isinstance(name, str) or len(name) > 1000:

@@ -5,6 +5,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
+from typing import TypeVar
 from urllib.parse import unquote
 
 from sonoseg.annotations.base import AnnotatedImage, folder_inside, with_ids
@@ -31,6 +32,8 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 """What Label Studio puts before the name of an uploaded file."""
+
+_T = TypeVar("_T")
 
 Entry = tuple[tuple[tuple[int, Shape | Bitmap], ...], Size | None]
 """Shapes of an image by their position in the file, and the size that the file states for the image."""
@@ -188,6 +191,19 @@ def read_annotation_file(data: Path, name: str) -> bytes:
         return read_text_file(path)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError("no such annotation file; put it there or name it in annotations.file", path) from None
+
+
+def first_shapes(entries: Sequence[_T], faults: list[Fault], where: str, image: str | None = None) -> Sequence[_T]:
+    """Return the first `MAX_SHAPES` entries of an image; a fault is added where there are more."""
+    if len(entries) > MAX_SHAPES:
+        faults.append(error(where, f"more than {MAX_SHAPES} shapes; remove some", "shape", image))
+    return entries[:MAX_SHAPES]
+
+
+def check_count(faults: Sequence[Fault], path: Path, again: str = "export it again") -> None:
+    """Raise DataError for more than `MAX_FAULTS` faults in a file or folder; again: what to do."""
+    if len(faults) > MAX_FAULTS:
+        raise DataError(f"more than {MAX_FAULTS} faults, the first: {faults[0]}; {again}", path)
 
 
 def quoted(value: object) -> str:

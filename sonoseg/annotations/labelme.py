@@ -18,7 +18,7 @@ import numpy as np
 from sonoseg.annotations import drawn
 from sonoseg.annotations.base import AnnotatedImage, Annotation
 from sonoseg.annotations.json_fields import coordinate_pairs, image_size, read_json, shown
-from sonoseg.annotations.labelled import Entry, ImageFinder, Labels, annotated_images
+from sonoseg.annotations.labelled import Entry, ImageFinder, Labels, annotated_images, check_count, first_shapes
 from sonoseg.errors import DataError, choices
 from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.bitmap import Bitmap
@@ -73,6 +73,7 @@ class LabelMeFormat:
             elif finder.find(identity) == identity:
                 entries[identity], more = _read_file(path, data, finder, labels, identity)
                 faults += more
+                check_count(faults, data / section.annotations, "save the files in labelme again")
             elif not finder.is_refused(identity):  # an image that was refused has its own fault already
                 message = f"annotation of an image that is not there; expected {identity} in {section.images}/"
                 faults.append(error(where, finder.problem(path.stem, message), "no_image"))
@@ -139,7 +140,7 @@ def _read_file(path: Path, data: Path, finder: ImageFinder, labels: Labels, iden
     if other:
         faults.append(error(where, other, "", identity))
     shapes: list[tuple[int, Shape | Bitmap]] = []
-    for index, entry in enumerate(document["shapes"]):
+    for index, entry in enumerate(first_shapes(document["shapes"], faults, where, identity)):
         try:
             shapes += [(index, shape) for shape in _shapes(entry, labels, size)]
         except ValueError as problem:

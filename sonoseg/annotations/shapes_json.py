@@ -8,6 +8,7 @@ from typing import Any, ClassVar, get_args
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation, folder_inside, with_ids
 from sonoseg.annotations.frames import FrameProblem, ImageFiles
+from sonoseg.annotations.labelled import check_count, first_shapes, quoted
 from sonoseg.errors import DataError, choices
 from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.bitmap import Bitmap
@@ -22,6 +23,9 @@ from sonoseg.schema.annotations import Structure
 
 KIND_OF: dict[str, KindName] = {SHAPE_KINDS[name].json_name: name for name in get_args(KindName)}
 """Name of a shape in a file -> kind."""
+
+LONGEST_NAME = 300
+"""Characters of a name that messages show whole: as many as a path that is meant as one has."""
 
 
 class ShapesJsonFormat:
@@ -49,7 +53,8 @@ class ShapesJsonFormat:
         mentioned: set[Path | None] = set()
         shapes_of: dict[str, tuple[tuple[int, Shape], ...]] = {}
         for key, entries in _read_pairs(data, section.file):
-            where = f"{section.file}, {key!r}"
+            check_count(faults, data / section.file, "correct the file")
+            where = f"{section.file}, {key!r}" if len(key) <= LONGEST_NAME else f"{section.file}, {quoted(key)}"
             problem = name_problem(key)
             if problem:
                 faults.append(error(where, f"{problem}; expected the name of an image in {section.images}/"))
@@ -144,8 +149,9 @@ def _shapes(
         return (), [
             error(where, f"expected a list of [class, shape, points], found {_type(entries)}; correct the entry")
         ]
-    shapes, faults = [], []
-    for index, entry in enumerate(entries):
+    shapes: list[tuple[int, Shape]] = []
+    faults: list[Fault] = []
+    for index, entry in enumerate(first_shapes(entries, faults, where)):
         try:
             shapes.append((index, _shape(entry, structures)))
         except ValueError as problem:
@@ -162,9 +168,9 @@ def _shape(entry: Any, structures: Sequence[Structure]) -> Shape:
     structure = next((structure for structure in structures if structure.name == name), None)
     if structure is None:
         names = [structure.name for structure in structures]
-        raise ValueError(f"unknown class {name!r}; the classes are {choices(names)}")
+        raise ValueError(f"unknown class {quoted(name)}; the classes are {choices(names)}")
     if not isinstance(word, str) or word not in KIND_OF:
-        raise ValueError(f"{name}: unknown shape {word!r}; expected {choices(list(KIND_OF))}")
+        raise ValueError(f"{name}: unknown shape {quoted(word)}; expected {choices(list(KIND_OF))}")
     if KIND_OF[word] != structure.shape:
         raise ValueError(f"{name} is annotated as {KIND_OF[word]}; the task says {structure.shape}")
     try:

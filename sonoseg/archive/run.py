@@ -16,7 +16,7 @@ from sonoseg.archive.inputs import Archive
 from sonoseg.archive.process import process_shard
 from sonoseg.archive.rows import ArchiveRun
 from sonoseg.archive.shards import ID_DIGITS, OVERLAYS, SHARD_IMAGES, SHARD_NAME, SHARDS, Shard, group
-from sonoseg.archive.table import ARCHIVE_FORMAT, Written, read_about, write_shard
+from sonoseg.archive.table import ARCHIVE_FORMAT, Written, is_of_shard, read_about, write_shard
 from sonoseg.errors import DataError, UsageError
 from sonoseg.inference.resume import NO_OPTIONAL_FILES, run_fingerprint
 from sonoseg.inference.segmenter import Segmenter
@@ -126,7 +126,7 @@ def run_archive(
             if shard.identity in known:  # a list that repeats itself
                 continue
             known.add(shard.identity)
-            counts = _finished(run.folder / shard.file, plan) if Path(shard.file).name in present else None
+            counts = _finished(shard, run, plan) if Path(shard.file).name in present else None
             if counts is None:
                 yield shard
             else:
@@ -145,12 +145,15 @@ def run_archive(
     return tally
 
 
-def _finished(path: Path, plan: Plan) -> dict[str, int] | None:
+def _finished(shard: Shard, run: ArchiveRun, plan: Plan) -> dict[str, int] | None:
     """Return the counts of a shard, None when it is to be made again."""
     try:
-        counts: dict[str, int] = read_about(path)["counts"]
+        about = read_about(run.folder / shard.file)
     except DataError:
         return None
+    if not is_of_shard(about, shard, run.fingerprint):
+        return None
+    counts: dict[str, int] = about["counts"]
     return None if plan.retry_failed and counts["failed"] else counts
 
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def write_shard(shard: Shard, outcome: Outcome, run: ArchiveRun) -> Written:
     arrow, parquet = arrow_library(), parquet_library()
     rows = [row for index in range(len(shard.units)) for row in outcome.rows[index]]
     overlays = {Path(row["overlay"]).name: row["overlay_sha256"] for row in rows if row.get("overlay")}
+    _remove_others(run.folder / shard.overlays, overlays)
     if overlays:
         write_bytes(run.folder / shard.overlays / OVERLAYS_LIST, list_bytes(overlays))
     counts = {
@@ -76,12 +78,19 @@ def write_shard(shard: Shard, outcome: Outcome, run: ArchiveRun) -> Written:
     return Written(shard.identity, hashlib.sha256(data).hexdigest(), counts)
 
 
+def _remove_others(folder: Path, overlays: Mapping[str, str]) -> None:
+    """Remove the overlays of a shard that no row names: those of a loop that failed after some of its frames."""
+    for path in folder.glob("*_overlay.png"):
+        if path.name not in overlays:
+            path.unlink(missing_ok=True)
+    if not overlays:
+        with suppress(OSError):  # there is none, or somebody has put a file there
+            folder.rmdir()
+
+
 def _about(shard: Shard, outcome: Outcome, run: ArchiveRun, counts: Mapping[str, int]) -> dict[str, Any]:
     task = run.segmenter.task
-    inputs = [
-        [printable(unit.name), unit.size, unit.mtime_ns, outcome.digests.get(index)]
-        for index, unit in enumerate(shard.units)
-    ]
+    inputs = [[*listed, outcome.digests.get(index)] for index, listed in enumerate(_listed(shard))]
     return {
         "format": ARCHIVE_FORMAT,
         "task": task.name,
@@ -94,6 +103,20 @@ def _about(shard: Shard, outcome: Outcome, run: ArchiveRun, counts: Mapping[str,
         "inputs": inputs,
         "notice": DISCLAIMER,
     }
+
+
+def _listed(shard: Shard) -> list[list[Any]]:
+    """Return name, size in bytes and modification time in ns of each file of a shard, as its table has them."""
+    return [[printable(unit.name), unit.size, unit.mtime_ns] for unit in shard.units]
+
+
+def is_of_shard(about: dict[str, Any], shard: Shard, fingerprint: str) -> bool:
+    """Return whether the metadata of a table is that of a shard, and not of another table that has its name."""
+    try:
+        files = [entry[:3] for entry in about["inputs"]]
+        return bool(files == _listed(shard) and about["run_fingerprint"] == fingerprint)
+    except (KeyError, TypeError):
+        return False
 
 
 def read_about(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """CVAT for images: what is read from it, and what is refused."""
 
 import re
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,11 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sonoseg.annotations import FORMATS, AnnotatedImage, Annotation
+from sonoseg.annotations.cvat.file import _drawn
 from sonoseg.annotations.labelled import MAX_FAULTS, MAX_SHAPES
 from sonoseg.errors import DataError
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault
 from sonoseg.schema.annotation_formats import Cvat
+from sonoseg.schema.annotations import Structure
 from tests.annotations.conftest import ReadFile
 from tests.annotations.two_structures import errors, labels_of
 
@@ -241,3 +244,20 @@ def test_any_attributes_give_faults_or_shapes(read: Read, tag, attributes, size)
     for item in items:
         for _, found in item.shapes:
             assert np.isfinite(found.points).all() if isinstance(found, Shape) else found.mask.ndim == 2
+
+
+@pytest.mark.parametrize(
+    "element",
+    [shape("mask", **{**MASK, "rle": "0," * 300_000 + "4"}), shape("polygon", points="1,1;" * 150_000 + "1,1")],
+    ids=["runs", "points"],
+)
+def test_of_too_many_numbers_nothing_is_kept_in_memory(element: str) -> None:
+    """What is refused in the end would first take ten times the memory of its text, which may be 256 MiB."""
+    attributes = dict(re.findall(r'(\w+)="([^"]*)"', element))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"do not add up|at most 10000"):
+            _drawn(element[1:].partition(" ")[0], attributes, Structure(name="R", shape="region", color="#ff0000"))
+        assert tracemalloc.get_traced_memory()[1] < 1_500_000
+    finally:
+        tracemalloc.stop()

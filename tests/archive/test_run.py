@@ -1,12 +1,14 @@
 """`--results parquet` without Ray: the rows are those of an ordinary run, exactly once, whatever happened before."""
 
 import csv
+import errno
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import cv2
@@ -20,12 +22,14 @@ import inference
 from sonoseg.__main__ import main as sonoseg
 from sonoseg.archive import process, rows
 from sonoseg.archive.inputs import Unit
+from sonoseg.archive.run import _remove_unfinished
 from sonoseg.archive.table import read_about
 from sonoseg.errors import DataError
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Loop, Source
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.tables import unescape_cell
+from sonoseg.runs.lock import locked
 from sonoseg.schema.task import Task
 from tests.conftest import changed
 from tests.dicom_files import real_dicom, write_dicom, write_video
@@ -196,6 +200,77 @@ def test_an_interrupted_run_ends_with_the_rows_of_an_undisturbed_one(
     assert 0 < len(segmented) < total
     assert without(files(tmp_path / "out"), same) == without(before, same)
     assert not left.exists()
+
+
+def test_a_file_that_another_process_is_writing_stays(tmp_path: Path) -> None:
+    file = tmp_path / "shards" / ".shard-0123456789abcdef.parquet.abcd1234.tmp"
+    file.parent.mkdir()
+    with locked(tmp_path):
+        file.write_bytes(b"of a process of this run")
+        _remove_unfinished(tmp_path / "shards")
+        assert file.exists()
+        os.utime(file, (1, 1))
+        _remove_unfinished(tmp_path / "shards")
+        assert not file.exists()
+
+
+def test_a_table_of_other_files_under_the_name_of_a_shard_is_made_anew(run: Run, tmp_path: Path) -> None:
+    run()
+    before = files(tmp_path / "out" / "shards")
+    first, second, *_ = sorted((tmp_path / "out" / "shards").iterdir())
+    shutil.copy(first, second)  # restored from a copy, under a wrong name
+    assert sonoseg(["verify", str(tmp_path / "out")]) != 0
+    run()
+    assert files(tmp_path / "out" / "shards") == before
+
+
+@pytest.mark.parametrize("step", ["replace", "fsync"])
+def test_a_shard_that_cannot_be_completed_is_not_there(
+    step: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, or a kill, in the middle of writing: no table has its name before it is complete."""
+    real = getattr(os, step)
+
+    def fails(*arguments: Any) -> Any:
+        file = arguments[0] if step == "replace" else os.readlink(f"/proc/self/fd/{arguments[0]}")
+        if "shard-" in str(file):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fails)
+        with pytest.raises(KeyError):  # there is no table to read
+            run(code=2)
+    assert not list((tmp_path / "out" / "shards").glob("*.parquet"))
+    assert not list((tmp_path / "out" / "shards").glob(".*"))
+    assert run()["image"].nunique() > 10
+
+
+def test_a_loop_that_changes_while_it_is_read_is_failed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = process.digest_of_file
+
+    def changed_after(path: Path, *more: Any) -> Any:
+        found = real(path, *more)
+        with path.open("ab") as stream:
+            stream.write(b"more")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "digest_of_file", changed_after)
+        found = run()
+    rows_of_loop = found[found["image"] == "loop.mp4"]
+    assert (
+        list(rows_of_loop["status"]) == ["failed"] and "has changed while it was read" in rows_of_loop["reason"].iloc[0]
+    )
+    assert (run()["kind"] == "loop").sum() == 1
+
+
+def test_a_list_that_repeats_itself_has_each_shard_once(run: Run, tmp_path: Path, images: Path) -> None:
+    names = [f"i{index:02d}.png" for index in range(12)]
+    (images / "list.txt").write_text("\n".join(names * 2))
+    found = run("--images", str(images / "list.txt"), code=0)
+    counts = json.loads((tmp_path / "out" / "run.json").read_text())["counts"]
+    assert counts["inputs"] == len(found)
 
 
 def test_changed_inputs_change_their_own_shards(run: Run, tmp_path: Path, images: Path, segmented: list) -> None:

@@ -2,11 +2,12 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from sonoseg.errors import UsageError
-from sonoseg.io.files import check_writable, copy_file, sha256_of, write_bytes, write_json
+from sonoseg.io.files import append_line, check_writable, copy_file, sha256_of, write_bytes, write_json
 from sonoseg.io.tables import read_table, unescape_cell, write_csv
 
 
@@ -94,3 +95,11 @@ def test_check_writable(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
         check_writable(tmp_path / "file" / "below")
+
+
+def test_a_line_is_on_the_disk_when_it_was_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_size))
+    append_line(tmp_path / "log", "abc")
+    append_line(tmp_path / "log", "def", sync=False)
+    assert synced == [4] and (tmp_path / "log").read_text() == "abc\ndef\n"

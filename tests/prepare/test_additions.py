@@ -13,9 +13,13 @@ import train_test_data_preparation
 from sonoseg.annotations import FORMATS, Annotation
 from sonoseg.annotations.masks.format import MaskFolderFormat
 from sonoseg.geometry.shapes import Shape
+from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import read_mask, write_label_map
 from sonoseg.io.png import write_image
-from sonoseg.prepare.additions import extend_split
+from sonoseg.prepare.additions import extend_split, keep_patients
+from sonoseg.prepare.dataset import VerifiedImages
+from sonoseg.prepare.metadata import ImageMetadata
+from sonoseg.runs.split_tables import Sample
 from sonoseg.schema.annotation_formats import LabelMe
 from sonoseg.schema.task_files import load_task
 
@@ -192,6 +196,20 @@ def test_what_cannot_be_added_is_named(stage1: Stage1, tmp_path: Path, case: str
     if case == "other patient":
         other = {"pattern": r"^p(\d+)_"}
         assert "of patient p0 in the split, and of 0 now" in stage1.run("--add", str(more), patients=other)
+
+
+def test_an_image_between_a_training_and_a_test_image_tests(tmp_path: Path) -> None:
+    """It is like both, which makes one group of all three: where it trains, the test image has a copy in training."""
+
+    def sample(name: str, fold: int | None) -> Sample:
+        image = ImageRef(tmp_path / f"{name}.png")
+        return Sample(name, image, tmp_path / "mask.png", name, fold, {}, 9, 9, None, sha256=name, mask_sha256="")
+
+    meta = {name: ImageMetadata(patient="a", patient_known=False) for name in "abc"}
+    verified = VerifiedImages(tmp_path, [], meta, [], 3)
+    for tested, trained in ("ab", "ba"):
+        kept = keep_patients(verified, {tested: sample(tested, None), trained: sample(trained, 0)})
+        assert {name: entry.patient for name, entry in kept.meta.items()} == {"a": "a", "b": "b", "c": tested}
 
 
 def test_a_single_new_patient_joins_the_smallest_fold() -> None:

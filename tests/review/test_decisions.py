@@ -248,6 +248,13 @@ def test_masks_that_are_none_are_refused(mask: Any, reason: str) -> None:
         ShapeReader([REGION], (60, 80)).read([{"structure": "R", "kind": "region", "mask": mask}])
 
 
+def test_a_mask_of_many_bytes_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sonoseg.review.shapes.MAX_MASK_BYTES", 60)
+    text = png(np.zeros((60, 80), np.uint8))
+    with pytest.raises(ValueError, match="expected the mask as base64 text of a PNG of at most"):
+        ShapeReader([REGION], (60, 80)).read([{"structure": "R", "kind": "region", "mask": text}])
+
+
 def test_rectangles_are_parallel_to_the_image() -> None:
     four = [[10, 10], [30, 10.2], [30, 20], [10, 20]]
     reader = ShapeReader([BOX], (60, 80))

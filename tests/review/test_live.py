@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -217,6 +218,17 @@ def test_hostile_names_name_no_file(dropping: Page, results: Path, tmp_path: Pat
         assert path.stem.isalnum() and len(path.stem) == 16
     shown = shown_name(name)
     assert "/" not in shown and "\\u" not in shown.split("\\")[0] and shown.isprintable() and len(shown) <= 100
+
+
+def test_a_list_of_uploads_leads_to_no_other_file(head: Task, results: Path, pictures: Path) -> None:
+    """The list may have been edited, or copied from elsewhere."""
+    (results / "review" / "uploads").mkdir(parents=True)
+    climbing = os.path.relpath(pictures / "000_a.png", results / "review" / "uploads")
+    lines = [json.dumps({"file": name, "name": "a.png"}) for name in (climbing, str(pictures / "000_a.png"))]
+    (results / "review" / "uploads.jsonl").write_text("\n".join(lines))
+    live = LiveImages(head, results / "review" / "live", refuse)
+    Uploads(results / "review", live)
+    assert not live.items()
 
 
 def test_uploads_have_limits(dropping: Page, monkeypatch: pytest.MonkeyPatch) -> None:

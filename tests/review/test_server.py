@@ -129,6 +129,20 @@ def test_an_incomplete_line_is_skipped(tmp_path: Path) -> None:
     assert [one["version"] for one in Store(tmp_path, Rater("ben")).all_entries()] == [1, 2]
 
 
+def test_a_line_that_another_process_is_writing_is_read_when_it_is_complete(tmp_path: Path) -> None:
+    entry = {"decision": "rejected", "image": "a", "after": {"shapes": []}}
+    Store(tmp_path / "other", Rater("ann")).save("a", 1, 0, entry)
+    line = (tmp_path / "other" / "reviews.jsonl").read_bytes()
+    store = Store(tmp_path, Rater("ben"))
+    with (tmp_path / "reviews.jsonl").open("ab", buffering=0) as log:
+        log.write(line[:40])
+        store.refresh()
+        assert not store.all_entries()
+        log.write(line[40:])
+    store.refresh()
+    assert [one["item"] for one in store.all_entries()] == ["a"]
+
+
 def test_a_log_that_was_replaced_is_read_from_its_beginning(tmp_path: Path) -> None:
     store, entry = Store(tmp_path, Rater("ann")), {"decision": "rejected", "image": "a", "after": {"shapes": []}}
     store.save("a", 1, 0, entry)

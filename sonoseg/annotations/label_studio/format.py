@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 from sonoseg.annotations.base import AnnotatedImage, Annotation
 from sonoseg.annotations.label_studio.results import LABELLED, TO_NAME, read_result, size_of, write_result
 from sonoseg.annotations.labelled import (
-    MAX_FAULTS,
-    MAX_SHAPES,
     Entry,
     ImageFinder,
     Labels,
     annotated_images,
     base_name,
+    check_count,
+    first_shapes,
     quoted,
     read_annotation_file,
 )
@@ -56,8 +56,7 @@ class LabelStudioFormat:
         path = data / section.file
         for number, task in enumerate(_read_tasks(data, section.file)):
             tasks.take(number, task)
-            if len(tasks.faults) > MAX_FAULTS:
-                raise DataError(f"more than {MAX_FAULTS} faults, the first: {tasks.faults[0]}; {EXPORT}", path)
+            check_count(tasks.faults, path, EXPORT)
         items, faults = annotated_images(tasks.entries, finder, section, data, tasks.unannotated)
         return items, [*finder.faults, *tasks.faults, *tasks.labels.faults(section.file), *faults]
 
@@ -155,9 +154,7 @@ class _Tasks:
         """Return the shapes of an image's results and the size that all of them state; faults are added."""
         shapes: list[tuple[int, Shape | Bitmap]] = []
         size, unlabelled = None, 0
-        if len(results) > MAX_SHAPES:
-            self.faults.append(error(where, f"more than {MAX_SHAPES} shapes; remove some", "shape", image))
-        for index, result in enumerate(results[:MAX_SHAPES]):
+        for index, result in enumerate(first_shapes(results, self.faults, where, image)):
             try:
                 kind = result.get("type")
                 if kind in NO_SHAPES:

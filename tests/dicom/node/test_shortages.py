@@ -2,6 +2,9 @@
 
 import errno
 import json
+import logging
+import os
+import re
 import socket
 import sqlite3
 import struct
@@ -19,7 +22,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from sonoseg.dicom.node.receive import client_context
+from sonoseg.dicom.node.receive import _store, client_context
 from sonoseg.dicom.node.send import send_due
 from sonoseg.dicom.node.serve import Node
 from sonoseg.dicom.node.settings import NodeSettings, Peer, Tls
@@ -121,6 +124,14 @@ def test_a_change_is_made_as_a_whole_or_not_at_all(spool: Spool, tmp_path: Path)
     assert spool.counts()["results_waiting"] == 0 and spool.counts()["waiting"] == 1
     spool.complete(key_of("1.2.3.1"), [spool.results / "a"], to_send=True)
     assert spool.counts()["results_waiting"] == 1 and spool.counts()["processed"] == 1
+
+
+def test_an_image_that_is_completed_twice_is_sent_once(spool: Spool, tmp_path: Path) -> None:
+    waiting(spool, tmp_path / "images", 1)
+    (result,) = spool.due_results()
+    spool.sent(result)
+    spool.complete(result.key, [result.path], to_send=True)
+    assert not spool.due_results() and spool.counts()["results_sent"] == 1
 
 
 def test_a_database_that_is_locked_for_a_while(
@@ -227,6 +238,22 @@ def test_an_archive_that_was_away_may_refuse_before_a_result_is_given_up(
     assert send_due(settings, spool) == 1 and archive.got == {uids[0]: 1}
 
 
+def test_a_result_that_is_stored_with_a_warning_is_not_sent_again(
+    spool: Spool, tmp_path: Path, archive: Archive
+) -> None:
+    waiting(spool, tmp_path / "images", 1)
+    archive.answer = 0xB000
+    assert send_due(NodeSettings(spool.folder, destination=Peer("ARCHIVE", "127.0.0.1", archive.port)), spool) == 1
+    now(spool)
+    assert not spool.due_results() and spool.counts()["results_sent"] == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no modes of files")
+def test_nobody_else_may_read_what_has_arrived(spool: Spool) -> None:
+    for folder in (spool.incoming, spool.received, spool.results):
+        assert folder.stat().st_mode & 0o077 == 0
+
+
 def test_what_an_archive_never_takes_keeps_nothing_else_waiting(spool: Spool, tmp_path: Path, archive: Archive) -> None:
     from pynetdicom import evt
 
@@ -281,6 +308,111 @@ def test_a_transfer_that_ends_in_the_middle_leaves_nothing(tmp_path: Path, setti
         assert send(settings.port, [large]) in ([None], [0xA700])
         wait_until(lambda: not list(node.spool.incoming.iterdir()))
         assert node.spool.counts()["received"] == 0
+
+
+def test_the_limit_is_that_of_an_image_and_not_of_an_association(tmp_path: Path, settings: NodeSettings) -> None:
+    files = [
+        write_dicom(tmp_path / f"{at}.dcm", np.zeros((200, 200), np.uint8), SOPInstanceUID=f"1.2.5.{at}")
+        for at in range(4)
+    ]
+    with running(replace(settings, max_bytes=100_000)):
+        assert send(settings.port, files) == [0x0000] * 4
+
+
+def arrived(spool: Spool, file: Path, uid: str = "1.2.3.1") -> int:
+    """Return the status that the sender of a file in `incoming` is answered."""
+    event = Mock(dataset_path=str(file), request=Mock(AffectedSOPInstanceUID=uid))
+    return _store(event, NodeSettings(spool.folder), spool, Mock(), lambda: None)
+
+
+def test_an_image_unlike_its_command_or_unreadable_is_refused(spool: Spool, tmp_path: Path) -> None:
+    (file,) = pictures(spool.incoming, 1)
+    assert arrived(spool, file, "1.2.3.999") == 0xA900
+    (spool.incoming / "a").write_bytes(b"no DICOM")
+    assert arrived(spool, spool.incoming / "a") == 0xC000
+    assert not list(spool.incoming.iterdir()) and spool.counts()["received"] == 0
+
+
+@pytest.mark.parametrize("uid", ["../../up", "/tmp/up", "Visible^Name", "1.2\\3"])
+def test_no_text_of_a_header_names_a_file(spool: Spool, tmp_path: Path, uid: str) -> None:
+    (file,) = pictures(spool.incoming, 1)
+    before = {path for path in tmp_path.rglob("*") if spool.folder not in path.parents}
+    assert spool.receive(file, uid)
+    (received,) = spool.received.iterdir()
+    assert re.fullmatch("[0-9a-f]{32}[.]dcm", received.name)
+    assert before == {path for path in tmp_path.rglob("*") if spool.folder not in path.parents}
+
+
+def test_an_image_that_cannot_be_recorded_stays_with_its_sender(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file,) = pictures(spool.incoming, 1)
+    monkeypatch.setattr(spool, "_record", Mock(side_effect=SpoolError("locked")))
+    assert arrived(spool, file) == 0xA700 and not list(spool.incoming.iterdir())
+
+
+def test_images_are_refused_before_the_disk_is_full(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sonoseg.dicom.node.receive._FREE_BYTES", 2**62)
+    (file,) = pictures(spool.incoming, 1)
+    assert arrived(spool, file) == 0xA700 and spool.counts()["received"] == 0
+    monkeypatch.undo()
+    (file,) = pictures(spool.incoming, 1)
+    assert arrived(spool, file) == 0x0000 and spool.counts()["received"] == 1
+
+
+def test_an_image_is_on_the_disk_before_it_is_recorded(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a sender was told to have arrived, it removes: a crash of the machine must not lose it here."""
+    steps: list[str] = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *given, real=real, name=name: (steps.append(name), real(*given))[1])
+    record = spool._record
+    monkeypatch.setattr(spool, "_record", lambda key: (steps.append("record"), record(key)))
+    (file,) = pictures(spool.incoming, 1)
+    steps.clear()
+    assert arrived(spool, file) == 0x0000
+    assert steps == ["fsync", "replace", "fsync", "record"]  # the file, its name, and the folder
+
+
+def test_no_more_associations_than_allowed(settings: NodeSettings) -> None:
+    from pynetdicom import AE
+
+    scanner = AE(ae_title="SCANNER")
+    scanner.add_requested_context("1.2.840.10008.1.1")
+    with running(replace(settings, max_associations=1)):
+        held = scanner.associate("127.0.0.1", settings.port, ae_title="SONOSEG")
+        with pytest.raises(ConnectionError):
+            send(settings.port, [])
+        held.release()
+        wait_until(lambda: not held.is_alive())
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            with suppress(ConnectionError):
+                assert send(settings.port, []) == [0x0000]
+                return
+        raise AssertionError("its place was not freed")
+
+
+def test_nothing_of_a_header_is_logged(
+    tmp_path: Path, settings: NodeSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("pynetdicom"), "level", logging.NOTSET)
+    caplog.set_level(logging.DEBUG)
+    named = write_dicom(tmp_path / "a.dcm", np.zeros((9, 9), np.uint8), PatientName="Visible^Name", PatientID="V-1")
+    with running(settings) as (node, said):
+        send(settings.port, [named], calling="HIDDEN")
+        wait_until(lambda: node.spool.counts()["results_sent"] == 1)
+    assert not [record for record in caplog.records if record.name.startswith("pynetdicom")]
+    assert "Visible" not in caplog.text and "HIDDEN" not in caplog.text and "Visible" not in " ".join(said)
+
+
+def test_an_unexpected_error_says_nothing_of_a_header(
+    tmp_path: Path, settings: NodeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.dicom.node.test_node.process", Mock(side_effect=RuntimeError("Visible^Name")))
+    with running(settings) as (node, said):
+        send(settings.port, pictures(tmp_path / "images", 1))
+        wait_until(lambda: node.spool.counts()["failed"] == 1)
+        ((reason,),) = node.spool._execute("SELECT reason FROM images")
+    assert reason == "unexpected RuntimeError" and said == [f"{key_of('1.2.3.1')}: failed: {reason}"]
 
 
 def test_a_message_part_of_gigabytes_is_not_awaited(settings: NodeSettings) -> None:
