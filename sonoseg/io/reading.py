@@ -12,6 +12,9 @@ from sonoseg.errors import DataError
 
 MAX_TEXT_BYTES = 1 << 28
 """Largest table or annotation file that is read."""
+MAX_JSON_PARTS = 20_000_000
+"""Lists and objects of JSON text, at most: as many points as the largest file holds. Of "[]" it could hold four times
+as many, which would take 6 GB of memory."""
 
 
 def open_regular(path: Path | str, follow_link: bool = True) -> BufferedReader:
@@ -63,9 +66,13 @@ def read_text_file(path: Path) -> bytes:
 def parse_json(data: str | bytes) -> Any:
     """Return the value of JSON text in UTF-8.
 
-    Raises ValueError for text that is not JSON, and for what other files could not contain: too deep a nesting, numbers
-    of thousands of digits, NaN and infinity, and halves of surrogate pairs.
+    Raises ValueError for text that is not JSON, and for what other files could not contain: too deep a nesting, more
+    than `MAX_JSON_PARTS` lists and objects, numbers of thousands of digits, NaN and infinity, and halves of surrogate
+    pairs.
     """
+    text = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    if text.count(b"[") + text.count(b"{") > MAX_JSON_PARTS:
+        raise ValueError(f"it has more than {MAX_JSON_PARTS} lists and objects")
     try:
         value = json.loads(data)
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")

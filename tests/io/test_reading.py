@@ -40,3 +40,11 @@ def test_json_that_others_could_not_read_is_refused() -> None:
     for text in ("[" * 10**5, "[" * 10**4 + "]" * 10**4, "9" * 5000, '"\\ud800"', "NaN", "1e999", "", b"\xff"):
         with pytest.raises(ValueError):
             parse_json(text)
+
+
+def test_json_of_too_many_parts_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sonoseg.io.reading.MAX_JSON_PARTS", 4)
+    assert parse_json(b'[{}, [], {"a": 1}]') == [{}, [], {"a": 1}]
+    for text in ("[[], [], [], {}]", b'{"a": [[], {}, []]}'):
+        with pytest.raises(ValueError, match="more than 4 lists and objects"):
+            parse_json(text)
