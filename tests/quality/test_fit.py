@@ -77,11 +77,18 @@ def test_the_limit_is_the_lowest_with_few_bad_results_above_it() -> None:
     qualities, dice = [0.99 - 0.001 * index for index in range(100)], [0.97] * 60 + [0.5] * 40
     # (b + 1) / (n + 1) <= 0.05: with 60 good results first, b = 2 of 62 is the last that fits.
     assert acceptance_limit(qualities, dice, 0.95) == pytest.approx(qualities[61])
-    assert acceptance_limit(qualities, [0.97] * 100, 0.95) == pytest.approx(qualities[99])  # below 0.95, so it stays
+    assert acceptance_limit(qualities[:80], [0.97] * 80, 0.95) == pytest.approx(qualities[79])  # below 0.95: it stays
     assert acceptance_limit([0.99] * 100, [0.97] * 100, 0.95) == 0.95
     assert acceptance_limit(qualities[:18], [0.97] * 18, 0.95) == 0.95  # 1 / 19 is more than 5 %
     assert acceptance_limit(qualities, [0.5] * 100, 0.95) == 0.95
     assert acceptance_limit([0.5] * 60, [0.2] * 20 + [1.0] * 40, 0.9) == 0.9  # a tie is accepted as a whole, or not
+
+
+def test_an_expected_failure_is_not_accepted_where_failures_are_rare() -> None:
+    """Of 100 results 3 are bad, so that all could be accepted."""
+    qualities, dice = [0.97] * 97 + [0.8, 0.7, 0.5], [0.97] * 97 + [0.8, 0.7, 0.5]
+    assert acceptance_limit(qualities, dice, 0.95) == pytest.approx(0.9)
+    assert acceptance_limit(qualities, dice, 0.72) == 0.5  # twice the loss is a Dice of 0.44
 
 
 def test_at_most_five_percent_of_the_accepted_are_not_acceptable() -> None:
