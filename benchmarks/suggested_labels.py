@@ -23,6 +23,7 @@ import image_preprocessing
 import train_test_data_preparation
 import training
 from benchmarks.samples import pictures, quietly
+from sonoseg.annotations.mask_values import fill_outline
 from sonoseg.errors import UsageError
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.io.masks import read_mask
@@ -81,7 +82,7 @@ def mean_dice(model: Path, images: Sequence[Path]) -> float:
     scores = []
     for path in images:
         found = segmenter(read_image(path).pixels).masks[0]
-        truth = read_mask(path.with_name(f"{path.stem}_Annotation.png")) > 0
+        truth = fill_outline(read_mask(path.with_name(f"{path.stem}_Annotation.png")) > 0)
         both, total = np.count_nonzero(found & truth), np.count_nonzero(found) + np.count_nonzero(truth)
         scores.append(2 * both / total if total else 1.0)
     return float(np.mean(scores))

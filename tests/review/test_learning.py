@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.samples import phantoms, pictures
+from benchmarks.suggested_labels import mean_dice
 from sonoseg.__main__ import main as sonoseg
 from sonoseg.errors import UsageError
 from sonoseg.geometry.shapes import fit_shapes
@@ -19,6 +21,7 @@ from sonoseg.io.masks import write_label_map
 from sonoseg.io.tables import write_csv
 from sonoseg.models.embedding import bottleneck
 from sonoseg.models.networks import build_network
+from sonoseg.models.registry import FOLDER
 from sonoseg.prepare.duplicates.near_duplicates import thumbnail_of
 from sonoseg.review.learning import label_check
 from sonoseg.review.learning.dataset import write_dataset
@@ -197,3 +200,9 @@ def test_a_folder_without_a_cross_validation(tmp_path: Path) -> None:
 
 def test_tasks_that_come_along_have_networks_with_a_bottleneck() -> None:
     assert load_task("spine_realtime").network.name in NETWORKS
+
+
+def test_the_benchmark_scores_areas_and_not_outlines(tmp_path: Path) -> None:
+    """Annotations of simulated heads are outlines, as those of HC18 are."""
+    images = pictures(phantoms(tmp_path, "head", 2))
+    assert mean_dice(FOLDER / "fetal_head.safetensors", images) > 0.9
