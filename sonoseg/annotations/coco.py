@@ -17,6 +17,7 @@ from sonoseg.annotations.labelled import (
     Labels,
     annotated_images,
     check_count,
+    too_many_shapes,
 )
 from sonoseg.errors import DataError
 from sonoseg.geometry.bitmap import Bitmap
@@ -178,8 +179,7 @@ class _AnnotationReader:
                 identity = self._images.id_of.get(image) if _is_id(image) else None
                 faults.append(error(f"{self._file}, annotations, {named}", str(problem), "shape", identity))
         for identity in sorted(name for name, last in self._count.items() if last >= MAX_SHAPES):
-            where = f"{self._file}, image {identity}"
-            faults.append(error(where, f"more than {MAX_SHAPES} shapes; remove some", "shape", identity))
+            faults.append(too_many_shapes(f"{self._file}, image {identity}", identity))
         return faults
 
     def _add(self, entry: Any) -> None:

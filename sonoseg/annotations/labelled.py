@@ -196,11 +196,16 @@ def read_annotation_file(data: Path, name: str) -> bytes:
 def first_shapes(entries: Sequence[_T], faults: list[Fault], where: str, image: str | None = None) -> Sequence[_T]:
     """Return the first `MAX_SHAPES` entries of an image; a fault is added where there are more."""
     if len(entries) > MAX_SHAPES:
-        faults.append(error(where, f"more than {MAX_SHAPES} shapes; remove some", "shape", image))
+        faults.append(too_many_shapes(where, image))
     return entries[:MAX_SHAPES]
 
 
-def check_count(faults: Sequence[Fault], path: Path, again: str = "export it again") -> None:
+def too_many_shapes(where: str, image: str | None) -> Fault:
+    """Return the fault of an image with more than `MAX_SHAPES` shapes."""
+    return error(where, f"more than {MAX_SHAPES} shapes; remove some", "shape", image)
+
+
+def check_count(faults: Sequence[Fault], path: Path | None, again: str = "export it again") -> None:
     """Raise DataError for more than `MAX_FAULTS` faults in a file or folder; again: what to do."""
     if len(faults) > MAX_FAULTS:
         raise DataError(f"more than {MAX_FAULTS} faults, the first: {faults[0]}; {again}", path)

@@ -30,8 +30,9 @@ MAX_EXPONENT = 50.0
 _BISECTIONS = 100
 MAX_NOT_ACCEPTABLE = 0.05
 """Share of the accepted results that may be below the acceptable Dice."""
-MOST_LOSSES = 2.0
-"""Expected losses above so many acceptable ones are not accepted: with 0.95, an expected Dice below 0.9."""
+REJECTED_LOSS = 2.0
+"""An expected loss (1 - Dice) of more than so many times the acceptable one is always rejected: with an acceptable Dice
+of 0.95, an expected Dice below 0.9."""
 COVERAGE = 0.9
 """Share of future measurements whose true value the interval shall contain."""
 MIN_PATIENTS = 19
@@ -125,10 +126,9 @@ def acceptance_limit(qualities: Sequence[float], dice: Sequence[float], acceptab
     `MAX_NOT_ACCEPTABLE`, b of them being below the acceptable Dice. The 1 that is added is that of Angelopoulos et al.
     (2024, Conformal Risk Control), whose guarantee holds for a risk over all results and not, as here, over the
     accepted ones. Where that accepts all results, the limit is not above `acceptable`; where no limit does it, because
-    results are few or bad, it is `acceptable`. It is never so low that an expected loss (1 - Dice) of
-    `MOST_LOSSES` acceptable ones is accepted: where nearly all results are good, the share alone accepts any failure.
+    results are few or bad, it is `acceptable`. It is never so low that an expected loss of more than `REJECTED_LOSS`
+    times the acceptable one is accepted: where nearly all results are good, the share alone would accept any failure.
     """
-    least = 1 - MOST_LOSSES * (1 - acceptable)
     order = np.argsort(qualities, kind="stable")[::-1]
     ranked = np.asarray(qualities, dtype=float)[order]
     bad = np.cumsum(np.asarray(dice)[order] < acceptable)
@@ -139,7 +139,7 @@ def acceptance_limit(qualities: Sequence[float], dice: Sequence[float], acceptab
         return acceptable
     last = int(proven[-1])
     limit = min(float(ranked[last]), acceptable) if last == len(order) - 1 else float(ranked[last])
-    return max(limit, least)
+    return max(limit, 1 - REJECTED_LOSS * (1 - acceptable))
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,8 @@ class Review(Section):
     acceptable_dice: Probability | None = Field(
         None,
         description="Dice from which a result is acceptable: results are rejected below the expected Dice at which at "
-        "most 5 % of the others are not acceptable; null: 90 % of the median Dice on images that were not trained on",
+        "most 5 % of the others are not acceptable, and always where the expected loss (1 - Dice) is more than twice "
+        "the acceptable one; null: 90 % of the median Dice on images that were not trained on",
     )
     expected: list[str] = Field([], description="classes without which a result is to be checked")
     ranges: dict[str, Range] = Field({}, description="measurement -> plausible range")

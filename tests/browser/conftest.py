@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.page import FLAGS, ReviewPage
+from tests.browser.page import FLAGS, ReviewPage, chromium_program
 from tests.browser.results import spine_results, written_results
 from tests.browser.server import Server
 from tests.browser.shapes import ELLIPSE, REGION, drawn_images
@@ -21,8 +21,8 @@ def chromium() -> Iterator[Any]:
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: pip install playwright"
     )
-    program = os.environ.get("SONOSEG_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
-    if not Path(program).exists():
+    program = chromium_program()
+    if not program.exists():
         pytest.skip(f"{program}: no Chromium here; on Debian: apt-get install chromium, or name it in SONOSEG_CHROMIUM")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=FLAGS)

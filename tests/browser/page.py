@@ -1,8 +1,11 @@
 """What a reviewer does on the page: where a point of the image is on the screen, drags, keys, and what is shown."""
 
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from tests.browser.server import Server
@@ -12,6 +15,11 @@ FLAGS += ["--disable-component-update", "--disable-sync"]
 Point = tuple[float, float]
 WHEEL = 0.0016
 """Of the page: a turn of the wheel by d zooms by exp(-d * WHEEL)."""
+
+
+def chromium_program() -> Path:
+    """Return the path of Chromium: SONOSEG_CHROMIUM, or else the one that is installed; it may not be there."""
+    return Path(os.environ.get("SONOSEG_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium")
 
 
 class ReviewPage:

@@ -2,8 +2,6 @@
 
 import argparse
 import math
-import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +9,10 @@ from typing import Any
 
 import cv2
 
-import inference
+from benchmarks.samples import pictures
 from sonoseg.phantom.__main__ import main as make_phantoms
-from tests.browser.page import FLAGS, ReviewPage
+from tests.browser.page import FLAGS, ReviewPage, chromium_program
+from tests.browser.results import segmented
 from tests.browser.server import Server
 from tests.conftest import REPOSITORY
 
@@ -28,9 +27,8 @@ def main() -> None:
     out = parser.parse_args().out
     from playwright.sync_api import sync_playwright
 
-    program = os.environ.get("SONOSEG_CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=FLAGS)
+        browser = driver.chromium.launch(executable_path=chromium_program(), args=FLAGS)
         for name, make, show in PICTURES:
             server = Server(make(Path(folder) / name))
             try:
@@ -43,26 +41,19 @@ def main() -> None:
         browser.close()
 
 
-def segmented(folder: Path, kind: str, task: str, images: int) -> Path:
-    """Return results of simulated images by the model that comes with SonoSeg."""
-    data = ["--kind", kind, "--out", str(folder / "data"), "--images", str(images), "--seed", "11"]
-    assert make_phantoms(data) == 0
-    source = next(path for path in (folder / "data" / "images", folder / "data" / "training_set") if path.is_dir())
-    return results_of(folder, source, task)
-
-
-def results_of(folder: Path, source: Path, task: str, *flags: str) -> Path:
-    arguments = ["--task", task, "--images", str(source), "--output", str(folder / "results"), *flags]
-    assert inference.main([*arguments, "--workspace", str(folder)]) == 0
-    return folder / "results"
+def simulated(folder: Path, kind: str, task: str, images: int) -> Path:
+    """Return results of simulated images."""
+    data = folder / "data"
+    assert make_phantoms(["--kind", kind, "--out", str(data), "--images", str(images), "--seed", "11"]) == 0
+    return segmented(folder, pictures(data)[0].parent, task)
 
 
 def spines(folder: Path) -> Path:
-    return segmented(folder, "spine", "spine_realtime", 24)
+    return simulated(folder, "spine", "spine_realtime", 24)
 
 
 def heads(folder: Path) -> Path:
-    return segmented(folder, "head", "fetal_head", 12)
+    return simulated(folder, "head", "fetal_head", 12)
 
 
 def loop(folder: Path) -> Path:
@@ -77,7 +68,7 @@ def loop(folder: Path) -> Path:
         left = SHIFT + round(SHIFT * math.sin(2 * math.pi * index / FRAMES))
         video.write(picture[:height, left : left + width])
     video.release()
-    return results_of(folder, folder / "loops", "spine_realtime", "--spacing", "0.2")
+    return segmented(folder, folder / "loops", "spine_realtime", "--spacing", "0.2")
 
 
 def drag_an_end(page: ReviewPage) -> None:

@@ -24,8 +24,13 @@ def spine_results(folder: Path, images: int = 12) -> Path:
     assert make_phantoms(data) == 0
     source = folder / "data" / "images"
     shutil.copy(source / "Image_001.png", source / HOSTILE)
-    arguments = ["--task", "spine_realtime", "--images", str(source), "--output", str(folder / "results")]
-    assert inference.main([*arguments, "--workspace", str(folder), "--engine", "torch", "--jobs", "1"]) == 0
+    return segmented(folder, source, "spine_realtime", "--engine", "torch", "--jobs", "1")
+
+
+def segmented(folder: Path, images: Path, task: str, *flags: str) -> Path:
+    """Run stage 4 with the model that comes with SonoSeg; return the folder of the results, `results` in `folder`."""
+    arguments = ["--task", task, "--images", str(images), "--output", str(folder / "results"), *flags]
+    assert inference.main([*arguments, "--workspace", str(folder)]) == 0
     return folder / "results"
 
 

@@ -11,7 +11,15 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
 from sonoseg.annotations import drawn
-from sonoseg.annotations.labelled import MAX_FAULTS, MAX_SHAPES, Entry, ImageFinder, Labels, quoted
+from sonoseg.annotations.labelled import (
+    MAX_SHAPES,
+    Entry,
+    ImageFinder,
+    Labels,
+    check_count,
+    quoted,
+    too_many_shapes,
+)
 from sonoseg.errors import DataError
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shape_kind import MAX_POINTS
@@ -126,7 +134,7 @@ class CvatFile:
         self._count += 1
         if index >= MAX_SHAPES:
             if index == MAX_SHAPES:
-                self._add_fault(self._where, f"more than {MAX_SHAPES} shapes; remove some", "shape", self._image)
+                self._add(too_many_shapes(self._where, self._image))
             return
         label = attributes.get("label", "")
         where = f"{self._where}, shape {index}"
@@ -142,9 +150,11 @@ class CvatFile:
             self._add_fault(where, f"{structure.name}: {problem}", "shape", self._image)
 
     def _add_fault(self, where: str, message: str, kind: str = "", image: str | None = None) -> None:
-        self.faults.append(error(where, message, kind, image))
-        if len(self.faults) > MAX_FAULTS:
-            raise DataError(f"more than {MAX_FAULTS} faults, the first: {self.faults[0]}; {EXPORT}")
+        self._add(error(where, message, kind, image))
+
+    def _add(self, fault: Fault) -> None:
+        self.faults.append(fault)
+        check_count(self.faults, None, EXPORT)
 
 
 def parse(text: bytes, file: CvatFile, path: Path) -> None:
