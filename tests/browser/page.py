@@ -4,7 +4,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,15 @@ FLAGS += ["--disable-component-update", "--disable-sync"]
 Point = tuple[float, float]
 WHEEL = 0.0016
 """Of the page: a turn of the wheel by d zooms by exp(-d * WHEEL)."""
+OPENED = """async () => {
+    if (window.imagesOpened === undefined) {
+        const {on} = await import("/static/state.js");
+        window.imagesOpened = 0;
+        on("item", () => (window.imagesOpened += 1));
+    }
+    return window.imagesOpened;
+}"""
+"""How many images the page has opened since this was asked first."""
 
 
 def chromium_program() -> Path:
@@ -63,15 +73,23 @@ class ReviewPage:
     def opens(self, name: str) -> None:
         self.until(lambda: self.name == name)
 
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Wait at the end until an image has been opened, which may be the one that was open before."""
+        before = self.page.evaluate(OPENED)
+        yield
+        self.until(lambda: self.page.evaluate(OPENED) > before)
+
     def filter(self, name: str, value: str) -> None:
         """Set a filter, and wait for the first image of the list."""
-        with self.page.expect_response(lambda answer: f"{name}={value}" in answer.url) as answer:
+        with self.opening(), self.page.expect_response(lambda answer: f"{name}={value}" in answer.url) as answer:
             self.page.select_option(f"#filter-{name}", value)
         self.opens(answer.value.json()["items"][0]["name"])
 
     def choose(self, name: str) -> None:
         """Open an image by its row of the list."""
-        self.page.locator("#rows .name").get_by_text(name, exact=True).click()
+        with self.opening():
+            self.page.locator("#rows .name").get_by_text(name, exact=True).click()
         self.opens(name)
 
     def view(self) -> dict[str, float]:
