@@ -45,7 +45,7 @@ IMPORTS = {
     "models": "errors sizes types geometry schema io runs preprocess postprocess quality",
     "evaluation": "errors sizes types geometry schema io runs reporting prepare preprocess postprocess quality models",
     "training": "errors types sizes schema io runs reporting preprocess postprocess quality models evaluation",
-    "planning": "errors sizes types geometry schema io runs prepare preprocess models training",
+    "planning": "errors sizes types geometry schema io runs prepare preprocess models evaluation training",
     "new_task": "errors sizes types geometry schema io reporting annotations prepare",
     "convert": "errors sizes types geometry schema io annotations prepare new_task",
     "export": "errors types schema io runs models postprocess evaluation",

@@ -53,7 +53,8 @@ class Fingerprint:
 
     images, patients: how many. size: the median (height, width). aspects: 5th and 95th percentile of width / height.
     pairs: (name, other) -> `(N, 2)` offsets of their centres in images that show both. maps: measured label maps.
-    seen: how many of the images the weights were trained on that a small data set starts from.
+    seen: how many of the images the weights were trained on that a small data set starts from. validating: images of
+    the fold that validates.
     """
 
     images: int
@@ -64,14 +65,20 @@ class Fingerprint:
     pairs: Mapping[tuple[str, str], np.ndarray]
     maps: Sequence[Pixels]
     seen: int = 0
+    validating: int = 0
 
     @property
     def longer_side(self) -> int:
         return max(self.size)
 
 
-def fingerprint_of(images: Sequence[VerifiedImage], structures: Sequence[Structure], patients: int) -> Fingerprint:
-    """Return the fingerprint of images that can be used, at least one. No image is decoded, at most MASKS masks are."""
+def fingerprint_of(
+    images: Sequence[VerifiedImage], structures: Sequence[Structure], patients: int, validating: int = 0
+) -> Fingerprint:
+    """Return the fingerprint of images that can be used, at least one. No image is decoded, at most MASKS masks are.
+
+    patients: how many. validating: how many of the images are of the fold that validates.
+    """
     maps = [decode_label_map(image.mask_png) for image in evenly(images, MASKS)]
     heights, widths = np.array([(image.height, image.width) for image in images]).T
     low, high = np.quantile(widths / heights, (0.05, 0.95))
@@ -89,7 +96,7 @@ def fingerprint_of(images: Sequence[VerifiedImage], structures: Sequence[Structu
     size = int(np.median(heights)), int(np.median(widths))
     initial = registered_model(INITIAL)
     seen = sum(initial.trained_on_file(image.sha256) for image in images) if initial else 0
-    return Fingerprint(len(images), patients, size, (float(low), float(high)), facts, pairs, maps, seen)
+    return Fingerprint(len(images), patients, size, (float(low), float(high)), facts, pairs, maps, seen, validating)
 
 
 def _facts(

@@ -98,15 +98,16 @@ def plan_length(
     """
     steps = max(1, int(machine.minutes * 60 * (1 - OTHER_WORK) / seconds))
     batch = task.training.batch_size
-    of_images = -(-facts.images // batch)
+    images = max(1, facts.images - facts.validating)
+    of_images = -(-images // batch)
     fewest = stated.epochs or FEWEST_EPOCHS
     copies = max(0, min(MOST_COPIES, steps // (fewest * of_images) - 1)) if stated.copies is None else stated.copies
-    per_epoch = -(-facts.images * (1 + copies) // batch)
+    per_epoch = -(-images * (1 + copies) // batch)
     epochs = stated.epochs or max(1, round(steps / per_epoch))
     decay = round(min(MOST_DECAY, max(LEAST_DECAY, 1 - 1 / (AVERAGED * epochs * per_epoch))), 4)
     reason = (
         f"a step takes {seconds:.2f} s here, so {machine.minutes:g} minutes are {steps} steps; {per_epoch} steps "
-        f"show each image and {copies} copies"
+        f"show {images} images, those that do not validate, and {copies} copies of each"
     )
     leave = f"fill {steps} steps in {fewest} epochs" if stated.epochs else f"leave at least {FEWEST_EPOCHS} epochs"
     return [

@@ -24,9 +24,12 @@ def plan_of(draft: Draft, dataset: Dataset, workspace: Workspace, replan: bool) 
     """
     if not replan and (earlier := _earlier_plan(draft, dataset, workspace)):
         return earlier
-    training = {sample.id: sample.patient for sample in dataset.samples if sample.fold is not None}
+    training = {sample.id: sample for sample in dataset.samples if sample.fold is not None}
     images = [image for image in dataset.images if image.item.id in training]
-    return make_plan(draft, fingerprint_of(images, dataset.task.structures, len(set(training.values()))))
+    patients = len({sample.patient for sample in training.values()})
+    # Fold 0 validates unless a command says otherwise.
+    validating = sum(sample.fold == 0 for sample in training.values())
+    return make_plan(draft, fingerprint_of(images, dataset.task.structures, patients, validating))
 
 
 def plan_for_report(plan: Plan) -> dict[str, Any]:

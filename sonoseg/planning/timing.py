@@ -1,18 +1,34 @@
 """How long a training step takes on this machine."""
 
 import statistics
-import time
+from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import torch
 
-from sonoseg.models.networks import build_network
+from sonoseg.evaluation.folds import FoldData
+from sonoseg.runs.split_tables import Prepared
 from sonoseg.schema.task import Task
-from sonoseg.training.losses import SegmentationLoss
-from sonoseg.training.optimizer import build_optimizer
+from sonoseg.sizes import MAX_EPOCHS
+from sonoseg.training.datasets import Loader, SegmentationDataset, ShuffledBatchSampler
+from sonoseg.training.loop import train_epoch
 from sonoseg.training.processes import start_fabric
+from sonoseg.training.setup import build_training
+from sonoseg.types import Pixels
 
 WARM_UP, TIMED = 3, 20
 """Steps before the clock starts, and those that are timed."""
+LATE = 2 * MAX_EPOCHS
+"""An epoch after every warm-up, so that the loss has all its terms and images have their full size."""
+
+
+class RandomImages(SegmentationDataset):
+    """A data set of random images and masks in memory; copies are drawn as of prepared images."""
+
+    def _read(self, index: int) -> tuple[Pixels, Pixels]:
+        rng, size = np.random.default_rng(index), self._settings.size
+        return rng.integers(0, 256, size, np.uint8), rng.integers(0, self._classes + 1, size, np.uint8)
 
 
 def has_gpu() -> bool:
@@ -21,28 +37,16 @@ def has_gpu() -> bool:
 
 
 def seconds_per_step(task: Task) -> float:
-    """Return the median time of a training step of the task's network on random images, in seconds.
+    """Return the median time of a step of stage 3 on random images, in seconds, with the drawing of augmented copies.
 
     It leaves the state of PyTorch's random numbers as it was.
     """
-    fabric = start_fabric("auto", 1, "auto")
     with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = build_network(task)
-        network, optimizer = fabric.setup(network, build_optimizer(task.training.optimizer, network.parameters()))
-        loss = SegmentationLoss(task.training.loss, task.is_binary, coarser_weights=task.network.coarser_weights)
-        images = fabric.to_device(torch.randn(task.training.batch_size, 1, *task.input.size))
-        labels = fabric.to_device(torch.randint(0, 2, (task.training.batch_size, 1, *task.output_size)))
-        network.train()
-        times = []
-        for _ in range(WARM_UP + TIMED):
-            began = time.perf_counter()
-            optimizer.zero_grad()
-            outputs = network(images)
-            first, *coarser = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-            total = loss(first, labels, 0, coarser=coarser)["total"]
-            fabric.backward(total)
-            optimizer.step()
-            total.item()  # waits for a GPU
-            times.append(time.perf_counter() - began)
-    return statistics.median(times[WARM_UP:])
+        setup = build_training(task, FoldData(None, [], [], [], [], {}), start_fabric("auto", 1, "auto"))
+        steps, batch = WARM_UP + TIMED, task.training.batch_size
+        rows = [Prepared(str(index), str(index), "", None, Path(), Path(), "none") for index in range(steps * batch)]
+        dataset = RandomImages(rows, task.input, len(task.structures), task.augmentation)
+        setup.training = Loader(dataset, ShuffledBatchSampler(len(dataset), batch, seed=0))
+        rates = [task.training.optimizer.learning_rate] * steps
+        ends = [totals.seconds for totals in train_epoch(setup, LATE, rates)]
+    return statistics.median(later - earlier for earlier, later in pairwise(ends[WARM_UP - 1 :]))

@@ -37,8 +37,18 @@ def measured(
     reasons += measurement_reasons(found, task.review, explained=bool(missing))
     values = {key: measurement.value for key, measurement in found.items()}
     notes = {key: measurement.note for key, measurement in found.items() if measurement.note}
-    marks = {key: one.marks.tolist() for key, one in found.items() if one.marks is not None}
-    return entries(task.quantities, values, {}, notes, marks), reasons
+    return entries(task.quantities, values, {}, notes, _marks(found)), reasons
+
+
+def measured_marks(
+    shapes: Sequence[Shape], image: Pixels, task: Task, spacing: Spacing | None, region: Region | None = None
+) -> Marks:
+    """Return the points between which shapes are measured; arguments as of `measured`."""
+    return _marks(_measure(shapes, image, task, spacing, region))
+
+
+def _marks(found: Mapping[str, Measurement]) -> Marks:
+    return {key: one.marks.tolist() for key, one in found.items() if one.marks is not None}
 
 
 def _measure(

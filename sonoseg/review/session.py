@@ -15,7 +15,7 @@ from sonoseg.io.limits import DEFAULT_LIMITS
 from sonoseg.io.readers.opening import digest_of_file
 from sonoseg.review import pictures
 from sonoseg.review.kept import Kept
-from sonoseg.review.measuring import DIGITS, entries, measured
+from sonoseg.review.measuring import DIGITS, entries, measured, measured_marks
 from sonoseg.review.pictures import Frame
 from sonoseg.review.predictions import Prediction
 from sonoseg.review.queue import MOST, Lists, Query, chosen, counts, listed, worst_first
@@ -256,7 +256,10 @@ class Review:
         found = view.prediction
         is_predicted = spacing == found.spacing and rounded(shapes) == rounded(found.shapes)
         if is_predicted and not self.rater.blind and found.values:
-            return entries(self.task.quantities, found.values, found.intervals, found.notes, found.marks), found.reasons
+            is_loop = view.item.frames > 1  # whose table has no marks
+            frame = self._frame_or_problem(view)[0] if is_loop else None
+            marks = measured_marks(shapes, frame.own, self.task, spacing, frame.region) if frame else found.marks
+            return entries(self.task.quantities, found.values, found.intervals, found.notes, marks), found.reasons
         frame, problem = self._frame_or_problem(view)
         if not frame:
             missing = {quantity.key: "measured with the image only" for quantity in self.task.quantities}

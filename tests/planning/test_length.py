@@ -1,15 +1,20 @@
 """Copies and epochs of a planned training fill its minutes, with whatever of them the task file states."""
 
 import pytest
+import torch
 
+from sonoseg.planning import timing
 from sonoseg.planning.fingerprint import Fingerprint
 from sonoseg.planning.plan import Length, plan_length
 from sonoseg.planning.rules import Machine
+from sonoseg.preprocess.augmentation import AugmentationParameters, apply
 from sonoseg.schema.task import Task
+from sonoseg.training import datasets
+from sonoseg.types import Pixels
 from tests.conftest import changed
 
-FACTS = Fingerprint(200, 100, (200, 300), (1.5, 1.5), (), {}, ())
-"""200 images; steps of 0.5 s each in 30 minutes, of which a tenth is other work, are 3240."""
+FACTS = Fingerprint(250, 100, (200, 300), (1.5, 1.5), (), {}, (), validating=50)
+"""200 images that train; steps of 0.5 s each in 30 minutes, of which a tenth is other work, are 3240."""
 
 
 @pytest.mark.parametrize(
@@ -29,11 +34,33 @@ def test_what_is_stated_is_kept_and_the_rest_fills_the_time(
     task = changed(fetal_head, training=fetal_head.training.model_dump() | {"batch_size": 8})
     planned = {choice.setting: choice for choice in plan_length(task, 0.5, FACTS, Machine(False, 30), stated)}
     assert planned["augmentation.copies"].value == copies and planned["training.epochs"].value == epochs
-    shown = f"{25 * (1 + copies)} steps show each image and {copies} copies"
+    shown = f"{25 * (1 + copies)} steps show 200 images, those that do not validate, and {copies} copies of each"
     expected = shown if stated.epochs is None else "stated in the task file when the training was planned"
     assert expected in planned["training.epochs"].reason
     steps = epochs * 25 * (1 + copies)
     assert planned["training.ema_decay"].value == pytest.approx(min(0.999, max(0.9, 1 - 20 / steps)), abs=1e-4)
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("copies", [0, 7])
+def test_a_step_is_one_of_stage_3_with_the_drawing_of_its_copies(
+    fetal_head: Task, monkeypatch: pytest.MonkeyPatch, copies: int
+) -> None:
+    drawn = []
+
+    def counted(parameters: AugmentationParameters, image: Pixels, mask: Pixels) -> tuple[Pixels, Pixels]:
+        drawn.append(parameters)
+        return apply(parameters, image, mask)
+
+    monkeypatch.setattr(timing, "TIMED", 3)
+    monkeypatch.setattr(datasets, "apply", counted)
+    augmentation = fetal_head.augmentation.model_dump() | {"copies": copies}
+    small = fetal_head.input.model_dump() | {"size": (64, 96)}
+    state = torch.random.get_rng_state()
+    assert 0 < timing.seconds_per_step(changed(fetal_head, augmentation=augmentation, input=small)) < 10
+    assert torch.equal(torch.random.get_rng_state(), state)
+    # Seven of eight items are copies: of the 8 images of each of 6 steps, and of those that were made ahead.
+    assert len(drawn) >= 30 if copies else not drawn
 
 
 def test_what_a_task_file_states_is_found(fetal_head: Task) -> None:

@@ -15,7 +15,8 @@ from PIL import Image
 from sonoseg.errors import DataError, UsageError
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.tables import write_csv
-from sonoseg.review.measuring import measured
+from sonoseg.review import session
+from sonoseg.review.measuring import measured, measured_marks
 from sonoseg.review.predictions import of_record
 from sonoseg.review.queue import worst_first
 from sonoseg.review.results import Item, ResultFolder
@@ -123,13 +124,15 @@ def test_a_depth_has_the_points_between_which_it_is_taken(spine: Task) -> None:
     depth = next(one for one in found if one["key"] == "skin_to_epi_mm")
     (_, top), (x, bottom) = depth["mark"]
     assert (x, bottom) == (97, 105) and (bottom - top) * 0.5 == pytest.approx(depth["value"]) and 26 <= top <= 32
+    marks = measured_marks(in_frame, image, spine, (0.5, 0.5), Region(5, 7, (140, 160)))
+    assert marks["skin_to_epi_mm"] == depth["mark"]  # as frames of loops get them
     record = {"width": 160, "height": 140, "status": "ok", "marks": {"skin_to_epi_mm": [[97, 25.5], [97, 105]]}}
     assert of_record(record, spine).marks == record["marks"]
     with pytest.raises(DataError, match="segment it again"):
         of_record(record | {"marks": {"skin_to_epi_mm": [[97], [97, 105]]}}, spine)
 
 
-def test_a_loop_has_frames_and_curves(page: Page) -> None:
+def test_a_loop_has_frames_and_curves(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = page.item("005_loop")
     assert whole["frames"] == FRAMES and 1 <= whole["frame"] <= FRAMES
     centres = [
@@ -143,6 +146,9 @@ def test_a_loop_has_frames_and_curves(page: Page) -> None:
     assert {"hc_px", "bpd_px"} <= {curve["key"] for curve in series["curves"]}
     page.item("005_loop", frame=FRAMES + 1, status=404)
     page.get(f"items/{page.id_of('000_a')}/series", status=404)
+    monkeypatch.setattr(session, "measured_marks", lambda *_: {"hc_px": [[1.0, 2.0], [3.0, 4.0]]})
+    marked = {one["key"]: one["mark"] for one in page.item("005_loop", frame=2)["measurements"]}
+    assert marked["hc_px"] == [[1, 2], [3, 4]] and marked["bpd_px"] is None  # the table of frames has no marks
     page.save("005_loop", "corrected", frame=3, shapes=[])
     assert page.item("005_loop", frame=2)["version"] == 0 and page.item("005_loop", frame=3)["shapes"] == []
 
