@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sonoseg.annotations import FORMATS
-from sonoseg.errors import DataError, NoImageError, is_machine_error
+from sonoseg.errors import DataError, NoImageError, is_machine_error, printable
 from sonoseg.io.file_state import FileState, file_state
 from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
@@ -23,6 +23,8 @@ from sonoseg.sizes import Size, Spacing
 
 _RESERVED_NAMES = (Path(INFERENCE_RECORD).stem,)
 """An image of this name would give a `run.json` of its own."""
+_LISTED = 3
+"""Names of files in a remark."""
 UNSUPPORTED_SUFFIXES = (".gif", ".webp", ".heic", ".jp2", ".nrrd", ".mkv", ".webm", ".wmv")
 """Suffixes of images in other formats: each is listed as failed with its reason, and not ignored."""
 
@@ -245,10 +247,12 @@ def _nothing_here(folder: Path) -> str:
 def _file_remarks(files: Sequence[_File], keep_frame: bool) -> list[str]:
     """Return what is said about the DICOM files of a folder."""
     remarks = []
-    left_out = sum(not file.has_image for file in files)
+    left_out = [printable(file.path.name) for file in files if not file.has_image]
     if left_out:
-        number = "1 DICOM file has no image" if left_out == 1 else f"{left_out} DICOM files have no image"
-        remarks.append(f"{number}, such as a report, and {'is' if left_out == 1 else 'are'} left out")
+        number = "1 DICOM file has no image" if len(left_out) == 1 else f"{len(left_out)} DICOM files have no image"
+        verb = "is" if len(left_out) == 1 else "are"
+        names = ", ".join(left_out[:_LISTED]) + (", ..." if len(left_out) > _LISTED else "")
+        remarks.append(f"{number}, such as a report, and {verb} left out: {names}")
     bare = sum(file.is_dicom and not file.header.regions for file in files)
     if bare and not keep_frame:
         number = "1 DICOM file states" if bare == 1 else f"{bare} DICOM files state"

@@ -452,10 +452,16 @@ def test_dicom_files_without_an_image_are_left_out(tmp_path: Path, small: Task) 
     found = from_folder(tmp_path, small)
     assert [source.name for source in found.sources] == ["a", "b"]
     assert found.sources[0].loop == Loop(SIZE, 2, pytest.approx(0.0333)) and found.sources[1].loop is None
-    assert "1 DICOM file has no image, such as a report, and is left out" in found.remarks
+    assert "1 DICOM file has no image, such as a report, and is left out: c.dcm" in found.remarks
     assert any("1 DICOM file states no ultrasound regions: nothing around" in remark for remark in found.remarks)
+    for name in "defg":  # of private classes, such as those of a device's raw data
+        write_dicom(tmp_path / f"{name}.dcm", moving(1)[0], SOPClassUID="1.3.46.670589.1", Rows=None)
+    assert any("are left out: c.dcm, d.dcm, e.dcm, ..." in remark for remark in from_folder(tmp_path, small).remarks)
+    write_dicom(tmp_path / "h.dcm", moving(1)[0], Rows=None)
+    (cut,) = (source for source in from_folder(tmp_path, small).sources if source.name == "h")
+    assert "damaged or cut short" in cut.problem
     kept = from_folder(tmp_path, small, keep_frame=True)
-    assert [source.image.region for source in kept.sources] == [WHOLE_FRAME, None]
+    assert [source.image.region for source in kept.sources] == [WHOLE_FRAME, None, None]
     assert not any("regions" in remark for remark in kept.remarks)
 
 

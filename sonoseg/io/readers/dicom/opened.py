@@ -15,8 +15,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoseg.errors import DataError, LimitError, NoImageError, SonoSegError, choices, is_machine_error
+from sonoseg.errors import DataError, SonoSegError, is_machine_error
 from sonoseg.io.limits import ReadLimits
+from sonoseg.io.readers.dicom.checks import DAMAGED, check
 from sonoseg.io.readers.dicom.fragments import Fragment, WrongFragments, frames_of, joined
 from sonoseg.io.readers.dicom.palette import TABLE_KEYWORDS, swap_tables
 from sonoseg.io.readers.dicom.window import WINDOW_KEYWORDS, grey_levels
@@ -33,23 +34,14 @@ _OTHER_KEYWORDS = (
     *("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate"),
     *("PixelAspectRatio",),
 )
-PHOTOMETRIC = (
-    *("MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420"),
-    *("YBR_ICT", "YBR_RCT"),
-)
-"""Photometric interpretations that are read."""
-_ONE_VALUE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _SYNTAX = 0x00020010
 _DEFLATED, _RLE = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5"
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _UNDEFINED = 0xFFFFFFFF
-_NO_IMAGES = "1.2.840.10008.5.1.4.1.1.66"
-"""Raw data, registrations, fiducials and segmentations: SOP classes whose objects are made from images."""
 _MOST_READS = 500_000
 """Of a header, whose elements take two each: far above any ultrasound image, far below the memory of a laptop."""
-_MOST_BYTES, _MOST_REGION_BYTES = 1 << 24, 1 << 20
-"""Of one element of a header that is wanted, and of the regions, which take about 400 bytes each."""
-_DAMAGED = "the DICOM file is damaged or cut short; replace it"
+_MOST_BYTES = 1 << 24
+"""Of one element of a header that is wanted."""
 
 
 class DicomHeader:
@@ -129,7 +121,7 @@ class DicomFile:
                 data = joined(self.stream, frames[index]) if index < len(frames) else b""
             is_whole = bool(data)
         if not is_whole:
-            raise DataError(_DAMAGED, self.header.path)
+            raise DataError(DAMAGED, self.header.path)
         return data
 
 
@@ -163,7 +155,7 @@ def open_dicom(path: Path, limits: ReadLimits, data: bytes | None = None) -> Ite
         dataset = _read_dataset(stream, path)
         bounded.is_header = False
         header = DicomHeader(dataset, path)
-        _check(header, limits)
+        check(header.dataset, path, limits)
         yield DicomFile(header, stream, *_pixels(stream, header))
 
 
@@ -180,7 +172,7 @@ def dicom_errors(image: object) -> Iterator[None]:
     except Exception as error:
         if is_machine_error(error):
             raise
-        raise DataError(_DAMAGED, image) from None
+        raise DataError(DAMAGED, image) from None
 
 
 def _read_dataset(stream: BinaryIO, path: Path) -> Any:
@@ -214,42 +206,6 @@ def _is_deflated(stream: BinaryIO) -> bool:
 
 def _is_after_meta(tag: Any, vr: str | None, length: int) -> bool:
     return int(tag) >> 16 != 2
-
-
-def _check(header: DicomHeader, limits: ReadLimits) -> None:
-    """Raise DataError for a file without an image, beyond the limits, or of a kind that is not read."""
-    dataset, path = header.dataset, header.path
-    is_derived = str(dataset.get("SOPClassUID") or "").startswith(_NO_IMAGES)
-    if is_derived or "Rows" not in dataset or "Columns" not in dataset:
-        raise NoImageError(
-            "a DICOM file without an image, such as a report or a segmentation, or cut short; leave it out", path
-        )
-    regions = dataset.get_item("SequenceOfUltrasoundRegions")
-    if isinstance(getattr(regions, "value", None), bytes) and len(regions.value) > _MOST_REGION_BYTES:
-        raise DataError("its ultrasound regions are far more than a device states; replace the file", path)
-    (height, width), frames = header.size, header.frames
-    if height < 1 or width < 1 or frames < 1:
-        raise DataError(f"{frames} frames of {width}x{height} pixels declared; replace the file", path)
-    if width * height > limits.max_pixels:
-        reason = f"{width}x{height} pixels declared; at most {limits.max_pixels} are decoded"
-        raise LimitError(f"{reason}; raise the limit if the image is right", path)
-    if frames > limits.max_frames:
-        raise DataError(f"{frames} frames; at most {limits.max_frames} are read, split the file", path)
-    depth, samples = dataset.get("BitsAllocated"), dataset.get("SamplesPerPixel")
-    if depth not in (8, 16) or samples not in (1, 3):
-        is_stated = isinstance(depth, int) and isinstance(samples, int)  # else it may be any text
-        found = f"{samples} values of {depth} bits" if is_stated else "no number of values or bits"
-        raise DataError(f"{found} in a pixel; expected 1 or 3 of 8 or 16 bits", path)
-    if dataset.get("PixelRepresentation"):
-        raise DataError("signed pixels; expected grey values or colours of a display: save it as PNG", path)
-    colours = dataset.get("PhotometricInterpretation")
-    if colours not in PHOTOMETRIC:
-        raise DataError(f"colours of a kind that is not read; expected {choices(PHOTOMETRIC)}; save it as PNG", path)
-    if (samples == 1) != (colours in _ONE_VALUE):
-        raise DataError(f"{colours} with {samples} values in a pixel, which contradicts itself; replace the file", path)
-    stored, high = dataset.get("BitsStored"), dataset.get("HighBit")
-    if not isinstance(stored, int) or not 1 <= stored <= depth or high != stored - 1:
-        raise DataError("its bits stored and high bit contradict its bits allocated; replace the file", path)
 
 
 def _pixels(stream: BinaryIO, header: DicomHeader) -> tuple[int, int | None]:
