@@ -18,6 +18,11 @@ from stress.findings import Findings
 
 _EXPLICIT, _JPEG, _JPEG_2000, _RLE = (f"1.2.840.10008.1.2{end}" for end in (".1", ".4.50", ".4.90", ".5"))
 _LOOP = "1.2.840.10008.5.1.4.1.1.3.1"
+_OF_PYDICOM = (
+    *("ExplVR_BigEnd", "JPEGLSNearLossless_08", "JPEGLSNearLossless_16", "SC_rgb_jpeg_gdcm", "SC_rgb_jls_lossy_line"),
+    *("SC_rgb_rle_16bit", "SC_rgb_gdcm_KY", "SC_rgb_jpeg_dcmtk", "SC_ybr_full_422_uncompressed", "examples_palette"),
+)
+"""Files that come with pydicom: other byte order, colours, palette, 16 bits, JPEG lossless and JPEG-LS."""
 
 
 def fuzz_images(count: int, number: int, folder: Path, findings: Findings, advance: Callable[[], None]) -> None:
@@ -48,6 +53,10 @@ def _valid_images(folder: Path) -> Iterator[tuple[str, bytes]]:
     for syntax in (_EXPLICIT, _JPEG, _JPEG_2000, _RLE):
         for frames in (loop[:1], loop):
             yield ".dcm", _dicom(folder / "valid.dcm", frames, syntax)
+    import pydicom.data
+
+    for name in _OF_PYDICOM:
+        yield ".dcm", (Path(pydicom.data.__file__).parent / "test_files" / f"{name}.dcm").read_bytes()
     for suffix, code in ((".mp4", "mp4v"), (".avi", "MJPG")):
         path = folder / f"valid{suffix}"
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 25, (32, 24))

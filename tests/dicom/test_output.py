@@ -1,5 +1,6 @@
 """Stage 4 with `--dicom`: what is written beside the usual files, for whom, and what no header can prevent."""
 
+import csv
 import json
 import os
 from collections.abc import Callable
@@ -208,12 +209,25 @@ def test_a_spine(folder: Path, spine: Task, monkeypatch: pytest.MonkeyPatch) -> 
     }
 
 
-@pytest.mark.parametrize("name", ["OBXXXX1A.dcm", "JPGLosslessP14SV1_1s_1f_8b.dcm", "gdcm-US-ALOKA-16.dcm"])
-def test_real_files(heads: Task, folder: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "images", "frames"),
+    [
+        ("OBXXXX1A.dcm", 1, ""),
+        ("JPGLosslessP14SV1_1s_1f_8b.dcm", 1, ""),
+        ("gdcm-US-ALOKA-16.dcm", 2, ""),
+        ("color3d_jpeg_baseline.dcm", 1, "120"),
+    ],
+)
+def test_real_files(heads: Task, folder: Path, name: str, images: int, frames: str) -> None:
     (folder / name).symlink_to(real_dicom(name))
     assert run(folder, "--dicom") == 0
-    objects = sorted((folder.parent / "out").glob("*.dcm"))
-    assert len(objects) in (3, 6) and [dciodvfy(path) for path in objects] == [[]] * len(objects)
+    out = folder.parent / "out"
+    objects = sorted(out.glob("*.dcm"))
+    assert len(objects) == 3 * images and [dciodvfy(path) for path in objects] == [[]] * len(objects)
+    with (out / "results.csv").open(encoding="utf-8", newline="") as table:
+        assert [row.get("frames", "") for row in csv.DictReader(table)] == [frames] * images
+    if frames:
+        assert len((out / f"{Path(name).stem}_frames.csv").read_text().splitlines()) == 1 + int(frames)
 
 
 def test_other_files_are_left_out(heads: Task, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

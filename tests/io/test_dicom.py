@@ -4,7 +4,6 @@ import math
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -13,7 +12,7 @@ from sonoseg.errors import DataError
 from sonoseg.io.image_ref import WHOLE_FRAME, ImageRef
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers import is_image, list_images, read_frames, read_image, read_image_header, read_loop
-from tests.dicom_files import EXPLICIT, JPEG, RLE, real_dicom, region_item, write_dicom, write_video
+from tests.dicom_files import EXPLICIT, JPEG, RLE, region_item, write_dicom, write_video
 
 RNG = np.random.default_rng(5)
 PICTURE = RNG.integers(0, 256, (60, 80), dtype=np.uint8)
@@ -178,76 +177,6 @@ def test_dicom_is_known_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("no image")
     assert [path.name for path in list_images(tmp_path)] == ["1.2.840.113"]
     assert not is_image(tmp_path / "missing")
-
-
-def test_a_file_that_begins_as_tiff_is_dicom() -> None:
-    assert read_image(real_dicom("examples_rgb_color.dcm")).pixels.shape == (240, 320)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "OBXXXX1A_expb.dcm",
-        "OBXXXX1A_rle.dcm",
-        "OBXXXX1A_2frame.dcm",
-        "OBXXXX1A_expb_2frame.dcm",
-        "OBXXXX1A_rle_2frame.dcm",
-    ],
-)
-def test_one_real_picture_in_all_its_codings(name: str) -> None:
-    plain, path = read_image(real_dicom("OBXXXX1A.dcm")), real_dicom(name)
-    image = ImageRef(path, 0) if "2frame" in name else ImageRef(path)
-    assert np.array_equal(read_image(image).pixels, plain.pixels) and plain.pixels.std() > 10
-
-
-def test_jpeg_without_loss_is_read_in_silence_and_never_filled_with_grey(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    whole = real_dicom("JPGLosslessP14SV1_1s_1f_8b.dcm")
-    assert read_image(whole).pixels.std() > 10
-    data = bytearray(whole.read_bytes())
-    end = data.rindex(b"\xff\xd9")
-    data[end - 30_000 : end - 29_998] = b"\xff\xd9"  # the frame's end, long before its last pixels
-    (tmp_path / "a.dcm").write_bytes(data)
-    with pytest.raises(DataError, match="cut short"):
-        read_image(tmp_path / "a.dcm")
-    assert capfd.readouterr().err == ""
-
-
-def test_palettes_of_16_bits_in_both_byte_orders() -> None:
-    little, big = (
-        read_image(ImageRef(real_dicom(f"gdcm-US-ALOKA-16{kind}.dcm"), region=0)).pixels for kind in ("", "_big")
-    )
-    assert np.array_equal(little, big) and little.max() > 200
-
-
-def solid_cross() -> np.ndarray:
-    cross = np.zeros((12, 12), np.float32)
-    cross[5:7, 1:11] = cross[1:11, 5:7] = 1
-    return cross
-
-
-def hollow_cross() -> np.ndarray:
-    cross = np.full((17, 17), 0.45, np.float32)
-    cross[6:11, 0:6] = cross[6:11, 11:17] = cross[0:6, 6:11] = cross[11:17, 6:11] = 0
-    cross[7:10, 1:6] = cross[7:10, 11:16] = cross[1:6, 7:10] = cross[11:16, 7:10] = 1
-    return cross
-
-
-@pytest.mark.parametrize(
-    ("name", "cross", "text_row", "centimetres"),
-    [("OBXXXX1A.dcm", solid_cross(), 120, "1.06"), ("JPGLosslessP14SV1_1s_1f_8b.dcm", hollow_cross(), 0, "3.3")],
-)
-def test_calipers_that_are_burned_in(name: str, cross: np.ndarray, text_row: int, centimetres: str) -> None:
-    """The device has drawn two crosses and written their distance into the picture."""
-    path = real_dicom(name)
-    frame = read_image(ImageRef(path, region=WHOLE_FRAME)).pixels.astype(np.float32)
-    likeness = cv2.matchTemplate(frame, cross, cv2.TM_CCOEFF_NORMED)
-    likeness[:text_row] = 0
-    (top, left), (bottom, right) = np.argwhere(likeness > 0.75)
-    row_mm, col_mm = read_image_header(path).spacing or (math.nan, math.nan)
-    distance = math.hypot((right - left) * col_mm, (bottom - top) * row_mm) / 10
-    assert distance == pytest.approx(float(centimetres), abs=0.03)
 
 
 def test_limits_and_a_name_that_is_a_link(tmp_path: Path) -> None:

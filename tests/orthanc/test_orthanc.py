@@ -134,14 +134,15 @@ def test_from_the_archive_and_back(orthanc: Orthanc, tmp_path: Path, kills: int)
         code = node.wait(60)
     assert code == 128 + 15
     check_results(orthanc, files)
-    read_back_by_dicomweb(orthanc, files[0])
+    assert any(has_pixels_by_dicomweb(orthanc, file) for file in files[:3])
 
 
-def read_back_by_dicomweb(archive: Orthanc, file: Path) -> None:
+def has_pixels_by_dicomweb(archive: Orthanc, file: Path) -> bool:
+    """Read an image's segmentation back and return whether a structure was found in it."""
     source = pydicom.dcmread(file)
     study = f"/dicom-web/studies/{source.StudyInstanceUID}"
     (series,) = archive.call(f"{study}/series?Modality=SEG")
     parts = archive.multipart(f"{study}/series/{series['0020000E']['Value'][0]}")
     (segmentation,) = (pydicom.dcmread(BytesIO(part)) for part in parts)
     assert (segmentation.Rows, segmentation.Columns) == (source.Rows, source.Columns)
-    assert segmentation.pixel_array.any()
+    return bool(segmentation.pixel_array.any())
