@@ -101,7 +101,10 @@ def plan_length(
     images = max(1, facts.images - facts.validating)
     of_images = -(-images // batch)
     fewest = stated.epochs or FEWEST_EPOCHS
-    copies = max(0, min(MOST_COPIES, steps // (fewest * of_images) - 1)) if stated.copies is None else stated.copies
+    fitting = max(0, min(MOST_COPIES, steps // (fewest * of_images) - 1))
+    if fitting == 0 and not stated.epochs:
+        fitting = 1  # fewer epochs: without a copy nothing would be augmented
+    copies = fitting if stated.copies is None else stated.copies
     per_epoch = -(-images * (1 + copies) // batch)
     epochs = stated.epochs or max(1, round(steps / per_epoch))
     decay = round(min(MOST_DECAY, max(LEAST_DECAY, 1 - 1 / (AVERAGED * epochs * per_epoch))), 4)
@@ -109,9 +112,14 @@ def plan_length(
         f"a step takes {seconds:.2f} s here, so {machine.minutes:g} minutes are {steps} steps; {per_epoch} steps "
         f"show {images} images, those that do not validate, and {copies} copies of each"
     )
-    leave = f"fill {steps} steps in {fewest} epochs" if stated.epochs else f"leave at least {FEWEST_EPOCHS} epochs"
+    if stated.copies is not None:
+        leave = FROM_THE_FILE
+    elif stated.epochs:
+        leave = f"fill {steps} steps in {fewest} epochs" + ("" if copies else ": no time for augmented copies")
+    else:
+        leave = f"leave {epochs} epochs" + (", the fewest copies that augment" if epochs < FEWEST_EPOCHS else "")
     return [
-        Choice("augmentation.copies", copies, leave if stated.copies is None else FROM_THE_FILE),
+        Choice("augmentation.copies", copies, leave),
         Choice("training.epochs", epochs, reason if stated.epochs is None else FROM_THE_FILE),
         Choice("training.ema_decay", decay, f"averages the weights over {AVERAGED:.0%} of the steps"),
     ]

@@ -1,5 +1,7 @@
 """Copies and epochs of a planned training fill its minutes, with whatever of them the task file states."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -61,6 +63,25 @@ def test_a_step_is_one_of_stage_3_with_the_drawing_of_its_copies(
     assert torch.equal(torch.random.get_rng_state(), state)
     # Seven of eight items are copies: of the 8 images of each of 6 steps, and of those that were made ahead.
     assert len(drawn) >= 30 if copies else not drawn
+
+
+@pytest.mark.parametrize(
+    ("images", "minutes", "stated", "copies", "epochs", "reason"),
+    [
+        (3493, 30, Length(), 1, 5, "leave 5 epochs, the fewest copies that augment"),  # 3240 of 699 steps
+        (250, 1, Length(), 1, 2, "leave 2 epochs, the fewest copies that augment"),
+        (250, 1, Length(epochs=10), 0, 10, "fill 108 steps in 10 epochs: no time for augmented copies"),
+        (250, 30, Length(), 7, 16, "leave 16 epochs"),
+    ],
+)
+def test_images_are_augmented_also_where_there_is_little_time(
+    fetal_head: Task, images: int, minutes: int, stated: Length, copies: int, epochs: int, reason: str
+) -> None:
+    task = changed(fetal_head, training=fetal_head.training.model_dump() | {"batch_size": 8})
+    facts = replace(FACTS, images=images, validating=images // 5)
+    planned = {choice.setting: choice for choice in plan_length(task, 0.5, facts, Machine(False, minutes), stated)}
+    assert planned["augmentation.copies"].value == copies and planned["training.epochs"].value == epochs
+    assert planned["augmentation.copies"].reason == reason
 
 
 def test_what_a_task_file_states_is_found(fetal_head: Task) -> None:

@@ -76,6 +76,22 @@ def test_heads_get_the_input_and_the_network_of_the_recipe() -> None:
     assert UNet.model_validate(network).output_size((192, 288)) == (192, 288)
 
 
+def test_nerves_and_vessels_get_what_was_the_better_network_for_them() -> None:
+    """162 images of 500x500, two classes: six levels, 256x256, no vertical flips, batch Dice."""
+    above, below = [(0.0, -0.1)] * 30, [(0.0, 0.1)] * 30
+    nerve = facts("NERVE", present=0.9, area=0.03, length=(0.1, 0.12, 0.18), side=0.12, offsets=above)
+    vessel = facts("VESSEL", present=0.8, area=0.02, length=(0.08, 0.1, 0.15), side=0.1, offsets=below)
+    both = dataset(
+        nerve, vessel, size=(500, 500), images=162, patients=60, maps=[], pairs={("NERVE", "VESSEL"): np.array(above)}
+    )
+    assert planned(plan_images(both, CPU))["input"]["size"] == [256, 256]
+    assert len(planned(plan_network(both, CPU, (256, 256)))["network"]["channels"]) == 6
+    augmentation = planned(plan_augmentation(both, ["NERVE", "VESSEL"]))["augmentation"]
+    assert augmentation["online"] and augmentation["flip_vertical"] == 0
+    assert augmentation["shift_scale_rotate"]["scale"] >= 0.2
+    assert planned(plan_loss(both))["training"]["loss"]["batch_dice"] is True
+
+
 def test_small_structures_and_thin_lines_need_a_larger_input() -> None:
     small = dataset(facts(side=0.035))
     assert planned(plan_images(small, CPU))["input"]["size"] == [256, 352]
