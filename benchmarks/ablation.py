@@ -2,8 +2,9 @@
 
     python -m benchmarks.ablation benchmarks/fetal_head_ablation.yaml --data path/to/hc18 --out /tmp/ablation
 
-The list names a task, the epochs of every row, seeds, and the rows: settings that replace those of the task. No test
-image is read. Rows that are in `results.jsonl` of the output folder are not trained again.
+The list names a task, the epochs of every row, seeds, and the rows: settings that replace those of the task.
+`further_seeds` has the seeds of single rows beside those of all. No test image is read. Rows that are in
+`results.jsonl` of the output folder are not trained again.
 """
 
 import argparse
@@ -55,12 +56,7 @@ def run(argv: Sequence[str] | None) -> int:
         "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="where to train (default: cpu)"
     )
     arguments = parser.parse_args(argv)
-    plan = read_yaml(arguments.list)
-    missing = {"task", "epochs", "rows"} - set(plan if isinstance(plan, dict) else ())
-    if missing:
-        raise UsageError(
-            f"{arguments.list}: not a list of variants, as benchmarks/*.yaml are; lacks {', '.join(sorted(missing))}"
-        )
+    plan = read_list(arguments.list)
     unknown = set(arguments.rows or ()) - set(plan["rows"])
     if unknown:
         raise UsageError(
@@ -69,24 +65,48 @@ def run(argv: Sequence[str] | None) -> int:
     results = arguments.out / RESULTS
     done = read_results(results)
     prepared: dict[str, tuple[Task, FoldData]] = {}
-    for seed in plan.get("seeds", [0]):
-        for name, overrides in plan["rows"].items():
-            if (name, seed) in done or (arguments.rows and name not in arguments.rows):
-                continue
-            if name not in prepared:
-                task_name = re.sub(r"\W", "_", f"{arguments.list.stem}_{name}".lower())  # of the task's folders
-                prepared[name] = prepare(arguments.out, task_name, plan["task"], overrides or {}, arguments.data)
-            task, data = prepared[name]
-            if plan.get("images"):
-                data = subset(data, plan["images"], plan["validation"], seed)
-            scores = train_and_score(task, data, plan["epochs"], seed, arguments.device)
-            row = {"row": name, "seed": seed, "epochs": plan["epochs"], **scores}
-            with results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            done[name, seed] = row
-            print(line(row), flush=True)
+    for name, seed in rows_with_seeds(plan):
+        if (name, seed) in done or (arguments.rows and name not in arguments.rows):
+            continue
+        if name not in prepared:
+            task_name = re.sub(r"\W", "_", f"{arguments.list.stem}_{name}".lower())  # of the task's folders
+            settings = plan["rows"][name] or {}
+            prepared[name] = prepare(arguments.out, task_name, plan["task"], settings, arguments.data)
+        task, data = prepared[name]
+        if plan.get("images"):
+            data = subset(data, plan["images"], plan["validation"], seed)
+        scores = train_and_score(task, data, plan["epochs"], seed, arguments.device)
+        row = {"row": name, "seed": seed, "epochs": plan["epochs"], **scores}
+        with results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        done[name, seed] = row
+        print(line(row), flush=True)
     print(*map(line, done.values()), sep="\n")
     return 0
+
+
+def read_list(path: Path) -> dict[str, Any]:
+    """Return the content of a list of variants. Raises UsageError when something is missing or a row is unknown."""
+    plan = read_yaml(path)
+    missing = {"task", "epochs", "rows"} - set(plan if isinstance(plan, dict) else ())
+    if missing:
+        raise UsageError(
+            f"{path}: not a list of variants, as benchmarks/*.yaml are; lacks {', '.join(sorted(missing))}"
+        )
+    unknown = set(plan.get("further_seeds", {})) - set(plan["rows"])
+    if unknown:
+        raise UsageError(
+            f"{path}: further_seeds: found {choices(sorted(unknown))}; expected {choices(list(plan['rows']))}"
+        )
+    return dict(plan)
+
+
+def rows_with_seeds(plan: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Yield name and seed of each training of a list: all rows with each of its `seeds`, then its `further_seeds`."""
+    for seed in plan.get("seeds", [0]):
+        yield from ((name, seed) for name in plan["rows"])
+    for name, seeds in plan.get("further_seeds", {}).items():
+        yield from ((name, seed) for seed in seeds)
 
 
 def read_results(path: Path) -> dict[tuple[str, int], dict[str, Any]]:

@@ -62,14 +62,32 @@ def test_losses_of_one_class_equal_their_formulas(batch: tuple[torch.Tensor, tor
         assert set(terms) == {"total", settings.name}
 
 
-def test_dice_focal_is_dice_plus_focal(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+@pytest.mark.parametrize("batch_dice", [True, False])
+@pytest.mark.parametrize("include_background", [True, False])
+def test_region_losses_equal_monai_with_either_setting(
+    batch: tuple[torch.Tensor, torch.Tensor], include_background: bool, batch_dice: bool
+) -> None:
     logits, labels = batch
-    ours = SegmentationLoss(Loss(name="dice_focal", cross_entropy_weight=0.5))(logits, labels, epoch=0)["total"]
-    common = {"include_background": False, "to_onehot_y": True, "softmax": True, "reduction": "mean", "batch": True}
-    dice = DiceLoss(**common)(logits, labels)
-    both = DiceFocalLoss(**common)(logits, labels)
-    torch.testing.assert_close(ours, dice + 0.5 * (both - dice))
-    assert both > dice
+    common = {"to_onehot_y": True, "softmax": True, "include_background": include_background, "batch": batch_dice}
+    dice, focal, cross_entropy = (kind(**common)(logits, labels) for kind in (DiceLoss, DiceFocalLoss, DiceCELoss))
+    for name, both in (("dice_ce", cross_entropy), ("dice_focal", focal)):
+        settings = {"include_background": include_background, "batch_dice": batch_dice, "cross_entropy_weight": 0.5}
+        ours = SegmentationLoss(Loss(name=name, **settings))(logits, labels, epoch=0)["total"]
+        torch.testing.assert_close(ours, dice + 0.5 * (both - dice))
+        assert both > dice
+
+
+@pytest.mark.parametrize("batch_dice", [True, False])
+def test_dice_of_one_class_is_that_of_the_batch_or_the_mean_of_its_images(
+    batch: tuple[torch.Tensor, torch.Tensor], batch_dice: bool
+) -> None:
+    logits, labels = batch[0][:, 1:2], (batch[1] == 1).long()
+    ours = SegmentationLoss(Loss(name="bce_dice", batch_dice=batch_dice), binary=True)(logits, labels, 0)["total"]
+    bce = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
+    axes = (0, 1, 2, 3) if batch_dice else (1, 2, 3)
+    p, target = torch.sigmoid(logits), labels.float()
+    dice = 1 - (2 * (p * target).sum(axes) + 1e-5) / (p.sum(axes) + target.sum(axes) + 1e-5)
+    torch.testing.assert_close(ours, dice.mean() + bce)
 
 
 def test_hausdorff_does_not_grow_with_the_image() -> None:
