@@ -1,13 +1,15 @@
 """The contract of an annotation format, and what all formats share."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from posixpath import normpath
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
+from sonoseg.annotations.unread import Unread
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error
@@ -47,7 +49,8 @@ class AnnotatedImage:
     mask and no shapes, or empty masks. Coordinates, and the pixels of masks, are those of the whole frame. size: of the
     frame as the annotation states it, None when it does not. drop_empty: a mask without a structure means that nobody
     has annotated the image. regions: all of the frame where it has several, of which `image` names one. folder: what
-    each `*` in the folder of the images stands for, with `/` after it; empty without `*`.
+    each `*` in the folder of the images stands for, with `/` after it; empty without `*`. unread: attributes of the
+    image and of its shapes that the reader knows nothing of; the writers do not write them.
     """
 
     id: str
@@ -59,6 +62,7 @@ class AnnotatedImage:
     drop_empty: bool = False
     regions: tuple[Region, ...] = ()
     folder: str = ""
+    unread: Unread = field(default_factory=Counter, compare=False)
 
     @property
     def path_name(self) -> str:

@@ -19,6 +19,7 @@ from sonoseg.annotations.labelled import (
     check_count,
     too_many_shapes,
 )
+from sonoseg.annotations.unread import Unread, count_unread, filled_names
 from sonoseg.errors import DataError
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.extent import extent
@@ -31,6 +32,10 @@ from sonoseg.sizes import Size
 from sonoseg.types import Mask
 
 INFO = {"description": "Made by SonoSeg. Not for clinical use."}
+
+IMAGE_FIELDS = ("id", "file_name", "height", "width", "license", "flickr_url", "coco_url", "date_captured")
+SHAPE_FIELDS = ("id", "image_id", "category_id", "segmentation", "area", "bbox", "num_keypoints", OWN_KEY)
+"""What an entry of `images`, and of `annotations`, says besides attributes."""
 
 Id = int | float | str
 """Of an image, a category or an annotation in the file: a whole number, but other programs also write others."""
@@ -67,8 +72,9 @@ class CocoFormat:
         faults += more
         reader = _AnnotationReader(images, categories, Labels(section, structures), section.file)
         faults += reader.read(document["annotations"], path)
-        entries: dict[str, Entry] = {
-            identity: (tuple(reader.shapes.get(identity, ())), size) for identity, size in images.size_of.items()
+        entries = {
+            identity: Entry(tuple(reader.shapes.get(identity, ())), size, images.unread[identity])
+            for identity, size in images.size_of.items()
         }
         items, more = annotated_images(entries, finder, section, data, images.size_of.keys() - reader.annotated)
         return items, [*faults, *reader.labels.faults(section.file), *more]
@@ -111,12 +117,14 @@ class CocoFormat:
 class _Images:
     """The entries of `images`.
 
-    id_of: id in the file -> id of the image, None for an entry with a fault; size_of: id of the image -> its size.
+    id_of: id in the file -> id of the image, None for an entry with a fault; size_of, unread: id of the image -> its
+    size, and its attributes.
     """
 
     def __init__(self, finder: ImageFinder, section: Coco):
         self.id_of: dict[Id, str | None] = {}
         self.size_of: dict[str, Size | None] = {}
+        self.unread: dict[str, Unread] = {}
         self._finder, self._section = finder, section
 
     def read(self, entries: list[Any], path: Path) -> list[Fault]:
@@ -147,7 +155,8 @@ class _Images:
             raise _NoImage(self._finder.problem(name, missing))
         if identity in self.size_of:
             raise ValueError(f"a second entry of the image {identity}; keep one")
-        self.id_of[key], self.size_of[identity] = identity, None
+        self.id_of[key], self.size_of[identity], self.unread[identity] = identity, None, Unread()
+        count_unread(self.unread[identity], filled_names(entry, IMAGE_FIELDS), "image")
         self.size_of[identity] = image_size(entry.get("height"), entry.get("width"))
 
 
@@ -205,6 +214,7 @@ class _AnnotationReader:
         except ValueError as problem:
             raise ValueError(f"{structure.name}: {problem}") from None
         self.shapes.setdefault(identity, []).extend((position, shape) for shape in read)
+        count_unread(self._images.unread[identity], filled_names(entry, SHAPE_FIELDS))
 
 
 def _categories(entries: list[Any], file: str, path: Path) -> tuple[dict[Id, str], list[Fault]]:

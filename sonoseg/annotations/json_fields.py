@@ -1,18 +1,26 @@
 """Values of JSON files that other programs have written: read with limits, checked, and named in messages."""
 
+import base64
+import struct
 from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError, is_machine_error
+from sonoseg.io.limits import ReadLimits
+from sonoseg.io.masks import read_mask
 from sonoseg.io.names import is_inside
 from sonoseg.io.reading import parse_json, read_text_file
 from sonoseg.sizes import Size
+from sonoseg.types import Pixels
 
 MAX_COORDINATE = 1e6
 """Largest coordinate, in pixels, and largest side of an image: far above any picture, and no computation overflows."""
 
 SHOWN = 60
 """Characters of a value that a message shows."""
+
+_PNG_START = struct.Struct(">8s4x4sII")
+"""Signature, (length of the first chunk), its name, width and height."""
 
 
 def read_json(path: Path, data: Path) -> Any:
@@ -72,3 +80,30 @@ def image_size(height: Any, width: Any) -> Size | None:
         if not isinstance(value, int) or not is_coordinate(value) or value < 1:
             raise ValueError(f"found {shown(value)} as height or width of the image; expected a number of pixels")
     return height, width
+
+
+def embedded_png(value: Any, size: Size) -> Pixels:
+    """Return the values `(H, W)` uint8 of a mask that is the base64 text of a PNG of this size.
+
+    Nothing is decoded unless the PNG states the size. Raises ValueError with the reason.
+    """
+    height, width = size
+    if not isinstance(value, str):
+        raise ValueError(f"found {shown(value)} as mask; expected the base64 text of a PNG")
+    try:
+        png = base64.b64decode(value)
+        signature, chunk, *declared = _PNG_START.unpack_from(png)
+    except (ValueError, struct.error):
+        signature, chunk, declared = b"", b"", []
+    if signature != b"\x89PNG\r\n\x1a\n" or chunk != b"IHDR":
+        raise ValueError("its mask is not the base64 text of a PNG; draw it again")
+    try:
+        if declared != [width, height]:
+            raise DataError(f"the PNG has {declared[0]}x{declared[1]} pixels")
+        values = read_mask(Path("mask"), ReadLimits(max_pixels=width * height), png)
+        if values.shape != (height, width):
+            raise DataError(f"the PNG has {values.shape[1]}x{values.shape[0]} pixels")
+    except DataError as problem:
+        message = f"{problem.reason}; expected a PNG of {width}x{height} pixels, as the points state"
+        raise ValueError(f"its mask: {message}") from None
+    return values

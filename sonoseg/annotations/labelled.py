@@ -4,12 +4,14 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import TypeVar
 from urllib.parse import unquote
 
 from sonoseg.annotations.base import AnnotatedImage, folder_inside, with_ids
 from sonoseg.annotations.frames import FrameProblem, ImageFiles
+from sonoseg.annotations.unread import Unread
 from sonoseg.errors import DataError, choices
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
@@ -35,8 +37,14 @@ _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 
 _T = TypeVar("_T")
 
-Entry = tuple[tuple[tuple[int, Shape | Bitmap], ...], Size | None]
-"""Shapes of an image by their position in the file, and the size that the file states for the image."""
+
+@dataclass(frozen=True)
+class Entry:
+    """What a file says of an image; the fields are those of `AnnotatedImage`."""
+
+    shapes: tuple[tuple[int, Shape | Bitmap], ...] = ()
+    size: Size | None = None
+    unread: Unread = field(default_factory=Counter)
 
 
 class Labels:
@@ -149,8 +157,8 @@ def annotated_images(
                 faults.append(warning(image.relative_to(data).as_posix(), message, "left_out", identity))
             items += frames
             continue
-        shapes, size = entries.get(identity, ((), None))
-        if identity in open_ids and not shapes:
+        entry = entries.get(identity, Entry())
+        if identity in open_ids and not entry.shapes:
             where = image.relative_to(data).as_posix()
             if section.without_annotation == "leave_out":
                 faults.append(warning(where, "has no shape; left out", "left_out", identity))
@@ -162,7 +170,7 @@ def annotated_images(
                 )
                 faults.append(error(where, message, "not_annotated", identity))
                 continue
-        items.append(AnnotatedImage(identity, ImageRef(image), shapes=shapes, size=size))
+        items.append(_item(identity, ImageRef(image), entry))
     return sorted(items, key=lambda item: item.id), faults
 
 
@@ -172,11 +180,15 @@ def _annotated_frames(
     """Return the frames of the file with this id that have a shape, or of which it is known that they show none."""
     frames = []
     for identity, image in finder.files.frames(file):
-        shapes, size = entries.get(identity, ((), None))
+        entry = entries.get(identity, Entry())
         listed = identity in entries and (identity not in open_ids or section.without_annotation == "empty")
-        if shapes or listed:
-            frames.append(AnnotatedImage(identity, image, shapes=shapes, size=size))
+        if entry.shapes or listed:
+            frames.append(_item(identity, image, entry))
     return frames
+
+
+def _item(identity: str, image: ImageRef, entry: Entry) -> AnnotatedImage:
+    return AnnotatedImage(identity, image, shapes=entry.shapes, size=entry.size, unread=entry.unread)
 
 
 def read_annotation_file(data: Path, name: str) -> bytes:

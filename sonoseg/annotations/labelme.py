@@ -8,7 +8,6 @@ own, which labelme keeps.
 import base64
 import math
 import posixpath
-import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,8 +16,9 @@ import numpy as np
 
 from sonoseg.annotations import drawn
 from sonoseg.annotations.base import AnnotatedImage, Annotation
-from sonoseg.annotations.json_fields import coordinate_pairs, image_size, read_json, shown
+from sonoseg.annotations.json_fields import coordinate_pairs, embedded_png, image_size, read_json, shown
 from sonoseg.annotations.labelled import Entry, ImageFinder, Labels, annotated_images, check_count, first_shapes
+from sonoseg.annotations.unread import Unread, count_unread, filled_names
 from sonoseg.errors import DataError, choices
 from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.bitmap import Bitmap
@@ -26,8 +26,7 @@ from sonoseg.geometry.shapes import Shape
 from sonoseg.io.faults import Fault, error
 from sonoseg.io.files import json_text, write_bytes
 from sonoseg.io.image_ref import stem_of
-from sonoseg.io.limits import MAX_PIXELS, ReadLimits
-from sonoseg.io.masks import read_mask
+from sonoseg.io.limits import MAX_PIXELS
 from sonoseg.io.names import is_inside, name_problem
 from sonoseg.io.png import encode_png
 from sonoseg.schema.annotation_formats import LabelMe
@@ -41,8 +40,9 @@ OWN_KEY = "sonoseg"
 ELLIPSE = {"shape": "ellipse"}
 """Value of `OWN_KEY` in an oriented rectangle that stands for the ellipse inside it."""
 
-_PNG_START = struct.Struct(">8s4x4sII")
-"""Signature, (length of the first chunk), its name, width and height."""
+FIELDS = ("version", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", "lineColor", "fillColor")
+SHAPE_FIELDS = ("label", "points", "shape_type", "mask", "line_color", "fill_color", OWN_KEY)
+"""What a file, and a shape, says besides attributes."""
 
 
 class LabelMeFormat:
@@ -127,11 +127,12 @@ def _read_file(path: Path, data: Path, finder: ImageFinder, labels: Labels, iden
     try:
         document = read_json(path, data)
     except DataError as problem:
-        return ((), None), [error(where, problem.reason, "unreadable", identity)]
+        return Entry(), [error(where, problem.reason, "unreadable", identity)]
     if not isinstance(document, dict) or not isinstance(document.get("shapes"), list):
         message = "no object with a list `shapes`; expected a file of labelme, save it there again"
-        return ((), None), [error(where, message, "unreadable", identity)]
-    faults, size = [], None
+        return Entry(), [error(where, message, "unreadable", identity)]
+    faults, size, unread = [], None, Unread()
+    count_unread(unread, filled_names(document, FIELDS), "image")
     try:
         size = image_size(document.get("imageHeight"), document.get("imageWidth"))
     except ValueError as problem:
@@ -142,10 +143,12 @@ def _read_file(path: Path, data: Path, finder: ImageFinder, labels: Labels, iden
     shapes: list[tuple[int, Shape | Bitmap]] = []
     for index, entry in enumerate(first_shapes(document["shapes"], faults, where, identity)):
         try:
-            shapes += [(index, shape) for shape in _shapes(entry, labels, size)]
+            found = _shapes(entry, labels, size)
+            shapes += [(index, shape) for shape in found]
+            count_unread(unread, filled_names(entry, SHAPE_FIELDS) if found else ())
         except ValueError as problem:
             faults.append(error(f"{where}, shape {index}", str(problem), "shape", identity))
-    return (tuple(shapes), size), faults
+    return Entry(tuple(shapes), size, unread), faults
 
 
 def _path_problem(name: Any, identity: str, finder: ImageFinder) -> str | None:
@@ -228,24 +231,7 @@ def _mask(structure: Structure, points: _Points, entry: dict[str, Any], size: Si
         raise ValueError(f"the box of its mask, {box}, is not inside the image of {columns}x{rows} pixels")
     if width * height > MAX_PIXELS:
         raise ValueError(f"the box of its mask has {width}x{height} pixels; at most {MAX_PIXELS} are read")
-    if not isinstance(entry.get("mask"), str):
-        raise ValueError(f"found {shown(entry.get('mask'))} as mask; expected the base64 text of a PNG")
-    try:
-        png = base64.b64decode(entry["mask"])
-        signature, chunk, *declared = _PNG_START.unpack_from(png)
-    except (ValueError, struct.error):
-        signature, chunk, declared = b"", b"", []
-    if signature != b"\x89PNG\r\n\x1a\n" or chunk != b"IHDR":
-        raise ValueError("its mask is not the base64 text of a PNG; draw it again")
-    try:
-        if declared != [width, height]:
-            raise DataError(f"the PNG has {declared[0]}x{declared[1]} pixels")
-        values = read_mask(Path("mask"), ReadLimits(max_pixels=width * height), png)
-        if values.shape != (height, width):
-            raise DataError(f"the PNG has {values.shape[1]}x{values.shape[0]} pixels")
-    except DataError as problem:
-        message = f"{problem.reason}; expected a PNG of {width}x{height} pixels, as the points state"
-        raise ValueError(f"its mask: {message}") from None
+    values = embedded_png(entry.get("mask"), (height, width))
     return [Bitmap.of(structure.name, values > 0, left, top)]
 
 

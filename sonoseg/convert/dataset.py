@@ -14,6 +14,7 @@ import yaml
 
 from sonoseg.annotations import FORMATS, AnnotatedImage, Annotation
 from sonoseg.annotations.shapes_of_masks import BITMAP, kind_of, stand_in_lines, union
+from sonoseg.annotations.unread import unread_line
 from sonoseg.convert.source import AnnotatedFolder
 from sonoseg.convert.structures import Choice, Part, choice_line, choose, parts_of, shapes_of
 from sonoseg.errors import DataError, UsageError, is_machine_error
@@ -94,6 +95,8 @@ def convert(source: AnnotatedFolder, out: Path, to: str, limits: ReadLimits = DE
     shown = f", {empty} of them without a structure" if empty else ""
     remarks = [line for group in group_faults(faults) for line in group.lines()]
     head = [source.reason, *remarks, f"{_number(len(images), 'image')} written as {to}{shown}"]
+    unread = unread_line(image.item.unread for image in images)
+    lines += [unread] if unread else []
     return [*head, *lines, f"written: {out}; its section for a task, in {SECTION_FILE}:", text.splitlines()[-1]]
 
 

@@ -93,10 +93,12 @@ def test_a_polyline_is_its_segments_with_one_position(read: Read) -> None:
     assert [found.points.tolist() for _, found in items[0].shapes[1:]] == [[[0, 0], [10, 0]], [[10, 0], [10, 9]]]
 
 
-def test_tags_attributes_and_hidden_shapes_are_ignored(read: Read) -> None:
+def test_tags_attributes_and_hidden_shapes_are_not_drawn(read: Read) -> None:
     box = '<box label="R" occluded="1" z_order="7" xtl="1" ytl="1" xbr="9" ybr="9"><attribute name="a">b</attribute>'
     items, faults = read(image(f'<tag label="x"/>{box}</box>' + shape("box", outside=1)))
     assert errors(faults) == [] and [index for index, _ in items[0].shapes] == [0]
+    named = {("'a'", "shape"): 1, ("'occluded'", "shape"): 1, ("'z_order'", "shape"): 1, ("'x'", "image"): 1}
+    assert items[0].unread == named
 
 
 def test_an_image_without_a_shape_is_asked_about(read: Read) -> None:

@@ -79,7 +79,7 @@ def read_out(out: Path, structures: Sequence[Structure] = STRUCTURES) -> list[An
     items, faults = FORMATS[fields["format"]].read(
         out, annotations_section(**{"name": fields.pop("format")}, **fields), structures
     )
-    assert faults == []
+    assert faults == [] and not any(item.unread for item in items)
     return items
 
 
@@ -174,6 +174,26 @@ def test_other_kinds_than_the_structures_own(tmp_path: Path, capsys: pytest.Capt
     drawn = [union([shape for _, shape in one.shapes if shape.structure == "LINE"], SIZE) for one in (first, second)]
     assert iou(drawn[0], union([bent], SIZE)) >= 0.99
     assert iou(drawn[1], union([shapes_of(1)[0]], SIZE, THICKNESS)) >= 0.99
+
+
+@pytest.mark.parametrize("to", ["labelme", "mask_folder"])
+def test_attributes_that_are_not_written_are_named(to: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the images that are written; those of an image that the task excludes are not counted."""
+    data = tmp_path / "in"
+    write_data(data, "labelme", {name: shapes_of(number) for number, name in enumerate("abc")})
+    for name in "abc":
+        document = json.loads((data / "images" / f"{name}.json").read_text())
+        for entry in document["shapes"]:
+            entry["flags"] = {"blurred": True, "cut": entry["label"] == "BOX", "no": False}
+        document["flags"] = {"poor": name == "a", "excluded": name == "c"}
+        (data / "images" / f"{name}.json").write_text(json.dumps(document))
+    with (data / "task.yaml").open("a") as stream:
+        stream.write("exclude: [c]\n")
+    assert convert(data, tmp_path / "out", to, "--task", str(data / "task.yaml")) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("attributes")]
+    assert lines == ["attributes that are not written: 'blurred' (8 shapes), 'cut' (2 shapes), 'poor' (1 image)"]
+    assert convert(tmp_path / "out", tmp_path / "again", "coco", "--task", str(data / "task.yaml"), "--from", to) == 0
+    assert "attributes that" not in capsys.readouterr().out
 
 
 def test_masks_that_no_shape_reproduces_stay_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

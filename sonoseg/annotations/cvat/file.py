@@ -3,6 +3,8 @@
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
 
@@ -20,6 +22,7 @@ from sonoseg.annotations.labelled import (
     quoted,
     too_many_shapes,
 )
+from sonoseg.annotations.unread import count_unread, filled_names, is_filled
 from sonoseg.errors import DataError
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shape_kind import MAX_POINTS
@@ -42,6 +45,13 @@ MAX_COORDINATE = 1e6
 
 DIGITS = 6
 """Of a pixel, after the decimal point: what subtracting half a pixel leaves behind is rounding."""
+
+SHAPE_FIELDS: tuple[str, ...] = ("label", "points", "xtl", "ytl", "xbr", "ybr", "cx", "cy", "rx", "ry", "rotation")
+SHAPE_FIELDS += ("rle", "left", "top", "width", "height", "outside", "source")
+"""What the element of a shape says besides attributes."""
+
+MAX_ATTRIBUTES = 1000
+"""Attributes of a shape that are counted; each takes more memory than its text."""
 
 EXPORT = "export the task from CVAT again, in the format 'CVAT for images 1.1'"
 
@@ -71,6 +81,8 @@ class CvatFile:
         self._where = name
         self._shapes: list[tuple[int, Shape | Bitmap]] = []
         self._count = 0
+        self._unread: dict[str, None] | None = None  # of the open shape or tag, None when it is not used
+        self._attribute, self._text = "", ""
 
     def start(self, tag: str, attributes: Attributes) -> None:
         """Take the start of an element. Raises DataError for one that CVAT for images does not have."""
@@ -84,19 +96,32 @@ class CvatFile:
         self._is_source = tag == "source"
         if self._depth == 2 and tag == "image":
             self._open_image(attributes)
-        elif self._depth == 3 and self._image is not None and tag != "tag":
-            self._take_shape(tag, attributes)
+        elif self._depth == 3 and self._image is not None:
+            if tag == "tag":
+                self._unread = {attributes.get("label", ""): None}
+            elif self._take_shape(tag, attributes):
+                self._unread = dict.fromkeys(islice(filled_names(attributes, SHAPE_FIELDS), MAX_ATTRIBUTES))
+        elif self._depth == 4:
+            self._attribute, self._text = attributes.get("name", ""), ""
 
     def data(self, text: str) -> None:
-        """Take text between elements: the name of the video of which the task was made."""
+        """Take text between elements: the name of the video of which the task was made, or an attribute's value."""
         if self._is_source and len(self._finder.source) < MAX_NAME:
             self._finder.source += text.strip()
+        elif self._depth == 4 and len(self._text) < MAX_NAME:
+            self._text += text.strip()
 
     def end(self, tag: str) -> None:
         """Take the end of an element."""
         self._is_source = False
+        if self._depth == 4 and tag == "attribute" and self._unread is not None:
+            if is_filled(self._attribute, self._text) and len(self._unread) < MAX_ATTRIBUTES:
+                self._unread[self._attribute] = None
+        elif self._depth == 3 and self._image is not None and self._unread is not None:
+            count_unread(self.entries[self._image].unread, self._unread, "image" if tag == "tag" else "shape")
+            self._unread = None
         if self._depth == 2 and self._image is not None:
-            self.entries[self._image] = tuple(self._shapes), self.entries[self._image][1]
+            self.entries[self._image] = replace(self.entries[self._image], shapes=tuple(self._shapes))
             if self._count == 0:
                 self.without_shapes.add(self._image)
             self._image = None
@@ -117,7 +142,7 @@ class CvatFile:
             self._add_fault(self._where, "a second annotation of the same image; keep one", image=image)
         else:
             self._image = image
-            self.entries[image] = (), self._size(attributes)
+            self.entries[image] = Entry(size=self._size(attributes))
 
     def _size(self, attributes: Attributes) -> Size | None:
         texts = [attributes[name] for name in ("height", "width") if name in attributes]
@@ -129,25 +154,28 @@ class CvatFile:
             return None
         return int(texts[0]), int(texts[1])
 
-    def _take_shape(self, tag: str, attributes: Attributes) -> None:
+    def _take_shape(self, tag: str, attributes: Attributes) -> bool:
+        """Take a shape, or its fault; return whether it is used."""
         index = self._count
         self._count += 1
         if index >= MAX_SHAPES:
             if index == MAX_SHAPES:
                 self._add(too_many_shapes(self._where, self._image))
-            return
+            return False
         label = attributes.get("label", "")
         where = f"{self._where}, shape {index}"
         if not label:
             self._add_fault(where, "has no label; give it one in CVAT, and export again", "shape", self._image)
-            return
+            return False
         structure = self.labels.structure(label)
         if structure is None or attributes.get("outside") == "1":
-            return
+            return False
         try:
             self._shapes += [(index, shape) for shape in _drawn(tag, attributes, structure)]
+            return True
         except ValueError as problem:
             self._add_fault(where, f"{structure.name}: {problem}", "shape", self._image)
+            return False
 
     def _add_fault(self, where: str, message: str, kind: str = "", image: str | None = None) -> None:
         self._add(error(where, message, kind, image))

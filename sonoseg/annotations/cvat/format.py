@@ -38,7 +38,7 @@ class CvatFormat:
     def read(
         self, data: Path, section: Cvat, structures: Sequence[Structure]
     ) -> tuple[list[AnnotatedImage], list[Fault]]:
-        """Read polygons, polylines, boxes, ellipses and masks; tags, attributes and the order of drawing are ignored.
+        """Read polygons, polylines, boxes, ellipses and masks; tags and attributes are counted, see `AnnotatedImage`.
 
         An image without any shape may show none, or nobody has annotated it: `section.without_annotation` decides.
         Faults: an image that is not there or occurs twice, points, cuboids and skeletons, which cover no area, and a

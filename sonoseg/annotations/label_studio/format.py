@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sonoseg.annotations.base import AnnotatedImage, Annotation
+from sonoseg.annotations.label_studio.attributes import NO_SHAPES, unread_of
 from sonoseg.annotations.label_studio.results import LABELLED, TO_NAME, read_result, size_of, write_result
 from sonoseg.annotations.labelled import (
     Entry,
@@ -30,9 +31,6 @@ from sonoseg.schema.annotation_formats import LabelStudio
 from sonoseg.schema.annotations import Structure
 
 EXPORT = "export from Label Studio again, in the format JSON (not JSON-MIN)"
-
-NO_SHAPES = ("choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy", "textarea")
-"""Types of results that say something about an image or a shape; they are ignored."""
 
 
 class LabelStudioFormat:
@@ -143,7 +141,7 @@ class _Tasks:
             self.faults.append(error(where, "a second task with the same image; keep one", "", image))
         elif not done:
             self.unannotated.add(image)
-            self.entries[image] = (), None
+            self.entries[image] = Entry()
         else:
             if len(done) > 1:
                 message = f"has {len(done)} annotations; the newest is used"
@@ -181,7 +179,7 @@ class _Tasks:
         if unlabelled:
             message = f"{unlabelled} of its results have no label; give them one in Label Studio, and export again"
             self.faults.append(error(where, message, "shape", image))
-        return tuple(shapes), size
+        return Entry(tuple(shapes), size, unread_of(results, [index for index, _ in shapes]))
 
 
 def _labels(result: Mapping[str, Any]) -> list[str]:

@@ -24,6 +24,9 @@ from sonoseg.types import Points
 LABELLED = ("polygonlabels", "rectanglelabels", "ellipselabels", "brushlabels")
 """Types of results that are read."""
 
+OWN_KEY = "sonoseg"
+"""In the `meta` of a polygon, for the line from which it was made."""
+
 TO_NAME = "image"
 """Name of the image's tag in the labelling configuration for which results are written."""
 
@@ -104,7 +107,7 @@ def write_result(shape: Shape | Bitmap, size: Size, label: str) -> dict[str, Any
             tool, value = "rectangle", {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
         elif shape.kind == "line":
             tool, value = "polygon", {"points": _per_cent(_around(points), size), "closed": True}
-            more = {"meta": {"sonoseg": [shape.to_json()]}}
+            more = {"meta": {OWN_KEY: [shape.to_json()]}}
         else:
             tool, value = "polygon", {"points": _per_cent(points, size), "closed": True}
     value[f"{tool}labels"] = [label]
@@ -128,7 +131,7 @@ def _rectangle(value: Mapping[str, Any], size: Size, structure: Structure) -> Sh
 def _unchanged_line(result: Mapping[str, Any], polygon: Shape, size: Size, structure: Structure) -> Shape | None:
     """Return the line whose polygon `write_result` has written, None for any other polygon."""
     meta = result.get("meta")
-    written = meta.get("sonoseg") if isinstance(meta, dict) else None
+    written = meta.get(OWN_KEY) if isinstance(meta, dict) else None
     if structure.shape != "line" or not isinstance(written, list) or len(written) != 1 or len(polygon.points) != 4:
         return None
     try:
