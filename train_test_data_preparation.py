@@ -216,7 +216,7 @@ def verify_images(
             if image is not None or image_faults:
                 annotated.append(item)
         parts.append(FolderImages(folder, annotated, images, faults))
-    return combine(parts, task, key, arguments.drop_duplicates)
+    return combine(parts, task, key, draft.patients_in, arguments.drop_duplicates)
 
 
 def check_images(verified: "VerifiedImages", task: "Task", workspace: Workspace, report_only: bool) -> None:

@@ -53,6 +53,9 @@ KINDS = {
     ),
     "values": FaultKind("masks with values that are no class", "correct the masks, or the classes of the task"),
     "names": FaultKind("file names that cannot be used", "rename the files"),
+    "patient_pattern": FaultKind(
+        "patterns that do not match names of files", "correct patients.pattern of the task, or rename the files"
+    ),
     "shape": FaultKind("shapes that cannot be drawn", "correct the annotation"),
     "same_of_two": FaultKind(
         "images with the same pixels in two patients", "remove one of each pair, or correct the patients"
