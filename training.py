@@ -190,15 +190,12 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
         for path in [fold_output.path(name) for fold_output in outputs for name in FILES_OF_TRAINING]:
             if output.owns(path):  # not written by --score, nor by --resume of a complete training
                 output.keep(path)
-    following = following_command(arguments, folder if all_folds else None, has_test=bool(folds[0].test))
-    print_lines([*file_lines(folder, workspace.logs), f"next: {following}"])
+    models, has_test = folder if all_folds else None, bool(folds[0].test)
+    print_lines([*file_lines(folder, workspace.logs), f"next: {following_command(arguments, models, has_test)}"])
 
 
 def following_command(arguments: argparse.Namespace, models: Path | None, has_test: bool) -> str:
-    """Return the command to run next; models: folder of the models of a cross-validation, None after any other run.
-
-    Without a test split, which stage 4 takes otherwise, images have to be named.
-    """
+    """Return the command to run next; models: folder of a cross-validation. Without a test split, it names images."""
     if arguments.sanity_check:
         return next_command("training.py", arguments)
     flags = ([] if models is None else [f"--model {models}"]) + ([] if has_test else ["--images path/to/images"])
@@ -254,8 +251,7 @@ def train_and_validate(setup: "TrainingSetup", progress: "Progress", signals: li
 
 
 def with_resume_hint(stop: Stopped, checkpoint: Path) -> Stopped:
-    remedy = "run the same command with --resume to continue"
-    return Stopped(f"{stop}; checkpoint written to {checkpoint}; {remedy}", stop.code)
+    return Stopped(f"{stop}; checkpoint written to {checkpoint}; run the same command with --resume", stop.code)
 
 
 def score_model(
