@@ -48,8 +48,19 @@ def run_stage(argv: Sequence[str] | None) -> int:
         print_lines(remarks)
         jobs = prepare_images(task, workspace, output, arguments)
         write_tables(task, workspace, output, jobs, arguments)
-    print_lines([f"written to {workspace.split}", f"next: {next_command('training.py', arguments)}"])
+    print_lines([f"written to {workspace.split}", f"next: {training_command(task, jobs, arguments)}"])
     return EXIT_OK
+
+
+def training_command(task: "Task", jobs: Sequence["Job"], arguments: argparse.Namespace) -> str:
+    """Return the command of stage 3: a refit, where all that train are in one fold and none is left to validate."""
+    command = next_command("training.py", arguments)
+    if len({job.sample.fold for job in jobs if job.sample.fold is not None}) > 1:
+        return command
+    if task.training.optimizer.schedule == "plateau":
+        why = "a single patient trains, so no fold validates, by which the schedule plateau lowers the rate"
+        return f"choose another training.optimizer.schedule ({why}), then {command} --refit"
+    return f"{command} --refit{f' --epochs {task.training.epochs}' if task.training.patience else ''}"
 
 
 def prepare_images(

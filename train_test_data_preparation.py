@@ -28,6 +28,9 @@ USUAL_SEED = 42
 LINES_SHOWN = 20
 """Warnings that are shown in the terminal; the report has all of them."""
 
+REMEDIES = dict.fromkeys(("same_of_two", "same_of_one"), "; --drop-duplicates keeps the first one by its name")
+"""Kind of fault -> a flag that helps, added to its lines."""
+
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = stage_parser(__doc__)
@@ -216,7 +219,7 @@ def verify_images(
             if image is not None or image_faults:
                 annotated.append(item)
         parts.append(FolderImages(folder, annotated, images, faults))
-    return combine(parts, task, key, arguments.drop_duplicates)
+    return combine(parts, task, key, draft.patients_in, arguments.drop_duplicates)
 
 
 def check_images(verified: "VerifiedImages", task: "Task", workspace: Workspace, report_only: bool) -> None:
@@ -230,17 +233,17 @@ def check_images(verified: "VerifiedImages", task: "Task", workspace: Workspace,
     if report_only and any(fault.level == "error" for fault in verified.faults):
         write_text(check_path(workspace), refused_page(task, verified.faults, verified.annotated))
         hint = f". All of them are in {check_path(workspace)}"
-    stop_on_errors(source, verified.faults, hint)
+    stop_on_errors(source, verified.faults, hint, REMEDIES)
     if not verified.images:
         raise DataError(f"{source}: no annotated images found; put images and annotations there, or give --data")
 
 
 def dataset_lines(dataset: "Dataset", report: dict[str, Any]) -> list["Table | str"]:
     """Return the warnings, and the table of the number of images of each class in each part."""
-    from sonoseg.io.faults import group_faults
+    from sonoseg.io.faults import fault_lines
     from sonoseg.prepare.report import counts_table
 
-    lines = [line for group in group_faults(dataset.faults) for line in group.lines()]
+    lines = fault_lines(dataset.faults, REMEDIES)
     more = len(lines) - LINES_SHOWN
     rest = [f"... and {more} more lines of warnings, all of them in the report"] if more > 0 else []
     return [*lines[:LINES_SHOWN], *rest, counts_table(report)]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoseg.errors import Stopped, UsageError
+from sonoseg.errors import DataError, Stopped, UsageError
 from sonoseg.io.limits import ReadLimits
 from sonoseg.runs.command_line import EXIT_OK, JOBS, SEED, next_command, number_type, run_guarded, stage_parser
 from sonoseg.runs.lock import locked
@@ -137,7 +137,7 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
     """Train one model, or one per fold, and score it."""
     # Torch and MONAI take seconds to import; --help and a wrong task have been answered by now.
     from sonoseg.evaluation.cross_validation import check_folds
-    from sonoseg.evaluation.folds import folds_of, load_data
+    from sonoseg.evaluation.folds import SinglePatientError, folds_of, load_data
     from sonoseg.evaluation.results import check_log
     from sonoseg.models.determinism import name_nondeterministic_operation
     from sonoseg.training.processes import process_group, start_fabric
@@ -151,7 +151,10 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
     numbers: list[int | None] = [None if arguments.refit else arguments.fold]
     numbers = [*folds_of(workspace)] if all_folds else numbers
     limits = ReadLimits(arguments.max_pixels)
-    folds = [load_data(task, workspace, number, limits) for number in numbers]
+    try:
+        folds = [load_data(task, workspace, number, limits) for number in numbers]
+    except SinglePatientError as error:
+        raise DataError(f"{error}; --refit trains on all images, and validates none") from None
     folder = workspace.models
     if all_folds:
         folder /= CROSS_VALIDATION_FOLDER
@@ -187,8 +190,16 @@ def train_and_score(task: "Task", workspace: Workspace, arguments: argparse.Name
         for path in [fold_output.path(name) for fold_output in outputs for name in FILES_OF_TRAINING]:
             if output.owns(path):  # not written by --score, nor by --resume of a complete training
                 output.keep(path)
-    following = next_command("training.py" if arguments.sanity_check else "inference.py", arguments)
-    print_lines([*file_lines(folder, workspace.logs), f"next: {following}{f' --model {folder}' if all_folds else ''}"])
+    models, has_test = folder if all_folds else None, bool(folds[0].test)
+    print_lines([*file_lines(folder, workspace.logs), f"next: {following_command(arguments, models, has_test)}"])
+
+
+def following_command(arguments: argparse.Namespace, models: Path | None, has_test: bool) -> str:
+    """Return the command to run next; models: folder of a cross-validation. Without a test split, it names images."""
+    if arguments.sanity_check:
+        return next_command("training.py", arguments)
+    flags = ([] if models is None else [f"--model {models}"]) + ([] if has_test else ["--images path/to/images"])
+    return " ".join([next_command("inference.py", arguments), *flags])
 
 
 def train(run: "TrainingRun") -> None:
@@ -240,8 +251,7 @@ def train_and_validate(setup: "TrainingSetup", progress: "Progress", signals: li
 
 
 def with_resume_hint(stop: Stopped, checkpoint: Path) -> Stopped:
-    remedy = "run the same command with --resume to continue"
-    return Stopped(f"{stop}; checkpoint written to {checkpoint}; {remedy}", stop.code)
+    return Stopped(f"{stop}; checkpoint written to {checkpoint}; run the same command with --resume", stop.code)
 
 
 def score_model(

@@ -56,6 +56,10 @@ class FoldData:
         return {sample.id: sample for sample in self.samples}
 
 
+class SinglePatientError(DataError):
+    """The patients that train are in one fold, so none is left where it validates; without validation all train."""
+
+
 def load_data(task: Task, workspace: Workspace, fold: int | None, limits: ReadLimits = DEFAULT_LIMITS) -> FoldData:
     """Read and check the tables of stages 1 and 2.
 
@@ -63,7 +67,7 @@ def load_data(task: Task, workspace: Workspace, fold: int | None, limits: ReadLi
     of them train.
 
     Raises DataError when a table is missing, a patient is in two parts, the images of stage 2 were made from another
-    split or with other settings, or the fold is empty.
+    split or with other settings, or the fold is empty; SinglePatientError when the fold has all training images.
     """
     train_samples, test_samples = (
         read_split(workspace.split_table(part), task.class_names, workspace.root) for part in PARTS
@@ -82,7 +86,7 @@ def load_data(task: Task, workspace: Workspace, fold: int | None, limits: ReadLi
             "A dataset needs at least two patients in its training part"
         )
     if fold is not None and len(folds) == 1:
-        raise DataError(
+        raise SinglePatientError(
             f"{workspace.index('train')}: all images are in fold {fold}, so none is left to "
             "train on; a dataset needs at least two patients in its training part"
         )

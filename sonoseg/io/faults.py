@@ -1,8 +1,9 @@
 """Faults of a dataset: their kinds, how they are grouped for display, and the error that reports them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from sonoseg.errors import DataError, printable
@@ -53,6 +54,9 @@ KINDS = {
     ),
     "values": FaultKind("masks with values that are no class", "correct the masks, or the classes of the task"),
     "names": FaultKind("file names that cannot be used", "rename the files"),
+    "patient_pattern": FaultKind(
+        "patterns that do not match names of files", "correct patients.pattern of the task, or rename the files"
+    ),
     "shape": FaultKind("shapes that cannot be drawn", "correct the annotation"),
     "same_of_two": FaultKind(
         "images with the same pixels in two patients", "remove one of each pair, or correct the patients"
@@ -220,17 +224,27 @@ def group_faults(faults: Sequence[Fault]) -> list[FaultGroup]:
     return result
 
 
-def stop_on_errors(source: str, faults: Sequence[Fault], hint: str = "") -> None:
-    """Raise FaultsError when one of the faults is an error; it lists all of them, warnings last.
+def fault_lines(faults: Sequence[Fault], remedies: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """Return the faults as lines, errors first; more than LISTED_SINGLY of one kind are one line.
 
-    More than LISTED_SINGLY of one kind are one line; `hint` is added to the headline.
+    remedies: kind -> a further remedy, such as a flag of the script that shows them, which is added to its lines.
+    """
+    groups = group_faults(faults)
+    return [line + remedies.get(group.kind, "") for group in groups for line in group.lines()]
+
+
+def stop_on_errors(
+    source: str, faults: Sequence[Fault], hint: str = "", remedies: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Raise FaultsError when one of the faults is an error; it lists all of them, as `fault_lines` does.
+
+    `hint` is added to the headline.
     """
     errors = sum(fault.level == "error" for fault in in_order(faults))
     if errors:
         count = "1 fault" if errors == 1 else f"{errors} faults"
         headline = f"{source}: {count} found and nothing was written; correct the files named here and run again{hint}"
-        lines = [line for group in group_faults(faults) for line in group.lines()]
-        raise FaultsError(headline, in_order(faults), lines, shown=100)
+        raise FaultsError(headline, in_order(faults), fault_lines(faults, remedies), shown=100)
 
 
 def _mark(level: str) -> str:

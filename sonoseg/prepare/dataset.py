@@ -14,11 +14,12 @@ from sonoseg.prepare.duplicates.selection import annotated_twice, without_duplic
 from sonoseg.prepare.duplicates.unknown_patients import with_groups
 from sonoseg.prepare.metadata import ImageMetadata
 from sonoseg.prepare.outliers import area_faults, ellipse_faults, spacing_faults
-from sonoseg.prepare.patients import collect_metadata
+from sonoseg.prepare.patients import collect_metadata, pattern_faults
 from sonoseg.prepare.split import Split, assert_no_leak, split_patients
 from sonoseg.prepare.verify import VerifiedImage, same_pictures
 from sonoseg.runs.split_tables import Sample
 from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.drafts import StatedIn
 from sonoseg.schema.task import Task
 
 
@@ -47,11 +48,12 @@ class FolderImages:
 
 
 def combine(
-    parts: Sequence[FolderImages], task: Task, key: PseudonymKey, drop_duplicates: bool = False
+    parts: Sequence[FolderImages], task: Task, key: PseudonymKey, stated: StatedIn, drop_duplicates: bool = False
 ) -> VerifiedImages:
     """Return the images of all folders, at least one, with their metadata.
 
-    key: replaces the patients that image files state by pseudonyms. drop_duplicates: of equal pictures of all folders
+    key: replaces the patients that image files state by pseudonyms. stated: where the task states how patients are told
+    apart, for messages. drop_duplicates: of equal pictures of all folders
     the first is kept. An image of a later folder replaces that of the same id, whose faults no longer count; spacing,
     patient and references that the later folder does not state are those of the earlier one. Where patients are
     unknown, similar images of all folders are grouped together.
@@ -67,11 +69,11 @@ def combine(
             left_out = {fault.image for fault in dropped}
             rest = [item for item in rest if item.id not in left_out]
             more += dropped
-        found, of_table = collect_metadata(rest, kept, part.folder, task, key)
+        found, of_table = collect_metadata(rest, kept, part.folder, task, key, stated)
         if known := {item.id for item in rest} & meta.keys():  # nothing is missing of an image that is corrected
             new = [item for item in rest if item.id not in known]
             read = [image for image in kept if image.item.id not in known]
-            of_new = collect_metadata(new, read, part.folder, task, key)[1] if new else []
+            of_new = collect_metadata(new, read, part.folder, task, key, stated)[1] if new else []
             of_table = [*_missing(of_table, False), *_missing(of_new, True)]
         replaced = {item.id for item in rest} & (items.keys() | {str(fault.image) for fault in faults})
         faults = [fault for fault in faults if fault.image is None or fault.image not in replaced]
@@ -84,6 +86,7 @@ def combine(
     if task.patients.unknown:
         meta, more = with_groups(list(items.values()), meta, list(images.values()))
         faults += more
+    faults += pattern_faults(list(items.values()), meta, task.patients, stated)
     faults += same_pictures(list(images.values()), meta, parts[0].folder)
     return VerifiedImages(parts[0].folder, list(images.values()), meta, faults, len(items))
 

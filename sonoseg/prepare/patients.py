@@ -9,17 +9,27 @@ from sonoseg.io.faults import Fault, FaultsError, error, warning
 from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.names import is_inside, patient_key, similar_patient_key
 from sonoseg.io.pseudonyms import PseudonymKey, identity_key
+from sonoseg.io.tables import read_table
 from sonoseg.prepare.metadata import ImageMetadata, read_metadata, rows_of
 from sonoseg.prepare.verify import VerifiedImage
 from sonoseg.schema.annotations import Metadata, Patients
+from sonoseg.schema.drafts import StatedIn
 from sonoseg.schema.task import Task
 
 SAME_SPACING = 0.01
 """Part by which two statements of a spacing may differ."""
 
+MOST_NAMED = 10
+"""Files, or columns, that a message about patients names."""
+
 
 def collect_metadata(
-    items: Sequence[AnnotatedImage], images: Sequence[VerifiedImage], data: Path, task: Task, key: PseudonymKey
+    items: Sequence[AnnotatedImage],
+    images: Sequence[VerifiedImage],
+    data: Path,
+    task: Task,
+    key: PseudonymKey,
+    stated: StatedIn,
 ) -> tuple[dict[str, ImageMetadata], list[Fault]]:
     """Return {id: ImageMetadata} with the patient of every image filled in, and what remains unknown as warnings.
 
@@ -27,45 +37,40 @@ def collect_metadata(
     folders are grouped together, see `with_groups`.
 
     Spacing and patient are those of the metadata table, else those that the image file itself states, the patient as
-    its pseudonym; `images` are the items that could be read. Where the task identifies patients by a column and neither
-    source has one, an image counts as a patient of its own (all frames of a file as one), with a warning: images of one
-    patient might then be in training and test. Patients that look the same are one, spelled as at the first of their
-    images, with a warning. A spacing of table and file that differs by more than 1 % gives a warning.
-    Errors: unusable rows; a file name that the task's patient pattern does not match.
+    its pseudonym; `images` are the items that could be read. stated: where the task states how patients are told apart,
+    for messages. Where the task identifies patients by a column and neither source has one, an image counts as a
+    patient of its own (all frames of a file as one), with a warning: images of one patient might then be in training
+    and test. So does one whose file name the task's pattern does not match: see `pattern_faults`. Patients that look
+    the same are one, spelled as at the first of their images, with a warning. A spacing of table and file that differs
+    by more than 1 % gives a warning. Errors: unusable rows.
     """
     metadata, patients = task.metadata, task.patients
     read = {image.item.id: image for image in images}
     table_needed = not any(image.spacing for image in images)
     table, faults = _table(data, metadata, patients, table_needed)
     rows = rows_of(table, items) if table else {}
-    stated = _stated_patients(images, rows, key) if patients.pattern is None else {}
+    in_files = _stated_patients(images, rows, key) if patients.pattern is None else {}
     known = {
-        item.id: _merged(rows.get(item.id), read.get(item.id), stated.get(item.id), metadata.file) for item in items
+        item.id: _merged(rows.get(item.id), read.get(item.id), in_files.get(item.id), metadata.file) for item in items
     }
     faults += _contradicting_spacings(items, rows, read, metadata, data)
     for item in items:  # a spacing of the table has been checked with its row
         spacing = known[item.id].spacing
         if spacing and (problem := metadata.spacing_problem(spacing)):
             faults.append(error(item.name_in(data), problem, "spacing", item.id))
-    no_spacing = [name for name, entry in known.items() if entry.spacing is None]
-    missing = [name for name, entry in known.items() if rows.get(name) is None and entry.spacing_from == UNKNOWN]
-    if table and missing:
-        faults.append(warning(metadata.file, f"no row for {_some(missing)}", "no_spacing"))
-    if no_spacing and (table or not table_needed):
-        message = f"no pixel spacing, so no millimetres, for {_some(no_spacing)}"
-        faults.append(warning(metadata.file, message, "no_spacing"))
-    for name, column in metadata.reference.items():
-        if table and not any(name in entry.reference for entry in known.values()):
-            message = f"column {column!r} gives no image a reference {name}"
-            faults.append(warning(metadata.file, message, "no_spacing"))
+    if table or not table_needed:
+        faults += _missing(known, rows if table else None, metadata)
     patient_of: dict[str, str]
+    matched: dict[str, str] = {}
     more: list[Fault] = []
     if patients.unknown:
         patient_of = {name: entry.patient for name, entry in known.items() if entry.patient}
     elif patients.pattern is None:
-        patient_of, more = _patients_by_column(items, known, f"{metadata.file}, column {patients.column!r}")
+        patient_of = {item.id: known[item.id].patient or _file_id(item) for item in items}
+        more = _without_patient([name for name, entry in known.items() if entry.patient is None], data, task, stated)
     else:
-        patient_of, more = _patients_by_pattern(items, patients, data)
+        matched = _patients_by_pattern(items, patients, data, stated)
+        patient_of = {item.id: matched.get(item.id, item.id) for item in items}
     patient_of, same = _one_spelling(patient_of)
     faults += [*more, *same, *_almost_equal(patient_of)]
     return {
@@ -73,11 +78,29 @@ def collect_metadata(
             entry.spacing,
             patient_of.get(name),
             entry.reference,
-            patients.pattern is not None or entry.patient is not None,
+            name in matched or entry.patient is not None,
             entry.spacing_from,
         )
         for name, entry in known.items()
     }, faults
+
+
+def _missing(
+    known: Mapping[str, ImageMetadata], rows: Mapping[str, ImageMetadata | None] | None, metadata: Metadata
+) -> list[Fault]:
+    """Return warnings about spacings and references that no source states; rows: of the table, None without one."""
+    messages = []
+    missing = [name for name, entry in known.items() if entry.spacing_from == UNKNOWN]
+    missing = [name for name in missing if rows is not None and rows.get(name) is None]
+    if missing:
+        messages.append(f"no row for {_some(missing)}")
+    no_spacing = [name for name, entry in known.items() if entry.spacing is None]
+    if no_spacing:
+        messages.append(f"no pixel spacing, so no millimetres, for {_some(no_spacing)}")
+    for name, column in metadata.reference.items() if rows is not None else ():
+        if not any(name in entry.reference for entry in known.values()):
+            messages.append(f"column {column!r} gives no image a reference {name}")
+    return [warning(metadata.file, message, "no_spacing") for message in messages]
 
 
 def _stated_patients(
@@ -148,36 +171,66 @@ def _table(
 
 
 def _patients_by_pattern(
-    items: Sequence[AnnotatedImage], patients: Patients, data: Path
-) -> tuple[dict[str, str], list[Fault]]:
-    """Return {id: patient} from the file names, and an error for each name that has none."""
-    patient_of, faults = {}, []
+    items: Sequence[AnnotatedImage], patients: Patients, data: Path, stated: StatedIn
+) -> dict[str, str]:
+    """Return {id: patient} of the images whose file names the pattern matches."""
+    patient_of = {}
     for item in items:
         try:
             patient = patients.patient_in(item.path_name).strip()
         except TimeoutError as problem:
-            raise TaskError(f"{item.name_in(data)}: {problem}") from None
-        if not patient_key(patient):
-            what = f"path and name {item.path_name!r} do" if item.folder else "the file name does"
-            message = f"{what} not match patients.pattern {patients.pattern!r}; rename the file or correct the pattern"
-            faults.append(error(item.name_in(data), message, "names", item.id))
-        patient_of[item.id] = patient if patient_key(patient) else item.id
-    return patient_of, faults
+            raise TaskError(f"{item.name_in(data)}: {problem}; the pattern is that of {stated}") from None
+        if patient_key(patient):
+            patient_of[item.id] = patient
+    return patient_of
 
 
-def _patients_by_column(
-    items: Sequence[AnnotatedImage], known: Mapping[str, ImageMetadata], column: str
-) -> tuple[dict[str, str], list[Fault]]:
-    """Return {id: patient}, and a warning that names images without one; `column` is where it is to be filled in."""
-    patient_of = {item.id: known[item.id].patient or _file_id(item) for item in items}
-    alone = [item.id for item in items if known[item.id].patient is None]
+def pattern_faults(
+    items: Sequence[AnnotatedImage], meta: Mapping[str, ImageMetadata], patients: Patients, stated: StatedIn
+) -> list[Fault]:
+    """Return an error where patients are told apart by a pattern that does not match all images' names.
+
+    items: of all folders. It says how many and which, and where the pattern is stated.
+    """
+    names = [f"{item.folder}{item.image.path.name}" for item in items if not meta[item.id].patient_known]
+    names = list(dict.fromkeys(names))
+    if patients.pattern is None or not names:
+        return []
+    pattern, total = f"patients.pattern {patients.pattern!r}", len({item.image.path for item in items})
+    if stated.parent:
+        pattern = f"{pattern} of {stated.parent}, which it extends,"
+    own = f"state `patients:` in {stated.file} (or `patients: unknown`)"
+    if not stated.file.endswith((".yaml", ".yml")):
+        own = f"write a task file that extends {stated.file} with `patients:` of its own (or `patients: unknown`)"
+    elif not stated.parent:
+        own = "correct it (or write `patients: unknown`)"
+    if len(names) == total:
+        message = f"{pattern} matches none of {total} file names, such as {names[0]}; {own}"
+    else:
+        listed = f"{', '.join(names[:MOST_NAMED])}{', ...' if len(names) > MOST_NAMED else ''}"
+        message = f"{pattern} does not match {len(names)} of {total} file names ({listed}); rename the files, or {own}"
+    return [error(stated.file, message, "patient_pattern")]
+
+
+def _without_patient(alone: Sequence[str], data: Path, task: Task, stated: StatedIn) -> list[Fault]:
+    """Return the warning about images for which neither table nor file states a patient; none without any."""
     if not alone:
-        return patient_of, []
+        return []
+    table, column = task.metadata.file, task.patients.column
+    where, found = f"{table}, column {column!r}", ""
+    remedy = f"fill in the column (patients.column of {stated})"
+    path = data / table
+    rows = read_table(path, "stage 1") if is_inside(path, data) and path.is_file() else []
+    columns = [name for name in rows[0][1] if name] if rows else []
+    if columns and column not in columns:
+        some = ", ".join(map(repr, columns[:MOST_NAMED])) + (", ..." if len(columns) > MOST_NAMED else "")
+        where, found = table, f"no column {column!r} (patients.column of {stated}), only {some}: "
+        remedy = "name another column in the task, or add this one"
     message = (
-        f"no patient for {_some(alone)}: each counts as a patient of its own. If two of them show one patient, "
-        "that patient may be in training and in test, and the test score means nothing; fill in the column"
+        f"{found}no patient for {_some(alone)}: each counts as a patient of its own. If two of them show one patient, "
+        f"that patient may be in training and in test, and the test score means nothing; {remedy}"
     )
-    return patient_of, [warning(column, message, "no_patients")]
+    return [warning(where, message, "no_patients")]
 
 
 def _file_id(item: AnnotatedImage) -> str:

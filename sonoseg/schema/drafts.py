@@ -57,14 +57,31 @@ class Exclusion(Section):
 
 
 @dataclass(frozen=True)
+class StatedIn:
+    """Where a section of a task is stated, for messages.
+
+    file: name of the task file, or of a task that comes with SonoSeg. parent: of that which it extends and which states
+    the section; empty where the file does so itself, or none does.
+    """
+
+    file: str
+    parent: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.parent}, which {self.file} extends" if self.parent else self.file
+
+
+@dataclass(frozen=True)
 class Draft:
     """The fields of a task file, merged with those of its parents, and what it leaves open.
 
     fields: without `auto`. source: of the file, for messages. open: settings to be planned, empty for a complete task.
+    patients_in: where the section `patients` is stated.
     """
 
     fields: Mapping[str, Any]
     source: str
+    patients_in: StatedIn
     open: tuple[str, ...] = ()
     plan: PlanSettings = field(default_factory=PlanSettings)
     exclude: list[str] | str = field(default_factory=list)

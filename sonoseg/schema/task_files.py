@@ -8,7 +8,16 @@ from pydantic import ValidationError
 
 from sonoseg.errors import TaskError, choices
 from sonoseg.schema.annotation_formats import FOR_ALL, PER_STRUCTURE
-from sonoseg.schema.drafts import AUTO, Draft, Exclusion, PlanSettings, missing_settings, open_settings, provisional
+from sonoseg.schema.drafts import (
+    AUTO,
+    Draft,
+    Exclusion,
+    PlanSettings,
+    StatedIn,
+    missing_settings,
+    open_settings,
+    provisional,
+)
 from sonoseg.schema.section import Section
 from sonoseg.schema.task import Task
 from sonoseg.schema.yaml_text import read_yaml
@@ -46,7 +55,10 @@ def load_draft(name_or_file: str | Path) -> Draft:
     Raises TaskError: an unknown name, unreadable YAML, wrong settings of the plan or of what is excluded.
     """
     path = _find(str(name_or_file), beside=Path.cwd())
-    fields = _read_with_parents(path, seen=[])
+    chain = _with_parents(path)
+    fields: dict[str, Any] = {}
+    for _, one in reversed(chain):
+        fields = _merge(fields, one)
     source = str(path)
     plan = _section(PlanSettings, fields.pop("plan", None) or {}, "plan", source)
     exclude = _section(Exclusion, {"exclude": fields.pop("exclude", None) or []}, "", source).exclude
@@ -55,7 +67,8 @@ def load_draft(name_or_file: str | Path) -> Draft:
     kept, automatic = open_settings(fields)
     if not kept.get("title") and kept.get("name"):
         kept["title"] = str(kept["name"]).replace("_", " ").capitalize()
-    return Draft(kept, source, tuple(dict.fromkeys([*automatic, *missing_settings(kept)])), plan, exclude)
+    unset = tuple(dict.fromkeys([*automatic, *missing_settings(kept)]))
+    return Draft(kept, source, _stated_in("patients", chain), unset, plan, exclude)
 
 
 def task_of(draft: Draft, planned: Mapping[str, Any] | None = None) -> Task:
@@ -110,18 +123,29 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _read_with_parents(path: Path, seen: list[Path]) -> dict[str, Any]:
-    if path in seen or len(seen) > MAX_PARENTS:
-        raise TaskError(
-            f"{path}: extends forms a cycle, or has more than {MAX_PARENTS} steps; remove one of the entries"
-        )
-    fields = read_yaml(path)
-    if not isinstance(fields, dict):
-        raise TaskError(f"{path}: found {type(fields).__name__}; expected fields such as 'name:' and 'structures:'")
-    parent = fields.pop("extends", None)
-    if parent is None:
-        return fields
-    return _merge(_read_with_parents(_find(str(parent), beside=path.parent), [*seen, path]), fields)
+def _with_parents(path: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return a task file and those that it extends, the nearest first, each with its own fields."""
+    chain: list[tuple[Path, dict[str, Any]]] = []
+    while True:
+        if path in [seen for seen, _ in chain] or len(chain) > MAX_PARENTS:
+            raise TaskError(
+                f"{path}: extends forms a cycle, or has more than {MAX_PARENTS} steps; remove one of the entries"
+            )
+        fields = read_yaml(path)
+        if not isinstance(fields, dict):
+            raise TaskError(f"{path}: found {type(fields).__name__}; expected fields such as 'name:' and 'structures:'")
+        chain.append((path, fields))
+        parent = fields.pop("extends", None)
+        if parent is None:
+            return chain
+        path = _find(str(parent), beside=path.parent)
+
+
+def _stated_in(section: str, chain: Sequence[tuple[Path, dict[str, Any]]]) -> StatedIn:
+    """Return which of a task file and those that it extends, the nearest first, states a section."""
+    names = [path.stem if path.parent == FOLDER else path.name for path, _ in chain]
+    at = next((at for at, (_, fields) in enumerate(chain) if section in fields), 0)
+    return StatedIn(names[0], names[at] if at else "")
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

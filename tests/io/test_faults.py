@@ -46,6 +46,15 @@ def test_the_end_lists_groups_and_counts_errors():
     stop_on_errors("data", empty(9))
 
 
+def test_a_further_remedy_is_added_to_the_lines_of_its_kind():
+    faults = [*empty(2), *(error(f"{index}.png", "has no mask", "no_mask") for index in range(9))]
+    with pytest.raises(FaultsError) as caught:
+        stop_on_errors("data", faults, remedies={"no_mask": "; or --so", "full": "; or --not"})
+    lines = str(caught.value).splitlines()[1:]
+    assert lines[0].endswith("add the masks, or remove the images; or --so")
+    assert lines[1:] == [f"  - {line}" for line in group_faults(empty(2))[0].lines()]
+
+
 def test_faults_are_listed_and_the_rest_is_counted():
     faults = [error(f"f{index:02}", "odd") for index in range(25)]
     problem = FaultsError("faults:", faults)

@@ -20,6 +20,7 @@ from sonoseg.prepare.patients import collect_metadata
 from sonoseg.prepare.verify import check
 from sonoseg.runs.split_tables import Sample, read_index, read_split
 from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.drafts import StatedIn
 from sonoseg.schema.task import Task
 from tests.datasets import EPI, LINE, RECT
 
@@ -138,7 +139,7 @@ def test_where_a_spacing_comes_from(cine_data: Callable[..., Path], spine: Task)
     images = [image for item in items if (image := check(item, data, spine)[0]) is not None]
     unread = [image for image in images if image.item.id != "i2_frame0002"]
     key = PseudonymKey(data / "patient_key")
-    known, faults = collect_metadata(items, unread, data, spine, key)
+    known, faults = collect_metadata(items, unread, data, spine, key, StatedIn("spine"))
     assert {name: (entry.spacing, entry.spacing_from, entry.patient) for name, entry in known.items()} == {
         "i0_frame0001": ((0.1, 0.2), "metadata.csv", "X"),
         "i0_frame0002": ((0.1, 0.2), "metadata.csv", "X"),

@@ -109,7 +109,17 @@ def test_every_fault_is_listed_at_once(run, out, spine_data, write_picture):
 def test_same_picture_of_two_patients(run, out, spine_data):
     data = spine_data()
     shutil.copy(data / "images" / "i00.png", data / "images" / "i05.png")
-    refused(run, out, "images/i00.png: the same file as images/i05.png, but of patients P0, P2")
+    said = "images/i00.png: the same file as images/i05.png, but of patients P0, P2; remove one, or correct the patient"
+    refused(run, out, f"{said}; --drop-duplicates keeps the first one by its name\n")
+    code, _, _ = run("--drop-duplicates")
+    assert code == 0
+
+
+def test_many_pictures_of_two_patients_are_one_line_that_names_the_flag(run, out, spine_data):
+    data = spine_data(20)
+    for number in range(5):
+        shutil.copy(data / "images" / f"i{number:02}.png", data / "images" / f"i{number + 10}.png")
+    refused(run, out, "remove one of each pair, or correct the patients; --drop-duplicates keeps the first one")
 
 
 def test_same_picture_stored_in_another_way(run, out, spine_data):
@@ -122,7 +132,8 @@ def test_same_picture_of_one_patient_is_a_warning(run, out, spine_data):
     data = spine_data()
     shutil.copy(data / "images" / "i00.png", data / "images" / "i01.png")
     code, said, _ = run()
-    assert code == 0 and "images/i00.png: the same file as images/i01.png, of one patient" in said
+    said_of_it = "images/i00.png: the same file as images/i01.png, of one patient: it counts twice; --drop-duplicates"
+    assert code == 0 and said_of_it in said
 
 
 def test_names_that_differ_in_case_only(run, out, spine_data, write_picture):

@@ -20,6 +20,7 @@ from sonoseg.io.pseudonyms import PseudonymKey
 from sonoseg.postprocess.interpret import Findings, review_reasons
 from sonoseg.postprocess.measure import Measurement
 from sonoseg.prepare.patients import collect_metadata
+from sonoseg.schema.drafts import StatedIn
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import available_tasks, load_task
 from sonoseg.types import Pixels
@@ -159,8 +160,9 @@ def test_a_spacing_of_an_image_file_is_an_error_of_stage_1(spine: Task, tmp_path
     """DICOM files state theirs; a plausible one of the table takes precedence."""
     item = AnnotatedImage("a", ImageRef(tmp_path / "a.png"))
     image: Any = SimpleNamespace(item=item, spacing=(5.0, 5.0), spacing_from="header", patient="P1")
-    _, faults = collect_metadata([item], [image], tmp_path, spine, PseudonymKey(tmp_path / "key"))
+    stated = StatedIn("spine")
+    _, faults = collect_metadata([item], [image], tmp_path, spine, PseudonymKey(tmp_path / "key"), stated)
     assert [(fault.level, fault.where) for fault in faults] == [("error", "a.png")] and SETTING in faults[0].message
     (tmp_path / "metadata.csv").write_text("image,patient,row_mm,col_mm\na,P1,0.2,0.2\n")
-    (fault,) = collect_metadata([item], [image], tmp_path, spine, PseudonymKey(tmp_path / "key"))[1]
+    (fault,) = collect_metadata([item], [image], tmp_path, spine, PseudonymKey(tmp_path / "key"), stated)[1]
     assert fault.kind == "two_spacings" and "0.2 x 0.2 mm" in fault.message and "5 x 5 mm" in fault.message
