@@ -25,8 +25,6 @@ ROUND_TRIP_DICE, LINE_PX, SMALLEST_PX = 0.99, 3.0, 12.0
 
 SMALLEST_EDGE, CONTEXT = 4, 1.2
 """Levels are added up to this edge of the deepest one, and until a pixel sees so many lengths of large structures."""
-LEAST_LEVELS = 6
-"""A small structure is told from its likes by what surrounds it, and deep levels take a few per cent of the time."""
 WIDTHS = (1, 2, 4, 8, 16, 16, 16, 16)
 """Channels of each level, in multiples of the first level's."""
 
@@ -126,6 +124,8 @@ def plan_network(
     levels, why = _stated_levels(own), "as the task file states"
     if not levels:
         levels = _levels(size, CONTEXT * longest)
+        if few and levels < SHIPPED_LEVELS and _allows(size, SHIPPED_LEVELS):
+            levels = SHIPPED_LEVELS
         why = f"nine of ten structures are at most {longest:.0f} px long"
     width = 32 if machine.gpu else 16
     settings: dict[str, Any] = {
@@ -150,8 +150,8 @@ def plan_network(
 
 
 def _levels(size: Size, needed: float) -> int:
-    """Return how many levels see `needed` pixels, at least LEAST_LEVELS, or as many as an input of `size` allows."""
-    levels = LEAST_LEVELS
+    """Return how many levels see `needed` pixels, or as many as an input of `size` allows."""
+    levels = 3
     while levels < len(WIDTHS) and receptive_field(levels) < needed and _allows(size, levels + 1):
         levels += 1
     while levels > 2 and not _allows(size, levels):

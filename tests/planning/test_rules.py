@@ -77,15 +77,17 @@ def test_heads_get_the_input_and_the_network_of_the_recipe() -> None:
 
 
 def test_nerves_and_vessels_get_what_was_the_better_network_for_them() -> None:
-    """162 images of 500x500, two classes: six levels, 256x256, no vertical flips, batch Dice."""
+    """162 images of 500x500, two classes: 256x256, no vertical flips, batch Dice, as deep as the nerves are long."""
     above, below = [(0.0, -0.1)] * 30, [(0.0, 0.1)] * 30
-    nerve = facts("NERVE", present=0.9, area=0.03, length=(0.1, 0.12, 0.18), side=0.12, offsets=above)
+    nerve = facts("NERVE", present=0.9, area=0.03, length=(0.1, 0.12, 0.42), side=0.12, offsets=above)
     vessel = facts("VESSEL", present=0.8, area=0.02, length=(0.08, 0.1, 0.15), side=0.1, offsets=below)
     both = dataset(
         nerve, vessel, size=(500, 500), images=162, patients=60, maps=[], pairs={("NERVE", "VESSEL"): np.array(above)}
     )
     assert planned(plan_images(both, CPU))["input"]["size"] == [256, 256]
-    assert len(planned(plan_network(both, CPU, (256, 256)))["network"]["channels"]) == 6
+    for longest, levels in ((0.15, 4), (0.42, 5), (0.55, 6)):
+        nerves = replace(both, structures=[replace(nerve, length=(0.1, 0.12, longest)), vessel])
+        assert len(planned(plan_network(nerves, CPU, (256, 256)))["network"]["channels"]) == levels
     augmentation = planned(plan_augmentation(both, ["NERVE", "VESSEL"]))["augmentation"]
     assert augmentation["online"] and augmentation["flip_vertical"] == 0
     assert augmentation["shift_scale_rotate"]["scale"] >= 0.2
