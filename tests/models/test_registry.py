@@ -19,7 +19,15 @@ from sonoseg.io.readers import read_image
 from sonoseg.models.model_file import compact_model, initial_state, load_network, save_model
 from sonoseg.models.model_header import read_header
 from sonoseg.models.networks import build_network
-from sonoseg.models.registry import FOLDER, ModelEntry, model_for_task, registered_model, registered_models, resolve
+from sonoseg.models.registry import (
+    FOLDER,
+    ModelEntry,
+    model_for_task,
+    registered_model,
+    registered_models,
+    resolve,
+    shipped_model,
+)
 from sonoseg.phantom.dataset import plan
 from sonoseg.phantom.layout import Settings
 from sonoseg.quality.familiarity import image_statistics
@@ -64,6 +72,13 @@ def test_a_folder_of_images_is_measured_without_training(tmp_path: Path, capsys:
     with (tmp_path / "result" / "fetal_head" / "results.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert float(row["hc_mm_low"]) < float(row["hc_mm"]) < float(row["hc_mm_high"]) and 0 < float(row["quality"]) < 1
+
+
+def test_an_own_model_is_preferred_to_the_one_that_comes_with_sonoseg(fetal_head: Task, tmp_path: Path) -> None:
+    trained = tmp_path / "best_model.safetensors"
+    assert shipped_model(trained, fetal_head) == registered_model("fetal_head")
+    trained.touch()
+    assert shipped_model(trained, fetal_head) is None
 
 
 def test_unrelated_pictures_are_rejected_or_empty() -> None:
