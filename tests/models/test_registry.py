@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -84,11 +85,12 @@ def test_an_own_model_is_preferred_to_the_one_that_comes_with_sonoseg(fetal_head
 def test_unrelated_pictures_are_rejected_or_empty() -> None:
     """At least 95 of 100: text, noise, black, gradients, scenes, clouds, phantoms of other organs."""
     segmenter = Segmenter.load("fetal_head")
-    passed = 0
-    for picture in unrelated_pictures(40):
+    found: Counter[str] = Counter()
+    for picture in unrelated_pictures(100):
         findings = segmenter(picture, (0.2, 0.2))
-        passed += findings.status == "reject" or not findings.masks.any()
-    assert passed >= 38
+        found[findings.status if findings.masks.any() else "nothing found"] += 1
+    print(dict(found))  # docs/results.md has the figures
+    assert found["reject"] + found["nothing found"] >= 95
 
 
 def test_heads_are_not_rejected_as_unfamiliar(hc18: Path) -> None:
