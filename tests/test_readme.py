@@ -37,6 +37,7 @@ MODULES = (
     "benchmarks.ablation",
     "benchmarks.archives",
     "benchmarks.coverage",
+    "benchmarks.skin",
     "benchmarks.suggested_labels",
     "stress.fuzz",
     "stress.killtest",

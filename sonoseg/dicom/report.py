@@ -92,7 +92,7 @@ def _summary(result: Result) -> sr.MeasurementsAndQualitativeEvaluations:
 
 
 def _notes(facts: Any) -> Iterator[str]:
-    """Yield why there is no quality or value, or what was assumed; quantities with the same note share one."""
+    """Yield why there is no quality or value, and other notes; quantities with the same note share one."""
     if facts.get("quality_note"):
         yield f"expected Dice: {facts['quality_note']}"
     keys: dict[str, list[str]] = {}

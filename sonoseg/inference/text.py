@@ -17,10 +17,14 @@ def measurement_lines(findings: Findings) -> list[str]:
 
 
 def measurement_line(measurement: Measurement, findings: Findings) -> str:
-    """Return label, value, interval, if there is one, and unit: `HC 271.4 (266.0 to 276.8) mm`."""
+    """Return label, value, interval, if there is one, and unit: `HC 271.4 (266.0 to 276.8) mm`.
+
+    A value by a formula ends with the spread of that one: `gestational age 34.1 weeks (2 SD of the formula: 3.0)`.
+    """
     quantity = measurement.quantity
     interval = findings.intervals.get(quantity.key)
     ends = f" ({interval[0]:.1f} to {interval[1]:.1f})" if interval else ""
     space = "" if quantity.unit == "deg" else " "
     symbol = quantity.symbol.replace("²", "2")  # the font of the overlays lacks it
-    return f"{quantity.label} {measurement.value:.1f}{ends}{space}{symbol}"
+    spread = "" if measurement.two_sd is None else f" (2 SD of the formula: {measurement.two_sd:.1f})"
+    return f"{quantity.label} {measurement.value:.1f}{ends}{space}{symbol}{spread}"

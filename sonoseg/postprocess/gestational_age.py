@@ -16,6 +16,12 @@ def two_sd_weeks(weeks: float) -> float | None:
     return spreads[-1] if spreads else None
 
 
+def spread_note(weeks: float) -> str:
+    """Return two standard deviations of an age by head circumference as a note; empty outside 12 to 42 weeks."""
+    spread = two_sd_weeks(weeks)
+    return "" if spread is None else f"two standard deviations of the formula: {spread:.1f} weeks (Hadlock et al. 1984)"
+
+
 def spread_text() -> str:
     """Return the table as text: `1.2 weeks from 12 to 18 weeks, ...`."""
     return ", ".join(f"{spread:.1f} weeks from {low:.0f} to {high:.0f} weeks" for low, high, spread in TWO_SD_WEEKS)

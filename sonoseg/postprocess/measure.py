@@ -14,6 +14,7 @@ from sonoseg.geometry.crossing import crossing
 from sonoseg.geometry.extent import farthest_corners
 from sonoseg.geometry.points import Ellipse, angle_from_vertical_deg, length, scale_of
 from sonoseg.geometry.shapes import Shape
+from sonoseg.postprocess.gestational_age import spread_note, two_sd_weeks
 from sonoseg.postprocess.skin import Skin, find_skin
 from sonoseg.schema.annotations import Structure
 from sonoseg.schema.quantity import Quantity, prefer_mm
@@ -32,11 +33,13 @@ class Measurement:
     """One quantity of one image.
 
     value: in the quantity's unit; None when it could not be measured.
-    note: why there is no value, or what was assumed; empty otherwise.
+    note: why there is no value, what was assumed, or how far a formula is from the truth; empty otherwise.
     is_undefined: whether the missing value is no fault of the result: there is no such structure, the spacing is
     unknown, or a formula does not hold.
     marks: the two points `(2, 2)`, in pixels, between which a length was taken; None for other quantities.
     doubt: why the value may be wrong, so that a person should look; empty otherwise.
+    two_sd: two standard deviations, in the quantity's unit, of the true value about that of a published formula,
+    however exact what goes into it; None for what is measured in the image.
     """
 
     quantity: Quantity
@@ -45,6 +48,7 @@ class Measurement:
     marks: Points | None = field(default=None, compare=False)
     is_undefined: bool = False
     doubt: str = ""
+    two_sd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,7 @@ def _gestational_age(quantity: Quantity, hc_mm: float | None) -> Measurement:
         return Measurement(quantity, None, NO_SPACING, is_undefined=True)
     weeks, (low, high) = hadlock_weeks(hc_mm), GESTATION_WEEKS
     if low <= weeks <= high:
-        return Measurement(quantity, weeks)
+        return Measurement(quantity, weeks, spread_note(weeks), two_sd=two_sd_weeks(weeks))
     note = f"a head circumference of {hc_mm:.0f} mm is outside Hadlock's {low:g} to {high:g} weeks"
     return Measurement(quantity, None, note, is_undefined=True)
 

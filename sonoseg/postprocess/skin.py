@@ -1,5 +1,6 @@
 """The skin surface on the midline."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -30,12 +31,16 @@ DARK = 0.5
 
 EVEN = 3
 """Grey values that a row of a bar or frame lies within, also after JPEG. Speckle varies more."""
+EXACTLY_EVEN = 1
+"""The same for a bar that may be as dark as gel, which has a little noise."""
 EVEN_SHARE = 0.95
-"""Share of a row's pixels within `EVEN` of their median, from which the row is even."""
+"""Share of a row's pixels that near their median, from which the row is even."""
+BLACK = 5
+"""Grey value up to which an even row may be gel without any echo, or a margin, also after JPEG."""
 BRIGHTEST = 0.998
 """Quantile of the image's grey values that counts as its brightest: an echo of the skin may be one pixel in 200."""
 BRIGHT = 0.4
-"""Bars and echoes are brighter than this fraction of the image's brightest pixels; a dark even row is gel."""
+"""Echoes, and bars that cannot be gel, are brighter than this fraction of the image's brightest pixels."""
 FULL = 0.8
 """Fraction of a bar's grey value that its first two and its last two rows reach, and the rows beside it do not."""
 SHARP_SHARE = 0.04
@@ -73,8 +78,9 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
 
     Bars, frames and letters at the top are skipped. Where the rest is bright from its first row on, that is ring-down
     of the transducer if another boundary lies below a dark layer of gel, and else the skin. Both results are doubtful,
-    and so is a boundary without gel between it and the graphics, which may hide the skin. Where nothing else is found,
-    what was skipped is the skin, with a doubt.
+    and so is a boundary without gel between it and the graphics, which may hide the skin, or below a bar that is no
+    brighter than what follows. A black bar cannot be told from gel. Where nothing else is found, what was skipped is
+    the skin, with a doubt.
     """
     height, width = image.shape
     along = midline[1] - midline[0]
@@ -88,8 +94,9 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
     darkest, brightest = _level(image, 0.01), _level(image, BRIGHTEST)
     means = band[:depth].mean(axis=1)
     is_bright = means >= BRIGHT * brightest
-    even = _even_rows(band[:depth]) & is_bright
-    graphics = _graphics(band[:depth], means, even, brightest)
+    even = _even_rows(band[:depth], EVEN) & is_bright
+    bars = _even_rows(band[:depth], EXACTLY_EVEN) & (means > BLACK)
+    graphics = _graphics(band[:depth], means, (even, bars & ~is_bright), brightest)
     least = max(MIN_CONTRAST * (brightest - darkest), float(np.finfo(np.float32).eps))
 
     def search(top: int) -> Skin:
@@ -100,17 +107,29 @@ def find_skin(image: Pixels, midline: Points) -> Skin:
     skin = search(_end_of_graphics(graphics, is_bright))
     if skin.row is None:
         skin = search(0)  # what was skipped may be the skin after all, with a doubt
-    return skin if skin.row is None or skin.doubt else _with_doubt(skin, skin.row, graphics, even, NEAR * height)
+    if skin.row is None or skin.doubt:
+        return skin
+    doubt = _doubt(skin.row, graphics, even, NEAR * height) or _bars_above(skin.row, bars & ~graphics)
+    return replace(skin, doubt=doubt)
 
 
-def _with_doubt(skin: Skin, row: float, graphics: NDArray[np.bool_], even: NDArray[np.bool_], near: float) -> Skin:
-    """Return the skin, with a doubt where letters blend with its echo, or it is as even as graphics are."""
+def _bars_above(row: float, bars: NDArray[np.bool_]) -> str:
+    """Return the doubt about a row of the skin below bars `(R,)` that are no brighter than what follows; or nothing."""
+    above = np.flatnonzero(bars[: round(row)])
+    if len(above) < 2:  # a single row is a chance in dark gel, and hides no skin
+        return ""
+    bar = f"rows {above[0]} to {above[-1]} are a bar of one grey value"
+    return f"{bar}, which may hide the skin; row {row:.0f} is taken"
+
+
+def _doubt(row: float, graphics: NDArray[np.bool_], even: NDArray[np.bool_], near: float) -> str:
+    """Return the doubt about a row of the skin with whose echo letters blend, or that is as even as graphics are."""
     at = round(row)
     if even[max(at - 1, 0) : at + 2].any():
-        return replace(skin, doubt=f"row {at}, taken as the skin, has a single grey value, as graphics have")
+        return f"row {at}, taken as the skin, has a single grey value, as graphics have"
     if graphics[at : round(row + near) + _GAP + 1].any():
-        return replace(skin, doubt=f"letters lie across row {at}, taken as the skin")
-    return skin
+        return f"letters lie across row {at}, taken as the skin"
+    return ""
 
 
 def _level(image: Pixels, fraction: float) -> int:
@@ -128,19 +147,19 @@ def _band(image: Pixels, centres: Array) -> tuple[Array, NDArray[np.bool_]]:
     return values, (columns >= 0) & (columns < width)
 
 
-def _even_rows(band: Array) -> NDArray[np.bool_]:
-    """Return which rows of a band `(R, N)` have a single grey value, but for a few pixels."""
-    even = np.abs(band - np.median(band, axis=1, keepdims=True)) <= EVEN
+def _even_rows(band: Array, within: int) -> NDArray[np.bool_]:
+    """Return which rows of a band `(R, N)` have a single grey value, within this many, but for a few pixels."""
+    even = np.abs(band - np.median(band, axis=1, keepdims=True)) <= within
     return even.mean(axis=1) >= EVEN_SHARE
 
 
-def _graphics(band: Array, means: Array, even: NDArray[np.bool_], brightest: float) -> NDArray[np.bool_]:
-    """Return which rows of a band `(R, N)` belong to bars, which are even and have sharp edges, or to letters."""
+def _graphics(band: Array, means: Array, bars: Sequence[NDArray[np.bool_]], brightest: float) -> NDArray[np.bool_]:
+    """Return which rows of a band `(R, N)` belong to letters, or to bars: even ones `(R,)` with sharp edges."""
     steps = np.maximum(abs(band[:, 2:] - band[:, :-2]), abs(band[:, 1:-1] - band[:, :-2])) >= brightest / 2
     rows = steps.mean(axis=1) >= SHARP_SHARE
     means = np.pad(means, (1, 1))  # nothing above the image, and below it the same
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], even, [0]])))
-    for start, end in edges.reshape(-1, 2):
+    edges = [np.flatnonzero(np.diff(np.concatenate([[0], even, [0]]))).reshape(-1, 2) for even in bars]
+    for start, end in np.concatenate(edges):
         run, level = means[start + 1 : end + 1], means[start + 1 : end + 1].max()
         # An echo fades in and out over several rows; a bar, also after JPEG, has its level in its second row.
         sharp = min(run[:2].max(), run[-2:].max()) >= FULL * level and max(means[start], means[end + 1]) < FULL * level

@@ -12,6 +12,7 @@ from sonoseg.dicom.report import region_of, report
 from sonoseg.geometry.points import Ellipse
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.image_ref import ImageRef
+from sonoseg.postprocess.gestational_age import spread_note
 from sonoseg.schema.task import Task
 from tests.dicom.objects import MODEL, dciodvfy, dcmtk, result
 
@@ -30,7 +31,7 @@ HEAD: dict[str, Any] = {
         "gestational_age_weeks": 16.3,
     },
     "intervals": {"hc_mm": [120.0, 127.25], "cephalic_index_pct": [74.0, 76.5]},
-    "notes": {"gestational_age_weeks": "16.3 is outside the usual 18 to 24"},
+    "notes": {"gestational_age_weeks": f"{spread_note(16.3)}; 16.3 is outside the usual 18 to 24"},
     "confidence": {"HEAD": 0.91},
     "shape_agreement": {"HEAD": 0.97},
     "quality": 0.8,
@@ -114,7 +115,8 @@ def test_status_reasons_and_notice(tmp_path: Path, fetal_head: Task) -> None:
     assert [text for name, text in found if name == "reason"] == HEAD["reasons"]
     assert ("121106", "Research only, not for clinical use") in found
     assert ("interval", "120 to 127.2 mm") in found and ("interval", "74 to 76.5 %") in found
-    assert ("note", "gestational_age_weeks: 16.3 is outside the usual 18 to 24") in found
+    note = "two standard deviations of the formula: 1.2 weeks (Hadlock et al. 1984); 16.3 is outside the usual 18 to 24"
+    assert ("note", note) in found and ("note", f"gestational_age_weeks: {note}") in found
     assert ("111002", f"model_sha256={MODEL}") in found
     (group,) = document.content.get_image_measurement_groups()
     (status,) = group.get_qualitative_evaluations(name=Code("status", "99SONOSEG", ""))

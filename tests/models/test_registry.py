@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,15 @@ from sonoseg.io.readers import read_image
 from sonoseg.models.model_file import compact_model, initial_state, load_network, save_model
 from sonoseg.models.model_header import read_header
 from sonoseg.models.networks import build_network
-from sonoseg.models.registry import FOLDER, ModelEntry, model_for_task, registered_model, registered_models, resolve
+from sonoseg.models.registry import (
+    FOLDER,
+    ModelEntry,
+    model_for_task,
+    registered_model,
+    registered_models,
+    resolve,
+    shipped_model,
+)
 from sonoseg.phantom.dataset import plan
 from sonoseg.phantom.layout import Settings
 from sonoseg.quality.familiarity import image_statistics
@@ -66,14 +75,22 @@ def test_a_folder_of_images_is_measured_without_training(tmp_path: Path, capsys:
     assert float(row["hc_mm_low"]) < float(row["hc_mm"]) < float(row["hc_mm_high"]) and 0 < float(row["quality"]) < 1
 
 
+def test_an_own_model_is_preferred_to_the_one_that_comes_with_sonoseg(fetal_head: Task, tmp_path: Path) -> None:
+    trained = tmp_path / "best_model.safetensors"
+    assert shipped_model(trained, fetal_head) == registered_model("fetal_head")
+    trained.touch()
+    assert shipped_model(trained, fetal_head) is None
+
+
 def test_unrelated_pictures_are_rejected_or_empty() -> None:
     """At least 95 of 100: text, noise, black, gradients, scenes, clouds, phantoms of other organs."""
     segmenter = Segmenter.load("fetal_head")
-    passed = 0
-    for picture in unrelated_pictures(40):
+    found: Counter[str] = Counter()
+    for picture in unrelated_pictures(100):
         findings = segmenter(picture, (0.2, 0.2))
-        passed += findings.status == "reject" or not findings.masks.any()
-    assert passed >= 38
+        found[findings.status if findings.masks.any() else "nothing found"] += 1
+    print(dict(found))  # docs/results.md has the figures
+    assert found["reject"] + found["nothing found"] >= 95
 
 
 def test_heads_are_not_rejected_as_unfamiliar(hc18: Path) -> None:

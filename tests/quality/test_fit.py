@@ -1,6 +1,7 @@
 """Quality models on simulated results whose truth is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +90,15 @@ def test_an_expected_failure_is_not_accepted_where_failures_are_rare() -> None:
     qualities, dice = [0.97] * 97 + [0.8, 0.7, 0.5], [0.97] * 97 + [0.8, 0.7, 0.5]
     assert acceptance_limit(qualities, dice, 0.95) == pytest.approx(0.9)
     assert acceptance_limit(qualities, dice, 0.72) == 0.5  # twice the loss is a Dice of 0.44
+
+
+def test_degraded_copies_do_not_choose_the_limit() -> None:
+    """They are copies that look like the originals and are all wrong: with them, no limit would be good enough."""
+    originals = simulated(150, worst=0.1)
+    copies = [replace(one, image_dice=0.0, is_copy=True) for one in originals]
+    alone, both = (fit_quality(some, 0.95, None, "fold 0", {}) for some in (originals, originals + copies))
+    assert alone is not None and both is not None and alone.limit > 0.955
+    assert both.limit == pytest.approx(alone.limit, abs=0.003)
 
 
 def test_at_most_five_percent_of_the_accepted_are_not_acceptable() -> None:

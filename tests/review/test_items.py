@@ -132,6 +132,13 @@ def test_a_depth_has_the_points_between_which_it_is_taken(spine: Task) -> None:
         of_record(record | {"marks": {"skin_to_epi_mm": [[97], [97, 105]]}}, spine)
 
 
+def test_the_spread_of_the_gestational_age_is_on_the_page(fetal_head: Task) -> None:
+    head = Shape("HEAD", "ellipse", np.array([[20.0, 60], [120, 60], [70, 20], [70, 100]]))
+    found, _ = measured([head], np.zeros(SIZE, np.uint8), fetal_head, (1.0, 1.0))
+    (age,) = (one for one in found if one["key"] == "gestational_age_weeks")
+    assert 30 < age["value"] < 36 and "formula: 3.0 weeks" in age["note"]
+
+
 def test_a_loop_has_frames_and_curves(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = page.item("005_loop")
     assert whole["frames"] == FRAMES and 1 <= whole["frame"] <= FRAMES

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sonoseg.postprocess.gestational_age import spread_note
 from sonoseg.schema.quantity import Quantity, prefer_mm
 
 SHARE = 0.25
@@ -90,6 +91,9 @@ def summarise(frames: Sequence[Frame], quantities: Sequence[Quantity], remarks: 
         ends = [frame.intervals[key] for frame, _ in known if key in frame.intervals]
         if known and len(ends) == len(known):
             intervals[key] = loop_interval(values, ends, own)
+    age = measurements.get("gestational_age_weeks")
+    if age is not None:
+        notes["gestational_age_weeks"] = spread_note(age)
     qualities = [frame.quality for frame in chosen if frame.quality is not None]
     names = dict.fromkeys(name for frame in chosen for name in frame.confidence)
     found = {name: [frame.confidence[name] for frame in chosen if name in frame.confidence] for name in names}
