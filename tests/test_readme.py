@@ -37,6 +37,7 @@ MODULES = (
     "benchmarks.ablation",
     "benchmarks.archives",
     "benchmarks.coverage",
+    "benchmarks.review_page",
     "benchmarks.suggested_labels",
     "stress.fuzz",
     "stress.killtest",
