@@ -38,6 +38,7 @@ MODULES = (
     "benchmarks.archives",
     "benchmarks.coverage",
     "benchmarks.skin",
+    "benchmarks.review_page",
     "benchmarks.suggested_labels",
     "stress.fuzz",
     "stress.killtest",

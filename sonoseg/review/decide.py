@@ -7,9 +7,10 @@ from typing import Any
 from sonoseg.errors import DataError
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.names import text_problem
-from sonoseg.review.session import NotAllowed, Review, View
+from sonoseg.review.session import NotAllowed, Review
 from sonoseg.review.shapes import rounded, to_page
-from sonoseg.review.store import DECISIONS
+from sonoseg.review.sources import View
+from sonoseg.review.store import DECISIONS, REVIEWER
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
 
@@ -53,6 +54,7 @@ def save(review: Review, identity: str, body: Mapping[str, Any]) -> dict[str, An
         "shapes": [to_page(shape) for shape in shapes],
         "not_visible": _not_visible(body.get("not_visible", []), shapes, review.task),
         "spacing_mm": given,
+        **({"spacing_from": REVIEWER} if given else {}),
     }
     entry = {
         "decision": decision,

@@ -11,8 +11,9 @@ from sonoseg.annotations.shapes_of_masks import union
 from sonoseg.errors import DataError
 from sonoseg.geometry.shapes import Shape
 from sonoseg.postprocess.measure import measure
-from sonoseg.review.session import NotFound, Review, View
+from sonoseg.review.session import NotFound, Review
 from sonoseg.review.shapes import stored
+from sonoseg.review.sources import View
 from sonoseg.review.store import Entry
 from sonoseg.schema.quantity import prefer_mm
 from sonoseg.sizes import Size, Spacing

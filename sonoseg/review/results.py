@@ -171,8 +171,6 @@ class ResultFolder:
         return [listed[name] for name in sorted(listed)]
 
     def _of_row(self, row: Mapping[str, str]) -> Item:
-        start = "confidence_"
-        found = tuple(key.removeprefix(start) for key, value in row.items() if key.startswith(start) and value)
         return Item(
             **self._identity(row["name"], row.get("image", "")),
             frame=int(row["frame"]) if row.get("frame", "").isdigit() else None,
@@ -180,7 +178,7 @@ class ResultFolder:
             quality=_number(row.get("quality", "")),
             reasons=tuple(filter(None, row.get("reason", "").split("; "))),
             frames=int(row["frames"]) if row.get("frames", "").isdigit() else 1,
-            structures=tuple(name for name in self.task.class_names if name in found),
+            structures=tuple(name for name in self.task.class_names if row.get(f"confidence_{name}")),
         )
 
     def _of_record(self, name: str, record: Mapping[str, Any]) -> Item | None:

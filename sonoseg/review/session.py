@@ -4,7 +4,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,14 @@ from sonoseg.review import pictures
 from sonoseg.review.kept import Kept
 from sonoseg.review.measuring import DIGITS, entries, measured, measured_marks
 from sonoseg.review.pictures import Frame
-from sonoseg.review.predictions import Prediction
 from sonoseg.review.queue import MOST, Lists, Query, chosen, counts, listed, worst_first
 from sonoseg.review.results import FOLDER, Item
 from sonoseg.review.shapes import PAGE_KINDS, ShapeReader, rounded, stored, to_page
-from sonoseg.review.sources import NoSuchFrame, Source
-from sonoseg.review.store import Entry, Rater, Store
+from sonoseg.review.sources import NoSuchFrame, Source, View
+from sonoseg.review.store import Rater, Store
 from sonoseg.schema.task import Task
 from sonoseg.sizes import Spacing
 
-REVIEWER = "reviewer"
-"""Where a pixel spacing comes from that was measured on the page."""
 MAX_PATIENTS = 1000
 """Patients that the page offers as a filter."""
 NOTICE = "Not for clinical use."
@@ -39,31 +36,6 @@ class NotFound(SonoSegError):
 
 class NotAllowed(SonoSegError):
     """The server was not started for this."""
-
-
-@dataclass(frozen=True)
-class View:
-    """A frame, from 1, of an item as this rater sees it: the prediction, and the newest decision, None without one.
-
-    version: of the newest decision under this name, also about an earlier image; 0 without one.
-    """
-
-    item: Item
-    frame: int
-    prediction: Prediction
-    entry: Entry | None
-    version: int = 0
-
-    @property
-    def spacing(self) -> Spacing | None:
-        """The spacing of the file or, where it has none, that of the reviewer."""
-        given = self.entry["after"].get("spacing_mm") if self.entry else None
-        return self.prediction.spacing or ((given["row"], given["col"]) if given else None)
-
-    @property
-    def key(self) -> str:
-        """Name of the image in annotations."""
-        return self.item.name if self.item.frames == 1 else f"{self.item.name}_frame{self.frame:04d}"
 
 
 class Review:
@@ -231,12 +203,11 @@ class Review:
         found, blind, entry = view.prediction, self.rater.blind, view.entry
         shapes, spacing = self.shown(view), view.spacing
         height, width = found.size or (0, 0)
-        calibrated = spacing is not None and found.spacing is None
         return {
             **{"id": view.item.id, "name": view.item.label or view.item.name, "width": width, "height": height},
             **{"frames": view.item.frames, "frame": view.frame},
             "spacing_mm": {"row": spacing[0], "col": spacing[1]} if spacing else None,
-            "spacing_from": REVIEWER if calibrated else found.spacing_from,
+            "spacing_from": view.spacing_from,
             "status": "" if blind else found.status,
             "quality": None if blind else found.quality,
             "reasons": [] if blind else found.reasons or list(view.item.reasons),

@@ -1,7 +1,10 @@
-"""Where items come from: results in a folder, images that are segmented as they are opened, or several of these."""
+"""Where items come from: results in a folder, images that are segmented as they are opened, or several of these.
+
+`View` is a frame of one, with the newest decision about it.
+"""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,11 +13,43 @@ from sonoseg.io.image_ref import ImageRef
 from sonoseg.review.kept import Kept
 from sonoseg.review.predictions import LoopResult, Prediction, image_sha256_of, of_record
 from sonoseg.review.results import Item, ResultFolder
+from sonoseg.review.store import REVIEWER, Entry
 from sonoseg.schema.task import Task
+from sonoseg.sizes import Spacing
 
 
 class NoSuchFrame(DataError):
     """An item has no frame of this number."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A frame, from 1, of an item as this rater sees it: the prediction, and the newest decision, None without one.
+
+    version: of the newest decision under this name, also about an earlier image; 0 without one.
+    """
+
+    item: Item
+    frame: int
+    prediction: Prediction
+    entry: Entry | None
+    version: int = 0
+
+    @property
+    def spacing(self) -> Spacing | None:
+        """The spacing of the file or, where it has none, that of the reviewer."""
+        given = self.entry["after"].get("spacing_mm") if self.entry else None
+        return self.prediction.spacing or ((given["row"], given["col"]) if given else None)
+
+    @property
+    def spacing_from(self) -> str:
+        """Where `spacing` comes from: as of the prediction, or `REVIEWER`."""
+        return REVIEWER if self.spacing and not self.prediction.spacing else self.prediction.spacing_from
+
+    @property
+    def key(self) -> str:
+        """Name of the image in annotations."""
+        return self.item.name if self.item.frames == 1 else f"{self.item.name}_frame{self.frame:04d}"
 
 
 class Source(Protocol):

@@ -27,6 +27,8 @@ DECISIONS = ("open", "accepted", "corrected", "rejected")
 JSON_NAMES = {"line": "line", "rect": "rect", "ellipse": "ellipse", "region": "polygon"}
 """Kind of a shape on the page -> in annotation files."""
 
+REVIEWER = "reviewer"
+"""`spacing_from` of a pixel spacing that was measured on the page."""
 SECONDS = 10.0
 """In which another process has to have saved."""
 

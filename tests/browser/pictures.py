@@ -1,23 +1,17 @@
 """Make the pictures of docs/guide/review.md from simulated images: python -m tests.browser.pictures [--out FOLDER]."""
 
 import argparse
-import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from benchmarks.samples import pictures
 from sonoseg.phantom.__main__ import main as make_phantoms
 from tests.browser.page import FLAGS, ReviewPage, chromium_program
-from tests.browser.results import segmented
+from tests.browser.results import segmented, spine_loop
 from tests.browser.server import Server
 from tests.conftest import REPOSITORY
-
-FRAMES, SHIFT = 30, 12
-"""Length of the loop, and how far its picture moves to either side, in pixels."""
 
 
 def main() -> None:
@@ -56,21 +50,6 @@ def heads(folder: Path) -> Path:
     return simulated(folder, "head", "fetal_head", 12)
 
 
-def loop(folder: Path) -> Path:
-    """Return results of a video in which a simulated spine moves from side to side."""
-    assert make_phantoms(["--out", str(folder / "data"), "--images", "4", "--seed", "5"]) == 0
-    picture = cv2.imread(str(folder / "data" / "images" / "Image_002.png"))
-    assert picture is not None
-    height, width = picture.shape[0], picture.shape[1] - 2 * SHIFT
-    (folder / "loops").mkdir()
-    video = cv2.VideoWriter(str(folder / "loops" / "loop.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 15, (width, height))
-    for index in range(FRAMES):
-        left = SHIFT + round(SHIFT * math.sin(2 * math.pi * index / FRAMES))
-        video.write(picture[:height, left : left + width])
-    video.release()
-    return segmented(folder, folder / "loops", "spine_realtime", "--spacing", "0.2")
-
-
 def drag_an_end(page: ReviewPage) -> None:
     """Decide on some images, then drag the upper end of a midline, and hold it."""
     for key in "xaa":
@@ -105,7 +84,7 @@ def go_to_a_frame(page: ReviewPage) -> None:
 PICTURES: list[tuple[str, Callable[[Path], Path], Callable[[Any], None]]] = [
     ("line", spines, drag_an_end),
     ("ellipse", heads, turn_an_axis),
-    ("loop", loop, go_to_a_frame),
+    ("loop", spine_loop, go_to_a_frame),
 ]
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Folders of results to review: one made by the model that comes with SonoSeg, others written by hand."""
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -16,6 +18,8 @@ from sonoseg.types import Pixels
 
 HOSTILE = "<img src=x onerror=document.title='taken'>.png"
 """A file name that would run a script, were it taken for HTML."""
+SHIFT = 12
+"""How far the picture of a loop moves to either side, in pixels."""
 
 
 def spine_results(folder: Path, images: int = 12) -> Path:
@@ -25,6 +29,21 @@ def spine_results(folder: Path, images: int = 12) -> Path:
     source = folder / "data" / "images"
     shutil.copy(source / "Image_001.png", source / HOSTILE)
     return segmented(folder, source, "spine_realtime", "--engine", "torch", "--jobs", "1")
+
+
+def spine_loop(folder: Path, frames: int = 30) -> Path:
+    """Return results of a video in which a simulated spine moves from side to side."""
+    assert make_phantoms(["--out", str(folder / "data"), "--images", "4", "--seed", "5"]) == 0
+    picture = cv2.imread(str(folder / "data" / "images" / "Image_002.png"))
+    assert picture is not None
+    height, width = picture.shape[0], picture.shape[1] - 2 * SHIFT
+    (folder / "loops").mkdir()
+    video = cv2.VideoWriter(str(folder / "loops" / "loop.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 15, (width, height))
+    for index in range(frames):
+        left = SHIFT + round(SHIFT * math.sin(2 * math.pi * index / frames))
+        video.write(picture[:height, left : left + width])
+    video.release()
+    return segmented(folder, folder / "loops", "spine_realtime", "--spacing", "0.2")
 
 
 def segmented(folder: Path, images: Path, task: str, *flags: str) -> Path:

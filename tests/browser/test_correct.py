@@ -81,6 +81,31 @@ def brightest(screenshot: bytes, ratio: float, near: tuple[float, float], reach:
     return (left + x + 0.5) / ratio, (top + y + 0.5) / ratio
 
 
+def test_corners_of_a_rectangle_are_saved_where_they_were_left(spine_server: Server, visit: Visit) -> None:
+    page = visit(spine_server)
+    page.filter("structure", "VTB")
+    page.press("2")
+    (left, top), (right, bottom) = page.shape("VTB")
+    page.drag((right, top), (right + 9.3, top - 6.2))
+    page.drag((left, bottom), (left - 4.4, bottom + 5.6))
+    saved = found(page.decide("c"), "VTB")
+    assert np.allclose(saved, [[left - 4.4, top - 6.2], [right + 9.3, bottom + 5.6]], atol=CLOSE)
+
+
+def test_vertices_of_an_outline_are_dragged_added_and_deleted(nerves: Path, serve: Serve, visit: Visit) -> None:
+    page = visit(serve(nerves))
+    page.press("1")
+    page.drag((200, 80), (220, 70))
+    page.page.mouse.dblclick(*page.on_screen((150, 161)))  # beside the lower side: the new vertex lies on it
+    page.until(lambda: len(page.shape("NERVE")) == 5)
+    assert np.allclose(page.shape("NERVE")[3], (150, 160), atol=CLOSE)
+    page.drag((150, 160), (150, 190))
+    page.drag((100, 80), (100, 80))
+    page.press("Delete")
+    saved = found(page.decide("c"), "NERVE")
+    assert np.allclose(saved, [(220, 70), (200, 160), (150, 190), (100, 160)], atol=CLOSE)
+
+
 def test_an_ellipse_is_dragged_turned_and_undone(heads: Path, serve: Serve, visit: Visit) -> None:
     page = visit(serve(heads))
     page.press("1")

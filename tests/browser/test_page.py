@@ -184,12 +184,19 @@ def test_letters_can_be_typed_into_the_note_and_switched_off(heads: Path, serve:
     assert not server.log()
 
 
-def test_ten_thousand_results_open_at_once(tmp_path: Path, serve: Serve, visit: Visit) -> None:
-    server = serve(many_results(tmp_path / "many", 10_000))
-    page = visit(server)
+def opened_twice(server: Server, visit: Visit) -> tuple[ReviewPage, list[float]]:
+    """Return a page, and the seconds that its first image took when it was opened in a new window, and again."""
     start = time.monotonic()
+    page = visit(server)
+    first = time.monotonic()
     page.open()
-    seconds = time.monotonic() - start
+    return page, [first - start, time.monotonic() - first]
+
+
+def test_ten_thousand_results_open_at_once(tmp_path: Path, spine_server: Server, serve: Serve, visit: Visit) -> None:
+    server = serve(many_results(tmp_path / "many", 10_000))
+    _, few = opened_twice(spine_server, visit)  # a dozen results, on this machine as busy as it is
+    page, many = opened_twice(server, visit)
     assert page.page.inner_text("#progress-text") == "0 of 10000 reviewed"
     assert page.page.locator("#rows [role=option]").count() < 40
     page.page.evaluate("document.getElementById('list').scrollTop = 68 * 7000")
@@ -199,7 +206,7 @@ def test_ten_thousand_results_open_at_once(tmp_path: Path, serve: Serve, visit: 
     page.page.reload()
     page.wait("html[data-ready]")
     page.until(lambda: page.page.query_selector("#row-7003[aria-selected=true]"))
-    assert seconds < 3  # below 1 s where nothing else runs
+    assert all(long < 1.5 * short + 1 for long, short in zip(many, few, strict=True))
 
 
 def test_no_inline_code_and_no_foreign_address() -> None:

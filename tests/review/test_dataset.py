@@ -100,10 +100,13 @@ def test_new_images_do_not_replace_others_of_the_same_name(prepared_spine: Path,
     page.save(known, "corrected", shapes=[LINE])
     page.save("fresh", "corrected", shapes=[LINE], spacing_mm={"row": 0.1, "col": 0.1})
     page.save("renamed", "corrected", shapes=[LINE])
-    write_dataset(review, root)
+    assert "spacing measured by a reviewer: fresh" in write_dataset(review, root)
+    with (out / "review" / "dataset" / "metadata.csv").open() as table:
+        origins = {row["image"]: row["spacing_from"] for row in csv.DictReader(table)}
     names = {path.stem for path in (out / "review" / "dataset" / "images").iterdir()}
     renamed = next(name for name in names if name.startswith(f"{known}_"))
     assert names == {renamed, "fresh", sorted(train)[1]}
+    assert origins == {"fresh.png": "reviewer", f"{renamed}.png": "metadata.csv", f"{sorted(train)[1]}.png": ""}
     stage1(root, "--add", str(out / "review" / "dataset"))
     both = rows(root, "train") | rows(root, "test")
     assert both[known]["sha256"] == train[known]["sha256"]
@@ -249,6 +252,14 @@ def test_a_second_data_folder_replaces_the_first(page: Page, results: Path) -> N
     write_dataset(review_of(results), results.parents[1])
     folder = results / "review" / "dataset" / "training_set"
     assert {path.name for path in folder.iterdir()} == {"001_b.png", "001_b_Annotation.png"}
+
+
+def test_a_spacing_of_a_log_that_does_not_say_who_measured_it(page: Page, results: Path) -> None:
+    page.save("000_a", "corrected", spacing_mm={"row": 0.2, "col": 0.2})
+    log = results / "review" / "reviews.jsonl"
+    log.write_text(log.read_text().replace(', "spacing_from": "reviewer"', ""))
+    assert "spacing_from" not in log.read_text()
+    assert "spacing measured by a reviewer: 000_a" in write_dataset(review_of(results), results.parents[1])
 
 
 def test_what_only_one_column_of_spacings_cannot_say(page: Page, results: Path) -> None:

@@ -151,10 +151,12 @@ def test_a_calibration_gives_millimetres_and_says_so(page: Page, results: Path) 
     assert page.save("000_a", "accepted", spacing_mm=spacing)["decision"] == "corrected"
     again = page.item("000_a")
     assert (again["spacing_mm"], again["spacing_from"]) == (spacing, "reviewer")
-    assert log_of(results)[0]["after"]["spacing_mm"] == spacing
+    after = log_of(results)[0]["after"]
+    assert (after["spacing_mm"], after["spacing_from"]) == (spacing, "reviewer")
     known = page.save("004_framed", "corrected", spacing_mm=spacing, status=422)
     assert "known, from SequenceOfUltrasoundRegions" in known["error"]
     assert page.save("004_framed", "accepted", spacing_mm={"row": 0.3, "col": 0.3})["decision"] == "accepted"
+    assert "spacing_from" not in log_of(results)[1]["after"]
 
 
 def test_measurements_have_intervals_while_the_shapes_are_predicted_ones(page: Page, results: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -258,10 +259,49 @@ def test_the_only_results_need_no_name(tmp_path: Path, capsys: pytest.CaptureFix
     assert "several results; name one of" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder(results: Path) -> None:
-    os.chmod(results, 0o500)
+NOBODY = 65534
+
+
+@contextmanager
+def not_as_root() -> Iterator[None]:
+    """Do without the rights of root, who may write everywhere, until the end of the block."""
+    if os.geteuid() != 0:
+        yield
+        return
     try:
-        assert "cannot be written" in Store(results / "review", Rater("ann")).read_only
+        os.seteuid(NOBODY)
+    except PermissionError:
+        pytest.skip("root may write everywhere, and may not become another user here")
+    try:
+        yield
     finally:
-        os.chmod(results, 0o700)
+        os.seteuid(0)
+
+
+def test_a_read_only_folder() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, which nobody but its owner may enter
+        results = Path(folder) / "results"
+        results.mkdir()
+        if os.geteuid() == 0:
+            os.chmod(folder, 0o755)
+            os.chown(results, NOBODY, NOBODY)
+        with not_as_root():
+            results.chmod(0o500)
+            assert "cannot be written" in Store(results / "review", Rater("ann")).read_only
+            results.chmod(0o700)
+            assert Store(results / "review", Rater("ann")).read_only == ""
+
+
+def test_the_guide_lists_the_addresses_of_the_server(page: Page) -> None:
+    text = (REPOSITORY / "docs" / "guide" / "review.md").read_text()
+    cells = [
+        line.split("|")[1] for line in text.partition("## The HTTP interface")[2].splitlines() if line[:3] == "| `"
+    ]
+    requests = [request.partition("?")[0] for cell in cells for request in re.findall(r"`([^`]+)`", cell)]
+    documented = {re.sub(r"<\w+>", "*", request) for request in requests}
+    served = {
+        f"{method} {re.sub(r'{[^}]+}', '*', route.path)}"
+        for route in page.app.app.routes
+        for method in route.methods - {"HEAD"}
+    }
+    assert documented == served

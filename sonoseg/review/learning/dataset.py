@@ -20,9 +20,10 @@ from sonoseg.io.names import name_key
 from sonoseg.io.png import write_image
 from sonoseg.io.tables import write_csv
 from sonoseg.prepare.rasterize import label_map
-from sonoseg.review.session import NotFound, Review, View
+from sonoseg.review.session import NotFound, Review
 from sonoseg.review.shapes import stored
-from sonoseg.review.store import Entry
+from sonoseg.review.sources import View
+from sonoseg.review.store import REVIEWER, Entry
 from sonoseg.runs.split_tables import Sample, read_split
 from sonoseg.runs.workspace import PARTS, Workspace
 from sonoseg.schema.annotation_formats import MaskFolder, annotations_section
@@ -31,16 +32,22 @@ from sonoseg.sizes import Spacing
 from sonoseg.types import Pixels
 
 FOLDER = "dataset"
+SPACING_FROM = "spacing_from"
+"""Column of the table, for people."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """An image of the data folder: its file's name there without `.png`, pixels `(H, W)` uint8, and shapes on them."""
+    """An image of the data folder: its file's name there without `.png`, pixels `(H, W)` uint8, and shapes on them.
+
+    spacing_from: where the spacing comes from, see `View`.
+    """
 
     name: str
     pixels: Pixels
     shapes: list[Shape]
     spacing: Spacing | None
+    spacing_from: str
     patient: str
 
 
@@ -138,7 +145,7 @@ def _chosen(review: Review, known: Known, section: Any, remarks: list[str]) -> I
         view = replace(view, entry=entry)
         sample = known.by_id.get(name_key(identity))
         patient = sample.patient if sample else view.item.patient
-        yield Chosen(identity, frame.own, shapes, view.spacing, patient)
+        yield Chosen(identity, frame.own, shapes, view.spacing, view.spacing_from, patient)
 
 
 def _check_same(view: View, entry: Entry) -> None:
@@ -192,20 +199,27 @@ def _mask(one: Chosen, task: Task, section: MaskFolder) -> Pixels:
 
 
 def _write_table(folder: Path, chosen: list[Chosen], task: Task, remarks: list[str]) -> None:
-    """Write the table of spacings and, where the task takes them from a table, of patients."""
+    """Write the table of spacings, of where they come from, and, where the task takes them from a table, of patients.
+
+    Stage 1 does not read `SPACING_FROM`.
+    """
     metadata = task.metadata
     column = None if task.patients.pattern else task.patients.table_column
-    rows, uneven = [], 0
+    rows, uneven, measured = [], 0, []
     for one in chosen:
         row: dict[str, Any] = {metadata.image: f"{one.name}.png"}
         if one.spacing and metadata.row_mm == metadata.col_mm and abs(one.spacing[0] / one.spacing[1] - 1) > 1e-6:
             uneven += 1
         elif one.spacing:
-            row |= {metadata.row_mm: one.spacing[0], metadata.col_mm: one.spacing[1]}
+            row |= {metadata.row_mm: one.spacing[0], metadata.col_mm: one.spacing[1], SPACING_FROM: one.spacing_from}
+            measured += [one.name] if one.spacing_from == REVIEWER else []
         rows.append(row | ({column: one.patient} if column else {}))
     if uneven:
         remarks.append(
             f"{uneven} images: spacing left out, as rows and columns differ and the task's table has one column"
         )
-    columns = dict.fromkeys([metadata.image, metadata.row_mm, metadata.col_mm, *([column] if column else [])])
+    if measured:
+        remarks.append(f"spacing measured by a reviewer: {', '.join(measured)}")
+    own = [metadata.image, metadata.row_mm, metadata.col_mm, SPACING_FROM]
+    columns = dict.fromkeys([*own, *([column] if column else [])])
     write_csv(folder / metadata.file, list(columns), rows)

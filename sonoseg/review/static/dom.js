@@ -51,8 +51,9 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Whether keys typed at `target` belong to it. */
-export function takesKeys(target) {
+/** Whether a key typed at `target` belongs to it; a slider takes arrows, and no letters. */
+export function takesKeys(target, key) {
+  if (target instanceof HTMLInputElement && target.type === "range" && key.length === 1) return false;
   return target instanceof Element && target.closest("input, textarea, select, [contenteditable]") !== null;
 }
 

@@ -73,7 +73,7 @@ export const GROUPS = [
 export const POINTER = [
   ["Wheel", "Zoom to the pointer"],
   ["Drag beside shapes", "Move the image; with Space held down anywhere"],
-  ["Right button", "Window (left, right) and level (up, down)"],
+  ["Right button", "Window (right: wider) and level (up: higher, so darker)"],
   ["Click a line", "Choose the shape: its handles appear"],
   ["Shift while dragging", "An axis of an ellipse keeps its direction"],
   ["Double click an outline", "Add a vertex"],
@@ -100,7 +100,7 @@ export const singleKeys = {
 
 function down(event) {
   if (isOpen() || event.isComposing) return;
-  if (takesKeys(event.target)) {
+  if (takesKeys(event.target, event.key)) {
     if (event.key === "Escape") byId("stage").focus();
     return;
   }

@@ -69,7 +69,7 @@ export function greyAt([x, y]) {
   return greys.data[4 * (row * greys.width + column)];
 }
 
-/** Change window and level by a drag: to the right widens, upwards brightens. */
+/** Change window and level by a drag: to the right widens the window; upwards raises the level, which darkens. */
 export function dragWindow(dx, dy) {
   windowing.width = Math.max(NARROWEST, Math.min(510, windowing.width + dx));
   windowing.level = Math.max(0, Math.min(255, windowing.level + dy));
