@@ -461,6 +461,8 @@ def test_the_driver_names_what_decides_the_results_of_its_processes(device: str,
     worker = load(*arguments)
     found = [fingerprint_of(each, DEFAULT_LIMITS, False, "review") for each in (driver, worker)]
     assert found[0] == found[1] and worker.device == device
+    if device == "cpu":
+        assert worker.probabilities(picture(1)).shape == (4, 60, 90)
     with pytest.raises(ModelError, match="it was not loaded in this process"):
         driver.probabilities(picture(1))
 
