@@ -13,7 +13,9 @@ from sonoseg.io.readers import read_image
 from sonoseg.models.summary import summarise_network
 from sonoseg.schema.task_files import load_task
 
-FRAMES, FRAME_S = 300, 0.033
+FRAMES = 300
+MEDIAN_S, LAST_S = 0.012, 0.020
+"""Targets of the median and of the 99th percentile, in seconds."""
 TURN_FRAMES = 30
 """Frames that a model processes before the other model's turn, as a second of video."""
 
@@ -51,8 +53,8 @@ def latency(root: Path, engine: str) -> Figure:
         ratio=float(np.median(before / after)),
         before_is="task `spine`",
         after_is="task `spine_realtime`: no denoising, 256x352, a fifteenth of the parameters",
-        target="99 of 100 within 33 ms",
-        reached=last < FRAME_S,
+        target=f"{MEDIAN_S * 1000:.0f} ms, and 99 of 100 below {LAST_S * 1000:.0f} ms",
+        reached=float(np.median(after)) <= MEDIAN_S and last < LAST_S,
         floor=f"{network * 1000:.0f} ms",
         remains=f"99th percentile {last * 1000:.1f} ms over {FRAMES} frames. Floor: the network at a matrix product's "
         "rate.",

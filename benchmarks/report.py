@@ -18,7 +18,7 @@ TITLES = {
 NOTES = {
     "denoise": """What is left is the table of weights: without it a pass takes half of the time, 38 of 77 ms. Sums of a
 patch in vector instructions in place of the running sum, and one pass over the columns in place of two, give the same
-bytes in 80 to 92 and in 76 ms. Integers of 16 bits would not make the table faster.""",
+bytes in 80 to 92 and in 76 ms.""",
     "training_step": """Profile of a step in 32 bits: convolutions 62 % (backward 41, forward 20 %), activations 7 %,
 batch norm 7 %, the loss with its distances 10 %, copies 5 %. The convolutions, oneDNN's code, reach half of the rate of
 a matrix product; 2.2x is reached in bf16 with `--compile`.""",

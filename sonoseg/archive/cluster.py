@@ -4,6 +4,7 @@ Ray places the processes and moves the messages; what is finished is decided by 
 process has ended without an answer is tried a second time, and then halved until the file is found that ends it.
 """
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -118,7 +119,8 @@ class Pool:
         if self._busy or self._idle:
             self._alive = time.monotonic()
         elif self._alive is not None and time.monotonic() - self._alive > _WAIT_SECONDS:
-            self._note(f"no process could be started for {_WAIT_SECONDS:g} s: the cluster has no free processors")
+            missing = "processors or GPUs" if self._settings.gpus else "processors"
+            self._note(f"no process could be started for {_WAIT_SECONDS:g} s: the cluster has no free {missing}")
             self._alive = None
 
     def _start_processes(self, more: bool) -> None:
@@ -145,12 +147,13 @@ class Pool:
             answer = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             self._failed_starts += 1
-            self._note(f"a process ended while it loaded the models: {_first_line(error)}")
+            node = _node_of(error)
+            self._note(f"{node}: a process ended while it loaded the models: {_first_line(error)}")
             self._looked = float("-inf")
             if self._failed_starts >= _STARTS:
                 raise MachineError(
-                    f"{_STARTS} processes ended while they loaded the models: {_first_line(error)}; look into the logs "
-                    "of Ray, and run the same command again"
+                    f"{_STARTS} processes ended while they loaded the models, the last one on {node}: "
+                    f"{_first_line(error)}; look into the logs of Ray, and run the same command again"
                 ) from None
             return
         if isinstance(answer, Problem):
@@ -238,6 +241,12 @@ class Pool:
     def _close(self) -> None:
         for actor in [*self._starting.values(), *self._idle, *(actor for actor, _, _ in self._busy.values())]:
             self._ray.kill(actor)
+
+
+def _node_of(error: BaseException) -> str:
+    """Return the address of the node on which a process has ended, from Ray's error: it has told no name yet."""
+    address = re.search(r"^\s*ip: (\S+)$", str(error), re.MULTILINE)
+    return f"node {address[1]}" if address else "an unknown node"
 
 
 def _first_line(error: BaseException) -> str:

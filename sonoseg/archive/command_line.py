@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.archive.run import Engine
     from sonoseg.inference.segmenter import Segmenter
     from sonoseg.inference.sources import SpacingOptions
+    from sonoseg.models.engines.choose import EngineOptions
 
 LOCAL = "local"
 CONNECT_SECONDS = 10
@@ -92,6 +93,29 @@ def check_archive_flags(arguments: argparse.Namespace) -> None:
                 f"{arguments.gpus_per_actor:g}; with cuda each actor needs a part of a GPU, with cpu none"
             )
         arguments.device = device
+
+
+def engine_options(arguments: argparse.Namespace) -> "EngineOptions":
+    """Return how the networks of a run are to be run. Raises UsageError for a device that is not available.
+
+    On Ray a process makes one image at a time, and only processes that Ray gives a GPU need one: this one may be on a
+    login node, and holds no memory of a GPU.
+    """
+    from sonoseg.inference.segmenter import choose_device
+    from sonoseg.models.engines.choose import EngineOptions
+
+    if not arguments.ray:
+        return EngineOptions(arguments.engine, choose_device(arguments.device), arguments.jobs)
+    elsewhere = arguments.device == "cuda"
+    if elsewhere and arguments.ray == LOCAL:
+        try:
+            choose_device("cuda")
+        except UsageError:
+            raise UsageError(
+                f"--gpus-per-actor {arguments.gpus_per_actor:g} with --ray {LOCAL}: no CUDA device is available on "
+                "this machine; omit it, or name a cluster with GPUs"
+            ) from None
+    return EngineOptions(arguments.engine, arguments.device, 1, elsewhere)
 
 
 def run_archive_stage(

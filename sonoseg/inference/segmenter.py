@@ -101,7 +101,7 @@ class Segmenter:
         """
         if self._source is None:
             raise ModelError("only a segmenter that was loaded from model files can be pickled; use Segmenter.load")
-        files, options = self._source
+        files, options = self._source[0], replace(self._source[1], elsewhere=False)
         if len(engines := {member.engine.name for member in self.members}) == 1:
             options = replace(options, name=engines.pop())
         return load_once, (files, options, self.sha256, self.raw_masks, self.tta)

@@ -22,13 +22,19 @@ import inference
 from sonoseg.__main__ import main as sonoseg
 from sonoseg.archive import process, rows
 from sonoseg.archive.inputs import Unit
-from sonoseg.archive.run import _remove_unfinished
+from sonoseg.archive.run import _remove_unfinished, fingerprint_of
 from sonoseg.archive.table import read_about
-from sonoseg.errors import DataError
+from sonoseg.errors import DataError, ModelError
+from sonoseg.inference import segmenter
 from sonoseg.inference.segmenter import Segmenter
 from sonoseg.inference.sources import Loop, Source
 from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.limits import DEFAULT_LIMITS
 from sonoseg.io.tables import unescape_cell
+from sonoseg.models.engines.choose import EngineOptions
+from sonoseg.models.model_file import load_network
+from sonoseg.models.model_header import read_header
+from sonoseg.models.registry import registered_model
 from sonoseg.runs.lock import locked
 from sonoseg.schema.task import Task
 from tests.conftest import changed
@@ -421,6 +427,10 @@ WRONG = {
     "files on Ray": (["--results", "files", "--ray", "local", "--images", "{in}"], "not --results files"),
     "overlays": (["--overlays", "all", "--images", "{in}"], "--overlays needs --results parquet"),
     "GPUs": (["--results", "parquet", "--images", "{in}", "--gpus-per-actor", "1"], "--gpus-per-actor needs --ray"),
+    "no GPU here": (
+        ["--ray", "local", "--images", "{in}", "--gpus-per-actor", "1"],
+        "is available on this machine; omit",
+    ),
     "a device": (["--ray", "local", "--images", "{in}", "--device", "cuda"], "each actor needs a part of a GPU"),
     "below the images": (["--results", "parquet", "--images", "{in}", "--output", "{in}/out"], "lies below the images"),
     "a list without parquet": (["--images", "{in}/i02.png"], "is a file; --images names the folder"),
@@ -430,9 +440,31 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_flags_that_do_not_go_together(case: str, images: Path, monkeypatch, fetal_head: Task, capsys) -> None:
     always_load(monkeypatch, member(bright_is_head, fetal_head, "model", "m" * 64))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     flags, message = WRONG[case]
     assert inference.main(["--task", "fetal_head", *(flag.replace("{in}", str(images)) for flag in flags)]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_driver_names_what_decides_the_results_of_its_processes(device: str, monkeypatch) -> None:
+    """Without the network: loaded on the same device in a process, the model has the same fingerprint there."""
+    entry = registered_model("spine_realtime")
+    assert entry
+    models = [read_header(entry.path)]
+    driver = Segmenter.from_models(models, EngineOptions("torch", device, 1, elsewhere=True))
+    load, arguments = driver.__reduce__()
+    network = load_network(models[0])
+    monkeypatch.setattr("sonoseg.models.model_file.load_network", lambda *_: network)  # on no GPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(segmenter, "_has_driver", lambda: True)
+    worker = load(*arguments)
+    found = [fingerprint_of(each, DEFAULT_LIMITS, False, "review") for each in (driver, worker)]
+    assert found[0] == found[1] and worker.device == device
+    if device == "cpu":
+        assert worker.probabilities(picture(1)).shape == (4, 60, 90)
+    with pytest.raises(ModelError, match="it was not loaded in this process"):
+        driver.probabilities(picture(1))
 
 
 def test_the_two_kinds_of_results_keep_to_their_folders(run: Run, tmp_path: Path, images: Path, capsys) -> None:

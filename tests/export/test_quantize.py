@@ -68,6 +68,12 @@ def test_one_that_is_worse_is_not_kept(trained: Path, tmp_path: Path, monkeypatc
         quantization.quantize(model, load_data(model.task, Workspace(tmp_path / "workspace", NAME), 0))
 
 
+def test_a_length_may_become_worse_by_a_twentieth_of_a_millimetre() -> None:
+    assert quantization._problems({"HEAD": (0.97, 0.9695)}, {"hc_mm": (1.0, 1.04), "bpd_px": (1.0, 2.0)}) == []
+    (problem,) = quantization._problems({"HEAD": (0.97, 0.9695)}, {"hc_mm": (1.0, 1.06)})
+    assert problem == "the error of hc_mm rises from 1.00 to 1.06, by at most 0.05 is expected"
+
+
 def test_a_changed_conversion_is_refused(quantized: Path, tmp_path: Path) -> None:
     shutil.copytree(model_of(quantized).parent, tmp_path / "model")
     model = read_header(tmp_path / "model" / "best_model.safetensors")

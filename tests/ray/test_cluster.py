@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,9 +23,11 @@ SHARD_IMAGES = 10
 GUIDE = REPOSITORY / "docs" / "guide" / "archives.md"
 
 
-def start(folder: Path, images: Path, model: Path, *flags: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, images: Path, model: Path, *flags: str, device: str = "cpu", engine: str = "openvino"
+) -> subprocess.Popen[str]:
     """Start stage 4 on an archive."""
-    command = [sys.executable, "inference.py", "--model", str(model), "--engine", "openvino", "--device", "cpu"]
+    command = [sys.executable, "inference.py", "--model", str(model), "--engine", engine, "--device", device]
     command += ["--images", str(images), "--output", str(folder), "--shard-images", str(SHARD_IMAGES), *flags]
     return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -143,7 +146,7 @@ def test_images_that_end_their_process_fail_alone(
     ("worker", "message"),
     [
         ("Other", r"node-7: its results would be others: numpy 1\.0 instead of"),
-        ("Dying", "3 processes ended while they loaded the models"),
+        ("Dying", r"3 processes ended while they loaded the models, the last one on node 127\.0\.0\.1: "),
         ("LostDrive", "the drive does not answer"),
     ],
 )
@@ -155,6 +158,28 @@ def test_nodes_that_cannot_do_it_end_the_run(
     with pytest.raises(MachineError, match=message):
         on_cluster(cluster(2), worker=getattr(workers, worker))
     assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_a_driver_without_a_gpu_uses_those_of_the_nodes(
+    cluster: Callable[[int], Any], images: Path, model: Path, tmp_path: Path
+) -> None:
+    """As far as that goes without one: the process is placed on a node that states one, and says what it lacks."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here, so that nothing is missing")
+    nodes = cluster(0)
+    node = nodes.add_node(num_cpus=1, num_gpus=1)
+    try:
+        flags = ["--ray", nodes.address, "--gpus-per-actor", "0.25"]
+        output, _ = start(tmp_path / "out", images, model, *flags, device="auto", engine="auto").communicate(
+            timeout=120
+        )
+    finally:
+        nodes.remove_node(node)
+    assert " on cuda, torch " in output
+    reason = "device cuda: no CUDA device is available here"
+    assert f"error: {socket.gethostname()}: {reason}" in output and "Traceback" not in output, output
 
 
 def test_a_killed_driver_is_resumed(

@@ -14,6 +14,7 @@ from sonoseg.models.engines.installed import ENGINE_TYPES, installed
 from sonoseg.models.engines.quantized import read_quantized, run_quantized
 from sonoseg.models.model_header import ModelHeader
 from sonoseg.models.probe import Probe, probe_input
+from sonoseg.types import Maps
 
 NO_PROBE = (
     "saved by an earlier version, without the output with which conversions are compared; torch computes it at every "
@@ -26,12 +27,14 @@ class EngineOptions:
     """How a network is run.
 
     name: `auto` or one of `ENGINE_NAMES`. device: `cpu` or `cuda`. num_threads: threads that call the engine at once,
-    each with one core; 0: one thread with all cores.
+    each with one core; 0: one thread with all cores. elsewhere: the network runs on CUDA in other processes, to which
+    the model is sent, and not in this one, which needs no GPU; to call it here raises ModelError.
     """
 
     name: str = "auto"
     device: str = "cpu"
     num_threads: int = 0
+    elsewhere: bool = False
 
 
 class ConversionError(Exception):
@@ -54,7 +57,7 @@ def load_engine(model: ModelHeader, options: EngineOptions) -> Engine:
         run, version = run_quantized(model, record, files, options.num_threads), record.versions["openvino"]
         return Engine(run, QUANTIZED, version, cache.digest_of_files(record.files))
     if _is_torch(options):
-        return _start_torch(model, options)
+        return _start_torch(model, options) if not options.elsewhere else _name_torch(model)
     stored, remarks = read_stored(model, options), []
     if stored:
         try:
@@ -178,6 +181,16 @@ def _start_torch(model: ModelHeader, options: EngineOptions) -> Engine:
     if options.num_threads and options.device == "cpu":
         torch.set_num_threads(1)
     return torch_engine(load_network(model, options.device), model.task.network, options.device, model.sha256)
+
+
+def _name_torch(model: ModelHeader) -> Engine:
+    """Return the engine with which other processes run a model: what decides its results, without the network."""
+    import torch
+
+    def run(images: Maps) -> Maps:
+        raise ModelError(f"{model.path}: it was not loaded in this process, but is sent to others; load it here")
+
+    return Engine(run, "torch", torch.__version__, model.sha256)
 
 
 def _try_all(model: ModelHeader) -> tuple[dict[str, Trial], dict[str, Conversion]]:
