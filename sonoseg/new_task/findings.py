@@ -23,6 +23,8 @@ from sonoseg.schema.annotation_formats import Annotations, LabelledFormat, MaskF
 from sonoseg.schema.drafts import AUTO
 from sonoseg.schema.task import Task
 
+ASKED = ("without_mask", "not_annotated")
+"""Kinds of faults that `without_annotation` of a section decides about."""
 IF_EMPTY = {"without_annotation": "empty"}
 """Fields of a section with which no image is refused because its annotation is missing."""
 
@@ -31,9 +33,9 @@ IF_EMPTY = {"without_annotation": "empty"}
 class Findings:
     """What a folder contains. section: `annotations` of the task. others: layouts that were possible as well.
 
-    images: those that are annotated. patients: rules, the proposed one first. left_out: images without a shape, which
-    the task leaves out. without_mask: names of images that lack a mask, about which stage 1 asks. faults: other errors
-    that stage 1 will list before it decodes an image. notes: sentences on what was not looked at or cannot be used.
+    images: those that are annotated. patients: rules, the proposed one first. without_annotation: names of images that
+    lack a mask, or have no shape, about which stage 1 asks. faults: other errors that stage 1 will list before it
+    decodes an image. notes: sentences on what was not looked at or cannot be used.
     headers: what the files of the images state themselves.
     """
 
@@ -45,8 +47,7 @@ class Findings:
     table: Table | None
     patients: Sequence[PatientRule]
     others: Sequence[Layout]
-    left_out: int
-    without_mask: Sequence[str]
+    without_annotation: Sequence[str]
     faults: Sequence[Fault]
     notes: Sequence[str]
     headers: HeaderFacts
@@ -169,13 +170,9 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
     folder = contents.folder
     structures, section = _structures(folder, layout)
     items, faults = _read(folder, section, structures)
-    left_out = sum(fault.kind == "not_annotated" for fault in faults)
-    if left_out:
-        section["without_annotation"] = "leave_out"
-        items, faults = _read(folder, section, structures)
-    asked = [fault.where for fault in faults if fault.kind == "without_mask"]
-    errors = [fault for fault in faults if fault.level == "error" and fault.kind != "without_mask"]
-    if asked:  # those with one of several masks are annotated as well
+    asked = [fault.where for fault in faults if fault.kind in ASKED]
+    errors = [fault for fault in faults if fault.level == "error" and fault.kind not in ASKED]
+    if asked and layout.is_masks:  # those with one of several masks are annotated as well
         items = [item for item in _read(folder, section | IF_EMPTY, structures)[0] if item.masks]
     if not items:
         raise DataError(f"no annotated image{f', such as {errors[0]}' if errors else ''}")
@@ -192,8 +189,7 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
         table=table,
         patients=patient_rules([names[file] for file in files], table, headers),
         others=others,
-        left_out=left_out,
-        without_mask=asked,
+        without_annotation=asked,
         faults=errors,
         notes=contents.notes,
         headers=headers,

@@ -35,15 +35,10 @@ def task_text(name: str, findings: Findings, minutes: float) -> str:
         *(_comment(f"Not used: {one.reason}") for one in findings.others[:2]),
         *(_comment(f"Note: {note}") for note in findings.notes[:2]),
     ]
-    if findings.left_out:
-        lines.append(
-            _comment(
-                f"{findings.left_out} images have no shape and are left out; write empty where they show no structure"
-            )
-        )
-    if findings.without_mask:
-        meaning = "leave_out (nobody has annotated them) or empty (they do not show the structure)"
-        lines.append(_comment(f"{_without_mask(findings)}. Add to the next line: without_annotation: {meaning}"))
+    if findings.without_annotation:
+        shown = "the structure" if layout.is_masks else "any structure"
+        meaning = f"leave_out (nobody has annotated them) or empty (they do not show {shown})"
+        lines.append(_comment(f"{_without_annotation(findings)}. Add to the next line: without_annotation: {meaning}"))
     lines += [f"annotations: {_flow(findings.section)}", *_table_lines(findings)]
     others = [one for one in findings.patients[1:] if one.settings != "unknown" or one.groups]
     lines += ["", _comment(f"Patients, which no split divides: {rule.reason}.")]
@@ -60,11 +55,13 @@ def task_text(name: str, findings: Findings, minutes: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _without_mask(findings: Findings) -> str:
-    names = findings.without_mask
+def _without_annotation(findings: Findings) -> str:
+    names = findings.without_annotation
+    examples = ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
+    if not findings.layout.is_masks:
+        return f"{len(names)} {'images have' if len(names) > 1 else 'image has'} no shape ({examples})"
     lack = "images lack" if len(names) > 1 else "image lacks"
     several = " or one of several" if any(isinstance(findings.section[name], dict) for name in PER_STRUCTURE) else ""
-    examples = ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
     return f"{len(names)} {lack} a mask{several} ({examples})"
 
 
@@ -129,10 +126,8 @@ def findings_lines(findings: Findings) -> list[str]:
     lines = [f"annotations: {findings.layout.reason}"]
     lines += [f"  not used: {one.reason}" for one in findings.others[:3]]
     lines += [f"  note: {note}" for note in findings.notes]
-    if findings.left_out:
-        lines.append(f"  {findings.left_out} images have no shape and are left out")
-    if findings.without_mask:
-        lines.append(f"  {_without_mask(findings)}: set annotations.without_annotation, as the task file says")
+    if findings.without_annotation:
+        lines.append(f"  {_without_annotation(findings)}: set annotations.without_annotation, as the task file says")
     lines += [f"structure {one.name}: {one.shape} ({one.reason})" for one in findings.structures]
     first, *others = findings.patients
     lines.append(f"patients: {first.reason}")
@@ -154,8 +149,7 @@ def findings_json(findings: Findings) -> str:
         "structures": [vars(one) for one in findings.structures],
         "patients": [vars(one) for one in findings.patients],
         "table": asdict(findings.table) if findings.table else None,
-        "left_out": findings.left_out,
-        "without_mask": list(findings.without_mask),
+        "without_annotation": list(findings.without_annotation),
         "faults": [str(fault) for fault in findings.faults],
         "notes": list(findings.notes),
     }

@@ -101,7 +101,7 @@ def test_images_without_a_mask_are_asked_about(tmp_path: Path, through: Callable
             save(tmp_path / f"masks/{number}_m.png", mask(number))
     found = look_at(tmp_path)
     assert found.layout.annotated == 4 and found.layout.images == 10
-    assert len(found.without_mask) == 6 and not found.faults and "without_annotation" not in found.section
+    assert len(found.without_annotation) == 6 and not found.faults and "without_annotation" not in found.section
     done = through(tmp_path)
     assert sorted(done.masks) == ["0", "3", "6", "9"] and len(done.errors) == 6
     assert all("set annotations.without_annotation in the task to empty, where" in line for line in done.errors)
@@ -118,7 +118,7 @@ def test_a_rare_structure_and_one_whose_name_begins_with_that_of_another(tmp_pat
     save(tmp_path / "3_vessel.png", np.roll(mask(3), 25))
     found = look_at(tmp_path)
     assert found.section["mask_suffix"] == {"NERVE": "_nerve", "NERVE_LEFT": "_nerve_left", "VESSEL": "_vessel"}
-    assert len(found.without_mask) == 11 and not found.faults and found.layout.images == 12
+    assert len(found.without_annotation) == 11 and not found.faults and found.layout.images == 12
 
 
 def test_suffixes_that_differ_in_letter_case_are_one_structure(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Each layout through `new-task` and, with the file as it is, through stage 1: the label maps are the truth."""
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from sonoseg.schema.annotation_formats import section_of
 from sonoseg.schema.task_files import load_draft, load_task
 from tests.new_task.conftest import NERVE, VESSEL, WITHOUT_OPTIONS, palette, picture, save, truth
 from tests.small import phantoms
-from train_test_data_preparation import verify_images
+from train_test_data_preparation import main, verify_images
 
 IDS = range(6)
 WHITE = 255
@@ -243,7 +245,7 @@ def test_files_of_annotation_tools(case: str, tmp_path: Path, through: Callable[
         annotations.append(Annotation(f"case{number}.png", shapes if number else (), size=(60, 80)))
     FORMATS[fields["format"]].write(tmp_path / "data", section, annotations)
     done = through(tmp_path / "data")
-    assert done.errors == [] and done.task.annotations.format == fields["format"]
+    assert done.task.annotations.format == fields["format"]
     first = "NERVE" if not labels else "NERVE_LEFT"
     axis = "AXIS" if not labels else "NO"
     assert sorted(done.task.class_names) == sorted([first, axis])
@@ -251,9 +253,50 @@ def test_files_of_annotation_tools(case: str, tmp_path: Path, through: Callable[
     for number in IDS[1:]:
         assert np.array_equal(done.masks[f"case{number}"][first], truth(number) == NERVE)
         assert done.masks[f"case{number}"][axis].any()
-    empty = fields["format"] in ("labelme", "label_studio", "shapes_json")
+    empty = fields["format"] in ("labelme", "label_studio", "shapes_json")  # which state that an image shows nothing
     assert ("case0" in done.masks) == empty
-    assert ("1 images have no shape and are left out" in done.text) == (not empty)
+    asked = "# 1 image has no shape (img/case0.png). Add to the next line: without_annotation: leave_out (nobody has "
+    assert (asked in done.text) == (not empty) and "without_annotation:" not in done.text.replace(asked, "")
+    assert ("  1 image has no shape (img/case0.png): set annotations.without_annotation" in done.out) == (not empty)
+    assert done.errors == ([] if empty else [done.errors[0]])
+    assert all("img/case0.png: has no shape: set annotations.without_annotation" in line for line in done.errors)
+
+
+@pytest.mark.parametrize("name", ["labelme", "coco", "cvat", "label_studio"])
+def test_images_without_a_shape_are_asked_about(
+    name: str, tmp_path: Path, command: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three that nobody has annotated, as far as the files tell; of Label Studio, another was submitted without any."""
+    section = section_of({"format": name, "images": "img"} | ({"annotations": "img"} if name == "labelme" else {}))
+    annotations = []
+    for number in range(9):
+        save(tmp_path / f"data/img/c{number}.png", picture(number))
+        shapes = (Shape("NERVE", "region", polygon(nerve(number))),)
+        if number > 2:
+            is_empty = number == 3 and name == "label_studio"
+            annotations.append(Annotation(f"c{number}.png", () if is_empty else shapes, size=(60, 80)))
+    FORMATS[name].write(tmp_path / "data", section, annotations)
+    if name == "label_studio":
+        path = tmp_path / "data/annotations.json"
+        tasks = [{"id": 50, "data": {"image": "c0.png"}, "annotations": []}, *json.loads(path.read_text())]
+        path.write_text(json.dumps(tasks))
+    done = command(tmp_path / "data")
+    text = done.file.read_text()
+    end = (
+        "Add to the next line: without_annotation: leave_out (nobody has annotated them) or empty (they do not show any"
+    )
+    assert f"# 3 images have no shape (img/c0.png, img/c1.png, img/c2.png). {end} structure)" in text
+    stage_1 = ["--task", str(done.file), "--data", str(tmp_path / "data"), "--workspace", str(tmp_path)]
+    assert main(stage_1) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len([line for line in said if line.startswith("  - ") and "(warning)" not in line]) == 1
+    assert "3 images without any shape (img/c0.png, img/c1.png, img/c2.png); set annotations.without_ann" in said[1]
+    assert "empty when they show no structure, leave_out when nobody has annotated them" in said[1]
+    for choice, count in (("empty", 9), ("leave_out", 6)):
+        answered = text.replace("format: ", f"without_annotation: {choice}, format: ")
+        done.file.write_text(answered)
+        assert main([*stage_1, "--report-only"]) == 0
+        assert f"all {count} {count}" in re.sub(r"[^\w]+", " ", capsys.readouterr().out)
 
 
 def test_brush_strokes_become_regions(tmp_path: Path, through: Callable[..., Any]) -> None:
