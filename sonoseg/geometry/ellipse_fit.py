@@ -61,6 +61,7 @@ def _direct_fit(points: Points, limit: float) -> Ellipse | None:
     if len(points) < FEWEST_POINTS:
         return None
     centre = points.mean(axis=0)  # OpenCV computes in float32: keep the numbers small
+    cv2.setRNGSeed(0)  # OpenCV adds noise to points that are almost on a line, from the calling thread's generator
     try:
         (x, y), (first, second), angle = cv2.fitEllipseDirect((points - centre).astype(np.float32))
     except cv2.error:
