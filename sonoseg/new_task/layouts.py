@@ -129,12 +129,17 @@ def _layout(pair: Pair, contents: Contents) -> Layout:
     else:
         how = f"a picture {f'with {end}' if end else 'of the same name'} in {pair.masks}/"
     stars = "" if pair.images in contents.images else described_stars(list(contents.starred[pair.images].values()))
-    reason = f"{pair.count} of {pair.total} images in {pair.images}/{stars} have {how}"
+    reason = f"{pair.count} of {pair.total} images in {pair.images}/{stars}{_image_end(pair)} have {how}"
     if pair.unite:
         reason += "; some have further ones, with a number after it, which are united"
     if pair.ignore:
         reason += f"; pictures with {choices(list(pair.ignore))} at the end are not used"
     return Layout(_section([pair], pair.masks, pair.mask_suffix), pair.total, pair.count, reason, pair.count)
+
+
+def _image_end(pair: Pair) -> str:
+    """Return which pictures of a folder are the images, where their ending tells: else two layouts read the same."""
+    return f" with {pair.image_suffix} at the end" if pair.image_suffix else ""
 
 
 def _combined(pairs: Mapping[str, Pair], contents: Contents) -> Layout:
@@ -154,7 +159,8 @@ def _combined(pairs: Mapping[str, Pair], contents: Contents) -> Layout:
         for pair in pairs.values()
     ]
     counted = ", ".join(f"{place} ({pair.count})" for place, pair in zip(places, pairs.values(), strict=True))
-    reason = f"binary masks of each structure for {len(annotated)} of {len(images)} images: {counted}"
+    which = f"{len(annotated)} of {len(images)} images{_image_end(first)}"
+    reason = f"binary masks of each structure for {which}: {counted}"
     if united := [place for place, pair in zip(places, pairs.values(), strict=True) if pair.unite]:
         reason += f"; those of {choices(united)} with a number after it are united"
     masks, suffix = folders if by_folder else first.masks, suffixes if by_suffix else first.mask_suffix

@@ -22,6 +22,10 @@ def mask(number: int) -> np.ndarray:
     return (truth(number) == NERVE).astype(np.uint8) * 255
 
 
+def picture_noise() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 20, (120, 160), dtype=np.uint8)
+
+
 def test_folders_that_are_alike_are_read_together(tmp_path: Path) -> None:
     for part, count in (("test", 2), ("train", 5), ("val", 3)):
         for number in range(count):
@@ -119,6 +123,45 @@ def test_a_rare_structure_and_one_whose_name_begins_with_that_of_another(tmp_pat
     found = look_at(tmp_path)
     assert found.section["mask_suffix"] == {"NERVE": "_nerve", "NERVE_LEFT": "_nerve_left", "VESSEL": "_vessel"}
     assert len(found.without_annotation) == 11 and not found.faults and found.layout.images == 12
+
+
+def test_layouts_that_differ_in_the_ending_of_the_images_do_not_read_the_same(
+    tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    """Three images of each patient: `1_2.png` could be the image of the masks `1_1_mask.png` and `1_2_mask.png`."""
+    for patient in range(6):
+        for number in (1, 2, 3):
+            save(tmp_path / f"d/{patient}_{number}.png", picture(3 * patient + number))
+            shown = np.roll(mask(patient), 9 * number, axis=1)
+            save(tmp_path / f"d/{patient}_{number}_mask.png", shown)
+    others = [line for line in command(tmp_path / "d").out.splitlines() if line.startswith("  not used: binary masks")]
+    assert len(others) == 2
+    for end in "23":
+        said = f"  not used: binary masks of each structure for 6 of 6 images with _{end} at the end: *_1_mask (6), "
+        assert sum(line.startswith(said) for line in others) == 1
+
+
+def areas(count: int, step: int) -> np.ndarray:
+    """Return a mask of 120 x 160 pixels with as many areas, of the values step, 2 step, ..."""
+    labels = np.zeros((10, 8), np.uint8)
+    labels.ravel()[:count] = step * np.arange(1, count + 1)
+    return np.kron(labels, np.ones((12, 20), np.uint8))
+
+
+def test_masks_with_too_many_values_are_named_with_the_limit(tmp_path: Path, refused: Callable[..., str]) -> None:
+    for number in range(6):
+        save(tmp_path / f"d/images/{number}.png", np.kron(picture(number), np.ones((2, 2), np.uint8)) + picture_noise())
+        save(tmp_path / f"d/masks/{number}.png", areas(60, 3))
+    said = refused(tmp_path / "d")
+    assert "masks/0.png: a mask with 61 values, more than background and 20 classes; merge some" in said
+
+
+def test_masks_of_many_classes_with_large_values_are_masks(tmp_path: Path, through: Callable[..., Any]) -> None:
+    for number in range(6):
+        save(tmp_path / f"d/images/{number}.png", np.kron(picture(number), np.ones((2, 2), np.uint8)) + picture_noise())
+        save(tmp_path / f"d/masks/{number}.png", areas(20, 12))
+    done = through(tmp_path / "d")
+    assert done.errors == [] and len(done.task.class_names) == 20
 
 
 def test_suffixes_that_differ_in_letter_case_are_one_structure(tmp_path: Path) -> None:

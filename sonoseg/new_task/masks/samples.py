@@ -33,6 +33,9 @@ BLACK_AND_WHITE = (1, 255)
 """What pictures with a bit per pixel store for white, and grey ones."""
 MOST_PAGES = 8
 NEIGHBOURS = np.ones((3, 3), np.uint8)
+FLAT = 0.5
+"""Part of the pixels beside the most frequent value that are like all their neighbours, from which a picture has areas
+of one value each, as masks have and ultrasound has not."""
 
 
 def is_pair_of_image_and_mask(sampled: Sequence[tuple[Path, Path]], contents: Contents) -> bool:
@@ -41,6 +44,13 @@ def is_pair_of_image_and_mask(sampled: Sequence[tuple[Path, Path]], contents: Co
     images, masks = ([look for look in looks if look != "unreadable"] for looks in (images, masks))
     if not images or not masks or images.count("mask") >= MOST_MASKS * len(images):
         return False
+    if masks.count("values") >= MOST_MASKS * len(masks) and images.count("picture") >= MOST_MASKS * len(images):
+        path = next(mask for _, mask in sampled if _look(mask, contents) == "values")
+        count = len(np.unique(read_mask(pages_of(path)[0])))
+        contents.note(
+            f"{path.relative_to(contents.folder).as_posix()}: a mask with {count} values, more than background and "
+            f"{MOST_CLASSES} classes; merge some, or state structures and annotations.values in a task file"
+        )
     if masks.count("coloured") >= MOST_MASKS * len(masks):
         path = next(mask for _, mask in sampled if _look(mask, contents) == "coloured")
         contents.note(
@@ -50,7 +60,10 @@ def is_pair_of_image_and_mask(sampled: Sequence[tuple[Path, Path]], contents: Co
 
 
 def _look(path: Path, contents: Contents) -> str:
-    """Return what a picture is: mask, coloured (a mask in colours), picture or unreadable; each is read once."""
+    """Return what a picture is: mask, values (one with too many values), coloured (in colours), picture or unreadable.
+
+    Each is read once.
+    """
     if path not in contents.looks:
         contents.looks[path] = _seen(path, contents)
     return contents.looks[path]
@@ -58,7 +71,12 @@ def _look(path: Path, contents: Contents) -> str:
 
 def _seen(path: Path, contents: Contents) -> str:
     try:
-        return "mask" if _is_mask(read_mask(pages_of(path)[0])) else "picture"
+        values = read_mask(pages_of(path)[0])
+        if _is_mask(values):
+            return "mask"
+        if not _has_areas(values):
+            return "picture"
+        return "mask" if len(np.unique(values)) <= MOST_CLASSES + 1 else "values"
     except (DataError, OSError) as problem:
         if is_machine_error(problem):
             raise
@@ -71,6 +89,13 @@ def _seen(path: Path, contents: Contents) -> str:
             reason = problem.reason if isinstance(problem, DataError) else problem.strerror
             contents.note(f"{path.relative_to(contents.folder).as_posix()}: {reason}")
             return "unreadable"
+
+
+def _has_areas(values: Pixels) -> bool:
+    """Return whether a picture has areas of one value each."""
+    others = values != np.bincount(values.ravel()).argmax()
+    flat = cv2.erode(values, NEIGHBOURS) == cv2.dilate(values, NEIGHBOURS)
+    return bool(np.count_nonzero(flat & others) >= FLAT * np.count_nonzero(others) > 0)
 
 
 def _is_mask(values: Pixels) -> bool:
