@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import ModelError
+from sonoseg.evaluation.summary import WHERE_PRESENT
 from sonoseg.io.files import write_bytes, write_json
 from sonoseg.io.reading import parse_json
 from sonoseg.models.model_file import compact_model, load_network, model_bytes
@@ -52,7 +53,10 @@ def current_header(model: Path, quality_of: Path | None) -> ModelHeader:
 
 
 def scores_of(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the entries `scores` of the registry: of each structure, and the errors of lengths in mm."""
+    """Return the entries `scores` of the registry: of each structure, and the errors of lengths in mm.
+
+    The Dice where present stands beside that of a structure which is absent from some images.
+    """
     unit, several, found = evaluation["distance_unit"], len(evaluation["classes"]) > 1, []
     for name, scores in evaluation["classes"].items():
         for key, label in SCORES.items():
@@ -60,6 +64,10 @@ def scores_of(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
             text = f"{name} {label}" if several else label
             entry = {"name": text, "value": score["mean"], "interval_95": score["interval_95"]}
             found.append(entry | {"unit": unit if key == "hausdorff" else ""})
+            present = scores[WHERE_PRESENT]
+            if key == "dice" and scores["n_empty_reference"] and present:
+                entry = {"name": f"{text} where present", "value": present["mean"]}
+                found.append(entry | {"interval_95": present["interval_95"], "unit": ""})
     for entry in evaluation["measurements"].values():
         if entry["unit"] == "mm" and entry["n"] and "row" not in entry["name"]:
             error = entry["mean_absolute_error"]
