@@ -14,8 +14,10 @@ import training
 from sonoseg.errors import SonoSegError
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import list_images
+from sonoseg.models.model_header import read_header
 from sonoseg.phantom.__main__ import main as make_phantoms
 from sonoseg.runs.workspace import Workspace
+from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
 
 
@@ -64,8 +66,8 @@ metadata: null
 patients: {pattern: '^(\d+)'}
 annotations: {format: mask_folder, images: images, masks: images, mask_suffix: _mask, fill_outlines: false}
 input: {size: [64, 96]}
-network: {channels: [8, 16, 32], strides: [2, 2], residual_units: 1}
-augmentation: {copies: 0}
+network: {channels: [8, 16, 32], strides: [2, 2], residual_units: 1, deep_supervision: []}
+augmentation: {copies: 0, online: false}
 measurements: []
 review: null
 """
@@ -94,13 +96,20 @@ def many_heads(root: Path, count: int) -> tuple[Path, Path]:
     return folder, task
 
 
+def _is_of(model: Path, task: Task) -> bool:
+    found = read_header(model).task
+    return (found.network, found.input) == (task.network, task.input)
+
+
 def trained(root: Path, task: str, data: Path, epochs: int = 8) -> Path:
     """Train a task's network for some epochs on `data`, unless it has been; return the model file.
 
-    It is trained because the masks of an untrained network have many components, which take far longer to measure.
+    It is trained because the masks of an untrained network have many components, which take far longer to measure. A
+    model of another network or input size than the task has today is trained anew.
     """
-    model = Workspace(root, load_task(task).name).best_model
-    if not model.is_file():
-        flags = prepared(root, task, data, "--copies", "3")
+    wanted = load_task(task)
+    model = Workspace(root, wanted.name).best_model
+    if not model.is_file() or not _is_of(model, wanted):
+        flags = prepared(root, task, data, *(() if wanted.augmentation.online else ("--copies", "3")))
         quietly(training.main, [*flags, "--epochs", str(epochs), "--device", "cpu", "--run", "benchmark"])
     return model
