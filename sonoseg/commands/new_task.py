@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the task file of a folder, and a picture of six images; print what was recognised and what comes next."""
     from sonoseg.errors import UsageError
     from sonoseg.new_task.findings import look_at, task_name
+    from sonoseg.new_task.similar import with_similar_groups
     from sonoseg.new_task.task_text import findings_json, findings_lines
     from sonoseg.new_task.writing import check_target, write_task
     from sonoseg.schema.task_files import available_tasks
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
             check_target(out)
         except UsageError as problem:
             raise UsageError(f"{problem}, with --out") from None
-    findings = look_at(arguments.folder)
+    findings = with_similar_groups(look_at(arguments.folder))
     if arguments.list:
         print(findings_json(findings))
         return EXIT_OK

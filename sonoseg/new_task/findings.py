@@ -33,7 +33,7 @@ IF_EMPTY = {"without_annotation": "empty"}
 class Findings:
     """What a folder contains. section: `annotations` of the task. others: layouts that were possible as well.
 
-    images: those that are annotated. patients: rules, the proposed one first. without_annotation: names of images that
+    items: the annotated images. patients: rules, the proposed one first. without_annotation: names of images that
     lack a mask, or have no shape, about which stage 1 asks. faults: other errors that stage 1 will list before it
     decodes an image. notes: sentences on what was not looked at or cannot be used.
     headers: what the files of the images state themselves.
@@ -43,7 +43,7 @@ class Findings:
     layout: Layout
     section: Mapping[str, Any]
     structures: Sequence[FoundStructure]
-    images: Sequence[Path]
+    items: Sequence[AnnotatedImage]
     table: Table | None
     patients: Sequence[PatientRule]
     others: Sequence[Layout]
@@ -176,8 +176,7 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
         items = [item for item in _read(folder, section | IF_EMPTY, structures)[0] if item.masks]
     if not items:
         raise DataError(f"no annotated image{f', such as {errors[0]}' if errors else ''}")
-    images = [item.image.path for item in items]
-    files = list(dict.fromkeys(images))
+    files = list(dict.fromkeys(item.image.path for item in items))
     names = {item.image.path: item.path_name for item in items}
     table, headers = find_table(folder, files), header_facts(files)
     return Findings(
@@ -185,7 +184,7 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
         layout=layout,
         section=section,
         structures=structures,
-        images=images,
+        items=items,
         table=table,
         patients=patient_rules([names[file] for file in files], table, headers),
         others=others,

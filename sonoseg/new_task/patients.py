@@ -46,7 +46,8 @@ def _patterns(names: Sequence[str]) -> list[tuple[str, str]]:
 class PatientRule:
     """A way to tell patients apart. settings: `patients` of a task. groups: patients that it gives, of `images`.
 
-    is_sure: it may be proposed without a person's decision.
+    Of `unknown`, groups are 0 until the images are compared, see `similar.with_similar_groups`. is_sure: it may be
+    proposed without a person's decision.
     """
 
     settings: Any

@@ -12,6 +12,7 @@ from sonoseg.errors import printable
 from sonoseg.io.faults import EXAMPLES
 from sonoseg.new_task.findings import Findings
 from sonoseg.new_task.structures import FoundStructure
+from sonoseg.schema.annotations import UNKNOWN_PATIENTS
 
 STRUCTURE_LINES = 16
 """Lines for structures; the others are at most 24."""
@@ -40,9 +41,10 @@ def task_text(name: str, findings: Findings, minutes: float) -> str:
         meaning = f"leave_out (nobody has annotated them) or empty (they do not show {shown})"
         lines.append(_comment(f"{_without_annotation(findings)}. Add to the next line: without_annotation: {meaning}"))
     lines += [f"annotations: {_flow(findings.section)}", *_table_lines(findings)]
-    others = [one for one in findings.patients[1:] if one.settings != "unknown" or one.groups]
+    others = [one for one in findings.patients[1:] if one.settings != UNKNOWN_PATIENTS][:2]
+    others += [one for one in findings.patients[1:] if one.settings == UNKNOWN_PATIENTS]
     lines += ["", _comment(f"Patients, which no split divides: {rule.reason}.")]
-    lines += [_comment(f"Or {_flow(one.settings)}: {one.reason}.") for one in others[:3]]
+    lines += [_comment(f"Or {_flow(one.settings)}: {one.reason}.") for one in others]
     lines += [
         f"patients: {_flow(rule.settings)}",
         "",
@@ -144,7 +146,7 @@ def findings_json(findings: Findings) -> str:
     found = {
         "folder": str(findings.folder),
         "annotations": dict(findings.section),
-        "images": len(findings.images),
+        "images": len(findings.items),
         "layouts": layouts,
         "structures": [vars(one) for one in findings.structures],
         "patients": [vars(one) for one in findings.patients],

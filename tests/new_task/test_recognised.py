@@ -32,7 +32,7 @@ def test_folders_that_are_alike_are_read_together(tmp_path: Path) -> None:
             save(tmp_path / part / f"images/{number}.png", picture(number))
             save(tmp_path / part / f"masks/{number}.png", mask(number))
     found = look_at(tmp_path)
-    assert found.section["images"] == "*/images" and found.section["masks"] == "*/masks" and len(found.images) == 10
+    assert found.section["images"] == "*/images" and found.section["masks"] == "*/masks" and len(found.items) == 10
     assert "(* is test, train, val; stage 1 divides them anew)" in found.layout.reason
     assert "val/masks" in str([other.section for other in found.others])
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from sonoseg.io.faults import Fault, warning
 from sonoseg.prepare.duplicates.near_duplicates import similar_pairs, unit_vectors
 from sonoseg.prepare.metadata import ImageMetadata
 from sonoseg.prepare.verify import VerifiedImage
+from sonoseg.types import Pixels
 
 RUN_CORRELATION = 0.8
 """Pictures with consecutive numbers in their names that correlate by this much are frames of one run."""
@@ -65,15 +67,25 @@ def _warnings(
     return faults
 
 
+class SmallPicture(Protocol):
+    """An image and its thumbnail of `thumbnail_of`, such as a `VerifiedImage`."""
+
+    @property
+    def item(self) -> AnnotatedImage: ...
+
+    @property
+    def thumbnail(self) -> Pixels: ...
+
+
 def groups_of_similar(
-    images: Sequence[VerifiedImage], stated: Mapping[str, str]
+    images: Sequence[SmallPicture], stated: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, set[str]]]:
     """Return {id: id of the first image of its group} of the images without a patient, and {group: patients}.
 
     stated: id -> patient. The patients of a group are those of the images that one of its images is similar to; groups
     without any are left out. Ids are in the order of names with their numbers as numbers.
     """
-    images = sorted(images, key=lambda image: _natural(image.item.id))
+    images = sorted(images, key=lambda image: natural_key(image.item.id))
     names = [image.item.id for image in images]
     if not names or all(name in stated for name in names):
         return {}, {}
@@ -95,10 +107,10 @@ def groups_of_similar(
     return group_of, dict(patients_like)
 
 
-def _links(images: Sequence[VerifiedImage], stated: Mapping[str, str]) -> NDArray[np.intp]:
+def _links(images: Sequence[SmallPicture], stated: Mapping[str, str]) -> NDArray[np.intp]:
     """Return the pairs `(N, 2)` of places of images that show one patient, as far as their pictures and files tell.
 
-    images: in the order of `_natural`. Pairs of one stated patient may be missing.
+    images: in the order of `natural_key`. Pairs of one stated patient may be missing.
     """
     names = [image.item.id for image in images]
     thumbnails = [image.thumbnail for image in images]
@@ -125,7 +137,7 @@ def _follows(name: str, other: str) -> bool:
     return same and int(second.group(2)[:15]) - int(first.group(2)[:15]) == 1
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
+def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Return a sort key in which numbers in a name count as numbers: a2 before a10."""
     parts = re.split(r"(\d+)", name)
     return [(1, int(part[:15]), part) if part.isdigit() else (0, 0, part) for part in parts]
