@@ -27,8 +27,8 @@ a matrix product; 2.2x is reached in bf16 with `--compile`.""",
 default. `inference.py --task fetal_head` takes 25 ms for an image of HC18, with overlay and measurements: 109 and 398
 times less (2026-11-27). `python -m benchmarks.nnunet --data path/to/hc18 --python nnunet-env/bin/python --images 8`""",
     "scale": """Archives, with Parquet shards and on Ray, have figures of their own in
-[What it costs](guide/archives.md#what-it-costs), from `python -m benchmarks.archives`. How long the review page with 10,000
-results takes to open, and the measurements of a dragged shape, stands in
+[What it costs](guide/archives.md#what-it-costs), from `python -m benchmarks.archives`. How long the review page with
+10,000 results takes to open, and the measurements of a dragged shape, stands in
 [the review guide](guide/review.md), from `python -m benchmarks.review_page`.""",
 }
 """Remarks below a table: what was tried, and what limits it (2026-11-27)."""
