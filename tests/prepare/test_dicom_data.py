@@ -19,6 +19,7 @@ from sonoseg.io.masks import decode_label_map
 from sonoseg.io.pseudonyms import PseudonymKey, is_pseudonym
 from sonoseg.prepare.dataset import VerifiedImages
 from sonoseg.schema.annotation_formats import annotations_section
+from sonoseg.schema.drafts import Draft, StatedIn
 from tests.conftest import changed
 from tests.datasets import task_with
 from tests.dicom_files import region_item, write_dicom, write_video
@@ -48,7 +49,8 @@ def verified(data: Path, key: PseudonymKey | None = None, **fields: Any) -> Veri
     """Return what stage 1 verifies in a folder, with one structure A, a rectangle."""
     settings = {"annotations": {"format": "shapes_json"}, "patients": "unknown", **fields}
     task = changed(task_with([BOXES]), **settings)
-    draft, arguments = SimpleNamespace(exclude=()), SimpleNamespace(max_pixels=10**6, drop_duplicates=False)
+    draft = Draft({}, "a.yaml", StatedIn("a.yaml"))
+    arguments = SimpleNamespace(max_pixels=10**6, drop_duplicates=False)
     return verify_images(draft, task, [data], arguments, key or PseudonymKey(data.parent / "key"))  # type: ignore[arg-type]
 
 

@@ -279,7 +279,8 @@ def not_as_root() -> Iterator[None]:
 
 
 def test_a_read_only_folder() -> None:
-    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, which nobody but its owner may enter
+    # Not tmp_path, which nobody but its owner may enter, nor where an earlier test has pointed tempfile at.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         results = Path(folder) / "results"
         results.mkdir()
         if os.geteuid() == 0:
