@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonoseg.archive.command_line import add_archive_flags, check_archive_flags, engine_options, run_archive_stage
+from sonoseg.archive.command_line import add_archive_flags, check_archive_flags, run_archive_stage, runs_elsewhere
 from sonoseg.errors import UsageError
 from sonoseg.io.limits import ReadLimits
 from sonoseg.models.engines import ENGINE_NAMES
@@ -176,11 +176,15 @@ def load_segmenter(arguments: argparse.Namespace) -> "Segmenter":
 
     requested = task_of(load_draft(arguments.task or "spine"))  # only its name, and whether it is one of SonoSeg's own
 
-    from sonoseg.inference.segmenter import Segmenter, first_use_remarks, read_models
+    from sonoseg.inference.segmenter import Segmenter, choose_device, first_use_remarks, read_models
+    from sonoseg.models.engines.choose import EngineOptions
 
     models = arguments.model or [default_model(Workspace(arguments.workspace, requested.name), requested)]
     headers = read_models(models)
-    options = engine_options(arguments)
+    elsewhere = runs_elsewhere(arguments)
+    device = arguments.device if elsewhere else choose_device(arguments.device)
+    threads = 1 if arguments.ray else arguments.jobs  # a process of Ray makes one image at a time
+    options = EngineOptions(arguments.engine, device, threads, elsewhere)
     print_lines(first_use_remarks(headers, options))
     segmenter = Segmenter.from_models(headers, options, raw_masks=arguments.raw_masks, tta=arguments.tta)
     task = segmenter.task.name

@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.archive.run import Engine
     from sonoseg.inference.segmenter import Segmenter
     from sonoseg.inference.sources import SpacingOptions
-    from sonoseg.models.engines.choose import EngineOptions
 
 LOCAL = "local"
 CONNECT_SECONDS = 10
@@ -95,18 +94,15 @@ def check_archive_flags(arguments: argparse.Namespace) -> None:
         arguments.device = device
 
 
-def engine_options(arguments: argparse.Namespace) -> "EngineOptions":
-    """Return how the networks of a run are to be run. Raises UsageError for a device that is not available.
+def runs_elsewhere(arguments: argparse.Namespace) -> bool:
+    """Return whether the networks run on GPUs of other processes only, so that this one needs none.
 
-    On Ray a process makes one image at a time, and only processes that Ray gives a GPU need one: this one may be on a
-    login node, and holds no memory of a GPU.
+    It may be on a login node, and holds no memory of a GPU. Raises UsageError where those processes are to run on this
+    machine, and it has no GPU.
     """
     from sonoseg.inference.segmenter import choose_device
-    from sonoseg.models.engines.choose import EngineOptions
 
-    if not arguments.ray:
-        return EngineOptions(arguments.engine, choose_device(arguments.device), arguments.jobs)
-    elsewhere = arguments.device == "cuda"
+    elsewhere = bool(arguments.ray) and arguments.device == "cuda"
     if elsewhere and arguments.ray == LOCAL:
         try:
             choose_device("cuda")
@@ -115,7 +111,7 @@ def engine_options(arguments: argparse.Namespace) -> "EngineOptions":
                 f"--gpus-per-actor {arguments.gpus_per_actor:g} with --ray {LOCAL}: no CUDA device is available on "
                 "this machine; omit it, or name a cluster with GPUs"
             ) from None
-    return EngineOptions(arguments.engine, arguments.device, 1, elsewhere)
+    return elsewhere
 
 
 def run_archive_stage(
