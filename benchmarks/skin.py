@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cases = plan_spine(Settings(images=arguments.images, seed=arguments.seed, size_scale=0.5))
     scenes = [(case.make(), case.patient.device.row_mm) for case in cases if "MID" in case.view.labels]
     draws: dict[str, Draw | None] = {"nothing": None}
-    draws |= {f"bar of grey {grey}": partial(_bar, grey=grey) for grey in GREYS}
-    draws |= ARTEFACTS
+    draws.update({f"bar of grey {grey}": partial(_bar, grey=grey) for grey in GREYS})
+    draws.update(ARTEFACTS)
     print(f"{len(scenes)} images, {ROWS} rows\n")
     print(f"| at the top | no doubt, wrong by over {LIMIT_MM} mm | no doubt, worst | doubted | not found |")
     print("|---|---|---|---|---|")
