@@ -53,7 +53,7 @@ IMPORTS = {
     "review": "errors sizes types annotations geometry schema io runs reporting prepare preprocess postprocess models "
     "evaluation inference",
     "dicom": "errors sizes types annotations geometry schema io runs models inference",
-    "archive": "errors sizes types annotations schema io runs prepare postprocess models inference",
+    "archive": "errors sizes types annotations schema io runs prepare postprocess inference",
     "inference": "errors sizes types geometry schema io runs reporting annotations prepare postprocess quality models",
 }
 """Package -> what it imports, lower layers only; a package that is not listed imports none."""
