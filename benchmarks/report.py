@@ -24,7 +24,8 @@ batch norm 7 %, the loss with its distances 10 %, copies 5 %. The convolutions, 
 a matrix product; 2.2x is reached in bf16 with `--compile`.""",
     "folder": """The rows of `fetal_head` are of the network of version 0.2. With the one that comes with SonoSeg today,
 quality and intervals included, a folder of simulated heads takes 34.2 ms an image with `openvino` and 31.5 ms with
-`openvino_bf16`, 1.97 and 1.91 times less than torch with one image at a time (2026-11-28, two idle cores of an Intel Xeon, a matrix
+`openvino_bf16`, 1.97 and 1.91 times less than torch with one image at a time (2026-11-28, two cores of an Intel Xeon,
+a matrix
 product at 317 GFLOP/s): the 25 ms are **not reached** there. On 240 images of HC18 it was 26.2, 23.8 and, in 8 bits,
 23.0 ms ([results](results.md#networks-in-8-bits)). Wanted today are 60 ms for `spine` and 14 ms for `fetal_head` in 8
 bits; neither is reached.
@@ -37,7 +38,8 @@ times less (2026-11-27). `python -m benchmarks.nnunet --data path/to/hc18 --pyth
     "scale": """Archives, with Parquet shards and on Ray, have figures of their own in
 [What it costs](guide/archives.md#what-it-costs), from `python -m benchmarks.archives`.
 
-`python -m benchmarks.review_page` (2026-11-28, two idle cores of an Intel Xeon): with 10,000 results the review page opens in 1.32 s for
+`python -m benchmarks.review_page` (2026-11-28, two cores of an Intel Xeon): with 10,000 results the review page
+opens in 1.32 s for
 the first time and then in 0.94 s (wanted: below a second). Measurements of a dragged shape are back after 48 ms in the
 median and 52 ms in 95 of 100 requests, of heads and of spines alike (wanted: 50 ms).""",
 }
