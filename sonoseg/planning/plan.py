@@ -101,9 +101,8 @@ def plan_length(
     images = max(1, facts.images - facts.validating)
     of_images = -(-images // batch)
     fewest = stated.epochs or FEWEST_EPOCHS
-    fitting = max(0, min(MOST_COPIES, steps // (fewest * of_images) - 1))
-    if fitting == 0 and not stated.epochs:
-        fitting = 1  # fewer epochs: without a copy nothing would be augmented
+    least = 0 if stated.epochs else 1  # rather fewer epochs than no copy: nothing else is augmented
+    fitting = max(least, min(MOST_COPIES, steps // (fewest * of_images) - 1))
     copies = fitting if stated.copies is None else stated.copies
     per_epoch = -(-images * (1 + copies) // batch)
     epochs = stated.epochs or max(1, round(steps / per_epoch))

@@ -1,6 +1,7 @@
 """How long a training step takes on this machine."""
 
 import statistics
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +23,9 @@ WARM_UP, TIMED = 3, 20
 LATE = 2 * MAX_EPOCHS
 """An epoch after every warm-up, so that the loss has all its terms and images have their full size."""
 
+NO_IMAGES = FoldData(fold=None, train=[], validation=[], test=[], samples=[], hashes={})
+ROW = Prepared(id="", source_id="", patient="", fold=None, image_path=Path(), mask_path=Path(), augmentation="none")
+
 
 class RandomImages(SegmentationDataset):
     """A data set of random images and masks in memory; copies are drawn as of prepared images."""
@@ -42,9 +46,9 @@ def seconds_per_step(task: Task) -> float:
     It leaves the state of PyTorch's random numbers as it was.
     """
     with torch.random.fork_rng():
-        setup = build_training(task, FoldData(None, [], [], [], [], {}), start_fabric("auto", 1, "auto"))
+        setup = build_training(task, NO_IMAGES, start_fabric("auto", 1, "auto"))
         steps, batch = WARM_UP + TIMED, task.training.batch_size
-        rows = [Prepared(str(index), str(index), "", None, Path(), Path(), "none") for index in range(steps * batch)]
+        rows = [replace(ROW, source_id=str(index)) for index in range(steps * batch)]
         dataset = RandomImages(rows, task.input, len(task.structures), task.augmentation)
         setup.training = Loader(dataset, ShuffledBatchSampler(len(dataset), batch, seed=0))
         rates = [task.training.optimizer.learning_rate] * steps

@@ -4,7 +4,7 @@ import hashlib
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sonoseg.review.results import STATUSES, Item
@@ -80,8 +80,6 @@ def decision_of(item: Item, newest: Mapping[str, Entry]) -> str:
 
 def chosen(items: Sequence[Item], query: Query, newest: Mapping[str, Entry]) -> list[Item]:
     """Return the items that a query asks for, in their order."""
-    if replace(query, offset=0, limit=0, pages_of="") == Query(limit=0):
-        return list(items)
     return [item for item in items if _matches(item, query, newest)]
 
 
@@ -97,9 +95,7 @@ def _matches(item: Item, query: Query, newest: Mapping[str, Entry]) -> bool:
 
 def counts(items: Sequence[Item], newest: Mapping[str, Entry], blind: bool) -> dict[str, int]:
     """Return the number of all items, by decision and by status; blind: without those by status."""
-    names = {item.name for item in items}
-    decisions = Counter(str(entry["decision"]) for name, entry in newest.items() if name in names)
-    decisions["open"] += len(items) - decisions.total()
+    decisions = Counter(decision_of(item, newest) for item in items)
     statuses = Counter[str]() if blind else Counter(item.status for item in items)
     return {
         "all": len(items),
