@@ -255,7 +255,7 @@ def test_headers_that_take_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     items = [region(index % 70, index // 70, index % 70 + 1, index // 70 + 1) for index in range(101)]
     path = write_dicom(tmp_path / "a.dcm", PICTURE, items)
     assert "101 regions; at most 100 are read" in sentence(path)
-    monkeypatch.setattr("sonoseg.io.readers.dicom.checks._MOST_REGION_BYTES", 10_000)
+    monkeypatch.setattr("sonoseg.io.readers.dicom.header._MOST_REGION_BYTES", 10_000)
     assert "far more than a device states" in sentence(path)
     monkeypatch.setattr("sonoseg.io.readers.dicom.opened._MOST_BYTES", 10_000)
     assert "header is far larger" in sentence(path)

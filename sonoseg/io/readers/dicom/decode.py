@@ -12,7 +12,7 @@ from PIL import Image
 
 from sonoseg.errors import DataError
 from sonoseg.io.readers.dicom.codestream import coded_size, has_colour_transform, is_longer, plain, stores_luma
-from sonoseg.io.readers.dicom.opened import DicomHeader
+from sonoseg.io.readers.dicom.header import DicomHeader
 from sonoseg.io.readers.dicom.palette import palette_to_rgb
 from sonoseg.io.readers.jpeg import decode_luma, with_longer_scans
 from sonoseg.types import Pixels

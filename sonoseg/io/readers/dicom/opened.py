@@ -12,17 +12,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sonoseg.errors import DataError, SonoSegError, is_machine_error
 from sonoseg.io.limits import ReadLimits
-from sonoseg.io.readers.dicom.checks import DAMAGED, check
 from sonoseg.io.readers.dicom.fragments import Fragment, WrongFragments, frames_of, joined
+from sonoseg.io.readers.dicom.header import DAMAGED, DicomHeader, check_header
 from sonoseg.io.readers.dicom.palette import TABLE_KEYWORDS, swap_tables
-from sonoseg.io.readers.dicom.window import WINDOW_KEYWORDS, grey_levels
+from sonoseg.io.readers.dicom.window import WINDOW_KEYWORDS
 from sonoseg.io.readers.opening import opened
-from sonoseg.sizes import Size
 
 _IMAGE_KEYWORDS = (
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "NumberOfFrames"),
@@ -42,41 +38,6 @@ _MOST_READS = 500_000
 """Of a header, whose elements take two each: far above any ultrasound image, far below the memory of a laptop."""
 _MOST_BYTES = 1 << 24
 """Of one element of a header that is wanted."""
-
-
-class DicomHeader:
-    """The data elements of a file that are needed, without its pixels; `dataset` is pydicom's.
-
-    pixel_vr: value representation of the pixels, which decides their byte order; empty when it is not stated.
-    """
-
-    def __init__(self, dataset: Any, path: Path):
-        self.dataset, self.path, self.pixel_vr = dataset, path, ""
-
-    @property
-    def size(self) -> Size:
-        return int(self.dataset.Rows), int(self.dataset.Columns)
-
-    @cached_property
-    def grey_levels(self) -> NDArray[np.uint8]:
-        """The grey level of each stored value, see `window.grey_levels`."""
-        return grey_levels(self.dataset)
-
-    @property
-    def frames(self) -> int:
-        return int(self.dataset.get("NumberOfFrames") or 1)
-
-    @property
-    def frame_bytes(self) -> int:
-        """The bytes of a frame that is not compressed."""
-        dataset = self.dataset
-        height, width = self.size
-        samples = 2 if dataset.PhotometricInterpretation == "YBR_FULL_422" else int(dataset.SamplesPerPixel)
-        return height * width * samples * int(dataset.BitsAllocated) // 8
-
-    @property
-    def is_encapsulated(self) -> bool:
-        return bool(self.dataset.file_meta.TransferSyntaxUID.is_encapsulated)
 
 
 @dataclass(frozen=True)
@@ -155,7 +116,7 @@ def open_dicom(path: Path, limits: ReadLimits, data: bytes | None = None) -> Ite
         dataset = _read_dataset(stream, path)
         bounded.is_header = False
         header = DicomHeader(dataset, path)
-        check(header.dataset, path, limits)
+        check_header(header, limits)
         yield DicomFile(header, stream, *_pixels(stream, header))
 
 

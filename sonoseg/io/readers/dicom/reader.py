@@ -13,7 +13,8 @@ from sonoseg.io.image_ref import REGION_FIELD, UNKNOWN, ImageHeader, ImageRecord
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.readers.base import only_record
 from sonoseg.io.readers.dicom.decode import grey_frame
-from sonoseg.io.readers.dicom.opened import DicomFile, DicomHeader, dicom_errors, open_dicom
+from sonoseg.io.readers.dicom.header import DicomHeader
+from sonoseg.io.readers.dicom.opened import DicomFile, dicom_errors, open_dicom
 from sonoseg.io.readers.dicom.regions import (
     MAX_REGIONS,
     SAME,

@@ -1,10 +1,16 @@
-"""Whether the header of a DICOM file is that of an image that is read."""
+"""The header of a DICOM file, and whether it is that of an image that is read."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sonoseg.errors import DataError, LimitError, NoImageError, choices
 from sonoseg.io.limits import ReadLimits
+from sonoseg.io.readers.dicom.window import grey_levels
+from sonoseg.sizes import Size
 
 PHOTOMETRIC = (
     *("MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420"),
@@ -21,11 +27,47 @@ _MOST_REGION_BYTES = 1 << 20
 DAMAGED = "the DICOM file is damaged or cut short; replace it"
 
 
-def check(dataset: Any, path: Path, limits: ReadLimits) -> None:
+class DicomHeader:
+    """The data elements of a file that are needed, without its pixels; `dataset` is pydicom's.
+
+    pixel_vr: value representation of the pixels, which decides their byte order; empty when it is not stated.
+    """
+
+    def __init__(self, dataset: Any, path: Path):
+        self.dataset, self.path, self.pixel_vr = dataset, path, ""
+
+    @property
+    def size(self) -> Size:
+        return int(self.dataset.Rows), int(self.dataset.Columns)
+
+    @cached_property
+    def grey_levels(self) -> NDArray[np.uint8]:
+        """The grey level of each stored value, see `window.grey_levels`."""
+        return grey_levels(self.dataset)
+
+    @property
+    def frames(self) -> int:
+        return int(self.dataset.get("NumberOfFrames") or 1)
+
+    @property
+    def frame_bytes(self) -> int:
+        """The bytes of a frame that is not compressed."""
+        dataset = self.dataset
+        height, width = self.size
+        samples = 2 if dataset.PhotometricInterpretation == "YBR_FULL_422" else int(dataset.SamplesPerPixel)
+        return height * width * samples * int(dataset.BitsAllocated) // 8
+
+    @property
+    def is_encapsulated(self) -> bool:
+        return bool(self.dataset.file_meta.TransferSyntaxUID.is_encapsulated)
+
+
+def check_header(header: DicomHeader, limits: ReadLimits) -> None:
     """Raise DataError for the header of a file that is damaged, beyond the limits, or of a kind that is not read.
 
-    dataset: pydicom's, of the whole header. NoImageError: of a file that has no image, such as a report.
+    NoImageError: of a file that has no image, such as a report.
     """
+    dataset, path = header.dataset, header.path
     sop_class = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
     is_complete = None not in (dataset.get("Rows"), dataset.get("Columns"))
     if sop_class.startswith(_NO_IMAGES) or (not is_complete and _is_no_image(sop_class)):
@@ -35,7 +77,7 @@ def check(dataset: Any, path: Path, limits: ReadLimits) -> None:
     regions = dataset.get_item("SequenceOfUltrasoundRegions")
     if isinstance(getattr(regions, "value", None), bytes) and len(regions.value) > _MOST_REGION_BYTES:
         raise DataError("its ultrasound regions are far more than a device states; replace the file", path)
-    height, width, frames = int(dataset.Rows), int(dataset.Columns), int(dataset.get("NumberOfFrames") or 1)
+    (height, width), frames = header.size, header.frames
     if height < 1 or width < 1 or frames < 1:
         raise DataError(f"{frames} frames of {width}x{height} pixels declared; replace the file", path)
     if width * height > limits.max_pixels:
