@@ -133,6 +133,16 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def first_of(names: Sequence[str], most: int) -> str:
+    """Return the first names as a list for a message, `a, b, ...` where there are more than `most`."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def counted(number: int, what: str) -> str:
+    """Return `1 image`, `2 images`: a number and what it counts."""
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
+
+
 def choices(names: Sequence[object]) -> str:
     """Return names as a readable list for a message: `a, b or c`; `none` when there are none."""
     words = [str(name) for name in names]

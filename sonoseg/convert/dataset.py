@@ -17,7 +17,7 @@ from sonoseg.annotations.shapes_of_masks import BITMAP, kind_of, stand_in_lines,
 from sonoseg.annotations.unread import unread_line
 from sonoseg.convert.source import AnnotatedFolder
 from sonoseg.convert.structures import Choice, Part, choice_line, choose, parts_of, shapes_of
-from sonoseg.errors import DataError, UsageError, is_machine_error
+from sonoseg.errors import DataError, UsageError, counted, is_machine_error
 from sonoseg.io.faults import Fault, error, group_faults, stop_on_errors
 from sonoseg.io.files import new_folder, write_bytes, write_text
 from sonoseg.io.image_ref import stem_of
@@ -94,7 +94,7 @@ def convert(source: AnnotatedFolder, out: Path, to: str, limits: ReadLimits = DE
     empty = sum(not image.parts for image in images)
     shown = f", {empty} of them without a structure" if empty else ""
     remarks = [line for group in group_faults(faults) for line in group.lines()]
-    head = [source.reason, *remarks, f"{_number(len(images), 'image')} written as {to}{shown}"]
+    head = [source.reason, *remarks, f"{counted(len(images), 'image')} written as {to}{shown}"]
     unread = unread_line(image.item.unread for image in images)
     lines += [unread] if unread else []
     return [*head, *lines, f"written: {out}; its section for a task, in {SECTION_FILE}:", text.splitlines()[-1]]
@@ -188,7 +188,7 @@ def _write_shapes(
         raise DataError(f"{problem}; nothing was written") from None
     said = [choice_line(one, parts[one.name], choices[one.name], with_bitmaps) for one in structures]
     lines = [line for line in said if line]
-    written = ", ".join(_number(count, kind) for kind, count in sorted(counts.items()) if count)
+    written = ", ".join(counted(count, kind) for kind, count in sorted(counts.items()) if count)
     lines += [written] if with_bitmaps and written else []
     return [*lines, *stand_in_lines(counts, section.format, target)], choices
 
@@ -208,10 +208,6 @@ def _section_text(section: Any, changed: Sequence[Structure]) -> str:
     lines += [f"# The structure {one.name} is given by polygons: set `shape: region` for it." for one in changed]
     flow = yaml.safe_dump(fields, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000).strip()
     return "\n".join([*lines, f"annotations: {flow}"]) + "\n"
-
-
-def _number(count: int, name: str) -> str:
-    return f"1 {name}" if count == 1 else f"{count} {name}s"
 
 
 def _file_name(item: AnnotatedImage) -> str:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sonoseg.annotations import FORMATS
-from sonoseg.errors import DataError, NoImageError, is_machine_error, printable
+from sonoseg.errors import DataError, NoImageError, counted, first_of, is_machine_error, printable
 from sonoseg.io.file_state import FileState, file_state
 from sonoseg.io.image_ref import UNKNOWN, ImageHeader, ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
@@ -249,10 +249,11 @@ def _file_remarks(files: Sequence[_File], keep_frame: bool) -> list[str]:
     remarks = []
     left_out = [printable(file.path.name) for file in files if not file.has_image]
     if left_out:
-        number = "1 DICOM file has no image" if len(left_out) == 1 else f"{len(left_out)} DICOM files have no image"
-        verb = "is" if len(left_out) == 1 else "are"
-        names = ", ".join(left_out[:_LISTED]) + (", ..." if len(left_out) > _LISTED else "")
-        remarks.append(f"{number}, such as a report, and {verb} left out: {names}")
+        has, is_left = ("has", "is") if len(left_out) == 1 else ("have", "are")
+        remarks.append(
+            f"{counted(len(left_out), 'DICOM file')} {has} no image, such as a report, and {is_left} left out: "
+            f"{first_of(left_out, _LISTED)}"
+        )
     bare = sum(file.is_dicom and not file.header.regions for file in files)
     if bare and not keep_frame:
         number = "1 DICOM file states" if bare == 1 else f"{bare} DICOM files state"

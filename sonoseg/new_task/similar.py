@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sonoseg.annotations import AnnotatedImage
-from sonoseg.errors import DataError, is_machine_error
+from sonoseg.errors import DataError, counted, is_machine_error
 from sonoseg.io.image_ref import ImageRecord
 from sonoseg.io.readers import read_frames, read_image_header
 from sonoseg.new_task.findings import Findings
@@ -52,17 +52,13 @@ def with_similar_groups(findings: Findings) -> Findings:
     sizes = Counter(group_of.values())
     several = sum(size > 1 for size in sizes.values())
     rule = findings.patients[at]
-    reason = f"{rule.reason}: {_count(len(sizes), 'group')} of {_count(len(group_of), 'image')}, "
+    reason = f"{rule.reason}: {counted(len(sizes), 'group')} of {counted(len(group_of), 'image')}, "
     reason += f"{several} of which are frames of one sweep, or almost equal pictures"
     if len(sample) < len(items):
         reason += f"; of {len(items)} images, {len(sample)} evenly over their names were compared"
     rules = list(findings.patients)
     rules[at] = replace(rule, groups=len(sizes), images=len(group_of), reason=reason)
     return replace(findings, patients=rules)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _sample(items: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from sonoseg.errors import printable
+from sonoseg.errors import first_of, printable
 from sonoseg.io.faults import EXAMPLES
 from sonoseg.new_task.findings import Findings
 from sonoseg.new_task.structures import FoundStructure
@@ -59,7 +59,7 @@ def task_text(name: str, findings: Findings, minutes: float) -> str:
 
 def _without_annotation(findings: Findings) -> str:
     names = findings.without_annotation
-    examples = ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
+    examples = first_of(names, EXAMPLES)
     if not findings.layout.is_masks:
         return f"{len(names)} {'images have' if len(names) > 1 else 'image has'} no shape ({examples})"
     lack = "images lack" if len(names) > 1 else "image lacks"

@@ -53,10 +53,10 @@ def combine(
     """Return the images of all folders, at least one, with their metadata.
 
     key: replaces the patients that image files state by pseudonyms. stated: where the task states how patients are told
-    apart, for messages. drop_duplicates: of equal pictures of all folders
-    the first is kept. An image of a later folder replaces that of the same id, whose faults no longer count; spacing,
-    patient and references that the later folder does not state are those of the earlier one. Where patients are
-    unknown, similar images of all folders are grouped together.
+    apart, for messages. drop_duplicates: of equal pictures of all folders the first is kept. An image of a later folder
+    replaces that of the same id, whose faults no longer count; spacing, patient and references that the later folder
+    does not state are those of the earlier one. Where patients are unknown, similar images of all folders are grouped
+    together.
     """
     meta: dict[str, ImageMetadata] = {}
     images: dict[str, VerifiedImage] = {}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sonoseg.annotations.base import AnnotatedImage
-from sonoseg.errors import TaskError
+from sonoseg.errors import TaskError, counted, first_of
 from sonoseg.io.faults import Fault, FaultsError, error, warning
 from sonoseg.io.image_ref import UNKNOWN
 from sonoseg.io.names import is_inside, patient_key, similar_patient_key
@@ -207,7 +207,7 @@ def pattern_faults(
     if len(names) == total:
         message = f"{pattern} matches none of {total} file names, such as {names[0]}; {own}"
     else:
-        listed = f"{', '.join(names[:MOST_NAMED])}{', ...' if len(names) > MOST_NAMED else ''}"
+        listed = first_of(names, MOST_NAMED)
         message = f"{pattern} does not match {len(names)} of {total} file names ({listed}); rename the files, or {own}"
     return [error(stated.file, message, "patient_pattern")]
 
@@ -223,8 +223,8 @@ def _without_patient(alone: Sequence[str], data: Path, task: Task, stated: State
     rows = read_table(path, "stage 1") if is_inside(path, data) and path.is_file() else []
     columns = [name for name in rows[0][1] if name] if rows else []
     if columns and column not in columns:
-        some = ", ".join(map(repr, columns[:MOST_NAMED])) + (", ..." if len(columns) > MOST_NAMED else "")
-        where, found = table, f"no column {column!r} (patients.column of {stated}), only {some}: "
+        there = first_of([repr(name) for name in columns], MOST_NAMED)
+        where, found = table, f"no column {column!r} (patients.column of {stated}), only {there}: "
         remedy = "name another column in the task, or add this one"
     message = (
         f"{found}no patient for {_some(alone)}: each counts as a patient of its own. If two of them show one patient, "
@@ -271,5 +271,4 @@ def _almost_equal(patient_of: Mapping[str, str]) -> list[Fault]:
 
 
 def _some(names: Sequence[str]) -> str:
-    listed = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
-    return f"{len(names)} {'image' if len(names) == 1 else 'images'} ({listed})"
+    return f"{counted(len(names), 'image')} ({first_of(names, 5)})"

@@ -10,29 +10,12 @@ from sonoseg.annotations.unread import Unread, count_unread, filled_names, is_fi
 NO_SHAPES = ("choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy", "textarea")
 """Types of results that say something about an image or a shape; a shape's have its id."""
 
-_FIELDS: tuple[str, ...] = (
-    "id",
-    "type",
-    "from_name",
-    "to_name",
-    "value",
-    "image_rotation",
-    "original_width",
-    "original_height",
+_FIELDS = (
+    *("id", "type", "from_name", "to_name", "value", "image_rotation", "original_width", "original_height"),
+    *("origin", "hidden", "locked", "readonly", "selected"),
 )
-_FIELDS += ("origin", "hidden", "locked", "readonly", "selected")
 _VALUES = (
-    "points",
-    "closed",
-    "x",
-    "y",
-    "width",
-    "height",
-    "radiusX",
-    "radiusY",
-    "rotation",
-    "format",
-    "rle",
+    *("points", "closed", "x", "y", "width", "height", "radiusX", "radiusY", "rotation", "format", "rle"),
     *LABELLED,
 )
 """What a result, and its value, says besides attributes."""

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from sonoseg.annotations.base import AnnotatedImage
-from sonoseg.errors import DataError
+from sonoseg.errors import DataError, first_of
 from sonoseg.io.faults import Fault, warning
 from sonoseg.io.masks import decode_label_map
 from sonoseg.io.names import is_inside, patient_key
@@ -69,9 +69,9 @@ def without_excluded(
     missing = sorted(name for name in wanted - known if Path(name).stem not in out)
     if left_out:
         count = f"{len(left_out)} image{'s' if len(left_out) > 1 else ''}"
-        rest.append(warning("exclude", f"{count} left out: {_some(left_out)}", "excluded"))
+        rest.append(warning("exclude", f"{count} left out: {first_of(left_out, 5)}", "excluded"))
     if missing:
-        rest.append(warning("exclude", f"no image is called {_some(missing)}; correct the name", "excluded"))
+        rest.append(warning("exclude", f"no image is called {first_of(missing, 5)}; correct the name", "excluded"))
     return kept, rest
 
 
@@ -136,7 +136,3 @@ def _agreement(first: VerifiedImage, second: VerifiedImage) -> dict[str, float]:
         if total:
             dice[name] = 2 * both / total
     return dice
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
