@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.compare import Figure, compare, matrix_product_rate, seconds_of
+from benchmarks.compare import Figure, compare, matrix_product_rate
 from benchmarks.samples import phantoms, trained
 from sonoseg.models.engines import QUANTIZED
 from sonoseg.models.engines.choose import EngineOptions, load_engine
@@ -17,28 +17,29 @@ from sonoseg.models.engines.quantized import read_quantized
 from sonoseg.models.model_file import load_network
 from sonoseg.models.model_header import ModelHeader, read_header
 from sonoseg.models.networks.heads import predict
-from sonoseg.models.registry import registered_models
 from sonoseg.models.summary import summarise_network
 from sonoseg.schema.task import Task
 
 TASKS = (("fetal_head", "head"), ("spine", "spine"), ("spine_realtime", "spine"))
+IN_8_BITS = ("fetal_head",)
+"""Tasks whose model, which comes with SonoSeg, has a conversion to 8 bits."""
+DTYPES = {"openvino_bf16": "bfloat16", QUANTIZED: "int8"}
+"""Numbers in which an engine computes; all others: in 32 bits."""
 
 
 def run(root: Path) -> Iterator[Figure]:
-    """Yield, for three networks and each installed engine, its time compared with plain eager torch.
-
-    The model that comes with SonoSeg is the only one with a conversion to 8 bits.
-    """
-    ceilings = {dtype: matrix_product_rate(dtype=dtype) for dtype in ("float32", "bfloat16")}
+    """Yield, for three networks and each engine that runs them, its time compared with plain eager torch."""
+    ceilings = {dtype: matrix_product_rate(dtype=dtype) for dtype in ("float32", *DTYPES.values())}
     for name, kind in TASKS:
         header = read_header(trained(root, name, phantoms(root, kind)))
         images = np.random.default_rng(0).random((1, 1, *header.task.input.size), dtype=np.float32)
         operations = 2 * summarise_network(header.task).total_mult_adds
         eager = partial(run_eagerly, load_network(header), torch.from_numpy(images), header.task)
-        for engine_name in ("torch", *installed()):
+        in_8_bits = [QUANTIZED] if name in IN_8_BITS and "openvino" in installed() else []
+        for engine_name in ("torch", *installed(), *in_8_bits):
             engine = load_engine(header, EngineOptions(engine_name, "cpu"))
-            floor = operations / ceilings["bfloat16" if "bf16" in engine_name else "float32"]
             before, after, ratio = compare(eager, partial(engine.run, images))
+            scores = f" {scores_in_8_bits(header)}" if engine_name == QUANTIZED else ""
             yield Figure(
                 name=f"`{name}`, {engine.name}",
                 unit="forward pass",
@@ -47,36 +48,9 @@ def run(root: Path) -> Iterator[Figure]:
                 ratio=ratio,
                 before_is="torch, eager, contiguous memory",
                 after_is=f"--engine {engine.name}",
-                floor=f"{floor * 1000:.0f} ms",
-                remains=remains(engine.agreement, operations / after / 1e9),
+                floor=f"{operations / ceilings[DTYPES.get(engine_name, 'float32')] * 1000:.1f} ms",
+                remains=remains(engine.agreement, operations / after / 1e9) + scores,
             )
-    if "openvino" in installed():
-        yield in_8_bits()
-
-
-def in_8_bits() -> Figure:
-    """Compare the conversion of the shipped `fetal_head` to 8 bits with plain eager torch."""
-    header = shipped_header("fetal_head")
-    images = np.random.default_rng(0).random((1, 1, *header.task.input.size), dtype=np.float32)
-    operations = 2 * summarise_network(header.task).total_mult_adds
-    eager = partial(run_eagerly, load_network(header), torch.from_numpy(images), header.task)
-    before, after, ratio = compare(eager, partial(load_engine(header, EngineOptions(QUANTIZED, "cpu")).run, images))
-    return Figure(
-        name=f"`fetal_head` as it comes with SonoSeg, {QUANTIZED}",
-        unit="forward pass",
-        before=before,
-        after=after,
-        ratio=ratio,
-        before_is="torch, eager, contiguous memory",
-        after_is=f"--engine {QUANTIZED}",
-        floor=f"{operations / integer_product_rate() * 1000:.1f} ms",
-        remains=f"{operations / after / 1e9:.0f} G operations a second. {scores_in_8_bits(header)}",
-    )
-
-
-def shipped_header(name: str) -> ModelHeader:
-    """Return the header of a model that comes with SonoSeg."""
-    return read_header(next(entry.path for entry in registered_models() if entry.name == name))
 
 
 def scores_in_8_bits(header: ModelHeader) -> str:
@@ -85,13 +59,6 @@ def scores_in_8_bits(header: ModelHeader) -> str:
     dice = [f"Dice of {name} {before:.4f} and {after:.4f}" for name, (before, after) in record.dice.items()]
     errors = [f"error of {name} {before:.3f} and {after:.3f}" for name, (before, after) in record.errors.items()]
     return f"In 32 and in 8 bits, on {record.scored_on} validation images: {', '.join(dice + errors)}."
-
-
-def integer_product_rate(size: int = 2048) -> float:
-    """Return the machine's maximal rate: operations per second of a square matrix product of 8-bit integers."""
-    matrix = torch.randint(-128, 127, (size, size), dtype=torch.int8)
-    best = min(seconds_of(lambda: torch._int_mm(matrix, matrix)) for _ in range(30))
-    return float(2 * size**3 / best)
 
 
 def remains(agreement: float | None, rate: float) -> str:

@@ -38,8 +38,8 @@ def run(root: Path) -> Iterator[Figure]:
             folders[-1].mkdir(exist_ok=True)
             _WRITERS[suffix](folders[-1] / f"loop{suffix}", _frames(picture, count))
         few, all_frames = (peak_mib(root, folder, model) for folder in folders)
-        yield timed(root, name, folders[-1], model, f"Peak memory {few:.0f} MiB for {FEW_FRAMES} frames, "
-            f"{all_frames:.0f} MiB for {FRAMES}, of a process of its own.")  # fmt: skip
+        memory = f"Peak memory {few:.0f} MiB for {FEW_FRAMES} frames, {all_frames:.0f} MiB for {FRAMES}"
+        yield timed(root, name, folders[-1], model, f"{memory}, of a process of its own.")
 
 
 def timed(root: Path, name: str, folder: Path, model: Path, memory: str) -> Figure:
@@ -75,16 +75,8 @@ def peak_mib(root: Path, folder: Path, model: Path) -> float:
     """Return the peak resident memory of stage 4 on a folder, in MiB. Raises RuntimeError when it fails."""
     shutil.rmtree(root / "loop_results", ignore_errors=True)
     command = [sys.executable, str(REPOSITORY / "inference.py"), "--images", str(folder), "--model", str(model)]
-    command += [
-        "--output",
-        str(root / "loop_results"),
-        "--spacing",
-        "0.2",
-        "--engine",
-        "openvino",
-        "--jobs",
-        str(CORES),
-    ]
+    command += ["--output", str(root / "loop_results"), "--spacing", "0.2", "--engine", "openvino"]
+    command += ["--jobs", str(CORES)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

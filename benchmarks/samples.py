@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from sonoseg.errors import SonoSegError
 from sonoseg.io.png import write_image
 from sonoseg.io.readers import list_images
 from sonoseg.models.model_header import read_header
-from sonoseg.models.registry import model_for_task, resolve
+from sonoseg.models.registry import model_for_task
 from sonoseg.phantom.__main__ import main as make_phantoms
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
@@ -104,20 +103,17 @@ def _is_of(model: Path, task: Task) -> bool:
 
 
 def trained(root: Path, task: str, data: Path, epochs: int = 8) -> Path:
-    """Return a model file of a task: a copy of the one that comes with SonoSeg, else trained for some epochs on `data`.
+    """Return a model file of a task: the one that comes with SonoSeg, or one that is trained for some epochs on `data`.
 
     It is trained because the masks of an untrained network have many components, which take far longer to measure. A
-    model of another network or input size than the task has today is made anew.
+    model of another network or input size than the task has today is not used, or trained anew.
     """
     wanted = load_task(task)
-    model = Workspace(root, wanted.name).best_model
-    if model.is_file() and _is_of(model, wanted):
-        return model
     shipped = model_for_task(wanted)
-    if shipped and _is_of(resolve(shipped.name), wanted):
-        model.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(resolve(shipped.name), model)
-    else:
+    if shipped and _is_of(shipped.path, wanted):
+        return shipped.path
+    model = Workspace(root, wanted.name).best_model
+    if not model.is_file() or not _is_of(model, wanted):
         flags = prepared(root, task, data, *(() if wanted.augmentation.online else ("--copies", "3")))
         quietly(training.main, [*flags, "--epochs", str(epochs), "--device", "cpu", "--run", "benchmark"])
     return model

@@ -48,13 +48,13 @@ def _read(path: Path) -> None:
 
 def _valid_images(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Yield (suffix, bytes) of small DICOM files of several codings, and of videos."""
+    import pydicom.data
+
     grey = (np.indices((24, 32)).sum(axis=0) * 4 % 256).astype(np.uint8)
     loop = np.stack([grey, grey[::-1], grey[:, ::-1]])
     for syntax in (_EXPLICIT, _JPEG, _JPEG_2000, _RLE):
         for frames in (loop[:1], loop):
             yield ".dcm", _dicom(folder / "valid.dcm", frames, syntax)
-    import pydicom.data
-
     for name in _OF_PYDICOM:
         yield ".dcm", (Path(pydicom.data.__file__).parent / "test_files" / f"{name}.dcm").read_bytes()
     for suffix, code in ((".mp4", "mp4v"), (".avi", "MJPG")):
