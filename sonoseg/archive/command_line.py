@@ -70,6 +70,8 @@ def check_archive_flags(arguments: argparse.Namespace) -> None:
     """Set `results`, and raise UsageError for flags that exclude each other."""
     if arguments.ray and arguments.results == "files":
         raise UsageError("--ray writes Parquet shards, not --results files; omit one of them")
+    if arguments.gpus_per_actor and not arguments.ray:
+        raise UsageError("--gpus-per-actor needs --ray")
     arguments.results = "parquet" if arguments.ray else arguments.results or "files"
     if arguments.results == "files":
         for flag, given in (("--overlays", arguments.overlays), ("--retry-failed", arguments.retry_failed)):
@@ -82,8 +84,6 @@ def check_archive_flags(arguments: argparse.Namespace) -> None:
     given = [f"--{name.replace('_', '-')}" for name in _FILES_ONLY if getattr(arguments, name)]
     if given:
         raise UsageError(f"{' and '.join(given)}: only with --results files; omit it, or --results parquet and --ray")
-    if arguments.gpus_per_actor and not arguments.ray:
-        raise UsageError("--gpus-per-actor needs --ray")
     if arguments.ray:  # a process sees the GPUs that Ray gives it, and no others
         device = "cuda" if arguments.gpus_per_actor else "cpu"
         if arguments.device not in ("auto", device):

@@ -427,6 +427,7 @@ WRONG = {
     "files on Ray": (["--results", "files", "--ray", "local", "--images", "{in}"], "not --results files"),
     "overlays": (["--overlays", "all", "--images", "{in}"], "--overlays needs --results parquet"),
     "GPUs": (["--results", "parquet", "--images", "{in}", "--gpus-per-actor", "1"], "--gpus-per-actor needs --ray"),
+    "GPUs of files": (["--images", "{in}", "--gpus-per-actor", "1"], "--gpus-per-actor needs --ray"),
     "no GPU here": (
         ["--ray", "local", "--images", "{in}", "--gpus-per-actor", "1"],
         "is available on this machine; omit",
