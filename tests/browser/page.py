@@ -20,11 +20,11 @@ OPENED = """async () => {
     if (window.imagesOpened === undefined) {
         const {on} = await import("/static/state.js");
         window.imagesOpened = 0;
-        on("item", () => (window.imagesOpened += 1));
+        on("picture", () => (window.imagesOpened += 1));
     }
     return window.imagesOpened;
 }"""
-"""How many images the page has opened since this was asked first."""
+"""How many pictures the page has shown since this was asked first. Until one is shown the view may change."""
 
 
 def chromium_program() -> Path:
@@ -48,7 +48,7 @@ class ReviewPage:
     def open(self) -> None:
         self.page.goto(self.server.address)
         self.page.wait_for_selector("html[data-ready]")
-        self.wait("#image-name:not(:empty)")
+        self.wait("#stage[data-picture]")
 
     def _console(self, message: Any) -> None:
         if message.type == "error" and not self.expects_faults and "409" not in message.text:

@@ -92,6 +92,19 @@ def test_corners_of_a_rectangle_are_saved_where_they_were_left(spine_server: Ser
     assert np.allclose(saved, [[left - 4.4, top - 6.2], [right + 9.3, bottom + 5.6]], atol=CLOSE)
 
 
+def test_a_shape_can_be_dragged_before_the_picture_is_loaded(spines: Path, serve: Serve, visit: Visit) -> None:
+    page = visit(serve(spines))
+    before = page.view()["zoom"]
+    page.page.evaluate("() => { window.createImageBitmap = () => new Promise(() => null); }")
+    page.page.select_option("#filter-status", "check")
+    page.opens("Image_012")
+    page.press("1")
+    assert page.view()["zoom"] != before, "the view is that of the image before, or both have one size"
+    end = page.shape("MID")[0]
+    page.drag(end, (end[0] + 5, end[1] + 8))
+    assert math.dist(found(page.decide("c"), "MID")[0], (end[0] + 5, end[1] + 8)) < CLOSE
+
+
 def test_vertices_of_an_outline_are_dragged_added_and_deleted(nerves: Path, serve: Serve, visit: Visit) -> None:
     page = visit(serve(nerves))
     page.press("1")

@@ -10,6 +10,7 @@ import * as picture from "./picture.js";
 import { giveUp } from "./pointer.js";
 import * as queue from "./queue.js";
 import * as route from "./route.js";
+import { setImageSize } from "./stage.js";
 import { emit, frameOf, on, state, update } from "./state.js";
 
 const KEPT = 30;
@@ -40,6 +41,7 @@ export async function openById(id, frame = null, index = -1) {
   emit("hint", null);
   const draft = openItem(item);
   await decode(edits.shapes).catch(() => null);
+  if (item.width) setImageSize(item.width, item.height); // shapes can be dragged before the picture is loaded
   emit("item");
   picture.show().catch((error) => emit("notice", { text: error.message, kind: "warning" }));
   if (draft) tellDraft(draft, item);

@@ -1,6 +1,7 @@
 /** The image on the stage: loading it ahead, original or enhanced, and its window and level. */
 
 import { blob, imagePath } from "./api.js";
+import { byId } from "./dom.js";
 import { layers, setImageSize, view } from "./stage.js";
 import { emit, frameOf, on, state } from "./state.js";
 
@@ -49,6 +50,7 @@ export async function show() {
   layers.picture.add(node);
   applyWindow();
   setImageSize(bitmap.width, bitmap.height);
+  byId("stage").dataset.picture = item.id;
   emit("picture");
 }
 
@@ -56,6 +58,7 @@ export async function show() {
 export function clear() {
   node?.destroy();
   [node, greys, canvas] = [null, null, null];
+  delete byId("stage").dataset.picture;
   layers.picture.batchDraw();
 }
 
