@@ -68,8 +68,9 @@ lint: .venv/ready-for-tests
 	$(BIN)/python -c "import sonoseg.preprocess.denoise, sonoseg.geometry.capsule"  # compiled once, here
 	@touch $@
 
-.venv/ready-for-tests: .venv/ready requirements-dev.txt
+.venv/ready-for-tests: .venv/ready requirements-dev.txt requirements-bundle.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/bundle -r requirements-bundle.txt
 	@touch $@
 
 bench: .venv/ready

@@ -82,6 +82,12 @@ def spine_sample() -> Path:
     return real_data("spine_sample")
 
 
+@pytest.fixture
+def torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other engine is installed: a model is loaded without seconds of trials."""
+    monkeypatch.setattr("sonoseg.models.engines.choose.installed", dict)
+
+
 def changed(task: Task, **changes: Any) -> Task:
     """Return a copy of a task with some fields replaced, validated again."""
     return Task.model_validate({**task.model_dump(), **changes})

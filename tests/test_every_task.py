@@ -32,7 +32,7 @@ def test_a_task_trains_and_infers(name: str, datasets: Path, tmp_path: Path) -> 
     assert train_test_data_preparation.main([*where, "--data", str(data)]) == 0
     assert image_preprocessing.main([*where, "--jobs", "1"]) == 0
     assert training.main([*where, "--device", "cpu"]) == 0
-    assert inference.main(where) == 0
+    assert inference.main([*where, "--engine", "torch"]) == 0
 
     models, results = tmp_path / "Models" / task.name, tmp_path / "result" / task.name
     losses = [row["loss/total"] for row in read_history(models)]

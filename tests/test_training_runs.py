@@ -75,7 +75,8 @@ def test_every_fold_validates_once_and_the_test_split_is_scored_by_all_together(
 
 def test_inference_takes_the_folds_as_an_ensemble(workspace: Path, tmp_path: Path) -> None:
     folder = workspace / "Models" / NAME / "cross_validation"
-    assert inference.main([*where(workspace), "--model", str(folder), "--output", str(tmp_path / "out")]) == 0
+    flags = ["--model", str(folder), "--output", str(tmp_path / "out"), "--engine", "torch"]
+    assert inference.main([*where(workspace), *flags]) == 0
     run = read(tmp_path / "out" / "run.json")
     members = [read_header(folder / f"fold_{fold}" / "best_model.safetensors").sha256 for fold in range(3)]
     assert [one["sha256"] for one in run["models"]] == members == read(folder / "cross_validation.json")["models"]
@@ -163,7 +164,7 @@ def test_a_refit_trains_on_all_folds_and_says_that_none_validated(
     first = read(folder / "evaluation.json")
     assert training.main([*where(root), "--score", "--device", "cpu"]) == 0
     assert read(folder / "evaluation.json")["classes"] == first["classes"]
-    assert inference.main([*where(root), "--output", str(tmp_path / "out")]) == 0
+    assert inference.main([*where(root), "--output", str(tmp_path / "out"), "--engine", "torch"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Segmenter:
         Raises ModelError when their classes differ, and UsageError for `tta` with a member that was trained without
         flips.
         """
-        check_same_classes(members)
+        check_same_classes([(member.description, member.task) for member in members])
         if raw_masks:
             members = [member.with_raw_masks() for member in members]
         if tta:
@@ -201,12 +201,14 @@ def load_once(
 def read_models(path: Path | str | Sequence[Path | str]) -> list[ModelHeader]:
     """Return the headers of a model file, of several, of a folder, or of a name that `sonoseg models` lists.
 
-    Raises ModelError for a file that is missing, given twice or not a SonoSeg model, and for a folder without models.
+    Raises ModelError for a file that is missing, given twice or not a SonoSeg model, a folder without models, and for
+    classes that differ, before engines are tried, which takes seconds.
     """
     paths = [path] if isinstance(path, Path | str) else path
     headers = [read_header(file) for file in model_files([resolve(file) for file in paths])]
     for header in headers:
         check_registered(header.path, header.sha256)
+    check_same_classes([(str(header.path), header.task) for header in headers])
     return headers
 
 

@@ -103,20 +103,21 @@ def _load_compiled(enhancement: Enhancement, structures: Sequence[Structure]) ->
         SHAPE_KINDS[structure.shape].load()
 
 
-def check_same_classes(members: Sequence[Member]) -> None:
+def check_same_classes(tasks: Sequence[tuple[str, Task]]) -> None:
     """Raise ModelError unless all, at least one, have the same classes, in the same order and of the same shapes.
 
     Only then are channels of the same index the same class. Networks, sizes, enhancement and rules may differ.
+    tasks: of each member, with the name that the message gives it.
     """
-    if not members:
+    if not tasks:
         raise ModelError("no member is given; expected at least one")
-    first, *others = members
-    expected = _classes(first.task.structures)
-    for other in others:
-        classes = _classes(other.task.structures)
+    (first, task), *others = tasks
+    expected = _classes(task.structures)
+    for other, task in others:
+        classes = _classes(task.structures)
         if classes != expected:
             raise ModelError(
-                f"{first.description} and {other.description} cannot be averaged: the first has the classes "
+                f"{first} and {other} cannot be averaged: the first has the classes "
                 f"{', '.join(expected)}, the second {', '.join(classes)}; expected the same names and shapes in the "
                 "same order"
             )

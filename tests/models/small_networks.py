@@ -1,15 +1,19 @@
 """Small networks of every kind, with their tasks, model files and conversions."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
+from sonoseg.models.engines import choose
 from sonoseg.models.engines.base import Conversion
-from sonoseg.models.engines.installed import ENGINE_TYPES
+from sonoseg.models.engines.installed import ENGINE_TYPES, installed
 from sonoseg.models.engines.tracing import trace
 from sonoseg.models.model_file import save_model
+from sonoseg.models.model_header import ModelHeader
 from sonoseg.models.networks import build_network
 from sonoseg.schema.task import Task
 from tests.conftest import changed
@@ -47,3 +51,25 @@ def saved(path: Path, task: Task, seed: int = 0) -> Path:
 def converted(engine: str, task: Task, network: nn.Module) -> Conversion:
     size = task.input.size
     return ENGINE_TYPES[engine].convert(trace(network.eval(), task.network, size), size)
+
+
+_tried: dict[tuple[str, ...], Any] = {}
+
+
+def trying_once(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Equal models have equal conversions, so those of the first trial are used again: a trial takes seconds.
+
+    Returns the model files whose engines were tried; grows with each.
+    """
+    trials: list[Path] = []
+    try_all = choose._try_all
+
+    def once(model: ModelHeader) -> Any:
+        trials.append(model.path)
+        key = (model.sha256, *installed())
+        if key not in _tried:
+            _tried[key] = try_all(model)
+        return copy.deepcopy(_tried[key])
+
+    monkeypatch.setattr(choose, "_try_all", once)
+    return trials

@@ -23,7 +23,7 @@ from sonoseg.models.engines.installed import ENGINE_TYPES, installed
 from sonoseg.models.model_header import read_header
 from sonoseg.schema.task import Task
 from tests.conftest import REPOSITORY
-from tests.models.small_networks import saved, small
+from tests.models.small_networks import saved, small, trying_once
 
 
 @pytest.fixture
@@ -88,9 +88,7 @@ def damages(model: Path, other: Path) -> Iterator[tuple[str, Any]]:
 def test_damaged_or_foreign_conversions_are_made_again(
     model: Path, spine: Task, tmp_path: Path, only_openvino: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trials: list[Path] = []
-    try_all = choose._try_all
-    monkeypatch.setattr(choose, "_try_all", lambda model: trials.append(model.path) or try_all(model))
+    trials = trying_once(monkeypatch)
     other = saved(tmp_path / "other" / "m.safetensors", small(spine), seed=5)
     options = EngineOptions("openvino")
     images = sample_images(small(spine).input)
@@ -105,7 +103,10 @@ def test_damaged_or_foreign_conversions_are_made_again(
         assert len(trials) == 1, f"{what}: a stored trial is not repeated"
 
 
-def test_conversions_of_a_replaced_model_are_removed(model: Path, spine: Task, only_openvino: None) -> None:
+def test_conversions_of_a_replaced_model_are_removed(
+    model: Path, spine: Task, only_openvino: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trying_once(monkeypatch)
     load_engine(read_header(model), EngineOptions())
     before = {path.name for path in (model.parent / "engines").iterdir()}
     beside = saved(model.parent / "beside.safetensors", small(spine), seed=3)
@@ -121,6 +122,7 @@ def test_a_folder_that_cannot_be_written_costs_time_only(model: Path, monkeypatc
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
+    trying_once(monkeypatch)
     monkeypatch.setattr(cache, "write_bytes", refuse)
     engine = load_engine(read_header(model), EngineOptions("openvino"))
     assert engine.agreement == 1 and len(engine.remarks) == 1 and "cannot be written" in engine.remarks[0]

@@ -55,7 +55,7 @@ def test_a_training_stores_a_quality_model_and_what_it_was_fitted_to(trained) ->
 
 def test_stage_4_writes_quality_and_intervals(trained) -> None:
     root, where = trained
-    assert inference.main(where) == 0
+    assert inference.main([*where, "--engine", "torch"]) == 0
     folder = root / "result" / "small_fetal_head"
     with (folder / "results.csv").open() as stream:
         rows = list(csv.DictReader(stream))

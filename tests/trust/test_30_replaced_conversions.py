@@ -21,7 +21,7 @@ from sonoseg.models.engines.installed import ENGINE_TYPES
 from sonoseg.models.model_header import read_header
 from sonoseg.models.probe import probe_image
 from sonoseg.schema.task import Task
-from tests.models.small_networks import saved, small
+from tests.models.small_networks import saved, small, trying_once
 from tests.models.unchecked import save_as_before
 
 OPENVINO = EngineOptions("openvino")
@@ -31,6 +31,7 @@ OPENVINO = EngineOptions("openvino")
 def model(spine: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model with its conversion for OpenVINO alone."""
     monkeypatch.setattr("sonoseg.models.engines.installed.ENGINE_TYPES", {"openvino": ENGINE_TYPES["openvino"]})
+    trying_once(monkeypatch)
     path = saved(tmp_path / "model" / "m.safetensors", small(spine))
     load_engine(read_header(path), OPENVINO)
     return path
