@@ -22,7 +22,6 @@ from sonoseg.schema.task import Task
 from tests.conftest import REPOSITORY
 from tests.models.small_networks import NETWORKS, converted, small
 
-
 CASES = [("unet", "fetal_head"), *zip(NETWORKS, itertools.cycle(["spine", "fetal_head"]), strict=False)]
 """Every network, with several classes and with one in turn; the first with both."""
 
