@@ -64,7 +64,7 @@ def load_draft(name_or_file: str | Path) -> Draft:
     exclude = _section(Exclusion, {"exclude": fields.pop("exclude", None) or []}, "", source).exclude
     if fields.get("patients") == AUTO:
         del fields["patients"]
-    kept, automatic = open_settings(fields)
+    kept, automatic = open_settings(_without_nulls(Task, fields, "", source))
     if not kept.get("title") and kept.get("name"):
         kept["title"] = str(kept["name"]).replace("_", " ").capitalize()
     unset = tuple(dict.fromkeys([*automatic, *missing_settings(kept)]))
@@ -82,9 +82,28 @@ def task_of(draft: Draft, planned: Mapping[str, Any] | None = None) -> Task:
 
 def _section(kind: type[_S], fields: Any, name: str, source: str) -> _S:
     try:
-        return kind.model_validate(fields)
+        return kind.model_validate(_without_nulls(kind, fields, name, source))
     except ValidationError as error:
-        raise _not_valid(error, source, name) from None
+        raise _not_valid(error.errors(), source, name) from None
+
+
+def _without_nulls(kind: type[Section], fields: Any, name: str, source: str) -> Any:
+    """Return fields without those that are null, which stand for the default. Raises TaskError unless they exist."""
+    kept = _pruned(fields)
+    if kept != fields:
+        try:
+            kind.model_validate(fields)
+        except ValidationError as error:
+            unknown = [one for one in error.errors() if one["type"] == "extra_forbidden" and one["input"] is None]
+            if unknown:
+                raise _not_valid(unknown, source, name) from None
+    return kept
+
+
+def _pruned(fields: Any) -> Any:
+    if not isinstance(fields, dict):
+        return fields
+    return {key: _pruned(value) for key, value in fields.items() if value is not None}
 
 
 def _some(names: Sequence[str]) -> str:
@@ -96,11 +115,11 @@ def parse_task(fields: dict[str, Any], source: str) -> Task:
     try:
         return Task.model_validate(fields)
     except ValidationError as error:
-        raise _not_valid(error, source) from None
+        raise _not_valid(error.errors(), source) from None
 
 
-def _not_valid(error: ValidationError, source: str, section: str = "") -> TaskError:
-    problems = [f"{'.'.join(filter(None, (section, _field(one))))}: {_sentence(one)}" for one in error.errors()]
+def _not_valid(errors: Sequence[Any], source: str, section: str = "") -> TaskError:
+    problems = [f"{'.'.join(filter(None, (section, _field(one))))}: {_sentence(one)}" for one in errors]
     return TaskError(f"{source}: not a valid task file\n" + "\n".join(f"  - {p}" for p in problems))
 
 
@@ -149,12 +168,9 @@ def _stated_in(section: str, chain: Sequence[tuple[Path, dict[str, Any]]]) -> St
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Merge sections field by field; lists and plain values are replaced, and null restores the default."""
+    """Merge sections field by field; lists and plain values are replaced, also by null."""
     merged = dict(base)
     for key, value in changes.items():
-        if value is None:
-            merged.pop(key, None)
-            continue
         both_sections = (
             isinstance(value, dict) and isinstance(merged.get(key), dict) and not _other_kind(key, merged[key], value)
         )

@@ -78,6 +78,22 @@ def write(folder, name, text):
     return folder / name
 
 
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("augmentation: {elastc: null}", "augmentation.elastc"),
+        ("patient: null", "patient"),
+        ("training: {loss: {hausdorf: null}}", "training.loss.hausdorf"),
+        ("plan: {minuts: null}", "plan.minuts"),
+    ],
+)
+def test_a_misspelt_field_that_is_null_is_refused(text: str, field: str, tmp_path) -> None:
+    """It would leave the setting on that somebody meant to switch off."""
+    file = write(tmp_path, "mine.yaml", f"extends: spine\nname: mine\n{text}\n")
+    with pytest.raises(TaskError, match=f"  - {field}: there is no such field"):
+        load_task(file)
+
+
 def test_extends_merges_sections_replaces_lists_and_null_removes(tmp_path):
     text = "extends: spine\nname: mine\nenhancement: {denoise: null}\ntraining: {epochs: 3}\n"
     text += "measurements: []\nreview: null\n"
