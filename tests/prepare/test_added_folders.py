@@ -42,7 +42,7 @@ def test_an_image_like_a_test_image_does_not_train_where_patients_are_unknown(st
     assert all(after[f"copy{at * 2}"]["fold"] == before[name]["fold"] for at, name in enumerate(before))
     assert stage1.report["near_duplicates"]["pairs"] == 0
     (message,) = [one["message"] for one in stage1.report["warnings"] if one["kind"] == "no_patients"]
-    assert message.startswith("unknown for 40 images; almost equal pictures and runs of frames make 20 groups")
+    assert message.startswith("unknown for 40 images: 20 groups of almost equal pictures and runs of frames, ")
 
 
 def test_an_image_without_a_patient_that_is_like_one_of_a_patient_is_of_that_patient(

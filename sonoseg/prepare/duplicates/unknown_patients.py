@@ -13,6 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sonoseg.annotations.base import AnnotatedImage
+from sonoseg.errors import counted
 from sonoseg.io.faults import Fault, warning
 from sonoseg.prepare.duplicates.near_duplicates import similar_pairs, unit_vectors
 from sonoseg.prepare.metadata import ImageMetadata
@@ -49,9 +50,10 @@ def _warnings(
 ) -> list[Fault]:
     like = sum(group in joined for group in group_of.values())
     known = f", and {like} of them are similar to images of a known patient and count as its images" if like else ""
+    groups = len(set(group_of.values()) - joined.keys())
     message = (
-        f"unknown for {len(group_of)} images; almost equal pictures and runs of frames make "
-        f"{len(set(group_of.values()) - joined.keys())} groups, which count as patients{known}. Images of one patient "
+        f"unknown for {counted(len(group_of), 'image')}: {counted(groups, 'group')} of almost equal pictures and runs "
+        f"of frames, each of which counts as a patient{known}. Images of one patient "
         "that look different may still be in training and in test, and then the test score is too good; state the "
         "patients in the task: a column, or a pattern on the file names"
     )
