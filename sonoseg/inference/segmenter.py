@@ -201,8 +201,7 @@ def load_once(
 def read_models(path: Path | str | Sequence[Path | str]) -> list[ModelHeader]:
     """Return the headers of a model file, of several, of a folder, or of a name that `sonoseg models` lists.
 
-    Raises ModelError for a file that is missing, given twice or not a SonoSeg model, a folder without models, and for
-    classes that differ, before engines are tried, which takes seconds.
+    Raises ModelError for a file that is missing, given twice or not a SonoSeg model, no model, and classes that differ.
     """
     paths = [path] if isinstance(path, Path | str) else path
     headers = [read_header(file) for file in model_files([resolve(file) for file in paths])]
@@ -217,12 +216,11 @@ def first_use_remarks(models: Sequence[ModelHeader], options: EngineOptions) -> 
 
     Raises ModelError and UsageError as `Segmenter.load` does.
     """
-    remarks = []
-    for model in models:
-        names = engines_to_try(model, options)
-        if names:
-            remarks.append(f"{model.path}: first use on this machine; {', '.join(names)} are tried once")
-    return remarks
+    return [
+        f"{model.path}: first use on this machine; {', '.join(names)} are tried once"
+        for model in models
+        if (names := engines_to_try(model, options))
+    ]
 
 
 def choose_device(device: str) -> str:
