@@ -37,7 +37,7 @@ test-clients: .venv/ready-for-tests
 test-orthanc: .venv/ready-for-tests
 	@command -v Orthanc dsrdump >/dev/null || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq orthanc orthanc-dicomweb dcmtk) \
 	  || (echo "Orthanc and DCMTK are missing; install them: sudo apt-get install orthanc orthanc-dicomweb dcmtk"; exit 1)
-	SONOSEG_ORTHANC=1 $(BIN)/python -m pytest tests/orthanc tests/dicom
+	SONOSEG_ORTHANC=1 $(BIN)/python -m pytest tests/orthanc tests/dicom/test_output.py tests/dicom/test_report.py
 
 # Archives on Ray clusters of several nodes. Ray brings requests, which opens a socket when MONAI imports it, so it has an environment of its
 # own, which sees the packages of .venv.

@@ -26,7 +26,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", available_tasks())
 def test_a_task_trains_and_infers(name: str, datasets: Path, tmp_path: Path) -> None:
-    where = ["--task", str(small_task(name, tmp_path)), "--workspace", str(tmp_path)]
+    where = ["--task", str(small_task(name, tmp_path, epochs=3)), "--workspace", str(tmp_path)]
     task = load_task(where[1])
     data = phantoms(name, datasets)
     assert train_test_data_preparation.main([*where, "--data", str(data)]) == 0

@@ -123,14 +123,6 @@ def test_the_threads_of_a_process_group_end_before_the_interpreter(tmp_path: Pat
     assert ended.returncode == 0, ended.stderr[-2000:]
 
 
-def test_a_batch_that_cannot_be_divided_is_refused(prepared: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(prepared, tmp_path / "w"))
-    task = root / f"{NAME}.yaml"
-    task.write_text(task.read_text().replace("batch_size: 4", "batch_size: 3"))
-    ended = torchrun(root)
-    assert ended.returncode != 0 and "a batch of 3 cannot be divided among 2 processes" in ended.stderr
-
-
 def test_a_shared_batch_norm_of_one_process_is_the_plain_one(monkeypatch) -> None:
     torch.manual_seed(0)
     plain, shared = (torch.nn.Sequential(torch.nn.BatchNorm2d(3)) for _ in range(2))

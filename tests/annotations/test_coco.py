@@ -162,7 +162,7 @@ RLE = encode(square_mask())
         ({"entry": annotation([[1, 2, 3, 4]])}, "annotations, id 1", "2 points; a polygon has 3 or more"),
         ({"entry": annotation([SQUARE[:-1]])}, "annotations, id 1", "7 numbers in a polygon"),
         ({"entry": annotation([[1, 2, 3, 4, 5, 1e300]])}, "annotations, id 1", "a polygon has to be a list"),
-        ({"entry": annotation([[1, 2] * 10**6])}, "annotations, id 1", "1000000 points; at most 10000"),
+        ({"entry": annotation([[1, 2] * 10_001])}, "annotations, id 1", "10001 points; at most 10000"),
         ({"entry": annotation({"counts": "1"})}, "annotations, id 1", "run lengths of nothing pixels; expected 64x48"),
         ({"entry": annotation({**RLE, "size": [64, 48]})}, "annotations, id 1", "48x64 pixels; expected 64x48"),
         ({"entry": annotation({**RLE, "size": [10**9, 10**9]})}, "annotations, id 1", "1000000000x1000000000 pixels"),

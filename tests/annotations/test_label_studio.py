@@ -190,7 +190,7 @@ def test_ignored_labels_and_results_without_a_shape(read: Read) -> None:
         ([task(result("rectanglelabels", **{**BOX, "width": True}))], "R: width is True; expected a number"),
         ([task(result("ellipselabels", x=1, y=1, radiusX=0, radiusY=1))], "a radius of the ellipse is not above 0"),
         ([task(result("polygonlabels", points=[[1, 1], [2, 2]]))], "2 points; a polygon has 3 or more"),
-        ([task(result("polygonlabels", points=[[1, 1]] * 1_000_000))], "1000000 points; at most 10000"),
+        ([task(result("polygonlabels", points=[[1, 1]] * 10_001))], "10001 points; at most 10000"),
         ([task(result("polygonlabels", points=[[1, 1], [2, 2], [1e300, 3]]))], r"a coordinate of 1e\+300 per cent"),
         ([task(result("polygonlabels", points={"a": 1}))], "points have to be"),
         ([task(result("brushlabels", format="png"))], "the format of its brush is 'png'; expected 'rle'"),

@@ -181,7 +181,7 @@ BOX = [[3, 5], [12, 14]]
         (entry("line", [[1, 1], [2, 2]]), "R: an open line"),
         (entry("line", [[1, 1], [2, 2], [3, 3]], "L"), "L: 3 points; a line of labelme has 2"),
         (entry("polygon", [[1, 1], [2, 2]]), "R: 2 points; a polygon has 3 or more"),
-        (entry("polygon", [[0, 0]] * 1_000_000), "1000000 points; at most 10000"),
+        (entry("polygon", [[0, 0]] * 10_001), "10001 points; at most 10000"),
         (entry("polygon", [[0, 1], [2, "3"], [1, 1]]), "pairs of numbers"),
         (entry("polygon", [[0, 1], [2, 1e300], [1, 1]]), "pairs of numbers"),
         (entry("polygon", None), "found nothing as points"),

@@ -47,7 +47,7 @@ def test_a_large_smooth_mask_has_few_corners() -> None:
 
 
 def test_a_mask_that_takes_too_many_corners() -> None:
-    comb = np.zeros((2, 60_000), bool)
+    comb = np.zeros((2, 12_000), bool)
     comb[0], comb[1, ::2] = True, True
     (bitmap,) = outlines(comb, "A", with_bitmaps=True)
     assert isinstance(bitmap, Bitmap) and np.array_equal(bitmap.mask, comb)
