@@ -85,6 +85,8 @@ FOLDERS = {
     "spines": (phantoms("spine", 12, 0.3), ["EPI", "MID", "VTB"], ["line", "line", "rectangle"]),
 }
 """Case -> the folder, the structures that are recognised, and their shapes."""
+HEADS = ("coco", "cvat", "label_studio")
+"""Once their masks are those of the heads' own format, nothing is left to differ from LabelMe."""
 WITHOUT_SPACING = ("nerves", "palette masks", "masks with suffixes")
 
 
@@ -93,8 +95,22 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("folders")
 
 
+def masks_of(workspace: Path, task: str) -> dict[str, np.ndarray]:
+    """Return where the masks of stage 1 are not 0, by file name."""
+    return {path.name: read_mask(path) > 0 for path in (workspace / "Train_Test_Dataset" / task / "masks").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def head_masks(root: Path) -> dict[str, np.ndarray]:
+    where = ["--task", "fetal_head", "--workspace", str(root / "own"), "--data", str(phantoms("head")(root))]
+    assert train_test_data_preparation.main(where) == 0
+    return masks_of(root / "own", "fetal_head")
+
+
 @pytest.mark.parametrize("case", list(FOLDERS))
-def test_from_a_folder_to_a_table(case: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_a_folder_to_a_table(
+    case: str, root: Path, head_masks: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make, names, shapes = FOLDERS[case]
     data, file = make(root), tmp_path / "mine.yaml"
     monkeypatch.setattr(timing, "TIMED", 1)  # the plan is then too short or too long, and not used: --epochs
@@ -102,6 +118,10 @@ def test_from_a_folder_to_a_table(case: str, root: Path, tmp_path: Path, monkeyp
     written = file.read_text()
     where = ["--task", str(file), "--workspace", str(tmp_path)]
     assert train_test_data_preparation.main([*where, "--data", str(data)]) == 0
+    if case in HEADS:
+        masks = masks_of(tmp_path, "mine")
+        assert all((mask ^ head_masks[name]).mean() < 0.001 for name, mask in masks.items()) and len(masks) == IMAGES
+        return
     assert image_preprocessing.main([*where, "--jobs", "1"]) == 0
     assert training.main([*where, "--epochs", "1", "--device", "cpu"]) == 0
     task = load_planned_task(file, tmp_path)
