@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 REPEAT_SECONDS = 2.0
 """Within this time after the first Ctrl-C a further one is taken for the same."""
+RAISED_AGAIN_SECONDS = 0.01
+"""Time after which an interrupt that Python has dropped is raised again: the callback that it fell into is over."""
 ENDING_SECONDS = 10.0
 """Time that a process gets to complete what is in progress."""
 
@@ -51,15 +54,25 @@ def one_interrupt(ends_process: bool, message: str) -> Iterator[None]:
                 timer.start()
             raise KeyboardInterrupt
 
-    before = signal.getsignal(signal.SIGINT)
+    def raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        """Interrupt again where Python drops the exception, as in a callback of the garbage collector."""
+        nonlocal first
+        if unraisable.exc_type is not KeyboardInterrupt:
+            return hook(unraisable)
+        first = None
+        return threading.Timer(RAISED_AGAIN_SECONDS, signal.pthread_kill, (main, signal.SIGINT)).start()
+
+    before, hook, main = signal.getsignal(signal.SIGINT), sys.unraisablehook, threading.main_thread().ident
     if before != signal.default_int_handler or threading.current_thread() is not threading.main_thread():
         yield  # a background job of a shell ignores Ctrl-C, and a program that calls this has a handler of its own
         return
     signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = raise_again
     try:
         yield
     finally:
         said = True
+        sys.unraisablehook = hook
         signal.signal(signal.SIGINT, signal.SIG_IGN if ends_process else before)
 
 

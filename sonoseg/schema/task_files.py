@@ -62,9 +62,11 @@ def load_draft(name_or_file: str | Path) -> Draft:
     source = str(path)
     plan = _section(PlanSettings, fields.pop("plan", None) or {}, "plan", source)
     exclude = _section(Exclusion, {"exclude": fields.pop("exclude", None) or []}, "", source).exclude
+    for file, stated in chain:
+        _check_nulls({key: value for key, value in stated.items() if key not in ("plan", "exclude")}, fields, str(file))
     if fields.get("patients") == AUTO:
         del fields["patients"]
-    kept, automatic = open_settings(_without_nulls(Task, fields, "", source))
+    kept, automatic = open_settings(fields)
     if not kept.get("title") and kept.get("name"):
         kept["title"] = str(kept["name"]).replace("_", " ").capitalize()
     unset = tuple(dict.fromkeys([*automatic, *missing_settings(kept)]))
@@ -82,28 +84,32 @@ def task_of(draft: Draft, planned: Mapping[str, Any] | None = None) -> Task:
 
 def _section(kind: type[_S], fields: Any, name: str, source: str) -> _S:
     try:
-        return kind.model_validate(_without_nulls(kind, fields, name, source))
+        return kind.model_validate(fields)
     except ValidationError as error:
         raise _not_valid(error.errors(), source, name) from None
 
 
-def _without_nulls(kind: type[Section], fields: Any, name: str, source: str) -> Any:
-    """Return fields without those that are null, which stand for the default. Raises TaskError unless they exist."""
-    kept = _pruned(fields)
-    if kept != fields:
-        try:
-            kind.model_validate(fields)
-        except ValidationError as error:
-            unknown = [one for one in error.errors() if one["type"] == "extra_forbidden" and one["input"] is None]
-            if unknown:
-                raise _not_valid(unknown, source, name) from None
-    return kept
+def _check_nulls(stated: dict[str, Any], fields: dict[str, Any], source: str) -> None:
+    """Raise TaskError for a field that a file sets to null and that no task has: it would switch nothing off."""
+    nulled = _with_nulls_of(stated, fields)
+    try:
+        if nulled != fields:
+            Task.model_validate(nulled)
+    except ValidationError as error:
+        unknown = [one for one in error.errors() if one["type"] == "extra_forbidden" and one["input"] is None]
+        if unknown:
+            raise _not_valid(unknown, source) from None
 
 
-def _pruned(fields: Any) -> Any:
-    if not isinstance(fields, dict):
-        return fields
-    return {key: _pruned(value) for key, value in fields.items() if value is not None}
+def _with_nulls_of(stated: dict[str, Any], fields: Any) -> dict[str, Any]:
+    """Return the fields, with null where the stated ones are null."""
+    result = dict(fields) if isinstance(fields, dict) else {}
+    for key, value in stated.items():
+        if value is None:
+            result[key] = None
+        elif isinstance(value, dict):
+            result[key] = _with_nulls_of(value, result.get(key))
+    return result
 
 
 def _some(names: Sequence[str]) -> str:
@@ -168,9 +174,12 @@ def _stated_in(section: str, chain: Sequence[tuple[Path, dict[str, Any]]]) -> St
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Merge sections field by field; lists and plain values are replaced, also by null."""
+    """Merge sections field by field; lists and plain values are replaced, and null restores the default."""
     merged = dict(base)
     for key, value in changes.items():
+        if value is None:
+            merged.pop(key, None)
+            continue
         both_sections = (
             isinstance(value, dict) and isinstance(merged.get(key), dict) and not _other_kind(key, merged[key], value)
         )

@@ -216,7 +216,5 @@ def test_a_stored_engine_needs_no_torch(model: Path, tmp_path: Path, monkeypatch
     assert done.returncode == 0, done.stderr
     *_, imported, telemetry = done.stdout.splitlines()
     assert imported == "imported: numba", "which lines need, and nothing else"
-    assert telemetry == f"telemetry: {sys.modules.get('openvino_telemetry')}" == "telemetry: None", (
-        "nothing is reported"
-    )
+    assert telemetry == "telemetry: None", "nothing is reported to anybody"
     assert (tmp_path / "out" / "a_mask.png").is_file()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -20,6 +21,7 @@ import train_test_data_preparation as stage1
 import training as stage3
 from sonoseg.__main__ import main as tool
 from sonoseg.runs.command_line import run_guarded
+from sonoseg.runs.signals import one_interrupt
 from tests.conftest import REPOSITORY
 from tests.trust.conftest import everything, rows_of
 from tests.trust.runs import NAME, STAGES, flags, run
@@ -216,6 +218,25 @@ def test_a_library_that_catches_the_interrupt_delays_the_end_for_seconds_only(pr
     _, said = process.communicate(timeout=10)
     assert process.returncode == 130 and said.startswith("interrupted; ") and said.count("\n") == 1
     assert time.monotonic() - started < 8
+
+
+def test_an_interrupt_that_falls_into_a_callback_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python prints and drops what such a callback raises."""
+
+    class Thing:
+        pass
+
+    def interrupted_there(_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0)
+
+    thing = Thing()
+    callback = weakref.ref(thing, interrupted_there)
+    hook = sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt), one_interrupt(False, ""):
+        del thing
+        time.sleep(5)
+    assert callback() is None and sys.unraisablehook is hook and capsys.readouterr().err == ""
 
 
 def test_a_caller_in_the_same_process_keeps_its_own_ctrl_c() -> None:
