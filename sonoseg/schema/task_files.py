@@ -57,13 +57,12 @@ def load_draft(name_or_file: str | Path) -> Draft:
     path = _find(str(name_or_file), beside=Path.cwd())
     chain = _with_parents(path)
     fields: dict[str, Any] = {}
-    for _, one in reversed(chain):
-        fields = _merge(fields, one)
+    for file, stated in reversed(chain):
+        fields = _merge(fields, stated)
+        _check_nulls(stated, fields, str(file))
     source = str(path)
     plan = _section(PlanSettings, fields.pop("plan", None) or {}, "plan", source)
     exclude = _section(Exclusion, {"exclude": fields.pop("exclude", None) or []}, "", source).exclude
-    for file, stated in chain:
-        _check_nulls({key: value for key, value in stated.items() if key not in ("plan", "exclude")}, fields, str(file))
     if fields.get("patients") == AUTO:
         del fields["patients"]
     kept, automatic = open_settings(fields)
@@ -96,7 +95,11 @@ def _check_nulls(stated: dict[str, Any], fields: dict[str, Any], source: str) ->
         if nulled != fields:
             Task.model_validate(nulled)
     except ValidationError as error:
-        unknown = [one for one in error.errors() if one["type"] == "extra_forbidden" and one["input"] is None]
+        unknown = [
+            one
+            for one in error.errors()
+            if one["type"] == "extra_forbidden" and one["input"] is None and one["loc"] not in (("plan",), ("exclude",))
+        ]
         if unknown:
             raise _not_valid(unknown, source) from None
 

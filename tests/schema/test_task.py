@@ -94,6 +94,15 @@ def test_a_misspelt_field_that_is_null_is_refused(text: str, field: str, tmp_pat
         load_task(file)
 
 
+def test_null_is_of_the_file_that_states_it(tmp_path):
+    write(
+        tmp_path, "mine.yaml", "extends: nerve_unet\nname: mine\nnetwork: {target: null}\nplan: null\nexclude: null\n"
+    )
+    text = "extends: mine.yaml\nname: other\nnetwork: {name: segnet}\ninput: {size: [256, 256]}\n"
+    other = write(tmp_path, "other.yaml", text)
+    assert load_task(other).network.name == "segnet", "which has no target"
+
+
 def test_extends_merges_sections_replaces_lists_and_null_removes(tmp_path):
     text = "extends: spine\nname: mine\nenhancement: {denoise: null}\ntraining: {epochs: 3}\n"
     text += "measurements: []\nreview: null\n"
