@@ -97,7 +97,6 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_OK
     token = read_token(arguments.token_file) if arguments.token_file else new_token()
     where = Where(arguments.host, arguments.port, not arguments.no_browser)
-    threading.Thread(target=read_ahead, args=(review,), daemon=True).start()
     if live is not None:
         threading.Thread(target=live.run_ahead, args=(stop,), daemon=True).start()
     try:
@@ -108,12 +107,6 @@ def run(arguments: argparse.Namespace) -> int:
         if predictor is not None:
             predictor.close()
     return EXIT_OK
-
-
-def read_ahead(review: "Review") -> None:
-    """Read the list while the browser starts. A request that needs it raises what goes wrong here, and is answered."""
-    with suppress(SonoSegError, OSError):
-        review.items()
 
 
 def opened(

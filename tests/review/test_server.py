@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,10 +19,8 @@ import httpx
 import pytest
 
 from sonoseg.__main__ import main as sonoseg
-from sonoseg.review.results import Item
-from sonoseg.review.session import Review
 from sonoseg.review.store import Rater, Store
-from sonoseg.review.web.serve import Where, _listening, usual_port
+from sonoseg.review.web.serve import Where, _listening, _socket, usual_port
 from tests.conftest import REPOSITORY
 from tests.review.conftest import Page
 
@@ -208,22 +205,14 @@ def test_the_same_results_have_the_same_port_where_it_is_free(page: Page, result
             assert other.getsockname()[1] not in (0, port)
 
 
-def test_the_list_is_read_while_the_browser_starts(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = threading.Event()
-    real = Review.items
-
-    def items(review: Review) -> list[Item]:
-        found = real(review)
-        read.set()
-        return found
-
-    def no_requests(*_: object) -> Iterator[str]:
-        assert read.wait(20)
-        yield "over"
-
-    monkeypatch.setattr(Review, "items", items)
-    monkeypatch.setattr("sonoseg.review.web.serve.serve", no_requests)
-    assert sonoseg(["review", str(results), "--no-browser", "--reviewer", "ann"]) == 0
+def test_no_answer_waits_for_an_acknowledgement() -> None:
+    """With Nagle's algorithm headers are sent, and the body 40 ms later, in each answer."""
+    with (
+        _socket("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_port_that_is_taken(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
