@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sonoseg.annotations.base import AnnotatedImage
-from sonoseg.errors import counted
+from sonoseg.errors import counted, first_of
 from sonoseg.io.faults import Fault, warning
 from sonoseg.prepare.duplicates.near_duplicates import similar_pairs, unit_vectors
 from sonoseg.prepare.metadata import ImageMetadata
@@ -61,7 +61,7 @@ def _warnings(
     for group in sorted(patients_like.keys() - joined.keys()):
         names = [name for name in group_of if group_of[name] == group]
         message = (
-            f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}: similar to images of the patients "
+            f"{first_of(names, 5)}: similar to images of the patients "
             f"{', '.join(sorted(patients_like[group]))}, so it is open whose they are; they count as a patient of "
             "their own, which may be in another part; state their patient, or correct those of the others"
         )
