@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sonoseg.geometry import SHAPE_KINDS
+from sonoseg.geometry.rectangle import is_rectangle
 from sonoseg.geometry.shapes import Shape
 from sonoseg.schema.annotations import Structure
 from sonoseg.types import Points
@@ -45,7 +46,15 @@ def rotated_box(structure: Structure, centre: Sequence[float], size: Sequence[fl
         half = np.array(size) / 2
         return box(structure, (np.array(centre) - half).tolist(), (np.array(centre) + half).tolist())
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * np.array(size) / 2
-    return polygon(structure, _turned(corners, centre, angle_deg).tolist())
+    return four_corners(structure, _turned(corners, centre, angle_deg).tolist())
+
+
+def four_corners(structure: Structure, points: Sequence[Sequence[float]]) -> Shape:
+    """Return the shape of four corners (x, y) in order: a rectangle, turned or not, or else a polygon."""
+    corners = SHAPE_KINDS["region"].read_points([list(point) for point in points])
+    if not is_rectangle(corners):
+        return Shape(structure.name, "region", corners)
+    return Shape(structure.name, "rectangle", SHAPE_KINDS["rectangle"].read_points(corners.tolist()))
 
 
 def ellipse(structure: Structure, centre: Sequence[float], radii: Sequence[float], angle_deg: float = 0) -> Shape:
@@ -56,6 +65,18 @@ def ellipse(structure: Structure, centre: Sequence[float], radii: Sequence[float
     ends = np.array([[-along, 0], [along, 0], [0, -across], [0, across]])
     points = SHAPE_KINDS["ellipse"].read_points(_turned(ends, centre, angle_deg).tolist())
     return Shape(structure.name, "ellipse", points)
+
+
+def box_values(points: Points) -> tuple[Points, tuple[float, float], float]:
+    """Return centre `(2,)`, size (width, height) and angle, as `rotated_box` takes them, of a rectangle's points."""
+    if len(points) == 2:
+        width, height = np.abs(points[1] - points[0]).tolist()
+        return points.mean(axis=0), (width, height), 0.0
+    along, down = points[1] - points[0], points[3] - points[0]
+    if along[0] * down[1] - along[1] * down[0] < 0:  # the corners run anticlockwise
+        along, down = down, along
+    size = (float(np.linalg.norm(along)), float(np.linalg.norm(down)))
+    return points.mean(axis=0), size, math.degrees(math.atan2(along[1], along[0]))
 
 
 def ellipse_values(points: Points) -> tuple[Points, tuple[float, float], float]:

@@ -188,7 +188,7 @@ _Points = list[list[float]]
 
 def _rectangle(structure: Structure, points: _Points, entry: dict[str, Any], size: Size | None) -> Sequence[Shape]:
     if len(points) == 4:  # some programs that write this format give all corners
-        return [_corners(structure, points)]
+        return [drawn.four_corners(structure, points)]
     first, second = _exactly(points, 2, "rectangle")
     return [drawn.box(structure, first, second)]
 
@@ -196,18 +196,10 @@ def _rectangle(structure: Structure, points: _Points, entry: dict[str, Any], siz
 def _oriented(structure: Structure, points: _Points, entry: dict[str, Any], size: Size | None) -> Sequence[Shape]:
     corners = np.array(_exactly(points, 4, "oriented_rectangle"), dtype=np.float64)
     if entry.get(OWN_KEY) != ELLIPSE:
-        return [_corners(structure, points)]
+        return [drawn.four_corners(structure, points)]
     left, right = corners[[0, 3]].mean(axis=0), corners[[1, 2]].mean(axis=0)
     upper, lower = corners[:2].mean(axis=0), corners[2:].mean(axis=0)
     return [Shape(structure.name, "ellipse", np.array([left, right, upper, lower]))]
-
-
-def _corners(structure: Structure, points: _Points) -> Shape:
-    """Return the shape of four corners in order: a rectangle when it is parallel to the image's sides."""
-    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = points
-    if (y0 == y1 and x1 == x2 and y2 == y3 and x3 == x0) or (x0 == x1 and y1 == y2 and x2 == x3 and y3 == y0):
-        return drawn.box(structure, points[0], points[2])
-    return drawn.polygon(structure, points)
 
 
 def _circle(structure: Structure, points: _Points, entry: dict[str, Any], size: Size | None) -> Sequence[Shape]:
@@ -277,4 +269,6 @@ def _entry(shape: Shape | Bitmap, labels: Labels, image: str, size: Size) -> dic
     entry["shape_type"] = _TYPE_OF[shape.kind]
     if shape.kind == "ellipse":
         return {**entry, "points": drawn.rectangle_around(shape.points).round(4).tolist(), OWN_KEY: ELLIPSE}
+    if shape.kind == "rectangle" and len(shape.points) == 4:
+        entry["shape_type"] = "oriented_rectangle"
     return {**entry, "points": SHAPE_KINDS[shape.kind].write_points(shape.points)}

@@ -1,10 +1,16 @@
-"""Kind `rectangle`: axis-aligned, given by two opposite corners, both of which belong to it."""
+"""Kind `rectangle`: two opposite corners of one that is parallel to the image's sides, or all four of a turned one.
+
+Its corners and sides belong to it. What is fitted to a mask is parallel to the image's sides.
+"""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.geometry.extent import Window, pixel_window
 from sonoseg.geometry.line import LINE_EXTENSION
+from sonoseg.geometry.region import RegionKind
 from sonoseg.geometry.shape_kind import CURVE_POINTS, ShapeKind
 from sonoseg.sizes import Size, Spacing
 from sonoseg.types import Mask, Points
@@ -13,14 +19,41 @@ TYPICAL_COVERAGE = 0.5
 """A row or column belongs to a rectangle when it has at least this fraction of the typical one's pixels."""
 
 
+RIGHT_ANGLE_PX, RIGHT_ANGLE = 1.0, 0.01
+"""How far four corners may lie from those of a rectangle: pixels, and a fraction of its longer side."""
+
+PARALLEL_PX = 0.01
+"""Four corners are kept as two where no side leaves its row or column by more, the rounding of files."""
+
+NO_LENGTH = 1e-9
+
+
 class RectangleKind(ShapeKind):
     json_name = "rect"
     num_points = 2
 
+    def read_points(self, value: Any) -> Points:
+        """Return two opposite corners, or the four corners, in order, of a rectangle that is turned.
+
+        Raises ValueError as `ShapeKind.read_points` does; four corners that make no rectangle are left to `problem`.
+        """
+        if not isinstance(value, list) or len(value) != 4:
+            return super().read_points(value)
+        corners = _OUTLINE.read_points(value)
+        sides = np.abs(corners - np.roll(corners, 1, axis=0))
+        parallel = (sides.min(axis=1) <= PARALLEL_PX).all() and is_rectangle(corners)
+        return np.stack([corners.min(axis=0), corners.max(axis=0)]) if parallel else corners
+
     def problem(self, points: Points) -> str | None:
+        if len(points) == 4 and not is_rectangle(points):
+            return "its four corners do not make a rectangle; give them in order, or draw a polygon"
+        if len(points) == 4:
+            return "the rectangle has no area: its corners lie on one line" if _OUTLINE.problem(points) else None
         return "the rectangle has no area: its corners share a coordinate" if (points[0] == points[1]).any() else None
 
     def draw(self, points: Points, size: Size, thickness_px: float | None = None) -> tuple[Window, Mask]:
+        if len(points) == 4:
+            return _OUTLINE.draw(points, size)
         window, x, y = pixel_window(points.min(axis=0), points.max(axis=0), size)
         return window, np.ones((y.size, x.size), dtype=bool)
 
@@ -28,12 +61,33 @@ class RectangleKind(ShapeKind):
         return [fit_rectangle(mask)]
 
     def outline(self, points: Points, curve_points: int = CURVE_POINTS) -> Points:
+        if len(points) == 4:
+            return points
         (left, top), (right, bottom) = points
         return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
     def edges(self, points: Points) -> tuple[Points, float]:
-        """Return the upper edge, at which depths are measured."""
-        return self.outline(points)[None, :2], LINE_EXTENSION
+        """Return the upper edge, at which depths are measured: the one that faces up most directly."""
+        corners = self.outline(points)
+        sides = np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
+        outwards = sides.mean(axis=1) - corners.mean(axis=0)
+        rise = -outwards[:, 1] / np.maximum(np.linalg.norm(outwards, axis=1), NO_LENGTH)
+        return sides[[rise.argmax()]], LINE_EXTENSION
+
+
+_OUTLINE = RegionKind()
+
+
+def is_rectangle(corners: Points) -> bool:
+    """Return whether four points `(4, 2)`, in order, are the corners of a rectangle within a pixel.
+
+    The diagonals of a rectangle have the same middle and the same length.
+    """
+    first, second = corners[2] - corners[0], corners[3] - corners[1]
+    middles = float(np.linalg.norm(corners[0] + corners[2] - corners[1] - corners[3])) / 2
+    lengths = abs(float(np.linalg.norm(first)) - float(np.linalg.norm(second)))
+    longest = float(np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1).max())
+    return max(middles, lengths) <= max(RIGHT_ANGLE_PX, RIGHT_ANGLE * longest)
 
 
 def fit_rectangle(mask: Mask) -> Points:

@@ -88,24 +88,11 @@ class ShapeReader:
             raise DataError(f"{name}: kind {kind!a:.60}; expected {PAGE_KINDS[structure.shape]}")
         if structure.shape == "region" and "mask" in value:
             return self._painted(structure.name, value["mask"])
-        points = value.get("points")
-        if structure.shape == "rectangle" and isinstance(points, list) and len(points) == 4:
-            points = self._two_corners(structure.name, points)
         try:
-            return [Shape(structure.name, structure.shape, SHAPE_KINDS[structure.shape].read_points(points))]
+            points = SHAPE_KINDS[structure.shape].read_points(value.get("points"))
+            return [Shape(structure.name, structure.shape, points)]
         except ValueError as problem:
             raise DataError(f"{name}: {problem}") from None
-
-    def _two_corners(self, name: str, points: list[Any]) -> list[Any]:
-        """Return two opposite corners of a rectangle whose four are given. Raises DataError for a rotated one."""
-        try:
-            corners = SHAPE_KINDS["region"].read_points(points)
-        except ValueError as problem:
-            raise DataError(f"{name}: {problem}") from None
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        if ((abs(corners - low) > 0.5) & (abs(corners - high) > 0.5)).any():
-            raise DataError(f"{name}: a rotated rectangle; expected one along rows and columns, as in annotation files")
-        return [low.tolist(), high.tolist()]
 
     def _painted(self, name: str, text: Any) -> list[Shape]:
         mask = _decoded(name, text, self._size)

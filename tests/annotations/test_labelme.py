@@ -243,6 +243,7 @@ SHAPES = [
     Shape("R", "region", np.array([[5, 5], [40, 9], [33.3, 40], [20, 20], [7, 30]])),
     Bitmap.of("R", np.random.default_rng(0).random((20, 30)) > 0.4, 5, 7),
     Bitmap.of("R", np.ones((20, 30), bool), -5, 40),
+    Shape("R", "rectangle", np.array([[20, 5], [44, 17], [39, 27], [15, 15]], dtype=float)),
 ]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sonoseg.annotations import FORMATS, Annotation
+from sonoseg.annotations import FORMATS, Annotation, drawn
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.points import Ellipse
 from sonoseg.geometry.shapes import Shape
@@ -73,6 +73,17 @@ def test_a_rectangle_covers_the_same_pixels(trip: Trip) -> None:
     assert mask_of(read).sum() == 100 and np.array_equal(mask_of(read), mask_of(shape))
     corners = Shape("rectangle", "rectangle", np.array([(210.0, 0), (0, 96)]))
     assert mask_of(trip(corners)[0]).all()
+
+
+@pytest.mark.parametrize("angle", [-30, 17, 45, 90, 133.3])
+def test_a_turned_rectangle(trip: Trip, angle: float) -> None:
+    shape = drawn.rotated_box(STRUCTURES[1], (100.25, 50.5), (70, 21), angle)
+    assert shape.kind == "rectangle" and len(shape.points) == (2 if angle == 90 else 4)
+    for points in (shape.points, shape.points[::-1]):  # clockwise, and anticlockwise
+        (read,) = trip(Shape("rectangle", "rectangle", points))
+        assert isinstance(read, Shape) and read.kind == "rectangle" and read.structure == "rectangle"
+        assert np.abs(np.sort(read.outline(), axis=0) - np.sort(shape.outline(), axis=0)).max() <= 0.02
+        assert overlap(read, shape) >= 0.99
 
 
 def test_a_line_is_the_same_line(trip: Trip) -> None:

@@ -92,6 +92,54 @@ def test_corners_of_a_rectangle_are_saved_where_they_were_left(spine_server: Ser
     assert np.allclose(saved, [[left - 4.4, top - 6.2], [right + 9.3, bottom + 5.6]], atol=CLOSE)
 
 
+def test_a_rectangle_is_turned_and_its_sides_dragged(spine_server: Server, visit: Visit) -> None:
+    page = visit(spine_server)
+    page.filter("structure", "VTB")
+    page.press("r", "2")  # what the model found: tests share the server
+    page.zoom(2, page.shape("VTB")[0])
+    (left, top), (right, bottom) = page.shape("VTB")
+    middle, half = ((left + right) / 2, (top + bottom) / 2), ((right - left) / 2, (bottom - top) / 2)
+    away = half[1] + 26 / page.view()["zoom"]
+
+    def at(along: float, across: float, degrees: float) -> tuple[float, float]:
+        """Return a point from the middle, in the directions of the sides after turning clockwise."""
+        cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        return middle[0] + along * cos - across * sin, middle[1] + along * sin + across * cos
+
+    page.drag(at(0, -away, 0), at(0, -away, 20))
+    corners = [at(x * half[0], y * half[1], 20) for x, y in [(-1, -1), (1, -1), (1, 1), (-1, 1)]]
+    assert np.allclose(page.shape("VTB"), corners, atol=CLOSE)
+    assert page.page.inner_text('[data-structure="VTB"] .what').startswith("turned 20.")
+    is_whole = "nodes => nodes.every(node => node.scrollWidth <= node.clientWidth)"
+    assert page.page.eval_on_selector_all("#structures, #structures .label", is_whole)
+    page.drag(at(half[0], 0, 20), at(half[0] + 10, 7, 20))  # the right side: only outwards
+    longer = [at(x * half[0] + (x > 0) * 10, y * half[1], 20) for x, y in [(-1, -1), (1, -1), (1, 1), (-1, 1)]]
+    assert np.allclose(page.shape("VTB"), longer, atol=CLOSE)
+    page.press("z", "z")
+    assert page.shape("VTB") == [[left, top], [right, bottom]]
+    page.press("Shift+z", "Shift+z")
+    saved = found(page.decide("c"), "VTB")
+    assert np.allclose(saved, longer, atol=CLOSE)
+
+
+def test_with_shift_a_rectangle_turns_in_steps_and_back_to_rows_and_columns(spine_server: Server, visit: Visit) -> None:
+    page = visit(spine_server)
+    page.filter("structure", "VTB")
+    page.press("r", "2")  # what the model found: tests share the server
+    (left, top), (right, bottom) = before = page.shape("VTB")
+    centre, reach = ((left + right) / 2, (top + bottom) / 2), (bottom - top) / 2 + 26 / page.view()["zoom"]
+    page.page.keyboard.down("Shift")
+    page.drag((centre[0], centre[1] - reach), (centre[0] + reach * 0.55, centre[1] - reach))  # 29 degrees
+    turned = np.array(page.shape("VTB"))
+    along = turned[1] - turned[0]
+    assert math.degrees(math.atan2(along[1], along[0])) == pytest.approx(30, abs=0.05)
+    middle_of_top = turned[:2].mean(axis=0)
+    outwards = (middle_of_top - centre) / np.linalg.norm(middle_of_top - centre)
+    page.drag(tuple(centre + outwards * reach), (centre[0] + 1, centre[1] - reach))
+    page.page.keyboard.up("Shift")
+    assert np.allclose(page.shape("VTB"), before, atol=0.02) and len(page.shape("VTB")) == 2
+
+
 def test_a_shape_can_be_dragged_before_the_picture_is_loaded(spines: Path, serve: Serve, visit: Visit) -> None:
     page = visit(serve(spines))
     before = page.view()["zoom"]

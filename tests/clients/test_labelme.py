@@ -36,6 +36,7 @@ SQUARE = shape("D", "region", (3, 5), (12, 5), (12, 14), (3, 14))
 AREAS = {
     "square": SQUARE,
     "rectangle": shape("B", "rectangle", (3, 5), (12, 14)),
+    "turned rectangle": shape("B", "rectangle", (60, 40), (220, 120), (190, 180), (30, 100)),
     "region": shape("D", "region", (40, 40), (220, 60), (280, 200), (120, 160), (50, 220)),
     "bitmap": Bitmap.of("D", np.random.default_rng(0).random((50, 70)) > 0.4, 5, 7),
     "bitmap across the border": Bitmap.of("D", np.ones((50, 70), bool), -5, 220),

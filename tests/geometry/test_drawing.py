@@ -24,6 +24,14 @@ def test_rectangle_includes_both_corners():
     assert mask[5, 10] and mask[12, 30] and not mask[4, 10] and not mask[12, 31]
 
 
+def test_a_turned_rectangle_is_filled_between_its_four_corners():
+    turned = [[20, 5], [32, 17], [26, 23], [14, 11]]  # by 45 degrees: rows of diagonals, whose ends are pixel centres
+    mask = area("rectangle", turned)
+    assert mask.sum() == 13 * 7 + 12 * 6
+    assert all(mask[y, x] for x, y in turned) and not mask[5, 21] and not mask[23, 25]
+    assert np.array_equal(mask, area("rectangle", turned[::-1])), "the direction of the corners does not matter"
+
+
 def test_rectangle_between_pixel_centres():
     assert area("rectangle", [[1.5, 1.5], [4.2, 3.9]]).sum() == 3 * 2
 

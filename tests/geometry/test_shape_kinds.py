@@ -106,6 +106,40 @@ def test_only_regions_have_any_number_of_points() -> None:
                 kind.read_points(points)
 
 
+def test_a_rectangle_has_two_corners_or_four() -> None:
+    kind = SHAPE_KINDS["rectangle"]
+    turned = [[20.0, 5.0], [32.0, 17.0], [26.0, 23.0], [14.0, 11.0]]
+    points = kind.read_points(turned)
+    assert points.tolist() == turned and kind.problem(points) is None and kind.outline(points).tolist() == turned
+    assert Shape("X", "rectangle", points).to_json() == ["X", "rect", turned]
+    for parallel in [[[9, 4], [30, 4], [30, 12], [9, 12]], [[30, 12], [30, 4], [9, 4.005], [9, 12]]]:
+        assert kind.read_points(parallel).tolist() == [[9, 4], [30, 12]]
+
+
+@pytest.mark.parametrize(
+    ("corners", "problem"),
+    [
+        ([[20, 5], [32, 17], [14, 11], [26, 23]], "do not make a rectangle"),  # not in order
+        ([[20, 5], [32, 17], [26, 23], [10, 20]], "do not make a rectangle"),
+        ([[9, 4], [30, 12], [30, 4], [9, 12]], "do not make a rectangle"),  # parallel, and not in order
+        ([[5, 5], [9, 9], [9, 9], [5, 5]], "has no area"),
+    ],
+)
+def test_four_corners_that_make_no_rectangle(corners: list[list[float]], problem: str) -> None:
+    kind = SHAPE_KINDS["rectangle"]
+    assert problem in (kind.problem(kind.read_points(corners)) or "")
+
+
+@pytest.mark.parametrize("angle", [-40, -20, 0, 20, 40])
+def test_depths_are_measured_at_the_side_of_a_turned_rectangle_that_faces_up(angle: float) -> None:
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    corners = np.array([[-20, -4], [20, -4], [20, 4], [-20, 4]]) @ np.array([[cos, sin], [-sin, cos]]) + [40, 30]
+    for order in range(4):
+        for points in (np.roll(corners, order, axis=0), np.roll(corners, order, axis=0)[::-1]):
+            top = crossing(np.array([[40.0, 0.0], [40.0, 59.0]]), Shape("X", "rectangle", points))
+            assert top == pytest.approx([40, 30 - 4 / cos])
+
+
 def test_coordinates_are_written_in_hundredths_of_a_pixel() -> None:
     assert Shape("EPI", "line", np.array([[1.234, 5], [2, 3]])).to_json() == ["EPI", "line", [[1.23, 5.0], [2.0, 3.0]]]
 

@@ -257,11 +257,12 @@ def test_a_mask_of_many_bytes_is_not_decoded(monkeypatch: pytest.MonkeyPatch) ->
         ShapeReader([REGION], (60, 80)).read([{"structure": "R", "kind": "region", "mask": text}])
 
 
-def test_rectangles_are_parallel_to_the_image() -> None:
-    four = [[10, 10], [30, 10.2], [30, 20], [10, 20]]
+def test_rectangles_have_two_corners_or_the_four_of_a_turned_one() -> None:
     reader = ShapeReader([BOX], (60, 80))
-    (shape,) = reader.read([{"structure": "B", "kind": "rect", "points": four}])
+    parallel, turned = [[10, 10], [30, 10], [30, 20], [10, 20]], [[20, 5], [36, 13], [31, 23], [15, 15]]
+    (shape,) = reader.read([{"structure": "B", "kind": "rect", "points": parallel}])
     assert shape.points.tolist() == [[10, 10], [30, 20]]
-    turned = [[20, 5], [40, 15], [35, 25], [15, 15]]
-    with pytest.raises(ValueError, match="a rotated rectangle"):
-        reader.read([{"structure": "B", "kind": "rect", "points": turned}])
+    (shape,) = reader.read([{"structure": "B", "kind": "rect", "points": turned}])
+    assert shape.points.tolist() == turned
+    with pytest.raises(ValueError, match="four corners do not make a rectangle"):
+        reader.read([{"structure": "B", "kind": "rect", "points": [[20, 5], [50, 13], [31, 23], [15, 15]]}])

@@ -130,8 +130,10 @@ def _shape_values(shape: Shape) -> tuple[str, dict[str, str]]:
         return "ellipse", {name: f"{value:.4f}" for name, value in values.items()} | {"rotation": f"{angle % 360:.6f}"}
     points = np.array(SHAPE_KINDS[shape.kind].write_points(shape.points)) + HALF_PIXEL
     if shape.kind == "rectangle":
-        corners = [*points.min(axis=0), *points.max(axis=0)]
-        return "box", dict(zip(("xtl", "ytl", "xbr", "ybr"), map(_hundredths, corners), strict=True))
+        centre, sides, angle = drawn.box_values(points)
+        corners = [*(centre - np.array(sides) / 2), *(centre + np.array(sides) / 2)]
+        values = dict(zip(("xtl", "ytl", "xbr", "ybr"), map(_hundredths, corners), strict=True))
+        return "box", {**values, "rotation": f"{angle % 360:.6f}"} if len(points) == 4 else values
     return {"line": "polyline", "region": "polygon"}[shape.kind], {"points": _point_list(points)}
 
 

@@ -102,9 +102,7 @@ def write_result(shape: Shape | Bitmap, size: Size, label: str) -> dict[str, Any
     else:
         points = np.array(SHAPE_KINDS[shape.kind].write_points(shape.points))
         if shape.kind == "rectangle":
-            low, high = points.min(axis=0), points.max(axis=0)
-            (x, y), (width, height) = _per_cent(low, size), ((high - low) / _pixels_per_cent(size)).tolist()
-            tool, value = "rectangle", {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
+            tool, value = "rectangle", _rectangle_values(points, size)
         elif shape.kind == "line":
             tool, value = "polygon", {"points": _per_cent(_around(points), size), "closed": True}
             more = {"meta": {OWN_KEY: [shape.to_json()]}}
@@ -113,6 +111,16 @@ def write_result(shape: Shape | Bitmap, size: Size, label: str) -> dict[str, Any
     value[f"{tool}labels"] = [label]
     common = {"type": f"{tool}labels", "from_name": tool, "to_name": TO_NAME, "image_rotation": 0}
     return {**common, "original_width": size[1], "original_height": size[0], "value": value, **more}
+
+
+def _rectangle_values(points: Points, size: Size) -> dict[str, Any]:
+    """Return the values of a rectangle's points, as `_rectangle` reads them: it is turned about its first corner."""
+    centre, sides, angle = drawn.box_values(points)
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    to_centre = np.array([sides[0] * cos - sides[1] * sin, sides[0] * sin + sides[1] * cos]) / 2
+    x, y = _per_cent(centre - to_centre, size)
+    width, height = (np.array(sides) / _pixels_per_cent(size)).tolist()
+    return {"x": x, "y": y, "width": width, "height": height, "rotation": angle % 360}
 
 
 def _rectangle(value: Mapping[str, Any], size: Size, structure: Structure) -> Shape:

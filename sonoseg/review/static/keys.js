@@ -75,7 +75,7 @@ export const POINTER = [
   ["Drag beside shapes", "Move the image; with Space held down anywhere"],
   ["Right button", "Window (right: wider) and level (up: higher, so darker)"],
   ["Click a line", "Choose the shape: its handles appear"],
-  ["Shift while dragging", "An axis of an ellipse keeps its direction"],
+  ["Shift while dragging", "An axis of an ellipse keeps its direction; a rectangle turns in steps of 15°"],
   ["Double click an outline", "Add a vertex"],
 ];
 

@@ -14,6 +14,10 @@ const SMALLEST = 1;
 const CORNER_SIDES = ["top left", "top right", "bottom right", "bottom left"];
 /** Shorter axis of a new ellipse as a fraction of the longer, about that of a fetal head; the next drag sets it. */
 const NEW_ELLIPSE = 0.75;
+/** With Shift a rectangle turns in steps of 15 degrees. */
+const STEP = Math.PI / 12;
+/** A side within half of the hundredth of a pixel to which points are rounded lies along a row or a column. */
+const PARALLEL = 0.005;
 
 const line = {
   closed: false,
@@ -25,37 +29,59 @@ const line = {
   isDrawn: (points) => distance(points[0], points[1]) >= SMALLEST,
 };
 
-/** The four corners, clockwise from the upper left. Rectangles lie along rows and columns, as in annotation files. */
-function corners([[x0, y0], [x1, y1]]) {
+/**
+ * The four corners, clockwise from the upper left of a rectangle that is not turned. Two opposite corners stand for one
+ * along rows and columns, four for one that is turned, as in annotation files.
+ */
+function corners(points) {
+  if (points.length === 4) return points;
+  const [[x0, y0], [x1, y1]] = points;
   const [left, right] = [Math.min(x0, x1), Math.max(x0, x1)], [top, bottom] = [Math.min(y0, y1), Math.max(y0, y1)];
   return [[left, top], [right, top], [right, bottom], [left, bottom]];
+}
+
+/** The two corners that say the same as four along rows and columns, else the four. */
+function fewest(four) {
+  const isParallel = four.every(([x, y], i) => {
+    const [nextX, nextY] = four[(i + 1) % 4];
+    return Math.min(Math.abs(x - nextX), Math.abs(y - nextY)) < PARALLEL;
+  });
+  if (!isParallel) return four;
+  const [xs, ys] = [four.map(([x]) => x), four.map(([, y]) => y)];
+  return [[Math.min(...xs), Math.min(...ys)], [Math.max(...xs), Math.max(...ys)]];
 }
 
 const rect = {
   closed: true,
   name: "rectangle",
-  handles(points) {
+  handles(points, away) {
     const four = corners(points);
+    const centre = middle(...four), top = middle(four[0], four[1]);
+    const turn = add(top, scaled(unit(subtract(top, centre), [0, -1]), away));
     return [
       ...four.map(([x, y], i) => ({ id: `corner${i}`, x, y, role: "end" })),
       ...four.map((corner, i) => place(`side${i}`, middle(corner, four[(i + 1) % 4]), "side")),
-      place("centre", middle(...four), "centre"),
+      place("centre", centre, "centre"),
+      { ...place("turn", turn, "turn"), from: top },
     ];
   },
   /** The side or corner opposite to the one that moves stays, and the rectangle never turns over. */
-  moved(points, id, to) {
-    const [[left, top], , [right, bottom]] = corners(points);
-    if (id === "centre") {
-      const by = subtract(to, middle([left, top], [right, bottom]));
-      return [add([left, top], by), add([right, bottom], by)];
-    }
+  moved(points, id, to, straight = false) {
+    const four = corners(points);
+    const centre = middle(...four);
+    if (id === "centre") return points.map((point) => add(point, subtract(to, centre)));
+    if (id === "turn") return fewest(turnedTo(four, subtract(to, centre), straight));
     const sides = id.startsWith("side") ? ["top", "right", "bottom", "left"][id.slice(-1)] : CORNER_SIDES[id.slice(-1)];
-    const at = { left, top, right, bottom };
-    if (sides.includes("left")) at.left = Math.min(to[0], right - SMALLEST);
-    if (sides.includes("right")) at.right = Math.max(to[0], left + SMALLEST);
-    if (sides.includes("top")) at.top = Math.min(to[1], bottom - SMALLEST);
-    if (sides.includes("bottom")) at.bottom = Math.max(to[1], top + SMALLEST);
-    return [[at.left, at.top], [at.right, at.bottom]];
+    const [along, down] = axesOf(four);
+    const at = { left: 0, top: 0, right: dot(subtract(four[2], four[0]), along), bottom: dot(subtract(four[2], four[0]), down) };
+    const [x, y] = [dot(subtract(to, four[0]), along), dot(subtract(to, four[0]), down)];
+    if (sides.includes("left")) at.left = Math.min(x, at.right - SMALLEST);
+    if (sides.includes("right")) at.right = Math.max(x, at.left + SMALLEST);
+    if (sides.includes("top")) at.top = Math.min(y, at.bottom - SMALLEST);
+    if (sides.includes("bottom")) at.bottom = Math.max(y, at.top + SMALLEST);
+    const corner = (right, below) => add(four[0], add(scaled(along, right), scaled(down, below)));
+    const result = [corner(at.left, at.top), corner(at.right, at.top), corner(at.right, at.bottom), corner(at.left, at.bottom)];
+    return points.length === 4 ? result : [result[0], result[2]];
   },
   outline: corners,
   drawn(from, to) {
@@ -63,7 +89,29 @@ const rect = {
     return [four[0], four[2]];
   },
   isDrawn: ([[left, top], [right, bottom]]) => right - left >= SMALLEST && bottom - top >= SMALLEST,
+  angle: (points) => (points.length === 4 ? degrees(subtract(points[1], points[0])) : null),
 };
+
+/** Unit vectors along the first and the last side of four corners: at a right angle, the longer side decides. */
+function axesOf([origin, next, , last]) {
+  const [width, height] = [subtract(next, origin), subtract(last, origin)];
+  const way = cross(width, height) < 0 ? -1 : 1;
+  if (length(width) >= length(height)) return [unit(width), scaled(quarter(unit(width)), way)];
+  return [scaled(quarter(unit(height)), -way), unit(height)];
+}
+
+/** Four corners turned about their middle until that of the first side lies in direction `to`, with `straight` in steps. */
+function turnedTo(four, to, straight) {
+  const centre = middle(...four), [along, down] = axesOf(four);
+  let angle = angleBetween([1, 0], along) + angleBetween(scaled(down, -1), to);
+  if (straight) angle = Math.round(angle / STEP) * STEP;
+  const newAlong = [Math.cos(angle), Math.sin(angle)];
+  const newDown = scaled(quarter(newAlong), Math.sign(cross(along, down)));
+  return four.map((corner) => {
+    const from = subtract(corner, centre);
+    return add(centre, add(scaled(newAlong, dot(from, along)), scaled(newDown, dot(from, down))));
+  });
+}
 
 const ellipse = {
   closed: true,
@@ -153,7 +201,7 @@ export function drawnRegion(points, tolerance) {
   return open.slice(0, -1);
 }
 
-/** Angle of the first axis of an ellipse in degrees, 0 to 180, clockwise from the x axis; null for others. */
+/** Angle in degrees, 0 to 180 clockwise from the x axis, of an ellipse's first axis or a turned rectangle's first side; else null. */
 export function angleOf(shape) {
   return shape.points && KINDS[shape.kind].angle ? KINDS[shape.kind].angle(shape.points) : null;
 }

@@ -58,7 +58,8 @@ function describe(shapes) {
   const kinds = { line: "line", rect: "rectangle", ellipse: "ellipse", region: "region" };
   if (shapes.length > 1) return `${shapes.length} ${kinds[shapes[0].kind]}s`;
   if (shapes[0].mask) return "painted";
-  return angle ? `${kinds[shapes[0].kind]}, ${angle.toFixed(1)}°` : kinds[shapes[0].kind];
+  if (angle === null) return kinds[shapes[0].kind];
+  return shapes[0].kind === "rect" ? `turned ${angle.toFixed(1)}°` : `${kinds[shapes[0].kind]}, ${angle.toFixed(1)}°`;
 }
 
 function updateAngles(list) {
