@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from sonoseg.errors import DataError
 from sonoseg.io.masks import read_mask, rgb, write_label_map
@@ -88,6 +88,34 @@ def test_exif_orientation(tmp_path, orientation):
     path = saved(tmp_path / "a.png", stored, exif=exif)
     assert np.array_equal(read_image(path).pixels, SCENE)
     assert np.array_equal(read_mask(path), SCENE)
+    assert read_image_header(path).size == (24, 32)
+
+
+def chunks(data: bytes) -> list[bytes]:
+    """Return the chunks of a PNG, each with its length, name and checksum."""
+    found, position = [], 8
+    while position < len(data):
+        length = 12 + int.from_bytes(data[position : position + 4], "big")
+        found.append(data[position : position + length])
+        position += length
+    return found
+
+
+def test_exif_after_the_pixels_of_a_png_counts(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = saved(tmp_path / "a.png", Image.fromarray(np.ascontiguousarray(STORED[6](SCENE))), exif=exif)
+    data = path.read_bytes()
+    first = [chunk for chunk in chunks(data) if chunk[4:8] != b"eXIf"]
+    (moved,) = (chunk for chunk in chunks(data) if chunk[4:8] == b"eXIf")
+    path.write_bytes(data[:8] + b"".join(first[:-1]) + moved + first[-1])
+    assert read_image_header(path).size == (24, 32)
+    assert np.array_equal(read_image(path).pixels, SCENE)
+
+
+def test_the_header_of_a_png_is_read_without_its_pixels(tmp_path, monkeypatch):
+    path = saved(tmp_path / "a.png", Image.fromarray(SCENE))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda picture: pytest.fail("decoded"))
     assert read_image_header(path).size == (24, 32)
 
 

@@ -1,12 +1,15 @@
 """Reader of raster pictures: PNG (also animated), JPEG, BMP and TIFF (also of several pages), decoded by Pillow."""
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 
 from sonoseg.errors import DataError, LimitError, choices
 from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
@@ -26,7 +29,10 @@ _STARTS = (
     *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"),
     *(b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+"),  # TIFF and BigTIFF, in both byte orders
 )
-_PHOTOMETRIC = 262
+_PHOTOMETRIC, _ORIENTATION = 262, 0x0112
+_DAMAGED = b"cut"
+_PNG_WITH_EXIF = {b"eXIf", b"tEXt", b"zTXt", b"iTXt", _DAMAGED}
+"""Chunks that may contain EXIF; a damaged file is left to Pillow, which says what is wrong with it."""
 _MODES_8_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 _MODES = (*_MODES_8_BIT, "I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -136,9 +142,40 @@ def _check(picture: Image.Image, path: Path, limits: ReadLimits) -> None:
 def _size_as_displayed(picture: Image.Image, path: Path) -> Size:
     with decoding(path):
         # Pillow rotates a TIFF by itself, and returns its size as displayed.
-        rotated = picture.format != "TIFF" and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        rotated = picture.format != "TIFF" and _exif(picture).get(_ORIENTATION, 1) in (5, 6, 7, 8)
     width, height = picture.size
     return (width, height) if rotated else (height, width)
+
+
+def _exif(picture: Image.Image) -> Image.Exif:
+    """Return the EXIF values of an open picture that was not decoded.
+
+    Pillow decodes all pixels of a PNG for those that may follow them; here the chunks after the pixels are looked up
+    first, and nothing is decoded where they say nothing of that kind.
+    """
+    if isinstance(picture, PngImageFile) and not _PNG_WITH_EXIF & _chunks_after_pixels(picture.fp):
+        return Image.Image.getexif(picture)
+    return picture.getexif()
+
+
+def _chunks_after_pixels(stream: IO[bytes] | None) -> set[bytes]:
+    """Return the names of the chunks of a PNG after its first pixels; also `_DAMAGED` where it is not complete."""
+    assert stream is not None
+    before, names, end = stream.tell(), set(), stream.seek(0, os.SEEK_END)
+    position, has_pixels, name = 8, False, b""
+    while name != b"IEND":
+        stream.seek(position)
+        head = stream.read(8)
+        position += 12 + int.from_bytes(head[:4], "big")
+        if len(head) < 8 or position > end:
+            names.add(_DAMAGED)
+            break
+        name = head[4:]
+        has_pixels |= name == b"IDAT"
+        if has_pixels:
+            names.add(name)
+    stream.seek(before)
+    return names
 
 
 def _count_frames(picture: Image.Image, path: Path, limits: ReadLimits) -> int:
