@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from sonoseg.errors import DataError, printable
+from sonoseg.errors import DataError, first_of, printable
 
 LISTED_SINGLY = 4
 """More faults of one kind than these are shown as one line with their count and examples."""
@@ -175,9 +175,8 @@ class FaultGroup:
         """Return a line per fault, or a single line for more than LISTED_SINGLY of one kind, or for one decision."""
         if len(self.faults) <= (1 if self.one_decision else LISTED_SINGLY) or not self.kind:
             return [str(fault) for fault in self.faults]
-        examples = ", ".join(fault.where for fault in self.faults[:EXAMPLES])
-        more = ", ..." if len(self.faults) > EXAMPLES else ""
-        line = f"{_mark(self.level)}{len(self.faults)} {self.title} ({examples}{more}); {self.remedy}"
+        examples = first_of([fault.where for fault in self.faults], EXAMPLES)
+        line = f"{_mark(self.level)}{len(self.faults)} {self.title} ({examples}); {self.remedy}"
         return [printable(line)]
 
 

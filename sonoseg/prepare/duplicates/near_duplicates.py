@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sonoseg.errors import first_of
 from sonoseg.io.faults import Fault, warning
 from sonoseg.runs.split_tables import Sample
 from sonoseg.types import Pixels
@@ -238,8 +239,8 @@ def _of_many(group: Group, samples: Sequence[Sample], names: Mapping[str, str]) 
         ("test", [sample for sample in images if sample.fold is None]),
     ):
         if members:
-            named = ", ".join(f"{names[sample.id]} of patient {sample.patient}" for sample in members[:MAX_NAMED])
-            parts.append(f"{len(members)} in {part} ({named}{', ...' if len(members) > MAX_NAMED else ''})")
+            named = first_of([f"{names[sample.id]} of patient {sample.patient}" for sample in members], MAX_NAMED)
+            parts.append(f"{len(members)} in {part} ({named})")
     patients = len({sample.patient for sample in images})
     return (
         f"one of {len(images)} images of {patients} patients, each almost the same picture as another of them: "
