@@ -3,8 +3,8 @@
     python -m benchmarks.ablation benchmarks/fetal_head_ablation.yaml --data path/to/hc18 --out /tmp/ablation
 
 The list names a task, the epochs of every row, seeds, and the rows: settings that replace those of the task.
-`further_seeds` has the seeds of single rows beside those of all. No test image is read. Rows that are in
-`results.jsonl` of the output folder are not trained again.
+`further_seeds` has the seeds of single rows beside those of all; with `only_fold` images of that fold alone train and
+validate. No test image is read. Rows that are in `results.jsonl` of the output folder are not trained again.
 """
 
 import argparse
@@ -73,6 +73,8 @@ def run(argv: Sequence[str] | None) -> int:
             settings = plan["rows"][name] or {}
             prepared[name] = prepare(arguments.out, task_name, plan["task"], settings, arguments.data)
         task, data = prepared[name]
+        if "only_fold" in plan:
+            data = only_fold(data, plan["only_fold"])
         if plan.get("images"):
             data = subset(data, plan["images"], plan["validation"], seed)
         scores = train_and_score(task, data, plan["epochs"], seed, arguments.device)
@@ -126,6 +128,19 @@ def prepare(out: Path, name: str, task: str, settings: dict[str, Any], data: Pat
     quietly(image_preprocessing.main, [*flags, "--jobs", "1"])
     loaded = load_task(str(file))
     return loaded, load_data(loaded, Workspace(root, loaded.name), 0)
+
+
+def only_fold(data: FoldData, fold: int) -> FoldData:
+    """Return the images of one fold, as a model that was validated on it has not seen them; none of them validates.
+
+    Raises UsageError for the fold that validates, whose augmented copies are not among the rows.
+    """
+    samples = [sample for sample in data.samples if sample.fold == fold]
+    if fold == data.fold:
+        raise UsageError(f"only_fold: {fold} validates here; expected another fold")
+    chosen = {sample.id for sample in samples}
+    rows = [row for row in data.train if row.source_id in chosen]
+    return replace(data, samples=samples, train=rows, validation=[], test=[])
 
 
 def subset(data: FoldData, images: int, validation: int, seed: int) -> FoldData:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.ablation import read_list, rows_with_seeds, subset
+from benchmarks.ablation import only_fold, read_list, rows_with_seeds, subset
 from sonoseg.errors import UsageError
 from sonoseg.evaluation.folds import FoldData
 from sonoseg.io.image_ref import ImageRef
@@ -50,6 +50,15 @@ def test_a_subset_has_whole_patients_and_no_test_image(seed: int) -> None:
     assert len(validated) == len(set(validated)) == 4 and {row.augmentation for row in part.validation} == {"none"}
     assert not {image[:3] for image in validated} & (patients | set(TESTED))
     assert [row.id for row in part.test] == [row.id for row in made_data().test]
+
+
+def test_one_fold_alone_trains_and_validates() -> None:
+    part = subset(only_fold(made_data(), 2), images=2, validation=9, seed=0)
+    (patient,) = {row.source_id[:3] for row in part.train}
+    (other,) = {row.source_id[:3] for row in part.validation}
+    assert {patient, other} == {PATIENTS[4], PATIENTS[5]} and part.test == []
+    with pytest.raises(UsageError, match="0 validates here"):
+        only_fold(made_data(), 0)
 
 
 def test_a_row_may_have_further_seeds() -> None:
