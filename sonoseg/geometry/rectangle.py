@@ -18,7 +18,6 @@ from sonoseg.types import Mask, Points
 TYPICAL_COVERAGE = 0.5
 """A row or column belongs to a rectangle when it has at least this fraction of the typical one's pixels."""
 
-
 RIGHT_ANGLE_PX, RIGHT_ANGLE = 1.0, 0.01
 """How far four corners may lie from those of a rectangle: pixels, and a fraction of its longer side."""
 
