@@ -42,8 +42,8 @@ def box(structure: Structure, first: Sequence[float], second: Sequence[float]) -
 
 def rotated_box(structure: Structure, centre: Sequence[float], size: Sequence[float], angle_deg: float) -> Shape:
     """Return the rectangle of a centre (x, y) and a size (width, height), turned clockwise as the image is seen."""
-    if angle_deg % 180 == 0:
-        half = np.array(size) / 2
+    if angle_deg % 90 == 0:
+        half = np.array(size if angle_deg % 180 == 0 else size[::-1]) / 2
         return box(structure, (np.array(centre) - half).tolist(), (np.array(centre) + half).tolist())
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * np.array(size) / 2
     return four_corners(structure, _turned(corners, centre, angle_deg).tolist())
@@ -75,8 +75,10 @@ def box_values(points: Points) -> tuple[Points, tuple[float, float], float]:
     along, down = points[1] - points[0], points[3] - points[0]
     if along[0] * down[1] - along[1] * down[0] < 0:  # the corners run anticlockwise
         along, down = down, along
-    size = (float(np.linalg.norm(along)), float(np.linalg.norm(down)))
-    return points.mean(axis=0), size, math.degrees(math.atan2(along[1], along[0]))
+    width, height = float(np.linalg.norm(along)), float(np.linalg.norm(down))
+    # The angle is that of the longer side, which rounded corners change less.
+    x, y = along if width >= height else (down[1], -down[0])
+    return points.mean(axis=0), (width, height), math.degrees(math.atan2(y, x))
 
 
 def ellipse_values(points: Points) -> tuple[Points, tuple[float, float], float]:

@@ -18,11 +18,16 @@ MAX_CENTRE_DISTANCE = 0.1
 
 class EllipseKind(ShapeKind):
     json_name = "ellipse"
-    num_points = 4
+    numbers = "4"
     needs_whole_outline = True
     is_ellipse_of_moments = True
-    margin = 1.0
-    """The axes of an organ that the image cuts off end far outside it."""
+
+    def takes(self, count: int) -> bool:
+        return count == 4
+
+    def margin(self, points: Points) -> float:
+        """Return 1: the axes of an organ that the image cuts off end far outside it."""
+        return 1.0
 
     def problem(self, points: Points) -> str | None:
         first, second = points[1] - points[0], points[3] - points[2]

@@ -16,8 +16,11 @@ misses it still has a depth, a midline far from it has none."""
 
 class LineKind(ShapeKind):
     json_name = "line"
-    num_points = 2
+    numbers = "2"
     is_closed = False
+
+    def takes(self, count: int) -> bool:
+        return count == 2
 
     def problem(self, points: Points) -> str | None:
         return "both ends of the line are the same point" if np.array_equal(points[0], points[1]) else None
@@ -41,8 +44,8 @@ class LineKind(ShapeKind):
     def _fit(self, mask: Mask, spacing: Spacing | None) -> list[Points]:
         return [fit_line(mask)]
 
-    def edges(self, points: Points) -> tuple[Points, float]:
-        return points[None], LINE_EXTENSION
+    def edges(self, points: Points) -> list[tuple[Points, float]]:
+        return [(points[None], LINE_EXTENSION)]
 
     def load(self) -> None:
         import sonoseg.geometry.capsule  # noqa: F401

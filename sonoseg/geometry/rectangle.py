@@ -5,43 +5,54 @@ Its corners and sides belong to it. What is fitted to a mask is parallel to the 
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoseg.geometry.extent import Window, pixel_window
 from sonoseg.geometry.line import LINE_EXTENSION
 from sonoseg.geometry.region import RegionKind
-from sonoseg.geometry.shape_kind import CURVE_POINTS, ShapeKind
+from sonoseg.geometry.shape_kind import CURVE_POINTS, ShapeKind, closed_edges
 from sonoseg.sizes import Size, Spacing
 from sonoseg.types import Mask, Points
 
 TYPICAL_COVERAGE = 0.5
 """A row or column belongs to a rectangle when it has at least this fraction of the typical one's pixels."""
 
-RIGHT_ANGLE_PX, RIGHT_ANGLE = 1.0, 0.01
-"""How far four corners may lie from those of a rectangle: pixels, and a fraction of its longer side."""
+RIGHT_ANGLE_PX, RIGHT_ANGLE, ROUNDING_PX = 1.0, 0.05, 0.05
+"""How far four corners may lie from those of a rectangle: a fraction of its shorter side, within these pixels."""
 
 PARALLEL_PX = 0.01
 """Four corners are kept as two where no side leaves its row or column by more, the rounding of files."""
+
+TURNED_MARGIN = 0.5
+"""A corner of a turned rectangle may lie outside the image by this fraction of its size, and most of it inside."""
 
 NO_LENGTH = 1e-9
 
 
 class RectangleKind(ShapeKind):
     json_name = "rect"
-    num_points = 2
+    numbers = "2 or 4"
+
+    def takes(self, count: int) -> bool:
+        return count in (2, 4)
 
     def read_points(self, value: Any) -> Points:
         """Return two opposite corners, or the four corners, in order, of a rectangle that is turned.
 
         Raises ValueError as `ShapeKind.read_points` does; four corners that make no rectangle are left to `problem`.
         """
-        if not isinstance(value, list) or len(value) != 4:
-            return super().read_points(value)
-        corners = _OUTLINE.read_points(value)
-        sides = np.abs(corners - np.roll(corners, 1, axis=0))
+        corners = super().read_points(value)
+        if len(corners) == 2:
+            return corners
+        with np.errstate(over="ignore"):
+            sides = np.abs(corners - np.roll(corners, 1, axis=0))
         parallel = (sides.min(axis=1) <= PARALLEL_PX).all() and is_rectangle(corners)
         return np.stack([corners.min(axis=0), corners.max(axis=0)]) if parallel else corners
+
+    def margin(self, points: Points) -> float:
+        return TURNED_MARGIN if len(points) == 4 else super().margin(points)
 
     def problem(self, points: Points) -> str | None:
         if len(points) == 4 and not is_rectangle(points):
@@ -65,28 +76,40 @@ class RectangleKind(ShapeKind):
         (left, top), (right, bottom) = points
         return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
-    def edges(self, points: Points) -> tuple[Points, float]:
-        """Return the upper edge, at which depths are measured: the one that faces up most directly."""
+    def edges(self, points: Points) -> list[tuple[Points, float]]:
+        """Return the side at which depths are measured, the upper one; of a turned rectangle first its outline."""
         corners = self.outline(points)
-        sides = np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
+        sides = closed_edges(corners)
         outwards = sides.mean(axis=1) - corners.mean(axis=0)
         rise = -outwards[:, 1] / np.maximum(np.linalg.norm(outwards, axis=1), NO_LENGTH)
-        return sides[[rise.argmax()]], LINE_EXTENSION
+        upper = sides[[rise.argmax()]], LINE_EXTENSION
+        return [(sides, 0.0), upper] if len(points) == 4 else [upper]
 
 
 _OUTLINE = RegionKind()
 
 
 def is_rectangle(corners: Points) -> bool:
-    """Return whether four points `(4, 2)`, in order, are the corners of a rectangle within a pixel.
+    """Return whether four points `(4, 2)`, in order, are the corners of a rectangle, after rounding to hundredths.
 
-    The diagonals of a rectangle have the same middle and the same length.
+    The diagonals of a rectangle have the same middle and the same length. Both may differ by a twentieth of the shorter
+    side, at least by 0.05 pixels and at most by one.
     """
-    first, second = corners[2] - corners[0], corners[3] - corners[1]
-    middles = float(np.linalg.norm(corners[0] + corners[2] - corners[1] - corners[3])) / 2
-    lengths = abs(float(np.linalg.norm(first)) - float(np.linalg.norm(second)))
-    longest = float(np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1).max())
-    return max(middles, lengths) <= max(RIGHT_ANGLE_PX, RIGHT_ANGLE * longest)
+    corners = corners.round(2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        first, second = corners[2] - corners[0], corners[3] - corners[1]
+        middles = float(np.linalg.norm(corners[0] + corners[2] - corners[1] - corners[3])) / 2
+        lengths = abs(float(np.linalg.norm(first)) - float(np.linalg.norm(second)))
+        shorter = float(np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1).min())
+    return max(middles, lengths) <= min(max(ROUNDING_PX, RIGHT_ANGLE * shorter), RIGHT_ANGLE_PX)
+
+
+def fit_turned_rectangle(mask: Mask) -> Points:
+    """Return the corners `(4, 2)` of the smallest rectangle around the pixel centres of a mask `(H, W)` bool.
+
+    For a mask that was drawn from a turned rectangle: stray pixels enlarge it. `mask` has a pixel.
+    """
+    return np.asarray(cv2.boxPoints(cv2.minAreaRect(cv2.findNonZero(mask.view(np.uint8)))), dtype=np.float64)
 
 
 def fit_rectangle(mask: Mask) -> Points:

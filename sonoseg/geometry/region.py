@@ -17,8 +17,10 @@ NO_AREA_PX = 1e-9
 
 class RegionKind(ShapeKind):
     json_name = "polygon"
-    num_points = 3
-    more_points = True
+    numbers = "3 or more"
+
+    def takes(self, count: int) -> bool:
+        return count >= 3
 
     def problem(self, points: Points) -> str | None:
         if abs(_signed_area(points)) < NO_AREA_PX and not self.crosses_itself(points):

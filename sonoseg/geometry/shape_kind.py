@@ -28,9 +28,8 @@ class ShapeKind(ABC):
     json_name: ClassVar[str]
     """The kind's name in annotation files and in results."""
 
-    num_points: ClassVar[int]
-    more_points: ClassVar[bool] = False
-    """A shape has exactly `num_points` points, or at least as many when `more_points` is set."""
+    numbers: ClassVar[str]
+    """How many points a shape has, for messages."""
 
     is_closed: ClassVar[bool] = True
     """Whether the last point of the outline is connected to the first."""
@@ -41,9 +40,6 @@ class ShapeKind(ABC):
     is_ellipse_of_moments: ClassVar[bool] = False
     """Whether a mask of this kind is the ellipse that has its centre and second moments."""
 
-    margin: ClassVar[float] = 0.05
-    """Points may lie outside the image by this fraction of its size: annotators overshoot the edge."""
-
     def read_points(self, value: Any) -> Points:
         """Return the points of a JSON value `[[x, y], ...]`.
 
@@ -51,16 +47,23 @@ class ShapeKind(ABC):
         """
         if not isinstance(value, list) or not all(_is_point(point) for point in value):
             raise ValueError("points have to be [x, y] pairs of finite numbers")
-        if len(value) < self.num_points or (len(value) > self.num_points and not self.more_points):
-            needed = f"{self.num_points}{' or more' if self.more_points else ''}"
-            raise ValueError(f"{len(value)} points; a {self.json_name} has {needed}")
+        if not self.takes(len(value)):
+            raise ValueError(f"{len(value)} points; a {self.json_name} has {self.numbers}")
         if len(value) > MAX_POINTS:
             raise ValueError(f"{len(value)} points; at most {MAX_POINTS} are read: simplify the outline")
         return np.array(value, dtype=np.float64)
 
+    @abstractmethod
+    def takes(self, count: int) -> bool:
+        """Return whether a shape may have so many points."""
+
     def write_points(self, points: Points) -> list[list[float]]:
         """Return `[[x, y], ...]` for JSON, rounded to hundredths of a pixel."""
         return [[round(float(x), 2), round(float(y), 2)] for x, y in points]
+
+    def margin(self, points: Points) -> float:
+        """Return the fraction of the image's size by which points may lie outside it: annotators overshoot the edge."""
+        return 0.05
 
     @abstractmethod
     def problem(self, points: Points) -> str | None:
@@ -110,13 +113,20 @@ class ShapeKind(ABC):
         """Return the outline as a polyline or polygon `(N, 2)` without a closing point; curves have `curve_points`."""
         return points
 
-    def edges(self, points: Points) -> tuple[Points, float]:
-        """Return the edges `(N, 2, 2)` at which a line meets the shape, and by what fraction each is extended."""
-        corners = self.outline(points)
-        return np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), 0.0
+    def edges(self, points: Points) -> list[tuple[Points, float]]:
+        """Return edges `(N, 2, 2)` at which a line meets the shape, and by what fraction each is extended.
+
+        Where a line meets none of the first, the next ones decide.
+        """
+        return [(closed_edges(self.outline(points)), 0.0)]
 
     def load(self) -> None:  # noqa: B027  (most kinds have nothing to load)
         """Load compiled code that `fit` needs, so that the first fit does not wait for it."""
+
+
+def closed_edges(corners: Points) -> Points:
+    """Return the edges `(N, 2, 2)` of a polygon `(N, 2)`, the last one back to its first corner."""
+    return np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
 
 
 def _is_point(point: Any) -> bool:

@@ -7,11 +7,15 @@ import numpy as np
 
 from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.extent import Window
+from sonoseg.geometry.rectangle import fit_turned_rectangle
 from sonoseg.geometry.shape_kind import CURVE_POINTS
 from sonoseg.sizes import Size, Spacing
 from sonoseg.types import Mask, Points
 
 KindName = Literal["line", "rectangle", "ellipse", "region"]
+
+TURNED_IS_BETTER = 0.05
+"""A rectangle is taken as turned where that improves the intersection over union with its mask by more than this."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,16 @@ def fit_shapes(mask: Mask, structure: str, kind: KindName, spacing: Spacing | No
     fitted in millimetres.
     """
     return [Shape(structure, kind, points) for points in SHAPE_KINDS[kind].fit(mask, spacing)]
+
+
+def fit_annotated(mask: Mask, structure: str, kind: KindName, spacing: Spacing | None = None) -> list[Shape]:
+    """Return the shapes fitted to a mask that a person has drawn: as `fit_shapes`, but a rectangle may be turned."""
+    shapes = fit_shapes(mask, structure, kind, spacing)
+    if kind != "rectangle" or not shapes:
+        return shapes
+    turned, rectangle = fit_turned_rectangle(mask), SHAPE_KINDS[kind]
+    better = rectangle.agreement(turned, mask) > rectangle.agreement(shapes[0].points, mask) + TURNED_IS_BETTER
+    return [Shape(structure, kind, turned)] if better else shapes
 
 
 def fit_dice(mask: Mask, kind: KindName, thickness_px: float | None = None) -> float:

@@ -133,6 +133,9 @@ KINDS = {
     "crossing": FaultKind(
         "regions whose outline crosses itself", "check them: they are filled according to the even-odd rule"
     ),
+    "turned": FaultKind(
+        "turned rectangles", "state shape: region for a structure that lies obliquely; it is trained as it was drawn"
+    ),
     "spacing": FaultKind("unusual pixel spacings", "check the table: millimetres depend on it"),
     "no_spacing": FaultKind("missing entries of the table", "fill them in where millimetres are needed"),
 }

@@ -15,6 +15,7 @@ from sonoseg.annotations.labelled import quoted
 from sonoseg.annotations.shapes_json import KIND_OF
 from sonoseg.annotations.shapes_of_masks import union
 from sonoseg.errors import DataError, is_machine_error
+from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import KindName, Shape
 from sonoseg.io.faults import Fault
 from sonoseg.io.names import text_problem
@@ -68,13 +69,20 @@ def structures_of_labels(folder: Path, section: Mapping[str, Any]) -> tuple[list
     kinds: dict[str, Counter[KindName]] = {label: Counter() for label in recorder.seen}
     for item in items:
         for _, shape in item.shapes:
-            kinds[label_of[shape.structure]][shape.kind if isinstance(shape, Shape) else "region"] += 1
+            kinds[label_of[shape.structure]][_drawn_as(shape)] += 1
     names = structure_names(list(kinds))
     drawn = [_Drawn(names[label], recorder.seen[label], counts) for label, counts in kinds.items()]
     found = _found(drawn, items, fits_regions=True)
     found = [replace(one, labels=(label,)) for one, label in zip(found, kinds, strict=True)]
     labels = {label: name for label, name in names.items() if label != name}
     return found, dict(section) | ({"labels": labels} if labels else {})
+
+
+def _drawn_as(shape: Shape | Bitmap) -> KindName:
+    """Return the kind whose results can be like this shape: the rectangles of stage 4 are not turned."""
+    if isinstance(shape, Bitmap) or (shape.kind == "rectangle" and len(shape.points) == 4):
+        return "region"
+    return shape.kind
 
 
 def _refuse(labels: Mapping[str, str], items: Sequence[AnnotatedImage], faults: Sequence[Fault]) -> None:
@@ -98,7 +106,8 @@ def structures_of_shapes_json(folder: Path, section: Mapping[str, Any]) -> tuple
     path = folder / section["file"]
     for entries in read_json(path, folder).values():
         for entry in filter(is_shape, entries if isinstance(entries, list) else []):
-            kinds[entry[0]][KIND_OF[entry[1]]] += 1
+            is_turned = KIND_OF[entry[1]] == "rectangle" and len(entry[2]) == 4
+            kinds[entry[0]]["region" if is_turned else KIND_OF[entry[1]]] += 1
     if len(kinds) > MOST_STRUCTURES:
         raise DataError(f"{len(kinds)} classes, more than {MOST_STRUCTURES}; merge some", path)
     drawn = [_Drawn(name, name, counts) for name, counts in sorted(kinds.items())]

@@ -48,6 +48,6 @@ def _outside(shape: Shape, size: Size, shape_name: str, image: str) -> list[Faul
         return []
     x, y = shape.points[int(beyond.max(axis=1).argmax())]
     message = f"point ({x:g}, {y:g}) lies outside the image of {width}x{height} pixels"
-    if worst > SHAPE_KINDS[shape.kind].margin:
+    if worst > SHAPE_KINDS[shape.kind].margin(shape.points):
         return [error(shape_name, f"{message}; was it annotated on an image of another size?", "shape", image)]
     return [warning(shape_name, f"{message}; only the part inside is drawn", "outside", image)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sonoseg.annotations import drawn
+from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.prepare.rasterize import label_map
 from sonoseg.schema.annotations import Structure
@@ -21,6 +22,18 @@ def test_a_turned_box_is_the_box_turned_about_its_centre() -> None:
     upright = label_map([drawn.rotated_box(AREA, (10, 9), (8, 4), 0)], (20, 20), [AREA])
     turned = label_map([drawn.rotated_box(AREA, (10, 9), (4, 8), 90)], (20, 20), [AREA])
     assert upright.sum() == 9 * 5 and np.array_equal(upright, turned)
+
+
+@pytest.mark.parametrize("angle", [0, 30, 90, -90, 270])
+def test_a_box_without_a_side_has_no_area(angle: float) -> None:
+    shape = drawn.rotated_box(AREA, (10, 9), (0, 8), angle)
+    assert "no area" in (SHAPE_KINDS[shape.kind].problem(shape.points) or "")
+
+
+def test_four_corners_that_make_no_rectangle_are_a_polygon() -> None:
+    wedge = [[20, 100], [620, 100], [620, 100.5], [20, 106]]
+    assert drawn.four_corners(AREA, wedge).kind == "region"
+    assert drawn.four_corners(AREA, [[20, 5], [44, 17], [39, 27], [15, 15]]).kind == "rectangle"
 
 
 def test_angles_turn_from_x_towards_y() -> None:

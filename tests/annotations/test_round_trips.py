@@ -86,6 +86,14 @@ def test_a_turned_rectangle(trip: Trip, angle: float) -> None:
         assert overlap(read, shape) >= 0.99
 
 
+@pytest.mark.parametrize("angle", [-61, 7, 38, 91])
+def test_a_thin_turned_rectangle_keeps_its_direction(trip: Trip, angle: float) -> None:
+    shape = drawn.rotated_box(STRUCTURES[1], (100.25, 50.5), (3, 90), angle)
+    (read,) = trip(Shape("rectangle", "rectangle", shape.points.round(2)))
+    assert isinstance(read, Shape)
+    assert np.abs(np.sort(read.outline(), axis=0) - np.sort(shape.outline(), axis=0)).max() <= 0.03
+
+
 def test_a_line_is_the_same_line(trip: Trip) -> None:
     for points in [(3.0, 90.25), (200.5, 4.75)], [(20.0, 5), (20, 90)], [(-0.5, -0.5), (210.5, 96.5)]:
         (read,) = trip(Shape("line", "line", np.array(points)))

@@ -8,7 +8,7 @@ import pytest
 
 from sonoseg.geometry import SHAPE_KINDS
 from sonoseg.geometry.crossing import crossing
-from sonoseg.geometry.shapes import KindName, Shape, fit_shapes
+from sonoseg.geometry.shapes import KindName, Shape, fit_annotated, fit_shapes
 from sonoseg.schema.annotations import Structure
 
 SIZE = (60, 80)
@@ -102,7 +102,7 @@ def test_only_regions_have_any_number_of_points() -> None:
         if name == "region":
             assert len(kind.read_points(points)) == 5
         else:
-            with pytest.raises(ValueError, match=f"5 points; a {kind.json_name} has {kind.num_points}$"):
+            with pytest.raises(ValueError, match=f"5 points; a {kind.json_name} has {kind.numbers}$"):
                 kind.read_points(points)
 
 
@@ -123,6 +123,10 @@ def test_a_rectangle_has_two_corners_or_four() -> None:
         ([[20, 5], [32, 17], [26, 23], [10, 20]], "do not make a rectangle"),
         ([[9, 4], [30, 12], [30, 4], [9, 12]], "do not make a rectangle"),  # parallel, and not in order
         ([[5, 5], [9, 9], [9, 9], [5, 5]], "has no area"),
+        ([[20, 100], [620, 100], [620, 100.5], [20, 106]], "do not make a rectangle"),  # a wedge
+        ([[20, 100], [320, 100], [320, 98], [20, 101]], "do not make a rectangle"),  # thin, and crossing itself
+        ([[0, 0], [1, 0], [0, 1], [1, 1]], "do not make a rectangle"),
+        ([[1e308, 1e308], [-1e308, 1e308], [-1e308, -1e308], [1e308, -1e308]], "do not make a rectangle"),
     ],
 )
 def test_four_corners_that_make_no_rectangle(corners: list[list[float]], problem: str) -> None:
@@ -130,18 +134,48 @@ def test_four_corners_that_make_no_rectangle(corners: list[list[float]], problem
     assert problem in (kind.problem(kind.read_points(corners)) or "")
 
 
-@pytest.mark.parametrize("angle", [-40, -20, 0, 20, 40])
-def test_depths_are_measured_at_the_side_of_a_turned_rectangle_that_faces_up(angle: float) -> None:
-    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    corners = np.array([[-20, -4], [20, -4], [20, 4], [-20, 4]]) @ np.array([[cos, sin], [-sin, cos]]) + [40, 30]
+@pytest.mark.parametrize("angle", [-80, -60, -46, -20, 0, 20, 46, 60, 80])
+def test_a_turned_rectangle_is_met_at_its_outline(angle: float) -> None:
+    corners = turned_box((40, 30), (40, 8), angle)
+    half = min(4 / abs(np.cos(np.radians(angle))), 20 / max(1e-9, abs(np.sin(np.radians(angle)))))
     for order in range(4):
         for points in (np.roll(corners, order, axis=0), np.roll(corners, order, axis=0)[::-1]):
             top = crossing(np.array([[40.0, 0.0], [40.0, 59.0]]), Shape("X", "rectangle", points))
-            assert top == pytest.approx([40, 30 - 4 / cos])
+            assert top == pytest.approx([40, 30 - half])
+
+
+def test_a_turned_rectangle_that_a_line_narrowly_misses_is_met_at_its_extended_upper_side() -> None:
+    corners = turned_box((40, 30), (40, 8), 20)
+    right = corners[:, 0].max() + 3
+    top = crossing(np.array([[right, 0.0], [right, 59.0]]), Shape("X", "rectangle", corners))
+    cos, sin = np.cos(np.radians(20)), np.sin(np.radians(20))
+    middle = np.array([40 + 4 * sin, 30 - 4 * cos])  # of the upper side
+    assert top == pytest.approx([right, middle[1] + (right - middle[0]) * sin / cos])
+    assert crossing(np.array([[200.0, 0.0], [200.0, 59.0]]), Shape("X", "rectangle", corners)) is None
+
+
+def turned_box(centre: tuple[float, float], size: tuple[float, float], angle: float) -> np.ndarray:
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * np.array(size) / 2
+    return corners @ np.array([[cos, sin], [-sin, cos]]) + np.array(centre)
 
 
 def test_coordinates_are_written_in_hundredths_of_a_pixel() -> None:
     assert Shape("EPI", "line", np.array([[1.234, 5], [2, 3]])).to_json() == ["EPI", "line", [[1.23, 5.0], [2.0, 3.0]]]
+
+
+@pytest.mark.parametrize("angle", [0, 1, 30, 45, 89, 120])
+def test_a_rectangle_that_was_drawn_turned_is_found_turned_in_its_mask(angle: float) -> None:
+    drawn = Shape(
+        "X", "rectangle", SHAPE_KINDS["rectangle"].read_points(turned_box((100, 90), (90, 31), angle).tolist())
+    )
+    mask = np.zeros((180, 200), bool)
+    window, inside = drawn.draw((180, 200))
+    mask[window] = inside
+    (found,) = fit_annotated(mask, "X", "rectangle")
+    assert SHAPE_KINDS["rectangle"].agreement(found.points, mask) > 0.95
+    assert len(found.points) == (2 if angle in (0, 1, 89) else 4)
+    assert fit_annotated(np.zeros((9, 9), bool), "X", "rectangle") == []
 
 
 def test_regions_that_cross_themselves() -> None:

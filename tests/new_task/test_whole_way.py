@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoseg.annotations import FORMATS, Annotation
+from sonoseg.annotations import FORMATS, Annotation, drawn
 from sonoseg.geometry.bitmap import Bitmap
 from sonoseg.geometry.shapes import Shape
 from sonoseg.io.masks import decode_label_map
 from sonoseg.io.pseudonyms import PseudonymKey
 from sonoseg.schema.annotation_formats import section_of
+from sonoseg.schema.annotations import Structure
 from sonoseg.schema.task_files import load_draft, load_task
 from tests.new_task.conftest import NERVE, VESSEL, WITHOUT_OPTIONS, palette, picture, save, truth
 from tests.small import phantoms
@@ -226,6 +227,22 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "label_studio": {"images": "img", "file": "export.json"},
     "shapes_json": {"images": "img", "file": "any name.json"},
 }
+
+
+@pytest.mark.parametrize("case", ["labelme", "cvat", "shapes_json"])
+def test_turned_rectangles_are_proposed_as_regions(case: str, tmp_path: Path, through: Callable[..., Any]) -> None:
+    """Results of `shape: rectangle` are parallel to the image's sides, and would be wrong in most images."""
+    section = section_of({"format": case} | SECTIONS[case])
+    annotations = []
+    box = Structure(name="BOX", shape="rectangle", color="#ff0000")
+    for number in IDS:
+        save(tmp_path / f"data/img/case{number}.png", picture(number))
+        shape = drawn.rotated_box(box, (40, 30), (36, 14), 25 + 3 * number)
+        annotations.append(Annotation(f"case{number}.png", (shape,), size=(60, 80)))
+    FORMATS[case].write(tmp_path / "data", section, annotations)
+    done = through(tmp_path / "data")
+    assert done.task.structure("BOX").shape == "region" and done.errors == []
+    assert all(abs(int(done.masks[f"case{number}"]["BOX"].sum()) - 36 * 14) < 60 for number in IDS)
 
 
 @pytest.mark.parametrize("case", list(SECTIONS))

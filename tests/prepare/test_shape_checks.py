@@ -1,10 +1,17 @@
 """Shapes that are errors, shapes with a warning, and shapes without a fault."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from sonoseg.annotations import AnnotatedImage, drawn
 from sonoseg.geometry.shapes import Shape
+from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.limits import DEFAULT_LIMITS
+from sonoseg.prepare.reading.labels import read_labels
 from sonoseg.prepare.shape_checks import check_shapes
+from sonoseg.schema.annotations import Structure
 
 SIZE = (100, 200)
 
@@ -28,6 +35,8 @@ def levels(kind, points):
         ("line", [[5, 5], [5, 5]], ["error"]),
         ("rectangle", [[5, 5], [5, 50]], ["error"]),
         ("rectangle", [[5, 5], [6, 50]], []),
+        ("rectangle", [[100, 60], [150, 110], [140, 120], [90, 70]], ["warning"]),  # turned, a corner below the image
+        ("rectangle", [[100, 60], [250, 210], [240, 220], [90, 70]], ["error"]),
         ("region", [[5, 5], [10, 10], [20, 20]], ["error"]),
         ("region", [[5, 5], [10, 10], [20, 5]], []),
         ("region", [[0, 0], [10, 10], [10, 0], [0, 10]], ["warning"]),
@@ -39,6 +48,20 @@ def levels(kind, points):
 )
 def test_rule(kind, points, expected):
     assert levels(kind, points) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "angle", "warned"), [("rectangle", 30, True), ("rectangle", 1, False), ("region", 30, False)]
+)
+def test_rectangles_that_are_turned_much(kind: str, angle: float, warned: bool) -> None:
+    structure = Structure(name="X", shape=kind, color="#ff0000")
+    shape = drawn.rotated_box(structure, (100, 50), (60, 20), angle)
+    item = AnnotatedImage("a", ImageRef(Path("a.png")), shapes=((4, shape),))
+    labels, faults = read_labels(item, SIZE, Path(), [structure], DEFAULT_LIMITS)
+    assert labels is not None and abs(int((labels > 0).sum()) - 60 * 20) < 90
+    assert [fault.kind for fault in faults] == ["turned"] * warned
+    if warned:
+        assert "shape 4 (X)" in str(faults[0]) and "is turned; results are parallel" in str(faults[0])
 
 
 def test_the_fault_names_image_index_and_class():

@@ -13,7 +13,7 @@ import numpy as np
 from sonoseg.annotations import AnnotatedImage, MaskFile
 from sonoseg.annotations.mask_values import class_indices, fill_label_outlines, is_thin
 from sonoseg.errors import DataError, LimitError, is_machine_error
-from sonoseg.geometry.shapes import Shape
+from sonoseg.geometry.shapes import Shape, fit_dice
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import ReadLimits
@@ -22,9 +22,11 @@ from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import PIXEL_HALF, check_shapes
 from sonoseg.schema.annotations import Structure, drawing_order, label_values
 from sonoseg.sizes import Region, Size
-from sonoseg.types import Pixels
+from sonoseg.types import Mask, Pixels
 
 JPEG = (".jpg", ".jpeg")
+LEAST_FIT = 0.9
+"""Dice of a turned rectangle and the parallel one fitted to it, below which stage 1 warns."""
 
 
 def read_labels(
@@ -96,10 +98,13 @@ def _drawn(
         return None, faults
     size, (left, top) = (region.size, (region.left, region.top)) if region else (frame, (0, 0))
     shapes = [(index, shape.moved(-left, -top)) for index, shape in item.shapes]
-    thickness = {structure.name: structure.thickness_px for structure in structures}
+    by_name = {structure.name: structure for structure in structures}
     for index, shape in shapes:
         named = f"{where}, shape {index} ({shape.structure})"
-        if not shape.draw(size, thickness[shape.structure])[1].any():
+        drawn = shape.draw(size, by_name[shape.structure].thickness_px)[1]
+        if drawn.any() and isinstance(shape, Shape) and _is_turned(shape, by_name[shape.structure], drawn):
+            faults.append(warning(named, "is turned; results are parallel to the image's sides", "turned", item.id))
+        if not drawn.any():
             of = described(region) if region else "the image"
             faults.append(error(named, f"covers no pixel of {of}; correct its points", "shape", item.id))
         elif region and isinstance(shape, Shape) and _leaves(shape, size):
@@ -111,6 +116,13 @@ def _drawn(
         if not (labels == values[name]).any():
             faults.append(warning(f"{where}, {name}", "is completely covered by other classes", "hidden", item.id))
     return (None if any(fault.level == "error" for fault in faults) else labels), faults
+
+
+def _is_turned(shape: Shape, structure: Structure, drawn: Mask) -> bool:
+    """Return whether the rectangle that stage 4 would fit to a drawn shape differs much from it."""
+    if structure.shape != "rectangle" or shape.kind != "rectangle" or len(shape.points) == 2:
+        return False
+    return fit_dice(drawn, "rectangle") < LEAST_FIT
 
 
 def _leaves(shape: Shape, size: Size) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sonoseg.errors import DataError, UsageError
-from sonoseg.geometry.shapes import Shape, fit_shapes
+from sonoseg.geometry.shapes import Shape, fit_annotated
 from sonoseg.inference.sources import Source as Image
 from sonoseg.io.image_ref import UNKNOWN, ImageRef
 from sonoseg.io.masks import read_mask
@@ -151,7 +151,7 @@ class DoubtfulLabels:
         region = read_image_header(sample.image.path).region_of(sample.image)
         left, top = (region.left, region.top) if region else (0, 0)
         pairs = zip(self.task.structures, masks, strict=True)
-        shapes = [one for each, mask in pairs for one in fit_shapes(mask, each.name, each.shape, sample.spacing)]
+        shapes = [one for each, mask in pairs for one in fit_annotated(mask, each.name, each.shape, sample.spacing)]
         return [shape.moved(left, top) for shape in shapes]
 
     def image(self, item: Item, frame: int) -> ImageRef:

@@ -56,8 +56,8 @@ const rect = {
   name: "rectangle",
   handles(points, away) {
     const four = corners(points);
-    const centre = middle(...four), top = middle(four[0], four[1]);
-    const turn = add(top, scaled(unit(subtract(top, centre), [0, -1]), away));
+    const centre = middle(...four), top = middle(four[0], four[1]), [, down] = axesOf(four);
+    const turn = subtract(centre, scaled(down, distance(top, centre) + away));
     return [
       ...four.map(([x, y], i) => ({ id: `corner${i}`, x, y, role: "end" })),
       ...four.map((corner, i) => place(`side${i}`, middle(corner, four[(i + 1) % 4]), "side")),
@@ -89,7 +89,7 @@ const rect = {
     return [four[0], four[2]];
   },
   isDrawn: ([[left, top], [right, bottom]]) => right - left >= SMALLEST && bottom - top >= SMALLEST,
-  angle: (points) => (points.length === 4 ? degrees(subtract(points[1], points[0])) : null),
+  angle: (points) => (points.length === 4 ? ((degrees(axesOf(points)[0]) + 90) % 180) - 90 : null),
 };
 
 /** Unit vectors along the first and the last side of four corners: at a right angle, the longer side decides. */
@@ -201,7 +201,8 @@ export function drawnRegion(points, tolerance) {
   return open.slice(0, -1);
 }
 
-/** Angle in degrees, 0 to 180 clockwise from the x axis, of an ellipse's first axis or a turned rectangle's first side; else null. */
+/** Angle in degrees, clockwise from the x axis: of an ellipse's first axis, 0 to 180, or of a turned rectangle's first side,
+ * -90 to 90; null for others. */
 export function angleOf(shape) {
   return shape.points && KINDS[shape.kind].angle ? KINDS[shape.kind].angle(shape.points) : null;
 }

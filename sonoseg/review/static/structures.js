@@ -59,7 +59,8 @@ function describe(shapes) {
   if (shapes.length > 1) return `${shapes.length} ${kinds[shapes[0].kind]}s`;
   if (shapes[0].mask) return "painted";
   if (angle === null) return kinds[shapes[0].kind];
-  return shapes[0].kind === "rect" ? `turned ${angle.toFixed(1)}°` : `${kinds[shapes[0].kind]}, ${angle.toFixed(1)}°`;
+  const degrees = (Math.round(angle * 10) / 10 || 0).toFixed(1);  // never -0.0
+  return shapes[0].kind === "rect" ? `turned ${degrees}°` : `${kinds[shapes[0].kind]}, ${degrees}°`;
 }
 
 function updateAngles(list) {
