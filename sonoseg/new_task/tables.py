@@ -16,9 +16,15 @@ LEAST_SHARE = 0.5
 """Part of the images that a table has to name."""
 PLAUSIBLE_MM = (0.005, 2.0)
 SPACING = re.compile(
-    r"pixel|spacing|mm[ _/]*(per|/)?[ _]*px|^(row|col|column|x|y|height|width)[ _]*mm$|^mm[ _]*(row|col|x|y)$", re.I
+    r"pixel|spacing|mm[ _/]*(per|/)?[ _]*px"
+    r"|^(row|col|column|x|y|height|width)[ _]*(mm|cm|um)$|^(mm|cm|um)[ _]*(row|col|x|y)$",
+    re.I,
 )
 """Column of a pixel's size; a length in millimetres has a number of the same size."""
+DENSITY = re.compile(r"(px|pixels?)[ _]*(per|/)[ _]*(mm|cm|inch)|dpi|ppi", re.I)
+UNIT = re.compile(r"(?<![a-z])(mm|cm|um|µm|μm)(?![a-z])", re.I)
+IN_MM = {"mm": 1.0, "cm": 10.0, "um": 0.001}
+"""Units of `metadata.unit`, in millimetres."""
 ROW, COLUMN = re.compile(r"row|height|(^|[ _])y($|[ _])", re.I), re.compile(r"col|width|(^|[ _])x($|[ _])", re.I)
 PATIENT = re.compile(r"patient|subject|case|person|volunteer|(^|[ _])pid($|[ _])", re.I)
 NO_PATIENT = re.compile(
@@ -39,7 +45,8 @@ class PatientColumn:
 @dataclass(frozen=True)
 class Table:
     """A table of the data folder. file: its path in the folder. image: column with the images' names. row_mm, col_mm:
-    columns of the pixel's size, None when there are none. patients: candidates, the first one best. named: images that
+    columns of the pixel's size, None when there are none. unit: of these, empty where their names state none, which are
+    taken as millimetres. patients: candidates, the first one best. named: images that
     the table names.
     """
 
@@ -48,6 +55,7 @@ class Table:
     named: int
     row_mm: str | None = None
     col_mm: str | None = None
+    unit: str = ""
     patients: tuple[PatientColumn, ...] = ()
 
 
@@ -76,23 +84,32 @@ def _table(path: Path, folder: Path, images: Sequence[Path]) -> Table | None:
     if len(named[image]) < LEAST_SHARE * len(images):
         return None
     rows = [cells for cells in rows if cells[image] in name_of]
-    spacing = [column for column in columns if SPACING.search(column) and _are_spacings([c[column] for c in rows])]
+    spacing = [column for column in columns if _is_spacing(column, [cells[column] for cells in rows])]
     row = next((column for column in spacing if ROW.search(column)), None)
     col = next((column for column in spacing if COLUMN.search(column) and column != row), None)
-    if row is None or col is None:  # one column for both, of pixels as high as wide
+    if row is None or col is None or unit_of(row) != unit_of(col):  # one column for both, of pixels as high as wide
         row = col = next(iter(spacing), None)
     patients = [
         PatientColumn(column, len({cells[column] for cells in rows} - {""}), sum(bool(c[column]) for c in rows))
         for column in columns
         if column != image and PATIENT.search(column) and not NO_PATIENT.search(column)
     ]
-    return Table(path.relative_to(folder).as_posix(), image, len(named[image]), row, col, tuple(patients))
+    unit = unit_of(row or "")
+    return Table(path.relative_to(folder).as_posix(), image, len(named[image]), row, col, unit, tuple(patients))
 
 
-def _are_spacings(cells: Sequence[str]) -> bool:
-    """Return whether the cells that are not empty, at least one, are plausible sizes of a pixel in millimetres."""
+def unit_of(column: str) -> str:
+    """Return the unit that a column's name states, a key of `IN_MM`; empty where it states none."""
+    found = UNIT.search(column.replace("_", " "))
+    return found[1].lower().replace("µ", "u").replace("μ", "u") if found else ""
+
+
+def _is_spacing(column: str, cells: Sequence[str]) -> bool:
+    """Return whether a column has sizes of pixels: by its name, and cells that are plausible, or empty but for one."""
+    if not SPACING.search(column) or DENSITY.search(column):
+        return False
     try:
-        values = [parse_number(cell.replace(",", ".")) for cell in cells if cell]
+        values = [parse_number(cell.replace(",", ".")) * IN_MM[unit_of(column) or "mm"] for cell in cells if cell]
     except ValueError:
         return False
     return bool(values) and all(PLAUSIBLE_MM[0] <= value <= PLAUSIBLE_MM[1] for value in values)

@@ -96,6 +96,7 @@ def _table_lines(findings: Findings) -> list[str]:
     columns = {"file": table.file, "image": table.image}
     if table.row_mm and table.col_mm:
         columns |= {"row_mm": table.row_mm, "col_mm": table.col_mm}
+        columns |= {"unit": table.unit} if table.unit not in ("", "mm") else {}
     return [
         _comment(f"{table.file} names {table.named} images; {_pixel_size(findings)}"),
         f"metadata: {_flow(columns)}",
@@ -106,9 +107,10 @@ def _pixel_size(findings: Findings) -> str:
     table = findings.table
     if table is None or table.row_mm is None:
         return findings.headers.pixel_size or "pixel size unknown, so lengths are in pixels"
+    unit = f"in {table.unit}" if table.unit else "taken as mm, as no name states a unit"
     if table.row_mm == table.col_mm:
-        return f"pixel size: column {table.row_mm!r}, for height and width alike"
-    return f"pixel size: columns {table.row_mm!r} (height) and {table.col_mm!r} (width)"
+        return f"pixel size: column {table.row_mm!r}, for height and width alike, {unit}"
+    return f"pixel size: columns {table.row_mm!r} (height) and {table.col_mm!r} (width), {unit}"
 
 
 def _comment(text: str) -> str:

@@ -36,7 +36,8 @@ class ImageMetadata:
 def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[str, ImageMetadata]:
     """Return {image name as the table spells it: ImageMetadata}; look images up with `rows_of` or `meta_of`.
 
-    Columns are those of the task's sections; all but the image's may be missing, and an empty cell means unknown.
+    Columns are those of the task's sections, or the standard ones (`image`, `row_mm`, `col_mm`) where the table has
+    those instead; all but the image's may be missing, and an empty cell means unknown.
     Numbers may have a decimal comma unless commas separate the cells. Raises DataError when the table or its image
     column is missing, FaultsError with every row that names an image twice, or none, whose spacing or reference is not
     a finite number above 0, whose spacing is not plausible (`Metadata.spacing_range_mm`), or whose image or patient has
@@ -47,10 +48,11 @@ def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[st
     rows = read_table(path, "stage 1")
     with path.open("rb") as stream:
         decimal_comma = delimiter_of(stream.readline().decode("utf-8", errors="replace")) != ","
-    if rows and metadata.image not in rows[0][1]:
-        raise DataError(
-            f"{path}: no column {metadata.image!r} with the images' names; it has {choices(list(rows[0][1]))}"
-        )
+    columns = list(rows[0][1]) if rows else []
+    metadata = _with_standard_columns(metadata, columns)
+    if rows and metadata.image not in columns:
+        names = choices(list(dict.fromkeys([repr(metadata.image), repr(Metadata().image)])))
+        raise DataError(f"{path}: no column {names} with the images' names; it has {choices(columns)}")
     table: dict[str, ImageMetadata] = {}
     seen: dict[str, int] = {}
     faults = []
@@ -67,6 +69,17 @@ def read_metadata(path: Path, metadata: Metadata, patients: Patients) -> dict[st
     if faults:
         raise FaultsError(f"{path}: rows that cannot be used; correct or remove them", faults)
     return table
+
+
+def _with_standard_columns(metadata: Metadata, columns: Sequence[str]) -> Metadata:
+    """Return the section with the standard names of columns in place of those that a table does not have."""
+    standard, update = Metadata(), dict[str, str]()
+    if metadata.image not in columns and standard.image in columns:
+        update["image"] = standard.image
+    named, usual = {metadata.row_mm, metadata.col_mm}, {standard.row_mm, standard.col_mm}
+    if not named & set(columns) and usual <= set(columns):
+        update |= {"row_mm": standard.row_mm, "col_mm": standard.col_mm, "unit": standard.unit}
+    return metadata.model_copy(update=update)
 
 
 def rows_of(table: Mapping[str, ImageMetadata], items: Sequence[AnnotatedImage]) -> dict[str, ImageMetadata | None]:
@@ -112,11 +125,12 @@ def _refuse_unprintable(cells: dict[str, str], *columns: str | None) -> None:
 
 
 def _meta(cells: dict[str, str], columns: Metadata, patient_column: str | None, decimal_comma: bool) -> ImageMetadata:
-    row_mm = _number(cells, columns.row_mm, decimal_comma)
-    col_mm = _number(cells, columns.col_mm, decimal_comma)
-    if (row_mm is None) != (col_mm is None):
+    row, col = (_number(cells, column, decimal_comma) for column in (columns.row_mm, columns.col_mm))
+    if (row is None) != (col is None):
         raise ValueError(f"only one of {columns.row_mm} and {columns.col_mm} is given; fill in both or neither")
-    spacing = (row_mm, col_mm) if row_mm is not None and col_mm is not None else None
+    spacing = None
+    if row is not None and col is not None:
+        spacing = row * columns.unit_mm, col * columns.unit_mm
     if spacing and (problem := columns.spacing_problem(spacing)):
         raise ValueError(problem)
     reference = {name: _number(cells, column, decimal_comma) for name, column in columns.reference.items()}

@@ -100,6 +100,7 @@ class Metadata(Section):
     image: str = Field("image", description="column with the image's file name or stem")
     row_mm: str = "row_mm"
     col_mm: str = "col_mm"
+    unit: Literal["mm", "cm", "um"] = Field("mm", description="unit of the columns row_mm and col_mm; um: micrometres")
     reference: dict[str, str] = Field({}, description="measurement, or skin_row_px -> column with its reference value")
     spacing_range_mm: tuple[Positive, Positive] = Field(
         (0.005, 2.0), description="plausible pixel spacings; an image with another one is refused"
@@ -111,6 +112,11 @@ class Metadata(Section):
         if limits[0] > limits[1]:
             raise ValueError(f"low {limits[0]:g} is above high {limits[1]:g}")
         return limits
+
+    @property
+    def unit_mm(self) -> float:
+        """Millimetres of one unit of the columns of the pixel's size."""
+        return {"mm": 1.0, "cm": 10.0, "um": 0.001}[self.unit]
 
     def spacing_problem(self, spacing: Spacing) -> str:
         """Return why a pixel spacing is refused; empty when both values are plausible."""

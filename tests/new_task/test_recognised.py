@@ -262,6 +262,30 @@ def test_tables(header: str, row: str, expected: Any, tmp_path: Path) -> None:
     assert (found.image, found.row_mm, found.col_mm, [column.name for column in found.patients]) == expected
 
 
+@pytest.mark.parametrize(
+    ("columns", "values", "expected"),
+    [
+        ("file,pixel_height_cm,pixel_width_cm", "0.0058,0.017", ("pixel_height_cm", "pixel_width_cm", "cm")),
+        ("file,Pixelgröße [cm]", "0.01", ("Pixelgröße [cm]", "Pixelgröße [cm]", "cm")),
+        ("file,row_cm,col_cm", "0.01,0.02", ("row_cm", "col_cm", "cm")),
+        ("file,pixel_size_um", "120", ("pixel_size_um", "pixel_size_um", "um")),
+        ("file,pixel size (µm)", "120", ("pixel size (µm)", "pixel size (µm)", "um")),
+        ("file,pixel_size_mm", "0.1", ("pixel_size_mm", "pixel_size_mm", "mm")),
+        ("file,pixel_size", "0.1", ("pixel_size", "pixel_size", "")),
+        ("file,pixels per mm", "1.5", (None, None, "")),
+        ("file,height_cm", "165", (None, None, "")),  # of the patient
+    ],
+)
+def test_the_unit_of_a_pixel_size_is_that_of_its_column(
+    columns: str, values: str, expected: tuple[Any, ...], tmp_path: Path
+) -> None:
+    images = [tmp_path / f"{number}.png" for number in range(4)]
+    rows = [f"{image.name},{values}" for image in images]
+    (tmp_path / "t.csv").write_text("\n".join([columns, *rows]) + "\n", encoding="utf-8")
+    found = find_table(tmp_path, images)
+    assert found is not None and (found.row_mm, found.col_mm, found.unit) == expected
+
+
 @pytest.mark.parametrize("text", ["", "\n", "a,a\n1,2\n", "image\nother.png\n", 'a,b\n"x', "a\n1,2,3\n", "\0"])
 def test_tables_that_are_none(text: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text)

@@ -29,6 +29,30 @@ def test_plain(read):
     }
 
 
+def test_other_units_become_millimetres(tmp_path, spine):
+    path = tmp_path / "metadata.csv"
+    path.write_text("image,height_cm,width_cm\na,0.01,0.02\n")
+    columns = {"row_mm": "height_cm", "col_mm": "width_cm", "unit": "cm"}
+    metadata = spine.metadata.model_copy(update=columns)
+    assert read_metadata(path, metadata, spine.patients)["a"].spacing == pytest.approx((0.1, 0.2))
+    path.write_text("image,height_cm,width_cm\na,1,2\n")
+    with pytest.raises(FaultsError, match="a pixel spacing of 10 mm"):
+        read_metadata(path, metadata, spine.patients)
+
+
+def test_standard_columns_stand_in_for_those_of_the_task(tmp_path, fetal_head):
+    """Tables that the guide describes go with every task, also with one that names the columns of its own data."""
+    path = tmp_path / "metadata.csv"
+    for image in ("image", "filename"):
+        path.write_text(f"{image},row_mm,col_mm\na.png,0.1,0.2\n")
+        assert read_metadata(path, fetal_head.metadata, fetal_head.patients)["a.png"].spacing == (0.1, 0.2)
+    path.write_text("filename,pixel size(mm),row_mm,col_mm\na.png,0.3,0.1,0.2\n")
+    assert read_metadata(path, fetal_head.metadata, fetal_head.patients)["a.png"].spacing == (0.3, 0.3)
+    path.write_text("name,row_mm,col_mm\na.png,0.1,0.2\n")
+    with pytest.raises(DataError, match="no column 'filename' or 'image' with the images' names; it has name, row_mm"):
+        read_metadata(path, fetal_head.metadata, fetal_head.patients)
+
+
 def test_ids_stay_text(read):
     table = read(HEADER + "001,007,0.1,0.1\nNA,NA,0.1,0.1\n 1e5 , null ,0.1,0.1\n")
     assert {name: meta.patient for name, meta in table.items()} == {"001": "007", "NA": "NA", "1e5": "null"}

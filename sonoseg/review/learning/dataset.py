@@ -211,7 +211,8 @@ def _write_table(folder: Path, chosen: list[Chosen], task: Task, remarks: list[s
         if one.spacing and metadata.row_mm == metadata.col_mm and abs(one.spacing[0] / one.spacing[1] - 1) > 1e-6:
             uneven += 1
         elif one.spacing:
-            row |= {metadata.row_mm: one.spacing[0], metadata.col_mm: one.spacing[1], SPACING_FROM: one.spacing_from}
+            height, width = (value / metadata.unit_mm for value in one.spacing)
+            row |= {metadata.row_mm: height, metadata.col_mm: width, SPACING_FROM: one.spacing_from}
             measured += [one.name] if one.spacing_from == REVIEWER else []
         rows.append(row | ({column: one.patient} if column else {}))
     if uneven:
