@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     found = suggest(arguments.folder, models, workspace, int(arguments.count), progress)
     written = write_suggestion(found, arguments.output or workspace.results / SUGGESTED_FOLDER)
     for rank, one in enumerate(found.chosen, start=1):
-        print(printable(f"{rank:3}  {one.source.path.name}  expected Dice {one.expected:.2f}"))
+        what = "expected Dice" if one.findings.quality is not None else "confidence"
+        print(printable(f"{rank:3}  {one.source.path.name}  {what} {one.expected:.2f}"))
     for line in [*found.remarks, *(f"written: {path}" for path in written)]:
         print(printable(line))
     return EXIT_OK

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import train_test_data_preparation
 from benchmarks.samples import phantoms, pictures
 from benchmarks.suggested_labels import mean_dice
 from sonoseg.__main__ import main as sonoseg
@@ -98,7 +99,11 @@ def test_suggestions_for_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [row["rank"] for row in rows] == ["1", "2"] and len({row["image"] for row in rows}) == 2
     assert np.asarray(Image.open(out / "suggested.png")).shape[2] == 3
     said = capsys.readouterr().out
-    assert "1 left out: cannot be segmented" in said and "almost equal pictures" in said and "reviewed" not in said
+    assert (
+        "1 left out: cannot be segmented (broken.png)" in said
+        and "almost equal pictures" in said
+        and "reviewed" not in said
+    )
     first = folder / rows[0]["image"]
     review = tmp_path / "result" / "spine_realtime" / "review"
     store = Store(review, Rater("R"))
@@ -108,6 +113,15 @@ def test_suggestions_for_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
     with (out / "suggested.csv").open() as table:
         assert first.name not in {row["image"] for row in csv.DictReader(table)}
     assert sonoseg(["suggest", str(tmp_path), "--task", "spine_realtime"]) == 2
+
+
+def test_annotated_images_are_not_suggested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = REPOSITORY / "Datasets" / "spine_sample"
+    split = ["--task", "spine_realtime", "--workspace", str(tmp_path)]
+    assert train_test_data_preparation.main([*split, "--data", str(data)]) == 0
+    assert sonoseg(["suggest", str(data / "images"), *split]) == 2
+    count = len(list((data / "images").iterdir()))
+    assert f"no image is left to suggest: {count} left out: annotated already" in capsys.readouterr().err
 
 
 def test_a_model_of_another_task_is_refused_before_anything_is_computed(

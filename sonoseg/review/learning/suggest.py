@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sonoseg.errors import DataError, UsageError
+from sonoseg.errors import DataError, UsageError, first_of, printable
 from sonoseg.inference.segmenter import Segmenter, check_image, read_models
 from sonoseg.inference.sources import Source, from_folder
 from sonoseg.io.limits import DEFAULT_LIMITS
@@ -22,13 +22,14 @@ from sonoseg.prepare.duplicates.near_duplicates import thumbnail_of
 from sonoseg.reporting.drawing import thumbnail
 from sonoseg.review.learning.selection import duplicates, select
 from sonoseg.review.store import Rater, Store
-from sonoseg.runs.split_tables import read_split
+from sonoseg.runs.split_tables import Sample, read_split
 from sonoseg.runs.workspace import REVIEW_FOLDER, Workspace
 from sonoseg.schema.task import Task
 from sonoseg.types import Picture, Pixels
 
 LIST, SHEET = "suggested.csv", "suggested.png"
 COLUMNS = ("rank", "image", "frame", "expected_dice", "confidence", "status", "reasons")
+NAMED = 3
 MOST_LABELLED = 500
 """Labelled images from which distances are taken: evenly chosen where there are more."""
 PER_ROW, MARGIN = 5, 6
@@ -76,8 +77,8 @@ def suggest(
 
     models: the first decides the embedding. workspace: whose labelled images, if there are any, are the first centres.
     progress: shows the progress of an iterator of so many images. Left out are images that cannot be segmented, that
-    the model or a reviewer of the task's results has rejected, that a reviewer has accepted or corrected, and that are
-    almost equal to another one or to a labelled one; loops are left out. Raises
+    the model or a reviewer of the task's results has rejected, that a reviewer has accepted or corrected, those of the
+    split, test part included, those that are almost equal to another one or to one that trains, and loops. Raises
     DataError for a folder without images, ModelError, UsageError when no image remains.
     """
     headers = read_models(list(models))
@@ -86,17 +87,19 @@ def suggest(
     sources = from_folder(folder, task).sources
     stills = [source for source in sources if not source.loop]
     remarks = [f"{len(sources) - len(stills)} loops are left out"] if len(stills) < len(sources) else []
-    reviewed = _reviewed(workspace.results / REVIEW_FOLDER)
-    fresh = [source for source in stills if not reviewed or _digest(source.path) not in reviewed]
-    remarks += [f"{len(stills) - len(fresh)} left out: reviewed already"] if len(fresh) < len(stills) else []
-    labelled = list(_labelled(workspace, task))
+    training, tested = (_annotated(workspace, task, part) for part in ("train", "test"))
+    fresh, more = _without_known(stills, [*training, *tested], _reviewed(workspace.results / REVIEW_FOLDER))
+    remarks += more
+    labelled = list(_labelled(training))
     known = [(thumbnail_of(image), embed(image)) for image in progress(iter(labelled), len(labelled))]
     found = list(progress((_candidate(source, segmenter, embed) for source in fresh), len(fresh)))
     usable = [one for one in found if one is not None]
     kept = [one for one in usable if one.findings.status != "reject"]
     twice = duplicates([*(small for small, _ in known), *(one.small for one in kept)], len(known))
     candidates = [one for place, one in enumerate(kept, start=len(known)) if place not in twice]
-    remarks += _left_out(len(found) - len(usable), len(usable) - len(kept), len(kept) - len(candidates))
+    failed = [printable(source.path.name) for source, one in zip(fresh, found, strict=True) if one is None]
+    remarks += [f"{len(failed)} left out: cannot be segmented ({first_of(failed, NAMED)})"] if failed else []
+    remarks += _left_out(len(usable) - len(kept), len(kept) - len(candidates))
     if not candidates:
         raise UsageError(f"{folder}: no image is left to suggest: {'; '.join(remarks)}")
     vectors = np.stack([one.embedding for one in candidates])
@@ -105,8 +108,27 @@ def suggest(
     return Suggestion([candidates[place] for place in places], remarks)
 
 
-def _left_out(failed: int, rejected: int, similar: int) -> list[str]:
-    reasons = ((failed, "cannot be segmented"), (rejected, "rejected by the model"), (similar, "almost equal pictures"))
+def _without_known(
+    sources: Sequence[Source], samples: Sequence[Sample], reviewed: set[str]
+) -> tuple[list[Source], list[str]]:
+    """Return the images that are not annotated and not reviewed, by their bytes, and remarks on the others."""
+    annotated = {sample.sha256 for sample in samples}
+    if not annotated and not reviewed:
+        return list(sources), []
+    known, fresh = {"annotated": 0, "reviewed": 0}, []
+    for source in sources:
+        digest = _digest(source.path)
+        if digest in annotated:
+            known["annotated"] += 1
+        elif digest in reviewed:
+            known["reviewed"] += 1
+        else:
+            fresh.append(source)
+    return fresh, [f"{count} left out: {what} already" for what, count in known.items() if count]
+
+
+def _left_out(rejected: int, similar: int) -> list[str]:
+    reasons = ((rejected, "rejected by the model"), (similar, "almost equal pictures"))
     return [f"{number} left out: {reason}" for number, reason in reasons if number]
 
 
@@ -122,9 +144,13 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def _labelled(workspace: Workspace, task: Task) -> Iterator[Pixels]:
-    table = workspace.split_table("train")
-    samples = read_split(table, task.class_names, workspace.root) if table.is_file() else []
+def _annotated(workspace: Workspace, task: Task, part: str) -> list[Sample]:
+    """Return the annotated images of a part of the split, none where there is no split."""
+    table = workspace.split_table(part)
+    return read_split(table, task.class_names, workspace.root) if table.is_file() else []
+
+
+def _labelled(samples: Sequence[Sample]) -> Iterator[Pixels]:
     step = max(1, -(-len(samples) // MOST_LABELLED))
     for sample in samples[::step]:
         yield read_image(sample.image).pixels
