@@ -29,7 +29,7 @@ from sonoseg.runs.lock import locked
 from sonoseg.runs.output_folder import OutputFolder
 from sonoseg.runs.signals import deferred_signals
 from sonoseg.runs.terminal import print_lines, progress_bar
-from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE, Workspace
+from sonoseg.runs.workspace import EARLIER_RUNS, INFERENCE_RECORD, RESULTS_TABLE, Workspace
 
 if TYPE_CHECKING:  # imported late, because --help has to answer at once
     from sonoseg.dicom.output import DicomOutput
@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # imported late, because --help has to answer at once
 
 SETTINGS = (
     *("images", "model", "metadata", "spacing", "device", "engine", "jobs", "watch"),
-    *("full_masks", "raw_masks", "tta", "annotations", "dicom", "keep_frame"),
+    *("full_masks", "raw_masks", "tta", "annotations", "dicom", "keep_frame", "workspace"),
 )
 """Flags that are recorded in `run.json`."""
 
@@ -125,7 +125,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
     from sonoseg.inference.process_image import InferenceRun
     from sonoseg.inference.results import check_output_folder, check_results
     from sonoseg.inference.resume import OptionalFiles, run_fingerprint
-    from sonoseg.inference.run_record import count_rows, write_run_record
+    from sonoseg.inference.run_record import check_earlier_runs, count_rows, write_run_record
     from sonoseg.inference.sources import Inputs
     from sonoseg.inference.table import write_table
     from sonoseg.inference.terminal import count_text, loop_remarks, start_lines, summary_lines
@@ -155,6 +155,7 @@ def run_stage(argv: Sequence[str] | None) -> int:
         fingerprint = run_fingerprint(segmenter, optional)
         run = InferenceRun(segmenter, output, optional, fingerprint, ReadLimits(arguments.max_pixels))
         extras = extra_outputs(arguments, run)
+        earlier = check_earlier_runs(folder, arguments.images, workspace.root, inputs.sources)
         claim(inputs.sources, run, extras)
         started = time.monotonic()
         rows = watch(arguments, run) if arguments.watch else process(inputs, run, arguments.jobs)
@@ -162,7 +163,8 @@ def run_stage(argv: Sequence[str] | None) -> int:
         check_results(output)
         write_table(output, rows, segmenter)
         print_lines([line for extra in extras for line in extra.write(inputs.sources, rows)])
-        settings = {**{name: getattr(arguments, name) for name in SETTINGS}, "heatmap": optional.heatmap}
+        settings = {name: getattr(arguments, name) for name in SETTINGS}
+        settings |= {"heatmap": optional.heatmap, EARLIER_RUNS: earlier}
         settings = json.loads(json.dumps(settings, default=str))  # paths as text
         write_run_record(output, count_rows(rows), segmenter, settings, seconds, arguments.command)
         output.keep_earlier()  # results of other images in the same folder

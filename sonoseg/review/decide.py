@@ -44,6 +44,8 @@ def save(review: Review, identity: str, body: Mapping[str, Any]) -> dict[str, An
     if not isinstance(base, int) or isinstance(base, bool):
         raise DataError("base_version: expected the version that the page has loaded")
     view = review.view(identity, _frame_of(body))
+    if decision in ("accepted", "corrected") and (hidden := review.hidden(view)):
+        raise DataError(f"an image that cannot be shown is not {decision}: {hidden}")
     shapes, remarks = review.read_shapes(view, body.get("shapes"))
     spacing = spacing_of(view, body.get("spacing_mm"), review.task)
     given = {"row": spacing[0], "col": spacing[1]} if spacing and not view.prediction.spacing else None

@@ -3,20 +3,22 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from sonoseg.errors import DataError, TaskError, UsageError
+from sonoseg.errors import DataError, TaskError, UsageError, first_of
 from sonoseg.inference.sources import output_names
 from sonoseg.io.image_ref import ImageRef, stem_of
+from sonoseg.io.limits import DEFAULT_LIMITS
+from sonoseg.io.readers.opening import digest_of_file
 from sonoseg.io.tables import read_table
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
 from sonoseg.runs.split_tables import Sample, read_split
-from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE, REVIEW_FOLDER, Workspace
+from sonoseg.runs.workspace import EARLIER_RUNS, INFERENCE_RECORD, RESULTS_TABLE, REVIEW_FOLDER, Workspace
 from sonoseg.schema.annotations import Metadata
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task, parse_task
@@ -102,21 +104,30 @@ class ResultFolder:
         self.run = self.run or _json(self.folder / INFERENCE_RECORD)
         if not self.run and not (self.folder / RESULTS_TABLE).is_file():
             raise UsageError(f"{self.folder}: no results in this folder; run inference.py first, or name its output")
-        if self.images is None and self._setting:
-            given = Path(self._setting)
-            known = [path for path in (given, self.root / given) if path.is_dir()]
-            self.images = known[0] if known else given
 
-    @property
-    def _setting(self) -> str | None:
+    @cached_property
+    def _runs(self) -> list[Mapping[str, Any]]:
+        """`images` and `workspace` of the runs whose results are here, the latest first; empty without a record."""
         settings = self.run.get("settings")
-        value = settings.get("images") if isinstance(settings, dict) else None
-        return value if isinstance(value, str) else None
+        if not isinstance(settings, dict):
+            return []
+        earlier = settings.get(EARLIER_RUNS)
+        return [settings, *(run for run in (earlier if isinstance(earlier, list) else []) if isinstance(run, dict))]
+
+    @cached_property
+    def image_folders(self) -> list[Path]:
+        """Folders in which the images may be: the one that was given, then those of the runs, the latest first."""
+        named = [Path(run["images"]) for run in self._runs if isinstance(run.get("images"), str)]
+        places = [*([self.images] if self.images else []), *named, *(self.root / path for path in named)]
+        return [path for path in dict.fromkeys(places) if path.is_dir()]
 
     @property
     def root(self) -> Path:
-        """Folder of the workspace, where the results are in its usual folder `result/<task>`."""
-        return self.folder.resolve().parents[1] if len(self.folder.resolve().parents) > 1 else self.folder
+        """Folder of the workspace: the one around `result/<task>`, where these are in it, else that of a run."""
+        around = self.folder.resolve().parents[:2]
+        named = [Path(run["workspace"]) for run in self._runs if isinstance(run.get("workspace"), str)]
+        usual = around[-1] if around else self.folder
+        return next((path for path in (usual, *named) if Workspace(path, self.task.name).split.is_dir()), usual)
 
     @cached_property
     def task(self) -> Task:
@@ -135,21 +146,31 @@ class ResultFolder:
 
     @cached_property
     def samples(self) -> dict[str, Sample]:
-        """Name of a result -> image of the test split; empty for results of a folder of images."""
+        """Name of a result -> image of the test split; empty where no run was of it."""
         table = Workspace(self.root, self.task.name).split_table("test")
-        if self._setting or not table.is_file():
+        if all(run.get("images") for run in self._runs or [{}]) or not table.is_file():
             return {}
         samples = read_split(table, self.task.class_names, self.root)
         return dict(zip(output_names([sample.image for sample in samples]), samples, strict=True))
 
     @property
     def problem(self) -> str:
-        """Why the images cannot be shown; empty when their folder, or the split, is there."""
-        if self.images is not None and not self.images.is_dir():
-            return f"The images are not where they were segmented ({self.images}); start again with their folder."
-        if self.images is None and not self.samples:
-            return "The images are those of a test split that is not there; start again with the folder of the images."
-        return ""
+        """Why the images cannot be shown; empty when a folder of them, or the split, is there."""
+        if self.image_folders or self.samples:
+            return ""
+        named = self.images or next((run["images"] for run in self._runs if run.get("images")), None)
+        if named:
+            return f"The images are not where they were segmented ({named}); start again with their folder."
+        return "The images are those of a test split that is not there; start again with the folder of the images."
+
+    def missing(self, items: Sequence[Item]) -> int:
+        """Return of how many items no image of that name is found."""
+        return sum(item.name not in self.samples and not self._files(item) for item in items)
+
+    def _files(self, item: Item) -> list[Path]:
+        if not item.image or Path(item.image).name != item.image:
+            return []
+        return [path for folder in self.image_folders if (path := folder / item.image).is_file()]
 
     def items(self) -> list[Item]:
         """Return all results, by name. Raises DataError for a table that cannot be read."""
@@ -207,7 +228,7 @@ class ResultFolder:
 
     @cached_property
     def _patient(self) -> Callable[[str], str]:
-        return patients_in(self.images, self.task)
+        return patients_in(next(iter(self.image_folders), None), self.task)
 
     def record(self, item: Item) -> dict[str, Any]:
         """Return the record of an item; empty for one that failed, or whose record cannot be read."""
@@ -217,16 +238,27 @@ class ResultFolder:
         """Return where the image of an item is. Raises DataError when that is not known."""
         if self.problem:
             raise DataError(self.problem)
-        if self.images is None:
-            if item.name not in self.samples:
-                raise DataError("this image is not in the test split; start again with the folder of the images")
-            return self.samples[item.name].image
         made_from = record.get("made_from") or {}
+        digest = made_from.get("image_sha256")
+        sample = self.samples.get(item.name)
+        if sample and (not digest or sample.sha256 == digest):
+            return sample.image
+        files = self._files(item)
+        # Folders of several runs may have files of one name: the right one is that of the record's bytes.
+        file = files[0] if len(files) == 1 else next((path for path in files if _digest(path) == digest), None)
+        if file is None:
+            looked = first_of([str(path) for path in self.image_folders], 3) or "the test split"
+            raise DataError(f"{item.image or item.name}: not found in {looked}; start again with its folder")
         region = made_from.get("region")
-        if not item.image or Path(item.image).name != item.image:
-            raise DataError("the record of this image names no file; segment it again")
         frame = None if item.frame is None else item.frame - 1
-        return ImageRef(self.images / item.image, frame, region - 1 if isinstance(region, int) else None)
+        return ImageRef(file, frame, region - 1 if isinstance(region, int) else None)
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of an image file; empty where it cannot be read."""
+    with suppress(DataError, OSError):
+        return digest_of_file(path, DEFAULT_LIMITS)[0]
+    return ""
 
 
 def _number(text: str) -> float | None:

@@ -246,6 +246,10 @@ class Review:
                 raise
             return None, error.reason if isinstance(error, DataError) else "the image cannot be read"
 
+    def hidden(self, view: View) -> str:
+        """Return why a view has no picture; empty where it has one."""
+        return self._frame_or_problem(view)[1]
+
     def picture(self, identity: str, kind: str, frame: int | None) -> tuple[bytes, str]:
         """Return a PNG and its tag; kind: `original`, `enhanced` or `thumbnail`. Raises NotFound without a picture."""
         view = self.view(identity, frame)

@@ -5,6 +5,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -112,9 +113,15 @@ class Results:
     def task(self) -> Task:
         return self.results.task
 
-    @property
+    @cached_property
     def problem(self) -> str:
-        return self.results.problem
+        if self.results.problem:
+            return self.results.problem
+        items = self.items()
+        missing = self.results.missing(items)
+        if not missing:
+            return ""
+        return f"{missing} of {len(items)} images are not found; start again with their folder."
 
     def models(self) -> list[str]:
         """Return the model files that the results were made with; empty when one is not there any more."""

@@ -23,6 +23,8 @@ SANITY_CHECK_FOLDER = "sanity_check"
 PREPARATION_RECORD, PREPROCESSING_RECORD, TRAINING_RECORD = (f"stage{number}_run.json" for number in (1, 2, 3))
 INFERENCE_RECORD = "run.json"
 """Records of how the four stages were run, beside their outputs."""
+EARLIER_RUNS = "earlier_runs"
+"""Entry of the settings in `run.json`: where the images of earlier runs with results in the same folder were."""
 QUALITY_DATA, QUALITY_MODEL = "quality_data.json", "quality_model.json"
 """Results on images that were not trained on, from which a quality model is fitted; and that of a cross-validation."""
 FILES_OF_TRAINING = (BEST_MODEL, CHECKPOINT, HISTORY, CURVES, TRAINING_RECORD, QUALITY_DATA)

@@ -223,6 +223,27 @@ def test_a_full_disk_ends_the_run_without_a_run_record(fake_model, pictures, tmp
     assert not (tmp_path / "new_folder").exists()
 
 
+def test_results_of_another_folder_are_not_replaced_by_images_of_the_same_names(fake_model, pictures, tmp_path, capsys):
+    out, other = tmp_path / "out", tmp_path / "other"
+    assert run("--task", "fetal_head", "--images", pictures, "--output", out) == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    other.mkdir()
+    Image.fromarray(head_picture()[::-1, ::2]).save(other / "a.png")
+    capsys.readouterr()
+    assert run("--task", "fetal_head", "--images", other, "--output", out) == 2
+    said = capsys.readouterr().err
+    assert f"{out}: has results of 1 other image of the same name from {pictures} (a), which would be replaced" in said
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    (other / "a.png").rename(other / "d.png")
+    for images in (other, pictures):  # also with the same pictures again
+        assert run("--task", "fetal_head", "--images", images, "--output", out) == 0
+    settings = json.loads((out / "run.json").read_text())["settings"]
+    assert settings["images"] == str(pictures) and settings["earlier_runs"][0]["images"] == str(other)
+    assert len(settings["earlier_runs"]) == 1
+    Image.fromarray(head_picture()[::-1]).save(pictures / "a.png")  # changed in its own folder: segmented anew
+    assert run("--task", "fetal_head", "--images", pictures, "--output", out) == 0
+
+
 def test_without_images_the_test_split_is_used(fake_model, pictures, tmp_path, capsys):
     workspace = Workspace(tmp_path, "fetal_head")
     image = ImageRef(tmp_path / "new" / "a.png")

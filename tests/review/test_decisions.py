@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from sonoseg.annotations import FORMATS
+from sonoseg.io.files import sha256_of
 from sonoseg.review.session import Review
 from sonoseg.review.shapes import ShapeReader
 from sonoseg.review.sources import results_in
@@ -19,7 +20,7 @@ from sonoseg.review.store import Rater
 from sonoseg.schema.annotation_formats import annotations_section
 from sonoseg.schema.annotations import Structure
 from sonoseg.schema.task import Task
-from tests.review.conftest import Page
+from tests.review.conftest import Page, head_picture
 
 REGION = Structure(name="R", shape="region", color="#ff0000")
 BOX = Structure(name="B", shape="rectangle", color="#00ff00")
@@ -190,14 +191,15 @@ def test_a_folder_that_cannot_be_written_is_said_at_once(results: Path, monkeypa
 
 
 def test_a_decision_is_not_shown_for_another_picture_of_the_same_name(
-    page_of: Callable[..., Page], results: Path
+    page_of: Callable[..., Page], results: Path, pictures: Path
 ) -> None:
     ann, ben = page_of("ann"), page_of("ben")
     for page in (ann, ben):
         page.save("000_a", "corrected", shapes=[BIG])
     ann.save("001_b", "accepted")
     record = json.loads((results / "000_a.json").read_text())
-    record["made_from"]["image_sha256"] = "0" * 64  # of another image, segmented since
+    Image.fromarray(head_picture(7)).save(pictures / "000_a.png")  # another image, segmented since
+    record["made_from"]["image_sha256"] = sha256_of(pictures / "000_a.png")
     (results / "000_a.json").write_text(json.dumps(record))
     page = page_of("ann")
     item = page.item("000_a")

@@ -183,16 +183,37 @@ def test_a_loop_has_frames_and_curves(page: Page, monkeypatch: pytest.MonkeyPatc
     assert page.item("005_loop", frame=2)["version"] == 0 and page.item("005_loop", frame=3)["shapes"] == []
 
 
-def test_missing_images_are_said_at_once_and_reviews_go_on(results: Path, pictures: Path) -> None:
+def test_missing_images_are_said_at_once_and_cannot_be_accepted(results: Path, pictures: Path) -> None:
     shutil.move(pictures, pictures.with_name("moved"))
     page = Page(Review(results_in(results, None), results, Rater("ann")))
     assert "not where they were segmented" in page.get("session")["notice"]
     item = page.item("000_a")
     assert item["shapes"] and {one["text"] for one in item["measurements"]} != {""}
     assert "not where" in page.get(f"items/{item['id']}/image", status=404)["error"]
-    page.save("000_a", "accepted")
+    assert "an image that cannot be shown is not accepted" in page.save("000_a", "accepted", 422)["error"]
+    page.save("000_a", "rejected")
     there = Page(Review(results_in(results, pictures.with_name("moved")), results, Rater("ann")))
     assert (pixels(there, f"items/{item['id']}/image") == head_picture()).all()
+
+
+def test_images_of_several_runs_are_found_in_their_folders(results: Path, pictures: Path, tmp_path: Path) -> None:
+    """Each of three runs with another folder replaces table and record, and the earlier results stay."""
+    other, gone = tmp_path / "other", tmp_path / "gone"
+    other.mkdir()
+    shutil.move(pictures / "001_b.png", other / "001_b.png")
+    Image.fromarray(head_picture(9)).save(other / "000_a.png")  # another image of the same name
+    record = json.loads((results / "run.json").read_text())
+    record["settings"]["earlier_runs"] = [{"images": str(other)}, {"images": str(gone)}]
+    (results / "run.json").write_text(json.dumps(record))
+    page = Page(Review(results_in(results, None), results, Rater("ann")))
+    assert page.get("session")["notice"].startswith("Not for clinical use")
+    for path in (pictures / "000_a.png", other / "001_b.png"):
+        assert (pixels(page, f"items/{page.id_of(path.stem)}/image") == np.asarray(Image.open(path))).all()
+    (pictures / "002_c.png").unlink()
+    page = Page(Review(results_in(results, None), results, Rater("ann")))
+    count = len(page.get("items")["items"])
+    assert page.get("session")["notice"].startswith(f"1 of {count} images are not found; start again with their folder")
+    assert "002_c.png: not found in " in page.get(f"items/{page.id_of('002_c')}/image", status=404)["error"]
 
 
 def test_a_replaced_image_is_not_shown_with_old_shapes(page: Page, pictures: Path) -> None:
