@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.annotations import FORMATS, AnnotatedImage
-from sonoseg.errors import DataError, TaskError, choices
+from sonoseg.annotations.labelled import quoted
+from sonoseg.errors import DataError, TaskError, choices, counted, first_of
 from sonoseg.io.faults import Fault
 from sonoseg.io.readers import image_suffixes
 from sonoseg.new_task.contents import Contents, contents_of
 from sonoseg.new_task.label_structures import structures_of_labels, structures_of_shapes_json
 from sonoseg.new_task.layouts import Layout, find_layouts
 from sonoseg.new_task.masks.structures import structures_of_masks
+from sonoseg.new_task.names import alike_labels
 from sonoseg.new_task.patients import HeaderFacts, PatientRule, header_facts, patient_rules
 from sonoseg.new_task.structures import FoundStructure
 from sonoseg.new_task.tables import Table, find_table
@@ -27,6 +29,7 @@ ASKED = ("without_mask", "not_annotated")
 """Kinds of faults that `without_annotation` of a section decides about."""
 IF_EMPTY = {"without_annotation": "empty"}
 """Fields of a section with which no image is refused because its annotation is missing."""
+MAX_ALIKE, NAMED = 3, 3
 
 
 @dataclass(frozen=True)
@@ -190,9 +193,27 @@ def _findings(contents: Contents, layout: Layout, others: Sequence[Layout]) -> F
         others=others,
         without_annotation=asked,
         faults=errors,
-        notes=contents.notes,
+        notes=[*_alike(structures, items), *contents.notes],
         headers=headers,
     )
+
+
+def _alike(structures: Sequence[FoundStructure], items: Sequence[AnnotatedImage]) -> list[str]:
+    """Return a sentence for each pair of labels that may mean one structure."""
+    name_of = {label: structure.name for structure in structures for label in structure.labels}
+    images = {
+        label: [item.image.path.name for item in items if any(shape.structure == name for _, shape in item.shapes)]
+        for label, name in name_of.items()
+    }
+    notes = []
+    for first, second in alike_labels(list(name_of))[:MAX_ALIKE]:
+        rarer = min((second, first), key=lambda label: len(images[label]))
+        where = f"{counted(len(images[rarer]), 'image')} ({first_of(images[rarer], NAMED)})"
+        notes.append(
+            f"labels {quoted(first)} and {quoted(second)} differ little; if they mean one structure, correct the label, "
+            f"or map both to one structure in annotations.labels. {quoted(rarer)} is on {where}"
+        )
+    return notes
 
 
 def _read(

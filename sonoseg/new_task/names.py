@@ -1,7 +1,10 @@
 """Names of structures, from labels and from the names of folders."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
+from difflib import SequenceMatcher
+from itertools import combinations
 
 GENERIC = {
     *("mask", "masks", "annotation", "annotations", "label", "labels", "labelled", "labeled", "seg", "segs", "gt"),
@@ -24,6 +27,26 @@ def structure_names(labels: Sequence[str]) -> dict[str, str]:
             name, number = f"{base}_{number}", number + 1
         names[label] = name
     return names
+
+
+ALIKE = 0.85
+"""Similarity of two labels, 0 to 1 (Ratcliff and Obershelp), from which one may be a misspelling of the other."""
+
+
+def alike_labels(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of labels that may mean one structure: but for case, spaces or Unicode form, or a misspelling.
+
+    Labels that differ in their numbers only are no pair.
+    """
+    plain = {label: " ".join(unicodedata.normalize("NFKC", label).casefold().split()) for label in labels}
+
+    def is_alike(first: str, second: str) -> bool:
+        if plain[first] == plain[second]:
+            return True
+        one, other = (re.sub(r"\d", "", plain[label]) for label in (first, second))
+        return one != other and SequenceMatcher(None, one, other).ratio() >= ALIKE
+
+    return [pair for pair in combinations(labels, 2) if is_alike(*pair)]
 
 
 def telling_names(folders: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ PATTERNS = (
     (r"^([A-Za-z]+[_-]?\d+)[ _-]", "the word and number at the beginning"),
     (r"^(.+)[ _-]\(?\d+\)?$", "all before the last number, as of frames of a sweep,"),
     (r"^(.*[A-Za-z])\d+$", "the letters before the last number"),
+    (r"^([^\W\d_]+ \d+) ", "the word and number at the beginning"),
     (r"^(.+)[_-][^_-]+$", "all before the last part"),
     (r"^([^_-]+)[_-]", "the first part"),
 )

@@ -11,7 +11,7 @@ import pytest
 from sonoseg.errors import DataError
 from sonoseg.new_task.findings import look_at
 from sonoseg.new_task.masks.samples import class_values
-from sonoseg.new_task.names import only_name, structure_names, telling_names
+from sonoseg.new_task.names import alike_labels, only_name, structure_names, telling_names
 from sonoseg.new_task.patients import patient_rules
 from sonoseg.new_task.structures import fitted
 from sonoseg.new_task.tables import PatientColumn, Table, find_table
@@ -205,6 +205,8 @@ def test_structures_that_no_image_has_all_masks_of(tmp_path: Path, through: Call
         (["P01_S1_001", "P01_S1_002", "P02_S1_001"], {"pattern": r"^([A-Za-z]+[_-]?\d+)[ _-]"}, 2),
         (["sweepA 1-001", "sweepA 1-002", "sweepB 2-001"], {"pattern": r"^(.+)[ _-]\(?\d+\)?$"}, 2),
         (["x1a001", "x1a002", "x2a001", "x2a002"], {"pattern": r"^(.*[A-Za-z])\d+$"}, 2),
+        (["Kopf 192 HC", "Kopf 193 HC", "Kopf 193 2HC"], {"pattern": r"^([^\W\d_]+ \d+) "}, 2),
+        (["Schädel 7 a", "Schädel 7 b", "Schädel 8 a"], {"pattern": r"^([^\W\d_]+ \d+) "}, 2),
         (["benign_1", "benign_2", "malignant_1"], "unknown", 0),
         (["benign (1)", "benign (2)", "malignant (1)"], "unknown", 0),
         (["img_001", "img_002", "img_003"], "unknown", 0),
@@ -221,6 +223,23 @@ def test_patients_from_names(stems: list[str], settings: Any, groups: int) -> No
         assert first.settings == settings
     assert first.groups == groups and first.images == len(stems) and first.reason
     assert any(rule.settings == "unknown" for rule in (first, *others))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "alike"),
+    [
+        ("Kopf", "Kopff", True),
+        ("Schädel", "schädel ", True),
+        ("Schädel", "Scha\u0308del", True),
+        ("tumour", "tumor", True),
+        ("nerve_1", "nerve_2", False),
+        ("nerve", "artery", False),
+        ("left kidney", "right kidney", False),
+        ("MID", "EPI", False),
+    ],
+)
+def test_labels_that_may_mean_one_structure(first: str, second: str, alike: bool) -> None:
+    assert bool(alike_labels([first, "something else", second])) is alike
 
 
 def test_unsure_patterns_are_listed_with_their_numbers() -> None:

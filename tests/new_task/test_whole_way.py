@@ -245,6 +245,19 @@ def test_turned_rectangles_are_proposed_as_regions(case: str, tmp_path: Path, th
     assert all(abs(int(done.masks[f"case{number}"]["BOX"].sum()) - 36 * 14) < 60 for number in IDS)
 
 
+def test_a_label_that_may_be_misspelt_is_named_with_its_image(tmp_path: Path, through: Callable[..., Any]) -> None:
+    section = section_of({"format": "labelme", "labels": {"Nerf": "A", "Nerff": "B"}} | SECTIONS["labelme"])
+    annotations = []
+    for number in IDS:
+        save(tmp_path / f"data/img/case{number}.png", picture(number))
+        shape = Shape("B" if number == 3 else "A", "region", polygon(nerve(number)))
+        annotations.append(Annotation(f"case{number}.png", (shape,), size=(60, 80)))
+    FORMATS["labelme"].write(tmp_path / "data", section, annotations)
+    done = through(tmp_path / "data")
+    assert "labels 'Nerf' and 'Nerff' differ little; if they mean one structure, correct the label" in done.out
+    assert "'Nerff' is on 1 image (case3.png)" in done.out
+
+
 @pytest.mark.parametrize("case", list(SECTIONS))
 def test_files_of_annotation_tools(case: str, tmp_path: Path, through: Callable[..., Any]) -> None:
     """Labels that no structure can be named by, lines, polygons, and images without a shape."""

@@ -101,6 +101,8 @@ function frameAt(event) {
   return Math.round(1 + Math.max(0, Math.min(1, part)) * (state.item.frames - 1));
 }
 
+/** Numbers at the axis: three digits, areas of many pixels as 127K. */
+const SHORT = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 const EDGE = { left: 44, right: 8, top: 8, bottom: 8 };
 
 function draw() {
@@ -150,7 +152,7 @@ function drawScale(context, { low, high, y, width }) {
   for (const part of [0.12, 0.5, 0.88]) {
     const value = low + part * (high - low);
     context.fillStyle = "#a9adb3";
-    context.fillText(value.toPrecision(3), EDGE.left - 6, y(value));
+    context.fillText(SHORT.format(value), EDGE.left - 6, y(value));
     context.fillStyle = "#2e3033";
     context.fillRect(EDGE.left, Math.round(y(value)), width - EDGE.left - EDGE.right, 1);
   }
