@@ -199,7 +199,7 @@ def verify_images(
     from sonoseg.prepare.dataset import FolderImages, combine
     from sonoseg.prepare.duplicates.selection import excluded_names, without_excluded
     from sonoseg.prepare.reading.regions import images_of
-    from sonoseg.prepare.verify import verify
+    from sonoseg.prepare.verify import verify, with_unreadable
 
     limits, names = ReadLimits(arguments.max_pixels), excluded_names(draft.exclude, folders[0])
     parts = []
@@ -209,7 +209,7 @@ def verify_images(
         else:
             read = read_further(folder, task)
         items, more = images_of(read[0], folder, limits)
-        items, faults = without_excluded(items, [*read[1], *more], names)
+        items, faults = without_excluded(items, [*with_unreadable(read[1], folder, limits), *more], names)
         images, annotated = [], []
         found = progress_bar(verify(items, folder, task, limits), "verify", len(items))
         for item, (image, image_faults) in zip(items, found, strict=True):

@@ -21,12 +21,11 @@ from sonoseg.new_task.patients import HeaderFacts, PatientRule, header_facts, pa
 from sonoseg.new_task.structures import FoundStructure
 from sonoseg.new_task.tables import Table, find_table
 from sonoseg.new_task.unread import unread_annotations
+from sonoseg.prepare.verify import ASKED
 from sonoseg.schema.annotation_formats import Annotations, LabelledFormat, MaskFolder, section_of
 from sonoseg.schema.drafts import AUTO
 from sonoseg.schema.task import Task
 
-ASKED = ("without_mask", "not_annotated")
-"""Kinds of faults that `without_annotation` of a section decides about."""
 IF_EMPTY = {"without_annotation": "empty"}
 """Fields of a section with which no image is refused because its annotation is missing."""
 MAX_ALIKE, NAMED = 3, 3
@@ -210,8 +209,8 @@ def _alike(structures: Sequence[FoundStructure], items: Sequence[AnnotatedImage]
         rarer = min((second, first), key=lambda label: len(images[label]))
         where = f"{counted(len(images[rarer]), 'image')} ({first_of(images[rarer], NAMED)})"
         notes.append(
-            f"labels {quoted(first)} and {quoted(second)} differ little; if they mean one structure, correct the label, "
-            f"or map both to one structure in annotations.labels. {quoted(rarer)} is on {where}"
+            f"labels {quoted(first)} and {quoted(second)} differ little; if they mean one structure, correct the "
+            f"label, or map both to one structure in annotations.labels. {quoted(rarer)} is on {where}"
         )
     return notes
 

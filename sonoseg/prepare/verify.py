@@ -16,7 +16,7 @@ from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.image_ref import UNKNOWN, ImageRecord, ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.masks import encode_label_map
-from sonoseg.io.readers import read_frames
+from sonoseg.io.readers import read_frames, read_image, read_image_header
 from sonoseg.io.readers.opening import read_file
 from sonoseg.prepare.duplicates.near_duplicates import thumbnail_of
 from sonoseg.prepare.metadata import ImageMetadata
@@ -90,6 +90,31 @@ def verify(
             yield next(checked[path])
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def with_unreadable(faults: Sequence[Fault], data: Path, limits: ReadLimits = DEFAULT_LIMITS) -> list[Fault]:
+    """Return the faults of a reader, in which images without annotation that cannot be read are said to be so.
+
+    What the lack of an annotation means is asked of those only that can be read; loops are not looked at.
+    """
+    return [_unreadable(fault, data, limits) or fault if fault.kind in ASKED else fault for fault in faults]
+
+
+ASKED = ("without_mask", "not_annotated")
+"""Kinds of faults that `without_annotation` of a section decides about."""
+
+
+def _unreadable(fault: Fault, data: Path, limits: ReadLimits) -> Fault | None:
+    path = data / fault.where
+    try:
+        refs = read_image_header(path, limits).refs(path)
+        if len(refs) == 1:
+            read_image(refs[0], limits)
+    except (DataError, OSError) as problem:
+        if is_machine_error(problem):
+            raise
+        return error(fault.where, reason_of(problem), kind_of(problem), fault.image) if path.is_file() else None
+    return None
 
 
 def check(item: AnnotatedImage, data: Path, task: Task, limits: ReadLimits = DEFAULT_LIMITS) -> Checked:

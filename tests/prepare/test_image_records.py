@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import image_preprocessing
 import train_test_data_preparation
 from sonoseg.annotations import FORMATS
+from sonoseg.io.faults import error
 from sonoseg.io.image_ref import ImageHeader, ImageRecord, ImageRef
 from sonoseg.io.limits import ReadLimits
 from sonoseg.io.pseudonyms import PseudonymKey
 from sonoseg.io.readers import READERS, read_image
 from sonoseg.prepare.patients import collect_metadata
-from sonoseg.prepare.verify import check
+from sonoseg.prepare.verify import check, with_unreadable
 from sonoseg.runs.split_tables import Sample, read_index, read_split
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.drafts import StatedIn
@@ -171,3 +173,16 @@ def test_faults_name_the_frame(cine_data: Callable[..., Path], spine: Task) -> N
 def test_raster_pictures_state_neither_spacing_nor_patient(tmp_path: Path, write_picture: Callable[..., Path]) -> None:
     record = read_image(write_picture(tmp_path / "a.png"))
     assert (record.ref.frame, record.spacing, record.spacing_from, record.patient) == (None, None, "unknown", None)
+
+
+def test_images_without_annotation_that_cannot_be_read_are_said_to_be_damaged(tmp_path: Path) -> None:
+    """Whether nobody has annotated an image, or it shows nothing, is asked of images that can be looked at."""
+    for name in ("good.png", "cut.jpg", "empty.png"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8)).save(tmp_path / name)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:900])
+    (tmp_path / "empty.png").write_bytes(b"")
+    asked = [error(name, "has no mask", "without_mask") for name in ("good.png", "cut.jpg", "empty.png", "gone.png")]
+    other = error("empty.png", "several masks", "no_mask")
+    found = with_unreadable([*asked, other], tmp_path)
+    assert [fault.kind for fault in found] == ["without_mask", "unreadable", "unreadable", "without_mask", "no_mask"]
+    assert [fault.where for fault in found] == [fault.where for fault in [*asked, other]]
