@@ -126,6 +126,8 @@ def prepare(draft: "Draft", task: "Task", workspace: Workspace, folder: Path, ar
     dataset = make(verified, task, workspace, settings)
 
     # Plan what the task file leaves open, from the images that train.
+    if draft.is_open:
+        print_lines(["plan what the task leaves open: steps of training are timed, which may take half a minute"])
     plan = plan_of(draft, dataset, workspace, arguments.replan) if draft.is_open else None
     report = build_report(dataset) | {
         "plan": plan_for_report(plan) if plan else None,

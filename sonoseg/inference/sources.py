@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from sonoseg.annotations import FORMATS
 from sonoseg.errors import DataError, NoImageError, counted, first_of, is_machine_error, printable
 from sonoseg.io.file_state import FileState, file_state
@@ -15,7 +17,7 @@ from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.names import name_key
 from sonoseg.io.readers import image_folders_below, image_suffixes, is_dicom, is_image, list_images, read_image_header
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
-from sonoseg.runs.split_tables import read_split
+from sonoseg.runs.split_tables import Sample, read_split
 from sonoseg.runs.workspace import INFERENCE_RECORD, Workspace
 from sonoseg.schema.annotations import Metadata
 from sonoseg.schema.task import Task
@@ -129,6 +131,7 @@ def from_folder(
         else:
             spacing = file.header.spacing_of(image)
         sources.append(Source(image, name, *spacing, file.problem, file.loop))
+    remarks += _overridden(given, [file.header.spacing_of(image)[0] for image, file in images])
     without = sum(source.spacing is None for source in sources)
     if without:
         remarks.append(
@@ -167,11 +170,19 @@ def from_test_split(workspace: Workspace, class_names: Sequence[str]) -> Inputs:
     samples = read_split(table, class_names, workspace.root)
     sources = [
         Source(sample.image, name, sample.spacing, table.name if sample.spacing else UNKNOWN)
-        for name, sample in zip(output_names([sample.image for sample in samples]), samples, strict=True)
+        for name, sample in zip(split_names(samples), samples, strict=True)
     ]
     if not sources:
         raise DataError(f"{table}: the test split is empty; choose a folder of images")
     return Inputs(sources, [f"no folder of images given: the {len(sources)} images of the test split are used"])
+
+
+def split_names(samples: Sequence[Sample]) -> list[str]:
+    """Return a name per image of a split: as `output_names`, or the ids where files of several folders share a name."""
+    names = output_names([sample.image for sample in samples])
+    files, ids = {name_key(sample.image.name) for sample in samples}, [sample.id for sample in samples]
+    reserved = {*map(name_key, _RESERVED_NAMES)} & {*map(name_key, ids)}
+    return names if len(files) == len(samples) or reserved else ids
 
 
 def output_names(images: Sequence[ImageRef]) -> list[str]:
@@ -235,6 +246,15 @@ def _cached_header(path: Path, state: FileState, limits: ReadLimits) -> tuple[Im
     Raises DataError.
     """
     return read_image_header(path, limits), is_dicom(path)
+
+
+def _overridden(given: SpacingOptions, stated: Sequence[Spacing | None]) -> list[str]:
+    """Return that the spacing which is given for all images differs from what some of their files state."""
+    own = [one for one in stated if one and given.spacing and not np.allclose(one, given.spacing, rtol=0.01)]
+    return [
+        f"{len(own)} of {len(stated)} images state another pixel spacing than given, such as {row:g} x {col:g} mm"
+        for row, col in own[:1]
+    ]
 
 
 def _nothing_here(folder: Path) -> str:

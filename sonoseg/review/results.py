@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoseg.errors import DataError, TaskError, UsageError, first_of
-from sonoseg.inference.sources import output_names
+from sonoseg.inference.sources import split_names
 from sonoseg.io.image_ref import ImageRef, stem_of
 from sonoseg.io.limits import DEFAULT_LIMITS
 from sonoseg.io.readers.opening import digest_of_file
@@ -151,7 +151,7 @@ class ResultFolder:
         if all(run.get("images") for run in self._runs or [{}]) or not table.is_file():
             return {}
         samples = read_split(table, self.task.class_names, self.root)
-        return dict(zip(output_names([sample.image for sample in samples]), samples, strict=True))
+        return dict(zip(split_names(samples), samples, strict=True))
 
     @property
     def problem(self) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 import inference
 from sonoseg.annotations import FORMATS, MaskFile
 from sonoseg.errors import DataError
-from sonoseg.inference.sources import SpacingOptions, from_folder, output_names
+from sonoseg.inference.sources import SpacingOptions, from_folder, output_names, split_names
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import ReadLimits
 from sonoseg.models.model_file import save_model
@@ -24,6 +24,7 @@ from sonoseg.runs.split_tables import Sample, write_split
 from sonoseg.runs.workspace import Workspace
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task
+from tests.dicom_files import write_dicom
 from tests.models.members import always_load, member
 
 AXES = (60, 45)  # half-axes in pixels of the head in every picture
@@ -296,6 +297,27 @@ def test_result_names_are_unique():
     assert names[:6] == ["a_png_2", "a_jpg", "A_png_3", "b", "a_png", "run_png"]
     assert names[6:] == ["b_frame0001", "b_frame0002_tif", "b_frame0002_png"]
     assert len({name.casefold() for name in names}) == len(images)
+
+
+def test_images_of_one_name_in_folders_of_patients_are_named_by_their_ids():
+    def samples(*ids_and_files):
+        return [
+            Sample(one, ImageRef(Path(file)), Path(), "p", None, {}, 9, 9, None, "", "") for one, file in ids_and_files
+        ]
+
+    assert split_names(samples(("a", "x/a.png"), ("b", "x/b.png"))) == ["a", "b"]
+    shared = samples(("P1_scan", "P1/scan.tif"), ("P2_scan", "P2/scan.tif"), ("P2_other", "P2/other.tif"))
+    assert split_names(shared) == ["P1_scan", "P2_scan", "P2_other"]
+    assert split_names(samples(("run", "P1/scan.tif"), ("b", "P2/scan.tif"))) == ["scan_tif", "scan_tif_2"]
+
+
+def test_a_spacing_that_overrides_those_of_the_files_is_said(task, tmp_path):
+    write_dicom(tmp_path / "a.dcm", head_picture(), PixelSpacing=[0.25, 0.25])
+    write_dicom(tmp_path / "b.dcm", head_picture())
+    said = "1 of 2 images state another pixel spacing than given, such as 0.25 x 0.25 mm"
+    for spacing, expected in (((0.012, 0.012), True), ((0.2501, 0.2501), False)):
+        assert (said in from_folder(tmp_path, task, SpacingOptions(spacing, "flag")).remarks) is expected
+    assert said not in from_folder(tmp_path, task).remarks
 
 
 def test_spacing_comes_from_the_table_in_or_beside_the_folder(task, tmp_path):
