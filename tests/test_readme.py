@@ -35,6 +35,7 @@ COMMANDS = (
 )
 MODULES = (
     "benchmarks.ablation",
+    "benchmarks.annotation_noise",
     "benchmarks.archives",
     "benchmarks.coverage",
     "benchmarks.mirrored_half",
