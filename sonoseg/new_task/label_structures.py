@@ -135,7 +135,7 @@ class _Drawn:
     def found(self, number: int, line_width: float) -> FoundStructure:
         """Return the structure of the kind that was drawn most; number: its position, line_width: in pixels."""
         kind = self.counts.most_common(1)[0][0] if self.counts else "region"
-        how = ", ".join(f"{count} drawn as {name}" for name, count in self.counts.most_common())
+        how = ", ".join(f"{count} drawn as {name}" for name, count in self.counts.most_common()) or "no shape is read"
         one = FoundStructure(self.name, kind, color_of(number), how)
         if kind != "line":
             return one

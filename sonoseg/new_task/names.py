@@ -19,7 +19,8 @@ def structure_names(labels: Sequence[str]) -> dict[str, str]:
     """Return a name of a structure for each label: capitals, digits and underscores, no two the same."""
     names: dict[str, str] = {}
     for label in labels:
-        name = re.sub(r"\W+", "_", label, flags=re.ASCII).strip("_").upper()[:60]
+        plain = unicodedata.normalize("NFKD", label.upper()).encode("ascii", "ignore").decode()  # Ä as A, ß as SS
+        name = re.sub(r"\W+", "_", plain, flags=re.ASCII).strip("_")[:60]
         if not name[:1].isalpha():
             name = f"CLASS_{name or len(names) + 1}"
         base, number = name, 2

@@ -24,6 +24,7 @@ PATTERNS = (
     (r"^([^\W\d_]+ \d+) ", "the word and number at the beginning"),
     (r"^(.+)[_-][^_-]+$", "all before the last part"),
     (r"^([^_-]+)[_-]", "the first part"),
+    (r"^\D* (\d+) ", "the first number between spaces"),
 )
 """Patterns on the file names' stems that are tried, with what they take."""
 _FOLDER = "the name of the folder"

@@ -206,6 +206,7 @@ def test_structures_that_no_image_has_all_masks_of(tmp_path: Path, through: Call
         (["sweepA 1-001", "sweepA 1-002", "sweepB 2-001"], {"pattern": r"^(.+)[ _-]\(?\d+\)?$"}, 2),
         (["x1a001", "x1a002", "x2a001", "x2a002"], {"pattern": r"^(.*[A-Za-z])\d+$"}, 2),
         (["Kopf 192 HC", "Kopf 193 HC", "Kopf 193 2HC"], {"pattern": r"^([^\W\d_]+ \d+) "}, 2),
+        (["Kopf 18 HC", "Müller Kopf 31 HC", "Größe 31 Bild"], {"pattern": r"^\D* (\d+) "}, 2),
         (["Schädel 7 a", "Schädel 7 b", "Schädel 8 a"], {"pattern": r"^([^\W\d_]+ \d+) "}, 2),
         (["benign_1", "benign_2", "malignant_1"], "unknown", 0),
         (["benign (1)", "benign (2)", "malignant (1)"], "unknown", 0),
@@ -341,8 +342,10 @@ def test_masks_that_are_mostly_white_are_doubted() -> None:
 
 
 def test_names() -> None:
-    assert structure_names(["a b", "a-b", "A_B", "1", "ü", "é"]) == {
-        "a b": "A_B", "a-b": "A_B_2", "A_B": "A_B_3", "1": "CLASS_1", "ü": "CLASS_5", "é": "CLASS_6"
+    assert structure_names(["a b", "a-b", "A_B", "1", "ü", "Größe", "頭", "é"]) == {
+        "a b": "A_B", "a-b": "A_B_2", "A_B": "A_B_3", "1": "CLASS_1", "ü": "U",
+        "Größe": "GROSSE",
+        "頭": "CLASS_7", "é": "E"
     }  # fmt: skip
     assert telling_names(["masks/nerve", "masks/vessel_mask"]) == ["NERVE", "VESSEL"]
     assert telling_names(["masks", "masks_vessel"]) == ["CLASS_1", "VESSEL"]

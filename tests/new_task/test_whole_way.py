@@ -276,7 +276,7 @@ def test_files_of_annotation_tools(case: str, tmp_path: Path, through: Callable[
     FORMATS[fields["format"]].write(tmp_path / "data", section, annotations)
     done = through(tmp_path / "data")
     assert done.task.annotations.format == fields["format"]
-    first = "NERVE" if not labels else "NERVE_LEFT"
+    first = "NERVE" if not labels else "NERVE_LEFT_U"
     axis = "AXIS" if not labels else "NO"
     assert sorted(done.task.class_names) == sorted([first, axis])
     assert done.task.structure(axis).shape == "line"
