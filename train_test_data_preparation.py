@@ -105,7 +105,7 @@ def prepare(draft: "Draft", task: "Task", workspace: Workspace, folder: Path, ar
     """Verify, split, plan, write, and show; the caller holds the lock of the output folder."""
     from sonoseg.io.files import write_text
     from sonoseg.io.pseudonyms import PseudonymKey
-    from sonoseg.planning.stage1 import plan_for_report, plan_lines, plan_of, plan_text
+    from sonoseg.planning.stage1 import earlier_plan, new_plan, plan_for_report, plan_lines, plan_text
     from sonoseg.prepare.additions import add_to_split, added_folders, added_summary, earlier_split
     from sonoseg.prepare.dataset import build_dataset
     from sonoseg.prepare.output import check_path, claim_files, page_path, table_digests, write_dataset
@@ -126,9 +126,10 @@ def prepare(draft: "Draft", task: "Task", workspace: Workspace, folder: Path, ar
     dataset = make(verified, task, workspace, settings)
 
     # Plan what the task file leaves open, from the images that train.
-    if draft.is_open:
+    plan = earlier_plan(draft, dataset, workspace) if draft.is_open and not arguments.replan else None
+    if draft.is_open and not plan:
         print_lines(["plan what the task leaves open: steps of training are timed, which may take half a minute"])
-    plan = plan_of(draft, dataset, workspace, arguments.replan) if draft.is_open else None
+        plan = new_plan(draft, dataset)
     report = build_report(dataset) | {
         "plan": plan_for_report(plan) if plan else None,
         "added": added_summary(dataset.samples, earlier) if earlier else None,

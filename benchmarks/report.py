@@ -25,6 +25,24 @@ a matrix product; 2.2x is reached in bf16 with `--compile`.""",
     "folder": """`fetal_head` on 240 images of HC18 took 26.2, 23.8 and, in 8 bits, 23.0 ms an image
 ([results](results.md#networks-in-8-bits)).
 
+Since these figures the header of a PNG is read without decoding its pixels, which had taken 5 ms an image before the
+first one was segmented. The whole program on 240 images of HC18, its start of a second included, alternately before
+and after, medians of three (2026-11-28, two cores of an Intel Xeon, 315 GFLOP/s):
+
+| engine | before | after |
+|---|---|---|
+| `openvino` | 35.5 ms an image | 29.4 ms |
+| `openvino_bf16` | 31.2 ms | 25.3 ms |
+| `openvino_int8` | 32.5 ms | 26.8 ms |
+
+Without the start (240 images less 20, divided by 220; medians of three) it is 22.0, 20.0 and 20.9 ms an image: 25 ms
+are reached, 14 ms in 8 bits are not.
+
+Of an image in 8 bits, 40 ms of one core, the network takes 8 ms, text and lines of the overlay 7, decoding the PNG 5,
+masks, shapes and measurements 5, quality 3, both PNGs 4, and the rest is records, digests and files. Two processes on
+half of the images each take 21 ms an image where two threads take 25 to 29, as threads share Python's interpreter
+lock.
+
 nnU-Net's own predictor (nnunetv2 2.8.1 with the same torch), with the network that it plans for HC18
 (46.3 M parameters, patches of 640x896), takes 2.75 s for an image on these two cores, and 10.1 s with mirroring, its
 default. `inference.py --task fetal_head` takes 25 ms for an image of HC18, with overlay and measurements: 109 and 398

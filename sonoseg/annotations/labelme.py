@@ -269,6 +269,6 @@ def _entry(shape: Shape | Bitmap, labels: Labels, image: str, size: Size) -> dic
     entry["shape_type"] = _TYPE_OF[shape.kind]
     if shape.kind == "ellipse":
         return {**entry, "points": drawn.rectangle_around(shape.points).round(4).tolist(), OWN_KEY: ELLIPSE}
-    if shape.kind == "rectangle" and len(shape.points) == 4:
+    if shape.is_turned:
         entry["shape_type"] = "oriented_rectangle"
     return {**entry, "points": SHAPE_KINDS[shape.kind].write_points(shape.points)}

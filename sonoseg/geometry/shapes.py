@@ -29,6 +29,11 @@ class Shape:
     kind: KindName
     points: Points
 
+    @property
+    def is_turned(self) -> bool:
+        """Whether it is a rectangle given by four corners, which is not parallel to the image's sides."""
+        return self.kind == "rectangle" and len(self.points) == 4
+
     def moved(self, columns: int, rows: int) -> "Shape":
         """Return the same shape further to the right and down."""
         return Shape(self.structure, self.kind, self.points + np.array([columns, rows], dtype=np.float64))

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ from sonoseg.inference.sources import Source
 from sonoseg.inference.table import STATUSES, Row
 from sonoseg.io.limits import DEFAULT_LIMITS
 from sonoseg.io.readers.opening import digest_of_file
+from sonoseg.io.reading import read_own_object
 from sonoseg.models.members import Member
 from sonoseg.runs.output_folder import OutputFolder
-from sonoseg.runs.provenance import run_record
-from sonoseg.runs.workspace import EARLIER_RUNS, INFERENCE_RECORD
+from sonoseg.runs.provenance import run_record, settings_of_runs
+from sonoseg.runs.workspace import INFERENCE_RECORD
 
 MOST_EARLIER = 20
 _NAMED = 3
@@ -31,14 +31,10 @@ def check_earlier_runs(
     images: folder of the images of this run, None for the test split of the workspace. Raises UsageError when results
     of other images, which have the same names in another folder, would be replaced.
     """
-    settings = _object(folder / INFERENCE_RECORD).get("settings")
-    if not isinstance(settings, dict):
-        return []
-    listed = settings.get(EARLIER_RUNS)
-    runs = [settings, *(run for run in (listed if isinstance(listed, list) else []) if isinstance(run, dict))]
+    runs = settings_of_runs(read_own_object(folder / INFERENCE_RECORD))
     earlier = [{"images": run.get("images"), "workspace": run.get("workspace")} for run in runs]
     present = {"images": None if images is None else str(images), "workspace": str(workspace)}
-    if earlier[0]["images"] != present["images"]:
+    if earlier and earlier[0]["images"] != present["images"]:
         replaced = [source.name for source in sources if _is_of_other_image(folder, source)]
         if replaced:
             whose = earlier[0]["images"] or "the test split"
@@ -52,19 +48,11 @@ def check_earlier_runs(
 
 def _is_of_other_image(folder: Path, source: Source) -> bool:
     """Return whether the results of this name are of an image with other bytes."""
-    made_from = _object(folder / f"{source.name}.json").get("made_from")
+    made_from = read_own_object(folder / f"{source.name}.json").get("made_from")
     digest = made_from.get("image_sha256") if isinstance(made_from, dict) else None
     if not digest or source.problem:
         return False
     return bool(digest_of_file(source.path, DEFAULT_LIMITS)[0] != digest)
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """Return a JSON object from a file; empty when it is missing, damaged, or none."""
-    with suppress(OSError, ValueError, RecursionError):
-        value = json.loads(path.read_bytes())
-        return value if isinstance(value, dict) else {}
-    return {}
 
 
 def write_run_record(

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,11 @@ def parse_json(data: str | bytes) -> Any:
     except RecursionError:
         raise ValueError("its JSON is nested too deeply") from None
     return value
+
+
+def read_own_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a file that SonoSeg has written; empty when it is missing, damaged, or none."""
+    with suppress(OSError, ValueError, RecursionError):
+        value = json.loads(path.read_bytes())
+        return value if isinstance(value, dict) else {}
+    return {}

@@ -80,9 +80,7 @@ def structures_of_labels(folder: Path, section: Mapping[str, Any]) -> tuple[list
 
 def _drawn_as(shape: Shape | Bitmap) -> KindName:
     """Return the kind whose results can be like this shape: the rectangles of stage 4 are not turned."""
-    if isinstance(shape, Bitmap) or (shape.kind == "rectangle" and len(shape.points) == 4):
-        return "region"
-    return shape.kind
+    return "region" if isinstance(shape, Bitmap) or shape.is_turned else shape.kind
 
 
 def _refuse(labels: Mapping[str, str], items: Sequence[AnnotatedImage], faults: Sequence[Fault]) -> None:

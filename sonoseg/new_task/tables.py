@@ -11,6 +11,7 @@ from sonoseg.io.names import is_inside
 from sonoseg.io.numbers import parse_number
 from sonoseg.io.tables import read_table
 from sonoseg.new_task.contents import is_usable
+from sonoseg.schema.annotations import UNITS_MM
 
 LEAST_SHARE = 0.5
 """Part of the images that a table has to name."""
@@ -23,8 +24,6 @@ SPACING = re.compile(
 """Column of a pixel's size; a length in millimetres has a number of the same size."""
 DENSITY = re.compile(r"(px|pixels?)[ _]*(per|/)[ _]*(mm|cm|inch)|dpi|ppi", re.I)
 UNIT = re.compile(r"(?<![a-z])(mm|cm|um|µm|μm)(?![a-z])", re.I)
-IN_MM = {"mm": 1.0, "cm": 10.0, "um": 0.001}
-"""Units of `metadata.unit`, in millimetres."""
 ROW, COLUMN = re.compile(r"row|height|(^|[ _])y($|[ _])", re.I), re.compile(r"col|width|(^|[ _])x($|[ _])", re.I)
 PATIENT = re.compile(r"patient|subject|case|person|volunteer|(^|[ _])pid($|[ _])", re.I)
 NO_PATIENT = re.compile(
@@ -99,7 +98,7 @@ def _table(path: Path, folder: Path, images: Sequence[Path]) -> Table | None:
 
 
 def unit_of(column: str) -> str:
-    """Return the unit that a column's name states, a key of `IN_MM`; empty where it states none."""
+    """Return the unit that a column's name states, a key of `UNITS_MM`; empty where it states none."""
     found = UNIT.search(column.replace("_", " "))
     return found[1].lower().replace("µ", "u").replace("μ", "u") if found else ""
 
@@ -109,7 +108,7 @@ def _is_spacing(column: str, cells: Sequence[str]) -> bool:
     if not SPACING.search(column) or DENSITY.search(column):
         return False
     try:
-        values = [parse_number(cell.replace(",", ".")) * IN_MM[unit_of(column) or "mm"] for cell in cells if cell]
+        values = [parse_number(cell.replace(",", ".")) * UNITS_MM[unit_of(column) or "mm"] for cell in cells if cell]
     except ValueError:
         return False
     return bool(values) and all(PLAUSIBLE_MM[0] <= value <= PLAUSIBLE_MM[1] for value in values)

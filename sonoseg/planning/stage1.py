@@ -16,14 +16,12 @@ from sonoseg.schema.drafts import Draft, value_at
 from sonoseg.schema.task_files import task_of
 
 
-def plan_of(draft: Draft, dataset: Dataset, workspace: Workspace, replan: bool) -> Plan:
-    """Return the plan of what a draft leaves open: the earlier one for the same structures, unless `replan`.
+def new_plan(draft: Draft, dataset: Dataset) -> Plan:
+    """Return the plan of what a draft leaves open, for which steps of training are timed.
 
     It is made from the images of the training part alone: the test part chooses nothing. Raises TaskError for settings
     that clash.
     """
-    if not replan and (earlier := _earlier_plan(draft, dataset, workspace)):
-        return earlier
     training = {sample.id: sample for sample in dataset.samples if sample.fold is not None}
     images = [image for image in dataset.images if image.item.id in training]
     patients = len({sample.patient for sample in training.values()})
@@ -62,8 +60,11 @@ def _shown(value: Any) -> str:
     return json.dumps(value).replace('"', "")
 
 
-def _earlier_plan(draft: Draft, dataset: Dataset, workspace: Workspace) -> Plan | None:
-    """Return the plan of `task.yaml` with the reasons in the report, beside what the draft states now."""
+def earlier_plan(draft: Draft, dataset: Dataset, workspace: Workspace) -> Plan | None:
+    """Return the plan of `task.yaml` with the reasons in the report, beside what the draft states now.
+
+    None where there is none, or one for other structures.
+    """
     with suppress(SonoSegError, OSError, ValueError, KeyError, TypeError):
         fields = planned_fields(draft, workspace.root)
         structures = [one.model_dump(mode="json", exclude_none=True) for one in dataset.task.structures]

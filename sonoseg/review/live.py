@@ -5,7 +5,6 @@ server nor the review. The record of each frame is kept beside the decisions.
 """
 
 import hashlib
-import json
 import os
 import signal
 import threading
@@ -26,6 +25,7 @@ from sonoseg.io.files import write_json
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS
 from sonoseg.io.readers.opening import digest_of_file
+from sonoseg.io.reading import read_own_object
 from sonoseg.review.kept import Kept
 from sonoseg.review.predictions import Prediction, curves, image_sha256_of, of_record
 from sonoseg.review.results import Item, item_id, patients_in
@@ -214,10 +214,8 @@ class LiveImages:
 
     def _stored(self, image: Image, item: Item, frame: int) -> dict[str, Any]:
         """Return the record of a frame; empty without one, and for that of another model or of an earlier file."""
-        value: Any = None
-        with suppress(OSError, ValueError, RecursionError):
-            value = json.loads(self._path(image.name, item, frame).read_bytes())
-        return value if isinstance(value, dict) and self._is_valid(value, image.path) else {}
+        value = read_own_object(self._path(image.name, item, frame))
+        return value if value and self._is_valid(value, image.path) else {}
 
     def _is_valid(self, record: Mapping[str, Any], path: Path) -> bool:
         if self._model_sha256 and record.get("model_sha256", "") != self._model_sha256:

@@ -1,7 +1,6 @@
 """The results of a run of stage 4 as items to review: what was found in each image, and the image itself."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,10 +14,12 @@ from sonoseg.inference.sources import split_names
 from sonoseg.io.image_ref import ImageRef, stem_of
 from sonoseg.io.limits import DEFAULT_LIMITS
 from sonoseg.io.readers.opening import digest_of_file
+from sonoseg.io.reading import read_own_object
 from sonoseg.io.tables import read_table
 from sonoseg.prepare.metadata import ImageMetadata, meta_of, read_metadata
+from sonoseg.runs.provenance import settings_of_runs
 from sonoseg.runs.split_tables import Sample, read_split
-from sonoseg.runs.workspace import EARLIER_RUNS, INFERENCE_RECORD, RESULTS_TABLE, REVIEW_FOLDER, Workspace
+from sonoseg.runs.workspace import INFERENCE_RECORD, RESULTS_TABLE, REVIEW_FOLDER, Workspace
 from sonoseg.schema.annotations import Metadata
 from sonoseg.schema.task import Task
 from sonoseg.schema.task_files import load_task, parse_task
@@ -101,18 +102,14 @@ class ResultFolder:
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
             raise UsageError(f"{self.folder}: no such folder; expected one with the results of inference.py")
-        self.run = self.run or _json(self.folder / INFERENCE_RECORD)
+        self.run = self.run or read_own_object(self.folder / INFERENCE_RECORD)
         if not self.run and not (self.folder / RESULTS_TABLE).is_file():
             raise UsageError(f"{self.folder}: no results in this folder; run inference.py first, or name its output")
 
     @cached_property
     def _runs(self) -> list[Mapping[str, Any]]:
         """`images` and `workspace` of the runs whose results are here, the latest first; empty without a record."""
-        settings = self.run.get("settings")
-        if not isinstance(settings, dict):
-            return []
-        earlier = settings.get(EARLIER_RUNS)
-        return [settings, *(run for run in (earlier if isinstance(earlier, list) else []) if isinstance(run, dict))]
+        return settings_of_runs(self.run)
 
     @cached_property
     def image_folders(self) -> list[Path]:
@@ -135,7 +132,7 @@ class ResultFolder:
         if isinstance(self.run.get("task_settings"), dict):
             return parse_task(self.run["task_settings"], str(self.folder / INFERENCE_RECORD))
         for record in sorted(self.folder.glob("*.json"))[:20]:  # a run that was interrupted has no record of its own
-            name = _json(record).get("task")
+            name = read_own_object(record).get("task")
             if isinstance(name, str):
                 return load_task(name)
         raise TaskError(f"{self.folder}: no record says which task these results are of; run inference.py again")
@@ -187,7 +184,7 @@ class ResultFolder:
                 if not entry.name.endswith(".json") or entry.name.startswith(".") or name == "run":
                     continue
                 if name not in listed or entry.stat().st_mtime > written:  # of another run than the table
-                    item = self._of_record(name, _json(Path(entry.path)))
+                    item = self._of_record(name, read_own_object(Path(entry.path)))
                     listed |= {name: item} if item else {}
         return [listed[name] for name in sorted(listed)]
 
@@ -232,7 +229,7 @@ class ResultFolder:
 
     def record(self, item: Item) -> dict[str, Any]:
         """Return the record of an item; empty for one that failed, or whose record cannot be read."""
-        return _json(self.folder / f"{item.name}.json")
+        return read_own_object(self.folder / f"{item.name}.json")
 
     def reference(self, item: Item, record: Mapping[str, Any]) -> ImageRef:
         """Return where the image of an item is. Raises DataError when that is not known."""
@@ -268,11 +265,3 @@ def _number(text: str) -> float | None:
         return float(text) if text else None
     except ValueError:
         return None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """Return a JSON object from a file; empty when it is missing, damaged, or none."""
-    with suppress(OSError, ValueError, RecursionError):
-        value = json.loads(path.read_bytes())
-        return value if isinstance(value, dict) else {}
-    return {}

@@ -12,10 +12,23 @@ from typing import Any
 from sonoseg.io.files import sha256_of
 from sonoseg.runs.checkout import checkout
 from sonoseg.runs.versions import versions
+from sonoseg.runs.workspace import EARLIER_RUNS
 from sonoseg.schema.task import Task
 
 GIT_SECONDS = 10
 """Time limit of each git command; a repository on a slow network drive is left out of the record."""
+
+
+def settings_of_runs(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the settings of a `run.json`, then those of earlier runs with results in its folder, the latest first.
+
+    Of earlier runs they are `images` and `workspace`. Empty for a record without settings.
+    """
+    settings = record.get("settings")
+    if not isinstance(settings, dict):
+        return []
+    earlier = settings.get(EARLIER_RUNS)
+    return [settings, *(run for run in (earlier if isinstance(earlier, list) else []) if isinstance(run, dict))]
 
 
 def run_record(

@@ -93,6 +93,10 @@ def _cycle(structures: Sequence[Structure]) -> list[str]:
         trail.append(above)
 
 
+UNITS_MM = {"mm": 1.0, "cm": 10.0, "um": 0.001}
+"""Unit of a table's pixel sizes -> millimetres of one of it."""
+
+
 class Metadata(Section):
     """A table with one row per image: pixel spacing, patient, reference measurements."""
 
@@ -116,7 +120,7 @@ class Metadata(Section):
     @property
     def unit_mm(self) -> float:
         """Millimetres of one unit of the columns of the pixel's size."""
-        return {"mm": 1.0, "cm": 10.0, "um": 0.001}[self.unit]
+        return UNITS_MM[self.unit]
 
     def spacing_problem(self, spacing: Spacing) -> str:
         """Return why a pixel spacing is refused; empty when both values are plausible."""

@@ -133,7 +133,7 @@ def _shape_values(shape: Shape) -> tuple[str, dict[str, str]]:
         centre, sides, angle = drawn.box_values(points)
         corners = [*(centre - np.array(sides) / 2), *(centre + np.array(sides) / 2)]
         values = dict(zip(("xtl", "ytl", "xbr", "ybr"), map(_hundredths, corners), strict=True))
-        return "box", {**values, "rotation": f"{angle % 360:.6f}"} if len(points) == 4 else values
+        return "box", {**values, "rotation": f"{angle % 360:.6f}"} if shape.is_turned else values
     return {"line": "polyline", "region": "polygon"}[shape.kind], {"points": _point_list(points)}
 
 

@@ -120,9 +120,7 @@ def _drawn(
 
 def _is_turned(shape: Shape, structure: Structure, drawn: Mask) -> bool:
     """Return whether the rectangle that stage 4 would fit to a drawn shape differs much from it."""
-    if structure.shape != "rectangle" or shape.kind != "rectangle" or len(shape.points) == 2:
-        return False
-    return fit_dice(drawn, "rectangle") < LEAST_FIT
+    return structure.shape == "rectangle" and shape.is_turned and fit_dice(drawn, "rectangle") < LEAST_FIT
 
 
 def _leaves(shape: Shape, size: Size) -> bool:
