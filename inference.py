@@ -155,7 +155,8 @@ def run_stage(argv: Sequence[str] | None) -> int:
         fingerprint = run_fingerprint(segmenter, optional)
         run = InferenceRun(segmenter, output, optional, fingerprint, ReadLimits(arguments.max_pixels))
         extras = extra_outputs(arguments, run)
-        earlier = check_earlier_runs(folder, arguments.images, workspace.root, inputs.sources)
+        present = None if arguments.watch else inputs.sources
+        earlier = check_earlier_runs(folder, arguments.images, workspace.root, present)
         claim(inputs.sources, run, extras)
         started = time.monotonic()
         rows = watch(arguments, run) if arguments.watch else process(inputs, run, arguments.jobs)
@@ -163,9 +164,8 @@ def run_stage(argv: Sequence[str] | None) -> int:
         check_results(output)
         write_table(output, rows, segmenter)
         print_lines([line for extra in extras for line in extra.write(inputs.sources, rows)])
-        settings = {name: getattr(arguments, name) for name in SETTINGS}
-        settings |= {"heatmap": optional.heatmap, EARLIER_RUNS: earlier}
-        settings = json.loads(json.dumps(settings, default=str))  # paths as text
+        settings = {name: getattr(arguments, name) for name in SETTINGS} | {"heatmap": optional.heatmap}
+        settings = json.loads(json.dumps({**settings, EARLIER_RUNS: earlier}, default=str))  # paths as text
         write_run_record(output, count_rows(rows), segmenter, settings, seconds, arguments.command)
         output.keep_earlier()  # results of other images in the same folder
     print_lines(summary_lines(rows, folder, None if arguments.watch else seconds))

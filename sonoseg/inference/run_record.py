@@ -24,20 +24,26 @@ _NAMED = 3
 
 
 def check_earlier_runs(
-    folder: Path, images: Path | None, workspace: Path, sources: Sequence[Source]
+    folder: Path, images: Path | None, workspace: Path, sources: Sequence[Source] | None
 ) -> list[dict[str, str | None]]:
     """Return `images` and `workspace` of the earlier runs whose results are in a folder, the latest first.
 
-    images: folder of the images of this run, None for the test split of the workspace. Raises UsageError when results
-    of other images, which have the same names in another folder, would be replaced.
+    images: folder of the images of this run, None for the test split of the workspace. sources: the images, None for
+    those that will arrive in a watched folder. Raises UsageError when results of other images, which have the same
+    names in another folder, would be replaced; of images that will arrive, when there are results from another folder.
     """
     runs = settings_of_runs(read_own_object(folder / INFERENCE_RECORD))
     earlier = [{"images": run.get("images"), "workspace": run.get("workspace")} for run in runs]
     present = {"images": None if images is None else str(images), "workspace": str(workspace)}
     if earlier and earlier[0]["images"] != present["images"]:
+        whose = earlier[0]["images"] or "the test split"
+        if sources is None:
+            raise UsageError(
+                f"{folder}: has results of images from {whose}; images of the same names may arrive in the watched "
+                "folder, and their results would replace them; choose another output folder"
+            )
         replaced = [source.name for source in sources if _is_of_other_image(folder, source)]
         if replaced:
-            whose = earlier[0]["images"] or "the test split"
             raise UsageError(
                 f"{folder}: has results of {counted(len(replaced), 'other image')} of the same name from {whose} "
                 f"({first_of(replaced, _NAMED)}), which would be replaced; choose another output folder"

@@ -5,6 +5,7 @@ neither the order nor the number of threads changes the result.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import cv2
 import numba
@@ -47,6 +48,7 @@ def denoise(image: Pixels, strength: float, template: int, search: int, threads:
     return output
 
 
+@lru_cache(maxsize=8)  # a millisecond and a half, and all images of a run share it
 def weight_table(strength: float, template: int, search: int) -> tuple[IntArray, int]:
     """Return the weights of two patches, indexed by their sum of squared differences shifted right, and the shift.
 

@@ -1,6 +1,7 @@
 """Text on a picture: the strip along the lower edge with the disclaimer, labels, panels and colour bars."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import cache
 
@@ -121,11 +122,14 @@ class TextLayer:
         self.draw.rounded_rectangle(box, radius=radius, fill=(0, 0, 0, round(255 * _PANEL)))
 
     def _shortened(self, text: str, room: float) -> str:
-        if self.draw.textlength(text, self.font) <= room:
+        """Return a text, cut off with an ellipsis where it is wider than `room` pixels; empty where nothing fits."""
+        if len(text) <= room and self.draw.textlength(text, self.font) <= room:
             return text
-        while text and self.draw.textlength(text + "…", self.font) > room:
-            text = text[:-1]
-        return text.rstrip() + "…" if text else ""
+        # A character is at least a pixel wide. Halving, because measuring each length of a long text takes longer than
+        # the network.
+        longest = range(min(len(text), max(0, int(room))))
+        fitting = bisect_right(longest, room, key=lambda end: self.draw.textlength(text[:end] + "…", self.font)) - 1
+        return text[:fitting].rstrip() + "…" if fitting > 0 else ""
 
 
 def legend(names: Sequence[tuple[Color, str]], width: int, size: int = 15) -> Picture:

@@ -234,6 +234,9 @@ def test_results_of_another_folder_are_not_replaced_by_images_of_the_same_names(
     assert run("--task", "fetal_head", "--images", other, "--output", out) == 2
     said = capsys.readouterr().err
     assert f"{out}: has results of 1 other image of the same name from {pictures} (a), which would be replaced" in said
+    assert run("--task", "fetal_head", "--images", other, "--output", out, "--watch") == 2, "more images may arrive"
+    said = capsys.readouterr().err
+    assert f"{out}: has results of images from {pictures}; images of the same names may arrive" in said
     assert {path: path.read_bytes() for path in out.iterdir()} == before
     (other / "a.png").rename(other / "d.png")
     for images in (other, pictures):  # also with the same pictures again

@@ -25,6 +25,20 @@ def test_only_pixels_in_the_boxes_change(size: tuple[int, int]) -> None:
     assert np.array_equal(written[outside], picture[outside])
 
 
+def test_a_text_is_cut_where_the_next_character_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = TextLayer(np.zeros((443, 600, 3), np.uint8), 1)
+    reasons = "; ".join(f"reason {number}: two pieces were left out" for number in range(200))
+    measured: list[str] = []
+    length = layer.draw.textlength
+    monkeypatch.setattr(layer.draw, "textlength", lambda text, font: measured.append(text) or length(text, font))
+    for room in (0, 0.5, 9, 30, 200, 471.3, 599):
+        fitting = [end for end in range(1, 600) if length(reasons[:end] + "…", layer.font) <= room]
+        expected = reasons[: fitting[-1]].rstrip() + "…" if fitting else ""
+        assert layer._shortened(reasons, room) == expected, room
+    assert len(measured) <= 7 * 10 and max(map(len, measured)) <= 600, "long texts are not measured as a whole"
+    assert layer._shortened("ok", 40) == "ok"
+
+
 def test_a_panel_is_translucent() -> None:
     picture = np.full((443, 600, 3), 200, np.uint8)
     layer = TextLayer(picture, 1)
