@@ -28,13 +28,14 @@ _NO_FOLDER = (".", "__MACOSX")
 class MaskFile:
     """A mask of an image. structure: the one that a binary mask shows; None for a mask with values of all classes.
 
-    values: (stored value, structure) pairs of a mask of all classes; empty when the values are the class indices.
+    values: (stored value or colour `#rrggbb`, structure) pairs of a mask of all classes; empty when the values are the
+    class indices.
     page: of a file with a mask for each frame, from 0; None for a file with one.
     """
 
     path: Path
     structure: str | None = None
-    values: tuple[tuple[int, str | None], ...] = ()
+    values: tuple[tuple[int | str, str | None], ...] = ()
     page: int | None = None
 
 
@@ -87,10 +88,11 @@ class AnnotatedImage:
 class Annotation:
     """The annotation of an image, as a writer takes it.
 
-    image: name of the image file; shapes: for formats that store shapes; mask: `(H, W)` uint8 of the values to be
-    stored, for formats that store masks. Both may be given. An image without structures has no shapes, and a mask of
-    zeros. size: of the image, which the formats of annotation tools store. path: of the image, from the folder of its
-    annotation file, for formats that store it; None: from the folder of the images to that of the annotations.
+    image: name of the image file; shapes: for formats that store shapes; mask: for formats that store masks, `(H, W)`
+    uint8 of the values to be stored, or of the positions of their colours from 1. Both may be given. An image without
+    structures has no shapes, and a mask of zeros. size: of the image, which the formats of annotation tools store.
+    path: of the image, from the folder of its annotation file, for formats that store it; None: from the folder of the
+    images to that of the annotations.
     """
 
     image: str

@@ -6,20 +6,24 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from sonoseg.errors import DataError
+from sonoseg.errors import DataError, choices, first_of
 from sonoseg.io.files import write_bytes
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import DEFAULT_LIMITS, ReadLimits
 from sonoseg.io.png import encode_png
 from sonoseg.io.readers.opening import opened
-from sonoseg.io.readers.raster import decode_picture
+from sonoseg.io.readers.raster import decode_picture, over_black
 from sonoseg.io.readers.volume import is_volume, stored_values
-from sonoseg.types import Pixels
+from sonoseg.types import Picture, Pixels
 
 START = 132
 """Bytes from which the family of a file is told."""
+MOST_OTHER = 0.02
+"""Part of the pixels of a mask in colours that may have others than the stated ones."""
+_NAMED = 3
 
 
 def read_mask(image: Path | ImageRef, limits: ReadLimits = DEFAULT_LIMITS, data: bytes | None = None) -> Pixels:
@@ -39,12 +43,54 @@ def read_mask(image: Path | ImageRef, limits: ReadLimits = DEFAULT_LIMITS, data:
     if values.ndim == 3:
         if not (values == values[..., :1]).all():
             raise DataError(
-                f"a coloured mask ({picture.mode}); expected class indices; save it as grey or palette PNG", ref
+                f"a coloured mask ({picture.mode}); expected class indices; name its colours in annotations.values, or "
+                "save it as grey or palette PNG",
+                ref,
             )
         values = values[..., 0]
     if values.min() < 0 or values.max() > 255:
         raise DataError(f"mask values up to {values.max()}; expected 0 to 255; save it as grey or palette PNG", ref)
     return np.ascontiguousarray(values).astype(np.uint8)
+
+
+def read_colored_mask(
+    image: ImageRef, colors: Sequence[str], limits: ReadLimits = DEFAULT_LIMITS
+) -> tuple[Pixels, int]:
+    """Decode a mask in colours to `(H, W)` uint8 of their positions in `colors`, from 1; black is 0, as background.
+
+    colors: `#rrggbb`, at most 255, none of them black. Other colours, such as those of soft edges, are read as the
+    nearest one; how many pixels have them is returned too. Raises DataError as `read_mask` does, and when more than
+    `MOST_OTHER` of the pixels have them.
+    """
+    packed = read_colors(image, limits)
+    known = np.array([0, *(int(color[1:], 16) for color in colors)])
+    found, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    is_other = ~np.isin(found, known)
+    others = int(counts[is_other].sum())
+    if others > MOST_OTHER * packed.size:
+        most = found[is_other][np.argsort(-counts[is_other], kind="stable")][: _NAMED + 1]
+        raise DataError(
+            f"{others / packed.size:.0%} of the pixels have colours that are not in annotations.values "
+            f"({first_of([f'#{value:06x}' for value in most], _NAMED)}); expected {choices(['#000000', *colors])}",
+            image,
+        )
+    distances = sum((_channel(found, at)[:, None] - _channel(known, at)) ** 2 for at in (16, 8, 0))
+    return np.asarray(distances).argmin(axis=1).astype(np.uint8)[where].reshape(packed.shape), others
+
+
+def read_colors(image: ImageRef, limits: ReadLimits = DEFAULT_LIMITS) -> NDArray[np.int32]:
+    """Return the colours `(H, W)` of a picture, each as the number 0xrrggbb; those below a transparent pixel are black.
+
+    Raises DataError as `readers.read_image` does, and for a volume, which is no picture.
+    """
+    if is_volume(_start_of(image.path)):
+        raise DataError("a volume, which has numbers and no colours; save it as RGB PNG", image)
+    shown = np.asarray(over_black(decode_picture(image, limits)).convert("RGB")).astype(np.int32)
+    return shown[..., 0] << 16 | shown[..., 1] << 8 | shown[..., 2]
+
+
+def _channel(colors: NDArray[np.int32], at: int) -> NDArray[np.int32]:
+    return (colors >> at) & 255
 
 
 def _start_of(path: Path) -> bytes:
@@ -56,13 +102,18 @@ LOSSLESS_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 """Of file formats that keep the values of a mask."""
 
 
-def encode_picture(pixels: Pixels, suffix: str) -> bytes:
-    """Return `(H, W)` uint8 in the file format of `suffix`, such as `.png` or `.tif`, as OpenCV encodes it.
+def colored(positions: Pixels, colors: Sequence[str]) -> Picture:
+    """Return the mask `(H, W, 3)` uint8 in colours of positions in `colors`, from 1; what `read_colored_mask` reads."""
+    return np.array([(0, 0, 0), *map(rgb, colors)], np.uint8)[positions]
 
-    Raises DataError when OpenCV cannot write the format.
+
+def encode_picture(pixels: Pixels | Picture, suffix: str) -> bytes:
+    """Return `(H, W)` grey or `(H, W, 3)` RGB uint8 in the file format of `suffix`, such as `.png` or `.tif`.
+
+    OpenCV encodes it. Raises DataError when OpenCV cannot write the format.
     """
     try:
-        encoded, data = cv2.imencode(suffix, pixels)
+        encoded, data = cv2.imencode(suffix, pixels[..., ::-1] if pixels.ndim == 3 else pixels)
     except cv2.error:
         encoded = False
     if not encoded:

@@ -9,6 +9,7 @@ from pydantic import (
     Discriminator,
     Field,
     SerializerFunctionWrapHandler,
+    StringConstraints,
     Tag,
     TypeAdapter,
     field_validator,
@@ -18,8 +19,11 @@ from pydantic import (
 
 from sonoseg.schema.section import InnerPath, Section
 
-FOR_ALL, PER_STRUCTURE = "(for all structures)", "(per structure)"
-"""How pydantic names the two forms of `masks` and `mask_suffix` in the place of an error; messages leave it out."""
+FOR_ALL, PER_STRUCTURE, VALUE, COLOR = "(for all structures)", "(per structure)", "(value)", "(color)"
+FORMS = (FOR_ALL, PER_STRUCTURE, VALUE, COLOR, "[key]")
+"""How pydantic names the two forms of `masks` and `mask_suffix`, and the keys of `values`, in the place of an error;
+messages leave it out."""
+BLACK = "#000000"
 
 WithoutAnnotation = Literal["empty", "leave_out"] | None
 """What an image without an annotation means: it shows no structure, or nobody has annotated it; None: stage 1 asks."""
@@ -37,6 +41,13 @@ _ForMasks = Annotated[
     Annotated[InnerPath, Tag(FOR_ALL)] | Annotated[dict[str, InnerPath], Tag(PER_STRUCTURE)],
     # Without it, a wrong value gets the messages of both kinds.
     Discriminator(lambda value: PER_STRUCTURE if isinstance(value, dict) else FOR_ALL),
+]
+
+
+_Stored = Annotated[
+    Annotated[int, Field(ge=1, le=255), Tag(VALUE)]
+    | Annotated[str, StringConstraints(pattern="^#[0-9a-fA-F]{6}$", to_lower=True), Tag(COLOR)],
+    Discriminator(lambda value: COLOR if isinstance(value, str) and value.startswith("#") else VALUE),
 ]
 
 
@@ -82,10 +93,10 @@ class MaskFolder(Section):
     ignore: list[InnerPath] = Field(
         [], max_length=20, description="ends of the names of pictures that are neither images nor masks"
     )
-    values: dict[Annotated[int, Field(ge=1, le=255)], str | None] = Field(
+    values: dict[_Stored, str | None] = Field(
         {},
-        description="value in the masks -> structure, null for background; empty: values are the structures' positions "
-        "in the task",
+        description="value, or colour '#rrggbb', in the masks -> structure, null for background; empty: values are the "
+        "structures' positions in the task",
     )
     without_annotation: WithoutAnnotation = Field(
         None,
@@ -109,6 +120,10 @@ class MaskFolder(Section):
             )
         if self.values and self.per_structure:
             raise ValueError("values is for masks of all structures; masks of one structure are binary")
+        if self.colors and len(self.colors) < len(self.values):
+            raise ValueError("values has numbers and colours; expected one kind")
+        if BLACK in self.colors:
+            raise ValueError(f"values: {BLACK} is background; remove it")
         if self.unite and not all(masks.suffix for masks in self.mask_sets):
             raise ValueError("unite needs a mask_suffix, after which the number of a further mask stands")
         if "" in self.ignore:
@@ -134,6 +149,11 @@ class MaskFolder(Section):
         unset: dict[str, Any] = {"values": {}, "without_annotation": None, "unite": False, "ignore": []}
         unset |= {"image_prefix": "", "mask_prefix": ""}
         return {name: value for name, value in fields.items() if name not in unset or value != unset[name]}
+
+    @property
+    def colors(self) -> tuple[str, ...]:
+        """The colours `#rrggbb` of the masks, in the order of `values`; empty where they have numbers."""
+        return tuple(stored for stored in self.values if isinstance(stored, str))
 
     @property
     def per_structure(self) -> dict[str, dict[str, str]]:

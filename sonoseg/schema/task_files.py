@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from sonoseg.errors import TaskError, choices
-from sonoseg.schema.annotation_formats import FOR_ALL, PER_STRUCTURE
+from sonoseg.schema.annotation_formats import FORMS
 from sonoseg.schema.drafts import (
     AUTO,
     Draft,
@@ -197,7 +197,7 @@ def _other_kind(key: str, old: dict[str, Any], new: dict[str, Any]) -> bool:
 
 
 def _field(problem: Any) -> str:
-    return ".".join(str(part) for part in problem["loc"] if part not in (FOR_ALL, PER_STRUCTURE)) or "task"
+    return ".".join(str(part) for part in problem["loc"] if part not in FORMS) or "task"
 
 
 def _sentence(problem: Any) -> str:

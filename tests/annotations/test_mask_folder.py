@@ -159,7 +159,10 @@ def test_soft_edges_are_cut_at_half_with_a_warning(labels_of, make_task):
     [
         (Image.fromarray(INDICES * 100), "masks/a_mask.png: mask values 100, 200 are no class"),
         (Image.new("L", (9, 6)), "masks/a_mask.png: the mask has 9x6 pixels, its image has 8x6"),
-        (Image.new("RGB", (8, 6), (255, 0, 0)), "masks/a_mask.png: a coloured mask"),
+        (
+            Image.new("RGB", (8, 6), (255, 0, 0)),
+            "masks/a_mask.png: a coloured mask (RGB); expected class indices; name ",
+        ),
     ],
 )
 def test_masks_that_are_refused(labels_of, make_task, picture, said):
@@ -368,9 +371,76 @@ def test_values_that_are_no_indices(labels_of, make_task):
     assert labels is None and said in faults[0]
 
 
+COLORS = {"#FF0000": "B", "#00c850": "A"}
+SHOWN = np.array([[0, 0, 0], [0, 200, 80], [255, 0, 0]], np.uint8)
+"""Colour of each of INDICES."""
+
+
+@pytest.mark.parametrize("kind", ["RGB", "transparent", "palette"])
+def test_masks_in_colours(labels_of, make_task, kind):
+    picture = Image.fromarray(SHOWN[INDICES])
+    if kind == "transparent":  # white without opacity is background
+        opaque = np.where(INDICES > 0, 255, 0)[..., None].astype(np.uint8)
+        white = np.where(INDICES[..., None] > 0, SHOWN[INDICES], 255).astype(np.uint8)
+        picture = Image.fromarray(np.concatenate([white, opaque], axis=2))
+    if kind == "palette":
+        picture = Image.fromarray(INDICES)
+        picture.putpalette(SHOWN.ravel().tolist())
+    labels, faults = labels_of(picture, make_task(TWO, values=COLORS))
+    assert np.array_equal(labels, INDICES) and faults == []
+
+
+def test_a_colour_that_is_background(labels_of, make_task):
+    labels, faults = labels_of(
+        Image.fromarray(SHOWN[INDICES]), make_task(ONE, values={"#ff0000": "HEAD", "#00c850": None})
+    )
+    assert np.array_equal(labels, INDICES == 2) and faults == []
+
+
+def test_few_pixels_of_other_colours_are_read_as_the_nearest(tmp_path, make_task, write_picture):
+    stored = np.zeros((20, 30, 3), np.uint8)
+    stored[5:10, 5:10], stored[5:10, 15:20] = SHOWN[2], SHOWN[1]
+    stored[5, 5], stored[5, 15], stored[0, 0] = (200, 30, 30), (10, 150, 60), (60, 0, 0)
+    task, expected = make_task(TWO, values=COLORS), np.zeros((20, 30), np.uint8)
+    expected[5:10, 5:10], expected[5:10, 15:20] = 2, 1
+    write_picture(tmp_path / "images" / "a.png", size=(20, 30))
+    (tmp_path / "masks").mkdir()
+    mask = tmp_path / "masks" / "a_mask.png"
+
+    def checked():
+        Image.fromarray(stored).save(mask)
+        (item,), _ = FORMATS["mask_folder"].read(tmp_path, task.annotations, task.structures)
+        found, faults = check(item, tmp_path, task)
+        return found and decode_label_map(found.mask_png), [str(fault) for fault in faults]
+
+    labels, faults = checked()
+    assert np.array_equal(labels, expected)
+    assert faults == [
+        "(warning) masks/a_mask.png: 3 pixels of other colours than those in annotations.values: read as the nearest "
+        "of these"
+    ]
+    stored[12:14, 4:10] = (250, 120, 0)
+    labels, faults = checked()
+    assert labels is None and faults == [
+        "masks/a_mask.png: 2% of the pixels have colours that are not in annotations.values (#fa7800, #0a963c, "
+        "#3c0000, ...); expected #000000, #ff0000 or #00c850"
+    ]
+
+
+def test_masks_in_colours_are_written_as_they_are_read(tmp_path, make_task):
+    task = make_task(TWO, values=COLORS)
+    positions = np.array([0, 2, 1], np.uint8)[INDICES]  # of the colours, of which that of B is the first
+    FORMATS["mask_folder"].write(tmp_path, task.annotations, [Annotation("a.png", mask=positions)])
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "masks" / "a_mask.png")), SHOWN[INDICES])
+
+
 @pytest.mark.parametrize(
     ("section", "said"),
     [
+        ({"values": {"#ff0000": "A", "2": "B"}}, "values has numbers and colours; expected one kind"),
+        ({"values": {"#000000": "A", "#ff0000": "B"}}, "#000000 is background; remove it"),
+        ({"values": {"#ff00": "A", "#ff0000": "B"}}, "values.#ff00: .*should match pattern"),
+        ({"values": {"red": "A", "#ff0000": "B"}}, "values.red: .*valid integer"),
         ({"masks": {"A": "a", "B": "./a"}}, "two structures have the same folder"),
         ({"masks": {}}, "masks: names nothing"),
         ({"mask_suffix": {}}, "mask_suffix: names nothing"),
@@ -400,8 +470,9 @@ def test_values_may_be_written_without_quotes_and_are_left_out_when_empty(tmp_pa
     # fingerprints of earlier versions
     assert not {"values", "without_annotation"} & make_task(TWO).annotations.model_dump().keys()
     assert make_task(TWO, without_annotation="empty").annotations.model_dump()["without_annotation"] == "empty"
-    section = make_task(TWO, values={"128": "A", "255": "B"}).model_dump(mode="json")["annotations"]
-    assert section["values"] == {"128": "A", "255": "B"}
+    for values in ({"128": "A", "255": "B"}, {"#0000ff": "A", "#ff0000": "B"}):
+        section = make_task(TWO, values=values).model_dump(mode="json")["annotations"]
+        assert section["values"] == values == make_task(TWO, **section).model_dump(mode="json")["annotations"]["values"]
 
 
 def read_of(data, task):

@@ -59,12 +59,12 @@ def test_unreadable_pictures(tmp_path: Path, refused: Callable[..., str]) -> Non
     assert "images/0.png: " in refused(tmp_path / "d")
 
 
-def test_masks_in_colours(tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_masks_with_soft_edges_in_colours(tmp_path: Path, refused: Callable[..., str]) -> None:
     for number in range(3):
         save(tmp_path / f"d/images/{number}.png", picture(number))
         colours = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0]], np.uint8)[truth(number)]
-        save(tmp_path / f"d/masks/{number}.png", colours)
-    assert "masks/0.png: a mask in colours; save masks as grey or palette pictures" in refused(tmp_path / "d")
+        save(tmp_path / f"d/masks/{number}.jpg", colours)
+    assert "masks/0.jpg: a mask with soft edges in colours, as a JPEG has; save masks as PNG" in refused(tmp_path / "d")
 
 
 @pytest.mark.parametrize(

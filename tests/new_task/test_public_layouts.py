@@ -103,6 +103,17 @@ def pascal_voc(folder: Path) -> None:
         save(folder / "SegmentationClass" / f"2024_{number:06d}.png", np.where(rim, 255, labels).astype(np.uint8))
 
 
+def in_colours(folder: Path) -> None:
+    """Masks as drawing programs save them; some show one structure alone, every second one also a white structure."""
+    for number in range(8):
+        labels = truth(number)
+        labels[labels == (number % 4 if number % 4 in (NERVE, VESSEL) else -1)] = 0
+        labels[:4, :9] = 3 if number % 2 else 0
+        shown = np.array([[0, 0, 0], [230, 25, 75], [60, 180, 75], [255, 255, 255]], np.uint8)[labels]
+        save(folder / f"images/{number}.png", picture(number))
+        save(folder / f"masks/{number}.png", shown)
+
+
 LAYOUTS: dict[str, tuple[Callable[[Path], None], int, dict[str, Any], Any]] = {
     "BUSI": (busi, 12, {"images": "*", "mask_suffix": "_mask", "unite": True}, None),
     "TN3K": (tn3k, 9, {"images": "*-image", "masks": "*-mask", "mask_suffix": ""}, None),
@@ -113,6 +124,12 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], int, dict[str, Any], Any]] = {
     "CAMUS": (camus, 8, {"images": "*", "mask_suffix": "_gt"}, 4),
     "FH-PS-AOP": (fh_ps_aop, 8, {"images": "image_mha", "masks": "label_mha"}, None),
     "nnU-Net": (nnu_net, 8, {"images": "imagesTr", "masks": "labelsTr"}, None),
+    "masks in colours": (
+        in_colours,
+        8,
+        {"values": {"#e6194b": "RED", "#3cb44b": "GREEN", "#ffffff": "WHITE"}},
+        None,
+    ),
     "PASCAL VOC": (pascal_voc, 8, {"values": {1: "CLASS_1", 2: "CLASS_2", 255: None}}, None),
 }
 """Data set -> its files, the number of images, fields of the section, and the number of patients where it is known."""
@@ -128,6 +145,18 @@ def test_layouts(name: str, tmp_path: Path, through: Callable[..., Any]) -> None
     assert done.errors == [] and len(done.masks) == count
     assert len({one.patient for one in done.meta.values()}) == (known or count)
     assert bool(done.task.patients.unknown) == (known is None)
+
+
+def test_masks_in_colours_are_those_of_the_structures(tmp_path: Path, through: Callable[..., Any]) -> None:
+    in_colours(tmp_path / "d")
+    done = through(tmp_path / "d")
+    assert {one.name: one.color for one in done.task.structures} == {
+        "RED": "#e6194b",
+        "GREEN": "#3cb44b",
+        "WHITE": "#ee4266",
+    }
+    assert np.array_equal(done.masks["3"]["RED"], truth(3) == NERVE)
+    assert np.array_equal(done.masks["1"]["GREEN"], truth(1) == VESSEL) and not done.masks["1"]["RED"].any()
 
 
 def test_several_masks_are_united_and_named(tmp_path: Path, through: Callable[..., Any]) -> None:

@@ -172,6 +172,17 @@ def test_names_have_the_prefix_and_the_suffix_of_the_task_once(results: Path, pi
         assert {row["filename"] for row in csv.DictReader(table)} == {"us_old_img.png", "us_001_b_img.png"}
 
 
+def test_masks_in_the_colours_of_the_task(results: Path, head: Task) -> None:
+    with_annotations(results, mask_suffix="_seg", values={"#101010": None, "#ff0000": "HEAD"})
+    Page(review_of(results)).save("000_a", "accepted")
+    write_dataset(review_of(results), results.parents[1])
+    with Image.open(results / "review" / "dataset" / "masks" / "000_a_seg.png") as mask:
+        shown = np.asarray(mask)
+    expected = read_mask(results / "000_a_mask.png") > 0
+    assert expected.any() and np.array_equal(np.unique(shown.reshape(-1, 3), axis=0), [[0, 0, 0], [255, 0, 0]])
+    assert np.count_nonzero((shown[..., 0] > 0) != expected) < 0.02 * np.count_nonzero(expected)
+
+
 @pytest.mark.parametrize(
     ("fields", "identity"),
     [({"images": "*/images", "masks": "*/masks"}, "train_old"), ({"image_suffix": "_img"}, "old_img_frame0001")],

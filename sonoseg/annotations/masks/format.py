@@ -13,7 +13,7 @@ from sonoseg.errors import choices
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.files import write_bytes
 from sonoseg.io.image_ref import ImageRef, stem_of
-from sonoseg.io.masks import LOSSLESS_SUFFIXES, encode_picture
+from sonoseg.io.masks import LOSSLESS_SUFFIXES, colored, encode_picture
 from sonoseg.io.names import is_inside
 from sonoseg.schema.annotation_formats import MaskFolder, MaskSet, without_stars
 from sonoseg.schema.annotations import Structure
@@ -96,7 +96,8 @@ class MaskFolderFormat:
             if annotation.mask is None:
                 raise ValueError(f"{annotation.image}: has no mask, which this format stores")
             (name,) = self.image_files(section, annotation.image)
-            write_bytes(data / name, encode_picture(annotation.mask, Path(name).suffix), sync)
+            stored = colored(annotation.mask, section.colors) if section.colors else annotation.mask
+            write_bytes(data / name, encode_picture(stored, Path(name).suffix), sync)
 
     def image_files(self, section: MaskFolder, image: str) -> list[str]:
         path = Path(image)

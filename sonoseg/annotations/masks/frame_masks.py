@@ -27,7 +27,7 @@ class FrameMasks:
     data: Path
     masks: ByName
     problem: Problem
-    values: tuple[tuple[int, str | None], ...] = ()
+    values: tuple[tuple[int | str, str | None], ...] = ()
     outlined: bool = False
     keep_empty: bool = False
 

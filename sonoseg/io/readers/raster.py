@@ -102,12 +102,18 @@ def _grey(picture: Image.Image, image: ImageRef) -> Pixels:
                 image,
             )
         return ((deep + 128) // 257).astype(np.uint8)
-    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
+    picture = over_black(picture)
     if picture.mode not in ("L", "RGB"):
         picture = picture.convert("L" if picture.mode == "1" else "RGB")
     return np.array(picture.convert("L"))
+
+
+def over_black(picture: Image.Image) -> Image.Image:
+    """Return a picture with transparency as RGB over black; another one as it is."""
+    if picture.mode not in ("LA", "PA", "RGBA") and "transparency" not in picture.info:
+        return picture
+    layer = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import read_mask
 from sonoseg.io.readers import read_image, read_image_header
 from sonoseg.new_task.contents import Contents
+from sonoseg.new_task.masks.colors import colors_of, is_saturated
 from sonoseg.prepare.statistics import evenly
 from sonoseg.types import Pixels
 
@@ -54,13 +55,15 @@ def is_pair_of_image_and_mask(sampled: Sequence[tuple[Path, Path]], contents: Co
     if masks.count("coloured") >= MOST_MASKS * len(masks):
         path = next(mask for _, mask in sampled if _look(mask, contents) == "coloured")
         contents.note(
-            f"{path.relative_to(contents.folder).as_posix()}: a mask in colours; save masks as grey or palette pictures"
+            f"{path.relative_to(contents.folder).as_posix()}: a mask with soft edges in colours, as a JPEG has; save "
+            "masks as PNG, with one colour for each structure"
         )
     return masks.count("mask") >= MOST_MASKS * len(masks)
 
 
 def _look(path: Path, contents: Contents) -> str:
-    """Return what a picture is: mask, values (one with too many values), coloured (in colours), picture or unreadable.
+    """Return what a picture is: mask, values (one with too many values), coloured (in more colours than a mask has),
+    picture or unreadable.
 
     Each is read once.
     """
@@ -81,8 +84,10 @@ def _seen(path: Path, contents: Contents) -> str:
         if is_machine_error(problem):
             raise
         try:
-            image = read_image_header(path).refs(path)[0]
-            return "coloured" if _is_mask(read_image(image).pixels) else "picture"
+            read_image(read_image_header(path).refs(path)[0])
+            if colors_of([path]):
+                return "mask"
+            return "coloured" if is_saturated(path) else "picture"
         except (DataError, OSError) as problem:
             if is_machine_error(problem):
                 raise
@@ -126,7 +131,12 @@ def pages_of(path: Path) -> list[ImageRef]:
 
 
 def is_binary(paths: Sequence[Path]) -> bool:
-    """Return whether masks show one structure: one value, or in each mask one of those that stand for white."""
+    """Return whether masks show one structure: one value, or in each mask one of those that stand for white.
+
+    Masks in colours do not, as the task has to name the colour.
+    """
+    if colors_of(paths):
+        return False
     values = class_values(stored for _, stored in readable(paths))
     if values == list(BLACK_AND_WHITE):
         return not any(all((stored == value).any() for value in BLACK_AND_WHITE) for _, stored in readable(paths))

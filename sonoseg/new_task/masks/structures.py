@@ -1,12 +1,17 @@
 """The structures of a folder of masks."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sonoseg.annotations import AnnotatedImage, MaskFile
 from sonoseg.annotations.mask_values import class_indices, fill_outline, is_thin
 from sonoseg.errors import DataError
+from sonoseg.io.image_ref import ImageRef
+from sonoseg.io.masks import read_colored_mask
+from sonoseg.new_task.masks.colors import color_names, colors_of, is_colored
 from sonoseg.new_task.masks.samples import (
     BLACK_AND_WHITE,
     MOST_CLASSES,
@@ -49,6 +54,8 @@ def structures_of_masks(
         found = [(name, color_of(number)) for number, name in enumerate(names)]
         return _completed(found, _limited(drawn), dict(section))
     paths = list(dict.fromkeys(mask.path for item in items for mask in item.masks))
+    if colors := colors_of(evenly(paths, VALUES_SAMPLED)):
+        return _of_colors(colors, evenly(paths, SAMPLED), dict(section))
     values = class_values(stored for _, stored in readable(evenly(paths, VALUES_SAMPLED)))
     if values == list(BLACK_AND_WHITE) and is_binary(evenly(paths, VALUES_SAMPLED)):
         values = [1]
@@ -77,6 +84,25 @@ def structures_of_masks(
         rim = f"; value {VOID} is nowhere thicker than a line, and taken for background"
         structures = [replace(one, reason=one.reason + rim) for one in structures]
     return structures, section
+
+
+def _of_colors(
+    colors: Sequence[str], paths: Sequence[Path], section: dict[str, Any]
+) -> tuple[list[FoundStructure], dict[str, Any]]:
+    """Return the structures of masks in colours, and the section with what each colour means."""
+    names = color_names(colors)
+    if len(colors) == 1:
+        names = [only_name(section["images"], section["masks"], section["mask_suffix"])]
+    drawn = []
+    for path in paths:
+        with suppress(DataError):
+            positions, _ = read_colored_mask(ImageRef(path), colors)
+            drawn.append({name: positions == position for position, name in enumerate(names, start=1)})
+    shown = [color if is_colored(color) else color_of(number) for number, color in enumerate(colors)]
+    section |= {"values": dict(zip(colors, names, strict=True))}
+    structures, section = _completed(list(zip(names, shown, strict=True)), _limited(drawn), section)
+    named = zip(colors, structures, strict=True)
+    return [replace(one, reason=f"{color} in the masks; {one.reason}") for color, one in named], section
 
 
 def _is_rim(masks: Iterable[Pixels]) -> bool:

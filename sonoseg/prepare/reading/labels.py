@@ -17,7 +17,7 @@ from sonoseg.geometry.shapes import Shape, fit_dice
 from sonoseg.io.faults import Fault, error, warning
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.limits import ReadLimits
-from sonoseg.io.masks import read_mask
+from sonoseg.io.masks import read_colored_mask, read_mask
 from sonoseg.prepare.rasterize import label_map
 from sonoseg.prepare.shape_checks import PIXEL_HALF, check_shapes
 from sonoseg.schema.annotations import Structure, drawing_order, label_values
@@ -179,7 +179,7 @@ def _read_mask(
     """Return a mask's indices into the structures that it may show."""
     where = mask.path.relative_to(data).as_posix()
     try:
-        values = read_mask(ImageRef(mask.path, mask.page), limits)
+        values, meaning, others = _stored(mask, limits)
     except (DataError, OSError) as problem:
         if is_machine_error(problem):
             raise
@@ -194,9 +194,11 @@ def _read_mask(
         return None, [error(where, f"the mask has {sizes}; they have to be equal", "size", item.id)]
     names = [structure.name for structure in structures]
     try:
-        labels, note = class_indices(values, names, mask.values)
+        labels, note = class_indices(values, names, meaning)
     except ValueError as problem:
         return None, [error(where, str(problem), "values", item.id)]
+    if others:
+        note = f"{others} pixels of other colours than those in annotations.values: read as the nearest of these"
     if note is None and len(structures) > 1 and mask.path.suffix.lower() in JPEG:
         note = "a JPEG, which changes the values of single pixels: masks of several classes must be saved as PNG"
     faults = [warning(where, note, "grey", item.id)] if note else []
@@ -207,6 +209,20 @@ def _read_mask(
                 warning(where, "its outline is open: nothing is enclosed, so it stays a thin line", "open", item.id)
             )
     return labels, faults
+
+
+def _stored(mask: MaskFile, limits: ReadLimits) -> tuple[Pixels, list[tuple[int, str | None]], int]:
+    """Return a mask's values `(H, W)`, which structure each means, and how many pixels have another than its colours.
+
+    Of a mask in colours the values are the positions of these. Raises as `read_mask`.
+    """
+    ref = ImageRef(mask.path, mask.page)
+    colors = [stored for stored, _ in mask.values if isinstance(stored, str)]
+    if not colors:
+        numbers = [(stored, name) for stored, name in mask.values if isinstance(stored, int)]
+        return read_mask(ref, limits), numbers, 0
+    values, others = read_colored_mask(ref, colors, limits)
+    return values, [(position, name) for position, (_, name) in enumerate(mask.values, start=1)], others
 
 
 def kind_of(problem: DataError | OSError) -> str:

@@ -190,7 +190,10 @@ def _write(folder: Path, section: Any, chosen: list[Chosen], task: Task) -> None
 def _mask(one: Chosen, task: Task, section: MaskFolder) -> Pixels:
     """Return the mask `(H, W)` uint8 of an image, with the values that the task's masks have."""
     labels = label_map(one.shapes, (one.pixels.shape[0], one.pixels.shape[1]), task.structures)
-    values = {name: value for value, name in section.values.items()}
+    values = {
+        name: position if isinstance(stored, str) else stored
+        for position, (stored, name) in enumerate(section.values.items(), start=1)
+    }
     table = np.zeros(256, np.uint8)
     for position, name in enumerate(task.class_names, start=1):
         alone = 255 if len(task.class_names) == 1 else position
