@@ -102,11 +102,16 @@ def _is_of(model: Path, task: Task) -> bool:
     return (found.network, found.input) == (task.network, task.input)
 
 
-def trained(root: Path, task: str, data: Path, epochs: int = 8) -> Path:
+EPOCHS = 20
+"""After so many, `spine` finds most structures of the images that it was trained on."""
+
+
+def trained(root: Path, task: str, data: Path) -> Path:
     """Return a model file of a task: the one that comes with SonoSeg, or one that is trained for some epochs on `data`.
 
-    It is trained because the masks of an untrained network have many components, which take far longer to measure. A
-    model of another network or input size than the task has today is not used, or trained anew.
+    It is trained because the masks of an untrained network have many components, which take far longer to measure, and
+    more reasons to be written. A model of another network or input size than the task has today is not used, or trained
+    anew.
     """
     wanted = load_task(task)
     shipped = model_for_task(wanted)
@@ -114,6 +119,6 @@ def trained(root: Path, task: str, data: Path, epochs: int = 8) -> Path:
         return shipped.path
     model = Workspace(root, wanted.name).best_model
     if not model.is_file() or not _is_of(model, wanted):
-        flags = prepared(root, task, data, *(() if wanted.augmentation.online else ("--copies", "3")))
-        quietly(training.main, [*flags, "--epochs", str(epochs), "--device", "cpu", "--run", "benchmark"])
+        flags = [*prepared(root, task, data), "--epochs", str(EPOCHS), "--precision", "bf16-mixed"]
+        quietly(training.main, [*flags, "--device", "cpu", "--run", "benchmark"])
     return model

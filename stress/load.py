@@ -63,7 +63,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 def load(images: int, seed: int, root: Path) -> dict[str, int]:
     """Segment `images` pictures of which a hundredth is damaged; return the counts. Raises Miscounted."""
-    model = trained(root, str(many_heads(root, TRAINED_ON)[1]), many_heads(root, TRAINED_ON)[0], epochs=2)
+    model = trained(root, str(many_heads(root, TRAINED_ON)[1]), many_heads(root, TRAINED_ON)[0])
     folder = many_heads(root, images)[0] / "images"
     for mask in folder.glob("*_mask.png"):
         mask.unlink()
