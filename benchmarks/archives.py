@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.compare import peak_mib
 from benchmarks.samples import many_heads, trained
 from sonoseg.archive.run import FAILURES_LOG
 from sonoseg.archive.table import read_rows
@@ -84,15 +85,6 @@ def run_stage(
             errors.seek(0)
             raise RuntimeError(errors.read())
     return time.monotonic() - started, driver, workers
-
-
-def peak_mib(folder: Path) -> float:
-    """Return the peak resident memory of a process in MiB, from its folder in /proc; 0 when it has ended."""
-    try:
-        lines = (folder / "status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def ray_processes(root: int) -> list[Path]:

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,3 +72,12 @@ def memory_rate(mebibytes: int = 256) -> float:
     target = np.ones_like(source)
     best = min(seconds_of(lambda: np.copyto(target, source)) for _ in range(6))
     return 2 * source.nbytes / best
+
+
+def peak_mib(folder: Path) -> float:
+    """Return the peak resident memory of a process in MiB, from its folder in /proc; 0 when it has ended."""
+    try:
+        lines = (folder / "status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024

@@ -1,6 +1,5 @@
 """A loop of an examination: from its file to measurements, chart, video and label maps, by stage 4."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.compare import Figure
+from benchmarks.compare import Figure, peak_mib
 from benchmarks.samples import phantoms, pictures, trained
 from sonoseg.inference.batch import process_images
 from sonoseg.inference.process_image import InferenceRun
@@ -24,6 +23,7 @@ from sonoseg.runs.output_folder import OutputFolder
 REPOSITORY = Path(__file__).resolve().parents[1]
 FRAMES, FEW_FRAMES, RATE, SIZE = 300, 60, 30, (480, 640)
 CORES = 2
+POLL_S = 0.02
 
 
 def run(root: Path) -> Iterator[Figure]:
@@ -37,7 +37,7 @@ def run(root: Path) -> Iterator[Figure]:
             folders.append(root / f"loop_{count}{suffix}")
             folders[-1].mkdir(exist_ok=True)
             _WRITERS[suffix](folders[-1] / f"loop{suffix}", _frames(picture, count))
-        few, all_frames = (peak_mib(root, folder, model) for folder in folders)
+        few, all_frames = (peak_of_run(root, folder, model) for folder in folders)
         memory = f"Peak memory {few:.0f} MiB for {FEW_FRAMES} frames, {all_frames:.0f} MiB for {FRAMES}"
         yield timed(root, name, folders[-1], model, f"{memory}, of a process of its own.")
 
@@ -71,18 +71,21 @@ def timed(root: Path, name: str, folder: Path, model: Path, memory: str) -> Figu
     )
 
 
-def peak_mib(root: Path, folder: Path, model: Path) -> float:
+def peak_of_run(root: Path, folder: Path, model: Path) -> float:
     """Return the peak resident memory of stage 4 on a folder, in MiB. Raises RuntimeError when it fails."""
     shutil.rmtree(root / "loop_results", ignore_errors=True)
     command = [sys.executable, str(REPOSITORY / "inference.py"), "--images", str(folder), "--model", str(model)]
     command += ["--output", str(root / "loop_results"), "--spacing", "0.2", "--engine", "openvino"]
     command += ["--jobs", str(CORES)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    # Not ru_maxrss, which of a new process begins with the memory of the one that started it.
+    peak = 0.0
+    while process.poll() is None:
+        peak = max(peak, peak_mib(Path(f"/proc/{process.pid}")))
+        time.sleep(POLL_S)
     if process.returncode:
         raise RuntimeError(f"{folder}: exit code {process.returncode}")
-    return usage.ru_maxrss / 1024  # Linux counts in KiB
+    return peak
 
 
 def _frames(picture: np.ndarray, count: int) -> Iterator[np.ndarray]:

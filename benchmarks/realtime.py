@@ -14,6 +14,7 @@ from sonoseg.models.summary import summarise_network
 from sonoseg.schema.task_files import load_task
 
 FRAMES = 300
+SIZE = (300, 400)
 MEDIAN_S, LAST_S = 0.012, 0.020
 """Targets of the median and of the 99th percentile, in seconds."""
 TURN_FRAMES = 30
@@ -29,7 +30,8 @@ def run(root: Path) -> Iterator[Figure]:
 def latency(root: Path, engine: str) -> Figure:
     """Time frames, a second of video in turn: `spine` with OpenVINO, `spine_realtime` with `engine`."""
     data = phantoms(root)
-    frames = [read_image(path).pixels for path in pictures(data)]
+    every = [read_image(path).pixels for path in pictures(data)]
+    frames = [frame for frame in every if frame.shape == SIZE]
     tasks = (("spine", "openvino"), ("spine_realtime", engine))
     segmenters = [Segmenter.load(trained(root, name, data), "cpu", used) for name, used in tasks]
     seconds: tuple[list[float], list[float]] = ([], [])
@@ -44,9 +46,8 @@ def latency(root: Path, engine: str) -> Figure:
     rate = matrix_product_rate(dtype="bfloat16" if engine == "openvino_bf16" else "float32")
     network = 2 * summarise_network(load_task("spine_realtime")).total_mult_adds / rate
     last = float(np.percentile(after, 99))
-    height, width = frames[0].shape
     return Figure(
-        name=f"frame of {height}x{width} to measured result, {engine}",
+        name=f"frame of {SIZE[0]}x{SIZE[1]} to measured result, {engine}",
         unit="median latency",
         before=float(np.median(before)),
         after=float(np.median(after)),

@@ -16,9 +16,15 @@ TITLES = {
 }
 
 NOTES = {
-    "denoise": """What is left is the table of weights: without it a pass takes half of the time, 38 of 77 ms. Sums of a
-patch in vector instructions in place of the running sum, and one pass over the columns in place of two, give the same
-bytes in 80 to 92 and in 76 ms.""",
+    "denoise": """What is left is the table of weights: without it a pass takes half of the time, 38 of 77 ms. Tried in
+its place: everything in vector instructions, namely one pass over the columns, sums of seven columns in place of the
+running sum, and weights as a polynomial of degree 6 in 32-bit numbers, which gives each entry of the table for all
+strengths up to 14. The bytes are the same. As shares of OpenCV's time, measured alternately, it takes 0.35 to 0.51
+where the present code takes 0.42 to 0.47; with vectors of 512 bits, which the compiler does not choose by itself, 0.27
+to 0.42 and 0.36 to 0.44. Of such a pass of 133 ms the squared differences take 30 alone, the sums of columns 24, the
+weights 46, the two additions to the sums of each pixel 42 to 55: most of it is reading and writing rows in the
+first-level cache. To leave out pairs without weight gains little: 60 to 67 % of the pairs have one (simulated spines,
+a real one, a head), and three quarters of all groups of 16 neighbours.""",
     "training_step": """Profile of a step in 32 bits: convolutions 62 % (backward 41, forward 20 %), activations 7 %,
 batch norm 7 %, the loss with its distances 10 %, copies 5 %. The convolutions, oneDNN's code, reach half of the rate of
 a matrix product; 2.2x is reached in bf16 with `--compile`.""",
@@ -38,15 +44,29 @@ and after, medians of three (2026-11-28, two cores of an Intel Xeon, 315 GFLOP/s
 Without the start (240 images less 20, divided by 220; medians of three) it is 22.0, 20.0 and 20.9 ms an image: 25 ms
 are reached, 14 ms in 8 bits are not.
 
-Of an image in 8 bits, 40 ms of one core, the network takes 8 ms, text and lines of the overlay 7, decoding the PNG 5,
-masks, shapes and measurements 5, quality 3, both PNGs 4, and the rest is records, digests and files. Two processes on
-half of the images each take 21 ms an image where two threads take 25 to 29, as threads share Python's interpreter
-lock.
+`spine` took 220 and 209 ms an image before 2026-11-28. The network of these runs had been trained for 8 epochs and
+found no structure (Dice 0.05), and its many reasons made a text for the overlay each possible length of which was
+measured, 160 to 200 ms of one core; it is cut by halving now, and the network is trained until it finds structures. Of
+an image, 264 ms of one core, the denoiser takes 101 ms and the network 91, in 8 bits 52. In 8 bits this network is not
+kept: on four images the Dice of MID falls by 0.0014, and errors of depths rise by up to 0.08 mm.
+
+Of an image of a head in 8 bits, 40 ms of one core, the network takes 8 ms, text and lines of the overlay 7, decoding
+the PNG 5, masks, shapes and measurements 5, quality 3, both PNGs 4, and the rest is records, digests and
+files. Two processes on half of the images each take 21 ms an image where two threads take 25 to 29, as threads share
+Python's interpreter lock.
 
 nnU-Net's own predictor (nnunetv2 2.8.1 with the same torch), with the network that it plans for HC18
 (46.3 M parameters, patches of 640x896), takes 2.75 s for an image on these two cores, and 10.1 s with mirroring, its
 default. `inference.py --task fetal_head` takes 25 ms for an image of HC18, with overlay and measurements: 109 and 398
 times less (2026-11-27). `python -m benchmarks.nnunet --data path/to/hc18 --python nnunet-env/bin/python --images 8`""",
+    "realtime": """At 330 GFLOP/s, earlier on the same day, frames of five sizes from 300x400 to 480x640 took 21.1 and
+19.4 ms. Of 24.6 ms with `openvino_bf16` the network takes 7.0, fitting shapes 4.6, quality 3.6, cleaning masks 3.2,
+fitting to and from the network's size 2.2, measuring 1.4 and contrast 1.3: 12 ms are not reached, because the rest
+takes longer than that without any network. In 8 bits `spine_realtime` loses more than is allowed
+([results](results.md#networks-in-8-bits)).""",
+    "loop": """The machine was slow at that time: within ten hours of the same day the MP4 took 7.1, 8.4, 8.9, 9.4, 9.7 and
+11.1 s and the DICOM file 7.4, 8.6, 9.2, 10.2, 10.1 and 11.1 s. Before that day's last runs the peak was 424 and 698
+MiB; the kernel's figure that was read then begins with the memory of the process that starts the other one.""",
     "scale": """Archives, with Parquet shards and on Ray, have figures of their own in
 [What it costs](guide/archives.md#what-it-costs), from `python -m benchmarks.archives`.
 

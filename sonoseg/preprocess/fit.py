@@ -49,13 +49,20 @@ class Fit:
 
         Source pixels outside the target (cropped by `pad_or_crop`) are background: channel 0 is 1 there.
         """
-        return np.stack([self._invert_channel(channel, fill=float(index == 0)) for index, channel in enumerate(maps)])
+        inverse = np.empty((len(maps), *self.source), maps.dtype)
+        for index, channel in enumerate(maps):
+            self._invert_channel(channel, float(index == 0), inverse[index])
+        return inverse
 
-    def _invert_channel(self, channel: Maps, fill: float) -> Maps:
+    def _invert_channel(self, channel: Maps, fill: float, inverse: Maps) -> None:
+        """Fill `inverse` (H, W)."""
         scaled = _place(channel, self.scaled, _negative(self.target_offset), fill)
         if self.scaled != self.canvas:
-            scaled = cv2.resize(scaled, self.canvas[::-1], interpolation=_interpolation_for(self.scaled, self.canvas))
-        return _place(scaled, self.source, _negative(self.canvas_offset), fill)
+            method = _interpolation_for(self.scaled, self.canvas)
+            target = inverse if self.canvas == self.source else None  # written where it belongs, without a copy
+            scaled = cv2.resize(scaled, self.canvas[::-1], target, interpolation=method)
+        if scaled is not inverse:
+            inverse[:] = _place(scaled, self.source, _negative(self.canvas_offset), fill)
 
 
 def _resize(source: Size, settings: Input) -> tuple[Size, Size]:
