@@ -64,7 +64,7 @@ times less (2026-11-27). `python -m benchmarks.nnunet --data path/to/hc18 --pyth
 fitting to and from the network's size 2.2, measuring 1.4 and contrast 1.3: 12 ms are not reached, because the rest
 takes longer than that without any network. In 8 bits `spine_realtime` loses more than is allowed
 ([results](results.md#networks-in-8-bits)).""",
-    "loop": """The machine was slow at that time: within ten hours of the same day the MP4 took 7.1, 8.4, 8.9, 9.4, 9.7 and
+    "loop": """The machine was slow at that time: within ten hours of that day the MP4 took 7.1, 8.4, 8.9, 9.4, 9.7 and
 11.1 s and the DICOM file 7.4, 8.6, 9.2, 10.2, 10.1 and 11.1 s. Before that day's last runs the peak was 424 and 698
 MiB; the kernel's figure that was read then begins with the memory of the process that starts the other one.""",
     "scale": """Archives, with Parquet shards and on Ray, have figures of their own in
