@@ -67,6 +67,14 @@ def test_masks_with_soft_edges_in_colours(tmp_path: Path, refused: Callable[...,
     assert "masks/0.jpg: a mask with soft edges in colours, as a JPEG has; save masks as PNG" in refused(tmp_path / "d")
 
 
+def test_masks_with_too_many_colours_together(tmp_path: Path, refused: Callable[..., str]) -> None:
+    for number in range(12):
+        save(tmp_path / f"d/images/{number}.png", picture(number))
+        colours = np.array([[0, 0, 0], [255, 20 * number, 0], [0, 20 * number, 255]], np.uint8)[truth(number)]
+        save(tmp_path / f"d/masks/{number}.png", colours)
+    assert "masks that have more than 20 colours together" in refused(tmp_path / "d")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -157,6 +158,32 @@ def test_masks_in_colours_are_those_of_the_structures(tmp_path: Path, through: C
     }
     assert np.array_equal(done.masks["3"]["RED"], truth(3) == NERVE)
     assert np.array_equal(done.masks["1"]["GREEN"], truth(1) == VESSEL) and not done.masks["1"]["RED"].any()
+
+
+def test_soft_edges_are_no_structures_and_thin_lines_are(tmp_path: Path, through: Callable[..., Any]) -> None:
+    for number in range(8):
+        labels = np.zeros((240, 320), np.uint8)
+        labels[60:150, 80 + number : 190] = NERVE
+        shown = np.array([[0, 0, 0], [255, 0, 0]], np.uint8)[labels]
+        shown[59, 80 + number : 190], shown[150, 80 + number : 190] = (128, 0, 0), (64, 0, 0)
+        shown[200, 20:300] = (0, 255, 0)
+        save(tmp_path / f"d/images/{number}.png", cv2.resize(picture(number), (320, 240)))
+        save(tmp_path / f"d/masks/{number}.png", shown)
+    done = through(tmp_path / "d")
+    assert done.task.annotations.values == {"#ff0000": "RED", "#00ff00": "GREEN"} and done.errors == []
+    assert done.masks["2"]["GREEN"][200, 20:300].all() and done.masks["2"]["GREEN"].sum() == 280
+
+
+def test_masks_in_colours_in_a_folder_for_each_structure_are_mentioned(
+    tmp_path: Path, through: Callable[..., Any]
+) -> None:
+    for number in range(6):
+        save(tmp_path / f"d/images/{number}.png", picture(number))
+        for place, label, color in (("left", NERVE, (255, 0, 0)), ("right", VESSEL, (0, 0, 255))):
+            shown = np.array([(0, 0, 0), color], np.uint8)[(truth(number) == label).astype(np.uint8)]
+            save(tmp_path / f"d/{place}/{number}.png", shown)
+    done = through(tmp_path / "d")
+    assert "left or right: several masks in colours for the same images, of which those of one are used" in done.text
 
 
 def test_several_masks_are_united_and_named(tmp_path: Path, through: Callable[..., Any]) -> None:

@@ -2,6 +2,7 @@
 
 import colorsys
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,11 @@ from sonoseg.io.masks import MOST_OTHER, read_colors, rgb
 MOST_COLORS = 20
 RARE = 0.005
 """Part of the annotated pixels, below which a colour of masks with more than `MOST_COLORS` is one of soft edges."""
+BLACK = 0
+AREA = 0.2
+"""Part of the pixels of a colour that have neighbours like them, from which it is one of areas, and of no soft edge."""
+BETWEEN = 4.0
+"""Largest difference of a channel from a blend of two colours."""
 DARK, SOFT = 64, 0.1
 """Brightness of pixels, and difference of their channels, that JPEG does not make of black; part of the others."""
 HUES = {15: "RED", 45: "ORANGE", 70: "YELLOW", 160: "GREEN", 200: "CYAN", 255: "BLUE", 290: "PURPLE", 345: "MAGENTA"}
@@ -29,22 +35,37 @@ WHITE = 0.8
 def colors_of(paths: Iterable[Path]) -> list[str]:
     """Return the colours `#rrggbb` of masks that stand for structures, the most frequent first.
 
-    Empty where all masks are grey, and where other colours, as those of a JPEG, have too many pixels.
+    Empty where all masks are grey, and where other colours, as those of soft edges and JPEG, have too many pixels.
     """
-    counts: dict[int, int] = {}
+    counts: dict[int, list[int]] = {}
     for path in paths:
-        for color, count in _counted(path):
-            counts[color] = counts.get(color, 0) + count
+        for color, count, inner in _counted(path):
+            total = counts.setdefault(color, [0, 0])
+            total[:] = total[0] + count, total[1] + inner
     if not any(is_colored(f"#{color:06x}") for color in counts):
         return []
-    background = counts.pop(0, 0)
-    annotated = sum(counts.values())
+    background, _ = counts.pop(BLACK, [0, 0])
+    annotated = sum(count for count, _ in counts.values())
     few = len(counts) <= MOST_COLORS
-    chosen = [color for color, count in counts.items() if few or count >= RARE * annotated]
-    others = annotated - sum(counts[color] for color in chosen)
+    chosen = [color for color, (count, _) in counts.items() if few or count >= RARE * annotated]
+    areas = [color for color in chosen if counts[color][1] >= AREA * counts[color][0]]
+    # Lines of one pixel have no inner pixels either, and a colour of their own.
+    chosen = [color for color in chosen if color in areas or not _is_blend(color, [BLACK, *areas])]
+    others = annotated - sum(counts[color][0] for color in chosen)
     if len(chosen) > MOST_COLORS or others > MOST_OTHER * (background + annotated):
         return []
-    return [f"#{color:06x}" for color in sorted(chosen, key=lambda color: (-counts[color], color))]
+    return [f"#{color:06x}" for color in sorted(chosen, key=lambda color: (-counts[color][0], color))]
+
+
+def _is_blend(color: int, others: Sequence[int]) -> bool:
+    """Return whether a colour lies between two others, as those of soft edges do."""
+    point, *ends = (np.array(rgb(f"#{one:06x}"), np.float64) for one in (color, *others))
+    for first, second in combinations(ends, 2):
+        along = second - first
+        share = float((point - first) @ along / (along @ along))
+        if 0 < share < 1 and np.abs(first + share * along - point).max() <= BETWEEN:
+            return True
+    return False
 
 
 def is_saturated(path: Path) -> bool:
@@ -77,13 +98,21 @@ def color_names(colors: Sequence[str]) -> list[str]:
     return [f"{name}_{count + 1}" if count else name for name, count in zip(names, before, strict=True)]
 
 
-def _counted(path: Path) -> list[tuple[int, int]]:
-    """Return the colours of a mask and how many pixels have each; none of a JPEG, which changes them."""
+def _counted(path: Path) -> list[tuple[int, int, int]]:
+    """Return the colours of a mask, how many pixels have each, and how many of these have four neighbours like them.
+
+    None of a JPEG, which changes colours.
+    """
     packed = _colors(path, ("PNG", "TIFF", "BMP"))
     if packed is None:
         return []
-    found, counts = np.unique(packed, return_counts=True)
-    return list(zip(found.tolist(), counts.tolist(), strict=True))
+    inner = np.zeros(packed.shape, bool)
+    middle = packed[1:-1, 1:-1]
+    beside = (packed[:-2, 1:-1], packed[2:, 1:-1], packed[1:-1, :-2], packed[1:-1, 2:])
+    inner[1:-1, 1:-1] = np.all([middle == one for one in beside], axis=0)
+    found, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    inside = np.bincount(where.ravel(), inner.ravel(), len(found)).astype(int)
+    return list(zip(found.tolist(), counts.tolist(), inside.tolist(), strict=True))
 
 
 def _colors(path: Path, formats: tuple[str, ...]) -> NDArray[np.int32] | None:

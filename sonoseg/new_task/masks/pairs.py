@@ -11,6 +11,7 @@ from typing import Any
 from sonoseg.annotations.masks.files import FURTHER
 from sonoseg.errors import choices
 from sonoseg.new_task.contents import Contents, is_usable
+from sonoseg.new_task.masks.colors import colors_of
 from sonoseg.new_task.masks.samples import are_copies, is_binary
 from sonoseg.new_task.names import telling_names
 
@@ -205,6 +206,12 @@ def structures_of_pairs(pairs: Sequence[Pair], contents: Contents) -> list[dict[
     each other, or named after people who annotated, are no structures: with a note.
     """
     binary = [pair for pair in pairs if is_binary([mask for _, mask in pair.sampled(contents)])]
+    colored = [pair for pair in pairs if pair not in binary and colors_of(mask for _, mask in pair.sampled(contents))]
+    for group in _grouped(colored, lambda pair: (pair.images, pair.image_suffix, pair.prefixes)):
+        contents.note(
+            f"{choices([_masks(pair, group) for pair in group])}: several masks in colours for the same images, of "
+            "which those of one are used; save masks of one structure each in black and white"
+        )
     apart = [pair for pair in binary if pair.masks != pair.images]
     groups = [
         *_grouped(apart, lambda pair: (pair.images, pair.image_suffix, pair.mask_suffix, pair.prefixes)),

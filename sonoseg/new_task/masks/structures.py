@@ -11,7 +11,7 @@ from sonoseg.annotations.mask_values import class_indices, fill_outline, is_thin
 from sonoseg.errors import DataError
 from sonoseg.io.image_ref import ImageRef
 from sonoseg.io.masks import read_colored_mask
-from sonoseg.new_task.masks.colors import color_names, colors_of, is_colored
+from sonoseg.new_task.masks.colors import MOST_COLORS, color_names, colors_of, is_colored
 from sonoseg.new_task.masks.samples import (
     BLACK_AND_WHITE,
     MOST_CLASSES,
@@ -56,6 +56,11 @@ def structures_of_masks(
     paths = list(dict.fromkeys(mask.path for item in items for mask in item.masks))
     if colors := colors_of(evenly(paths, VALUES_SAMPLED)):
         return _of_colors(colors, evenly(paths, SAMPLED), dict(section))
+    if any(colors_of([path]) for path in evenly(paths, SAMPLED)):
+        raise DataError(
+            f"masks that have more than {MOST_COLORS} colours together, or soft edges; save them as PNG, with one "
+            "colour for each structure"
+        )
     values = class_values(stored for _, stored in readable(evenly(paths, VALUES_SAMPLED)))
     if values == list(BLACK_AND_WHITE) and is_binary(evenly(paths, VALUES_SAMPLED)):
         values = [1]
