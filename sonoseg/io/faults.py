@@ -53,6 +53,10 @@ KINDS = {
         "annotations of an image of another size", "annotate the images that are there, or put the annotated ones there"
     ),
     "values": FaultKind("masks with values that are no class", "correct the masks, or the classes of the task"),
+    "colors": FaultKind(
+        "masks with colours that are not in annotations.values",
+        "add these, which the report names, to annotations.values, null for background, or correct the masks",
+    ),
     "names": FaultKind("file names that cannot be used", "rename the files"),
     "patient_pattern": FaultKind(
         "patterns that do not match names of files", "correct patients.pattern of the task, or rename the files"
@@ -125,6 +129,10 @@ KINDS = {
     "not_ellipse": FaultKind("masks that are no ellipse, although the task states one", "check and correct the masks"),
     "same_of_one": FaultKind(
         "images with the same pixels, of one patient", "remove one of each pair, which otherwise counts twice"
+    ),
+    "soft_colors": FaultKind(
+        "masks with a few pixels of other colours, read as the nearest one",
+        "look at them, and save masks without soft edges",
     ),
     "grey": FaultKind(
         "masks with grey values or smoothed edges", "export masks without smoothing and not as JPEG, if possible"

@@ -17,7 +17,7 @@ from sonoseg.io.png import encode_png
 from sonoseg.io.readers.opening import opened
 from sonoseg.io.readers.raster import decode_picture, over_black
 from sonoseg.io.readers.volume import is_volume, stored_values
-from sonoseg.types import Picture, Pixels
+from sonoseg.types import Mask, Picture, Pixels
 
 START = 132
 """Bytes from which the family of a file is told."""
@@ -58,21 +58,22 @@ def read_colored_mask(
 ) -> tuple[Pixels, int]:
     """Decode a mask in colours to `(H, W)` uint8 of their positions in `colors`, from 1; black is 0, as background.
 
-    colors: `#rrggbb`, at most 255, none of them black. Other colours, such as those of soft edges, are read as the
-    nearest one; how many pixels have them is returned too. Raises DataError as `read_mask` does, and when more than
-    `MOST_OTHER` of the pixels have them.
+    colors: `#rrggbb`, at most 255, none of them black. Other colours, of soft edges, are read as the nearest one; how
+    many pixels have them is returned too. Raises DataError as `read_mask` does, and ValueError when more than
+    `MOST_OTHER` of the pixels have them, or one that is no edge, with four neighbours of its colour.
     """
     packed = read_colors(image, limits)
     known = np.array([0, *(int(color[1:], 16) for color in colors)])
     found, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
     is_other = ~np.isin(found, known)
     others = int(counts[is_other].sum())
-    if others > MOST_OTHER * packed.size:
-        most = found[is_other][np.argsort(-counts[is_other], kind="stable")][: _NAMED + 1]
-        raise DataError(
-            f"{others / packed.size:.0%} of the pixels have colours that are not in annotations.values "
-            f"({first_of([f'#{value:06x}' for value in most], _NAMED)}); expected {choices(['#000000', *colors])}",
-            image,
+    areas = np.bincount(where.ravel(), inner_pixels(packed).ravel(), len(found)) > 0
+    if others > MOST_OTHER * packed.size or (areas & is_other).any():
+        most = sorted(np.flatnonzero(is_other), key=lambda at: (not areas[at], -counts[at]))
+        names = first_of([f"#{found[at]:06x}" for at in most[: _NAMED + 1]], _NAMED)
+        raise ValueError(
+            f"{others} pixels ({others / packed.size:.1%}) have colours that are not in annotations.values ({names}); "
+            f"expected {choices(['#000000', *colors])}; add them there, null for background"
         )
     distances = sum((_channel(found, at)[:, None] - _channel(known, at)) ** 2 for at in (16, 8, 0))
     return np.asarray(distances).argmin(axis=1).astype(np.uint8)[where].reshape(packed.shape), others
@@ -87,6 +88,15 @@ def read_colors(image: ImageRef, limits: ReadLimits = DEFAULT_LIMITS) -> NDArray
         raise DataError("a volume, which has numbers and no colours; save it as RGB PNG", image)
     shown = np.asarray(over_black(decode_picture(image, limits)).convert("RGB")).astype(np.int32)
     return shown[..., 0] << 16 | shown[..., 1] << 8 | shown[..., 2]
+
+
+def inner_pixels(packed: NDArray[np.int32]) -> Mask:
+    """Return which pixels `(H, W)` bool have four neighbours of their value; none on the border."""
+    inner = np.zeros(packed.shape, bool)
+    middle = packed[1:-1, 1:-1]
+    beside = (packed[:-2, 1:-1], packed[2:, 1:-1], packed[1:-1, :-2], packed[1:-1, 2:])
+    inner[1:-1, 1:-1] = np.all([middle == one for one in beside], axis=0)
+    return inner
 
 
 def _channel(colors: NDArray[np.int32], at: int) -> NDArray[np.int32]:

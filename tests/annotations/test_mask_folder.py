@@ -421,9 +421,12 @@ def test_few_pixels_of_other_colours_are_read_as_the_nearest(tmp_path, make_task
     ]
     stored[12:14, 4:10] = (250, 120, 0)
     labels, faults = checked()
+    assert labels is None and "15 pixels (2.5%) have colours" in faults[0]
+    stored[12:15, 4:10], stored[12:15, 4:7] = 0, (1, 1, 1)  # an index, of few pixels
+    labels, faults = checked()
     assert labels is None and faults == [
-        "masks/a_mask.png: 2% of the pixels have colours that are not in annotations.values (#fa7800, #0a963c, "
-        "#3c0000, ...); expected #000000, #ff0000 or #00c850"
+        "masks/a_mask.png: 12 pixels (2.0%) have colours that are not in annotations.values (#010101, #0a963c, "
+        "#3c0000, ...); expected #000000, #ff0000 or #00c850; add them there, null for background"
     ]
 
 

@@ -174,6 +174,18 @@ def test_soft_edges_are_no_structures_and_thin_lines_are(tmp_path: Path, through
     assert done.masks["2"]["GREEN"][200, 20:300].all() and done.masks["2"]["GREEN"].sum() == 280
 
 
+def test_one_coloured_mask_among_grey_ones_decides_nothing(tmp_path: Path, through: Callable[..., Any]) -> None:
+    for number in range(6):
+        shown = np.repeat(truth(number)[..., None], 3, axis=2)
+        if number == 0:
+            shown[0, 0] = (0, 0, 255)
+        save(tmp_path / f"d/images/{number}.png", picture(number))
+        save(tmp_path / f"d/masks/{number}.png", shown if number == 0 else truth(number))
+    done = through(tmp_path / "d")
+    assert done.task.class_names == ["CLASS_1", "CLASS_2"] and done.task.annotations.values == {}
+    assert len(done.errors) == 1 and "masks/0.png: a coloured mask" in str(done.errors[0])
+
+
 def test_masks_in_colours_in_a_folder_for_each_structure_are_mentioned(
     tmp_path: Path, through: Callable[..., Any]
 ) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from sonoseg.annotations.frames import frame_count
 from sonoseg.errors import DataError, is_machine_error
 from sonoseg.io.image_ref import ImageRef
-from sonoseg.io.masks import MOST_OTHER, read_colors, rgb
+from sonoseg.io.masks import MOST_OTHER, inner_pixels, read_colors, rgb
 
 MOST_COLORS = 20
 RARE = 0.005
@@ -35,20 +35,27 @@ WHITE = 0.8
 def colors_of(paths: Iterable[Path]) -> list[str]:
     """Return the colours `#rrggbb` of masks that stand for structures, the most frequent first.
 
-    Empty where all masks are grey, and where other colours, as those of soft edges and JPEG, have too many pixels.
+    Empty where most masks are grey or have a palette, and where other colours, as those of soft edges and JPEG, have
+    too many pixels.
     """
     counts: dict[int, list[int]] = {}
+    colored = grey = 0
     for path in paths:
-        for color, count, inner in _counted(path):
+        found = _counted(path)
+        if any(is_colored(f"#{color:06x}") for color, _, _ in found):
+            colored += 1
+        elif not found or any(color != BLACK for color, _, _ in found):
+            grey += 1
+        for color, count, inner in found:
             total = counts.setdefault(color, [0, 0])
             total[:] = total[0] + count, total[1] + inner
-    if not any(is_colored(f"#{color:06x}") for color in counts):
+    if colored <= grey:
         return []
     background, _ = counts.pop(BLACK, [0, 0])
     annotated = sum(count for count, _ in counts.values())
     few = len(counts) <= MOST_COLORS
-    chosen = [color for color, (count, _) in counts.items() if few or count >= RARE * annotated]
-    areas = [color for color in chosen if counts[color][1] >= AREA * counts[color][0]]
+    areas = [color for color, (count, inner) in counts.items() if inner >= AREA * count]
+    chosen = [color for color, (count, _) in counts.items() if few or color in areas or count >= RARE * annotated]
     # Lines of one pixel have no inner pixels either, and a colour of their own.
     chosen = [color for color in chosen if color in areas or not _is_blend(color, [BLACK, *areas])]
     others = annotated - sum(counts[color][0] for color in chosen)
@@ -106,12 +113,8 @@ def _counted(path: Path) -> list[tuple[int, int, int]]:
     packed = _colors(path, ("PNG", "TIFF", "BMP"))
     if packed is None:
         return []
-    inner = np.zeros(packed.shape, bool)
-    middle = packed[1:-1, 1:-1]
-    beside = (packed[:-2, 1:-1], packed[2:, 1:-1], packed[1:-1, :-2], packed[1:-1, 2:])
-    inner[1:-1, 1:-1] = np.all([middle == one for one in beside], axis=0)
     found, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    inside = np.bincount(where.ravel(), inner.ravel(), len(found)).astype(int)
+    inside = np.bincount(where.ravel(), inner_pixels(packed).ravel(), len(found)).astype(int)
     return list(zip(found.tolist(), counts.tolist(), inside.tolist(), strict=True))
 
 

@@ -84,8 +84,8 @@ def _seen(path: Path, contents: Contents) -> str:
         if is_machine_error(problem):
             raise
         try:
-            read_image(read_image_header(path).refs(path)[0])
-            if colors_of([path]):
+            grey = read_image(read_image_header(path).refs(path)[0]).pixels
+            if colors_of([path]) and (_has_areas(grey) or is_saturated(path)):
                 return "mask"
             return "coloured" if is_saturated(path) else "picture"
         except (DataError, OSError) as problem:

@@ -56,7 +56,8 @@ def structures_of_masks(
     paths = list(dict.fromkeys(mask.path for item in items for mask in item.masks))
     if colors := colors_of(evenly(paths, VALUES_SAMPLED)):
         return _of_colors(colors, evenly(paths, SAMPLED), dict(section))
-    if any(colors_of([path]) for path in evenly(paths, SAMPLED)):
+    sampled = evenly(paths, SAMPLED)
+    if 2 * sum(bool(colors_of([path])) for path in sampled) > len(sampled):
         raise DataError(
             f"masks that have more than {MOST_COLORS} colours together, or soft edges; save them as PNG, with one "
             "colour for each structure"
@@ -100,7 +101,7 @@ def _of_colors(
         names = [only_name(section["images"], section["masks"], section["mask_suffix"])]
     drawn = []
     for path in paths:
-        with suppress(DataError):
+        with suppress(DataError, ValueError):
             positions, _ = read_colored_mask(ImageRef(path), colors)
             drawn.append({name: positions == position for position, name in enumerate(names, start=1)})
     shown = [color if is_colored(color) else color_of(number) for number, color in enumerate(colors)]

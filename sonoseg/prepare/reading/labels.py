@@ -184,6 +184,8 @@ def _read_mask(
         if is_machine_error(problem):
             raise
         return None, [error(where, reason_of(problem), kind_of(problem), item.id)]
+    except ValueError as problem:
+        return None, [error(where, str(problem), "colors", item.id)]
     size, region = place
     if region and item.image.region is None and values.shape == region.size:
         whole = np.zeros(size, dtype=np.uint8)
@@ -197,11 +199,12 @@ def _read_mask(
         labels, note = class_indices(values, names, meaning)
     except ValueError as problem:
         return None, [error(where, str(problem), "values", item.id)]
-    if others:
-        note = f"{others} pixels of other colours than those in annotations.values: read as the nearest of these"
     if note is None and len(structures) > 1 and mask.path.suffix.lower() in JPEG:
         note = "a JPEG, which changes the values of single pixels: masks of several classes must be saved as PNG"
     faults = [warning(where, note, "grey", item.id)] if note else []
+    if others:
+        message = f"{others} pixels of other colours than those in annotations.values: read as the nearest of these"
+        faults.append(warning(where, message, "soft_colors", item.id))
     if item.outlined:
         labels = fill_label_outlines(labels, structures)
         if labels.any() and is_thin(labels > 0):
@@ -214,7 +217,7 @@ def _read_mask(
 def _stored(mask: MaskFile, limits: ReadLimits) -> tuple[Pixels, list[tuple[int, str | None]], int]:
     """Return a mask's values `(H, W)`, which structure each means, and how many pixels have another than its colours.
 
-    Of a mask in colours the values are the positions of these. Raises as `read_mask`.
+    Of a mask in colours the values are the positions of these. Raises as `read_mask` and `read_colored_mask`.
     """
     ref = ImageRef(mask.path, mask.page)
     colors = [stored for stored, _ in mask.values if isinstance(stored, str)]
