@@ -83,7 +83,7 @@ Each figure compares two implementations on the same input, timed alternately in
 rounds after warm-up. Repeat them with
 
 ```
-make bench                                   # all; half an hour on two otherwise idle cores
+make bench                                   # all; fifty minutes on two otherwise idle cores
 .venv/bin/python -m benchmarks stage2        # one of them
 ```
 

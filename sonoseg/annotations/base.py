@@ -29,8 +29,7 @@ class MaskFile:
     """A mask of an image. structure: the one that a binary mask shows; None for a mask with values of all classes.
 
     values: (stored value or colour `#rrggbb`, structure) pairs of a mask of all classes; empty when the values are the
-    class indices.
-    page: of a file with a mask for each frame, from 0; None for a file with one.
+    class indices. page: of a file with a mask for each frame, from 0; None for a file with one.
     """
 
     path: Path

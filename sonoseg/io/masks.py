@@ -17,7 +17,9 @@ from sonoseg.io.png import encode_png
 from sonoseg.io.readers.opening import opened
 from sonoseg.io.readers.raster import decode_picture, over_black
 from sonoseg.io.readers.volume import is_volume, stored_values
-from sonoseg.types import Mask, Picture, Pixels
+from sonoseg.types import Picture, Pixels
+
+IntArray = NDArray[np.int64]
 
 START = 132
 """Bytes from which the family of a file is told."""
@@ -64,19 +66,18 @@ def read_colored_mask(
     """
     packed = read_colors(image, limits)
     known = np.array([0, *(int(color[1:], 16) for color in colors)])
-    found, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    found, where, counts, inner = count_colors(packed)
     is_other = ~np.isin(found, known)
     others = int(counts[is_other].sum())
-    areas = np.bincount(where.ravel(), inner_pixels(packed).ravel(), len(found)) > 0
-    if others > MOST_OTHER * packed.size or (areas & is_other).any():
-        most = sorted(np.flatnonzero(is_other), key=lambda at: (not areas[at], -counts[at]))
+    if others > MOST_OTHER * packed.size or inner[is_other].any():
+        most = sorted(np.flatnonzero(is_other), key=lambda at: (not inner[at], -counts[at]))
         names = first_of([f"#{found[at]:06x}" for at in most[: _NAMED + 1]], _NAMED)
         raise ValueError(
             f"{others} pixels ({others / packed.size:.1%}) have colours that are not in annotations.values ({names}); "
             f"expected {choices(['#000000', *colors])}; add them there, null for background"
         )
     distances = sum((_channel(found, at)[:, None] - _channel(known, at)) ** 2 for at in (16, 8, 0))
-    return np.asarray(distances).argmin(axis=1).astype(np.uint8)[where].reshape(packed.shape), others
+    return np.asarray(distances).argmin(axis=1).astype(np.uint8)[where], others
 
 
 def read_colors(image: ImageRef, limits: ReadLimits = DEFAULT_LIMITS) -> NDArray[np.int32]:
@@ -90,13 +91,19 @@ def read_colors(image: ImageRef, limits: ReadLimits = DEFAULT_LIMITS) -> NDArray
     return shown[..., 0] << 16 | shown[..., 1] << 8 | shown[..., 2]
 
 
-def inner_pixels(packed: NDArray[np.int32]) -> Mask:
-    """Return which pixels `(H, W)` bool have four neighbours of their value; none on the border."""
+def count_colors(packed: NDArray[np.int32]) -> tuple[NDArray[np.int32], IntArray, IntArray, IntArray]:
+    """Return the different colours `(N,)` of a picture `(H, W)`, see `read_colors`, and what is known of them.
+
+    Which of them each pixel has, `(H, W)`, how many pixels have each, `(N,)`, and how many of these have four
+    neighbours of their colour, as pixels inside an area have, `(N,)`; none on the border has.
+    """
+    found, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
     inner = np.zeros(packed.shape, bool)
     middle = packed[1:-1, 1:-1]
     beside = (packed[:-2, 1:-1], packed[2:, 1:-1], packed[1:-1, :-2], packed[1:-1, 2:])
     inner[1:-1, 1:-1] = np.all([middle == one for one in beside], axis=0)
-    return inner
+    where = where.reshape(packed.shape)
+    return found, where, counts, np.bincount(where[inner], minlength=len(found))
 
 
 def _channel(colors: NDArray[np.int32], at: int) -> NDArray[np.int32]:

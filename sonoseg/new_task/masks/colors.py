@@ -12,7 +12,7 @@ from PIL import Image
 from sonoseg.annotations.frames import frame_count
 from sonoseg.errors import DataError, is_machine_error
 from sonoseg.io.image_ref import ImageRef
-from sonoseg.io.masks import MOST_OTHER, inner_pixels, read_colors, rgb
+from sonoseg.io.masks import MOST_OTHER, count_colors, read_colors, rgb
 
 MOST_COLORS = 20
 RARE = 0.005
@@ -113,9 +113,8 @@ def _counted(path: Path) -> list[tuple[int, int, int]]:
     packed = _colors(path, ("PNG", "TIFF", "BMP"))
     if packed is None:
         return []
-    found, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    inside = np.bincount(where.ravel(), inner_pixels(packed).ravel(), len(found)).astype(int)
-    return list(zip(found.tolist(), counts.tolist(), inside.tolist(), strict=True))
+    found, _, counts, inner = count_colors(packed)
+    return list(zip(found.tolist(), counts.tolist(), inner.tolist(), strict=True))
 
 
 def _colors(path: Path, formats: tuple[str, ...]) -> NDArray[np.int32] | None:
